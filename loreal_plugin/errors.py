@@ -1,0 +1,47 @@
+"""Errors that a user can act on: what was asked, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LorealError(Exception):
+    """Base of every error the plug-in raises on wrong input; the command line prints it as one line."""
+
+
+class ConfigError(LorealError):
+    """A setting that cannot be used as given."""
+
+
+class HostError(LorealError):
+    """A host that is missing, incomplete, or does not answer the host contract."""
+
+
+class WeightsError(LorealError):
+    """CLIP weights that are missing, truncated or of a kind that cannot be read."""
+
+
+class DataError(LorealError):
+    """A dataset, picture or split that is missing or broken."""
+
+
+class AttributeFileError(LorealError):
+    """An attribute file that is missing, malformed or unusable."""
+
+
+class CheckpointError(LorealError):
+    """A checkpoint that does not fit the run it is loaded into."""
+
+
+class CacheError(LorealError):
+    """An embedding cache that cannot be written or read back."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the text of an unknown-name error, with the nearest known name and the whole list."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.4)
+    hint = next((n for n in names if near and n.lower() == near[0]), None)
+    guess = f"; did you mean '{hint}'?" if hint else ""
+    return f"unknown {kind} '{name}'{guess} (known: {', '.join(names)})"
