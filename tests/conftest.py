@@ -1,0 +1,50 @@
+"""Shared fixtures: the checkout on `sys.path`, few threads, tiny CLIP weights, real hosts by marker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+for entry in (ROOT, ROOT / "tests"):
+    if str(entry) not in sys.path:
+        sys.path.insert(0, str(entry))
+
+from helpers import random_clip_file, random_clip_state_dict  # noqa: E402  (needs the path above)
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers, so that a misspelt one is an error under `--strict-markers`."""
+    config.addinivalue_line("markers", "hosts: needs real checkouts; LOREAL_TEST_HOSTS names their folder")
+    config.addinivalue_line("markers", "slow: more than a few seconds")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests of real checkouts, with the reason, where no folder with them is named."""
+    if os.environ.get("LOREAL_TEST_HOSTS"):
+        return
+    reason = "LOREAL_TEST_HOSTS is not set: it names the folder with checkouts of CoOp, MaPLe, MMA and MMRL"
+    for item in items:
+        if item.get_closest_marker("hosts"):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def clip_state() -> Callable[[], dict[str, Tensor]]:
+    """Give a function that returns a fresh copy of one tiny random CLIP's weights."""
+    weights = random_clip_state_dict()
+    return lambda: {name: value.clone() for name, value in weights.items()}
+
+
+@pytest.fixture(scope="session")
+def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the path of a file with one tiny random CLIP (3 layers, width 64, 64 pixels)."""
+    return random_clip_file(tmp_path_factory.mktemp("clip"))
