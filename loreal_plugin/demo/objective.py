@@ -1,0 +1,140 @@
+"""The losses of pre-training.
+
+CLIP's own contrastive loss alone would need hours. It is helped by three denser forms of the same question:
+which value ("a photo of a thing with V V color."), which name ("a photo of a NAME."), and which name *given the
+same true slots for every name*. The last one keeps words and names from competing: a stated attribute is common
+to all candidates, so only a name that fits what the words say can win. It also teaches what a name implies
+about the detail once colour and ground are told. Linear heads on the image tower, thrown away afterwards,
+speed up the start; the class head keeps a small weight to the end, as an image tower that knows more than the
+captions of its names say is the common case.
+
+Shapes: B images, E joint width, N texts.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loreal_plugin.demo import captions, world
+from loreal_plugin.demo.tokens import TokenTable
+from loreal_plugin.demo.towers import encode_text
+
+ATTRIBUTE_WEIGHTS = {name: 1.0 if name in world.SLOT_ATTRIBUTES else 2.0 for name in world.ATTRIBUTES}
+_VALUE_CUTS = np.cumsum([0, *(len(values) for values in world.VALUES.values())]).tolist()
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; `bare_share` is the share of class captions that state nothing but the name."""
+
+    value: float = 2.0
+    name: float = 0.3
+    same_slots: float = 1.0
+    bare_share: float = 0.3
+    heads_end: float = 0.2  # the heads' weight falls from 1 to this at 60 % of the training
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing."""
+
+    attributes: np.ndarray
+    labels: np.ndarray
+
+
+class Heads(nn.Module):
+    """Linear read-outs of the image tower used in pre-training only."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token = nn.Linear(width, world.NUM_CLASSES + _VALUE_CUTS[-1])
+        self.mean = nn.Linear(width, _VALUE_CUTS[-1])
+
+    def forward(self, token: Tensor, mean: Tensor, batch: Batch) -> Tensor:
+        """Returns the loss of classes and values read from the class token, and of values from the mean token."""
+        logits = self.token(token)
+        labels = torch.from_numpy(batch.labels)
+        classes = F.cross_entropy(logits[:, : world.NUM_CLASSES], labels, ignore_index=-1)
+        values = value_loss(logits[:, world.NUM_CLASSES :], batch) + value_loss(self.mean(mean), batch)
+        return classes + values
+
+
+def value_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Returns the weighted mean cross entropy over the eight attributes of logits (B, all values)."""
+    total = logits.new_zeros(())
+    for k, name in enumerate(world.ATTRIBUTES):
+        target = torch.from_numpy(batch.attributes[:, k])
+        part = F.cross_entropy(logits[:, _VALUE_CUTS[k] : _VALUE_CUTS[k + 1]], target)
+        total = total + ATTRIBUTE_WEIGHTS[name] * part
+    return total / sum(ATTRIBUTE_WEIGHTS.values())
+
+
+def contrastive_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Returns CLIP's symmetric loss of logits (B, B); images with the same caption count as equally right."""
+    same = (ids[:, None] == ids[None]).all(-1).float()
+    target = same / same.sum(1, keepdim=True)
+    rows, columns = logits.log_softmax(1), logits.T.log_softmax(1)
+    return -((target * rows).sum(1) + (target * columns).sum(1)).mean() / 2
+
+
+def _candidates(label: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Returns `count` class labels, the right one first, then its family, then others."""
+    family = next(group for group in world.families() if label in group)
+    first = [label, *(other for other in family if other != label)]
+    others = [other for other in range(world.NUM_CLASSES) if other not in first]
+    return (first + [others[i] for i in rng.permutation(len(others))])[:count]
+
+
+def _same_slot_texts(
+    batch: Batch, rows: np.ndarray, count: int, style: captions.Style, rng: np.random.Generator
+) -> list[list[str]]:
+    """Returns `count` captions for each picture of `rows`, equal but for the name, the right one first."""
+    texts = []
+    for row in rows:
+        if rng.random() < 0.5:
+            slots = captions.true_slots(batch.attributes[row], style.repeats)
+        else:
+            names = [world.SLOT_ATTRIBUTES[i] for i in rng.permutation(5)[: int(rng.integers(1, 6))]]
+            slots = captions.random_slots(batch.attributes[row], names, style, rng)
+        for label in _candidates(int(batch.labels[row]), count, rng):
+            texts.append(captions.assemble(world.NAMES[label], slots, style.layout))
+    return texts
+
+
+class Objective:
+    """The text side of a pre-training step."""
+
+    def __init__(self, table: TokenTable, weights: LossWeights, same_slot_pictures: int, candidates: int) -> None:
+        self.table, self.weights = table, weights
+        self.same_slot_pictures, self.candidates = same_slot_pictures, candidates
+        values = [text for name in world.ATTRIBUTES for text in captions.value_captions(name)]
+        self.fixed_ids = table.encode(values + captions.name_captions())
+
+    def __call__(
+        self, model: nn.Module, features: Tensor, batch: Batch, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """Returns the weighted terms for image features (B, E)."""
+        style = captions.Style.draw(rng)
+        rows = np.flatnonzero(batch.labels >= 0)[: self.same_slot_pictures]
+        texts = [
+            captions.random_caption(int(label), attributes, style, rng, self.weights.bare_share)
+            for label, attributes in zip(batch.labels, batch.attributes)
+        ]
+        texts += _same_slot_texts(batch, rows, self.candidates, style, rng)
+        ids = self.table.encode(texts)
+        text, fixed = encode_text(model, ids), encode_text(model, self.fixed_ids)
+        scale = model.logit_scale.exp()
+        size = len(features)
+        fixed_logits = scale * features @ fixed.T
+        same = scale * torch.einsum("be,bne->bn", features[rows], text[size:].view(len(rows), self.candidates, -1))
+        name = F.cross_entropy(fixed_logits[:, _VALUE_CUTS[-1] :], torch.from_numpy(batch.labels), ignore_index=-1)
+        return {
+            "clip": contrastive_loss(scale * features @ text[:size].T, ids[:size]),
+            "value": self.weights.value * value_loss(fixed_logits[:, : _VALUE_CUTS[-1]], batch),
+            "name": self.weights.name * name,
+            "slots": self.weights.same_slots * F.cross_entropy(same, torch.zeros(len(rows), dtype=torch.long)),
+        }

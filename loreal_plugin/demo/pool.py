@@ -1,0 +1,71 @@
+"""The pictures of pre-training, drawn once and kept as patches in one memory-mapped file.
+
+Several pre-trainings read the same file. It is written under another name and renamed when complete, so a file
+that exists is whole.
+"""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from loreal_plugin.demo import world
+from loreal_plugin.demo.render import draw_pretrain_picture
+from loreal_plugin.demo.towers import GRID, PATCH_SIZE
+
+PATCH_VALUES = 3 * PATCH_SIZE * PATCH_SIZE
+
+
+@dataclass(frozen=True)
+class PretrainPool:
+    """`patches` (N, G, P) uint8, `attributes` (N, 8) int64, `labels` (N,) int64 with -1 for a thing."""
+
+    patches: np.ndarray
+    attributes: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def to_patches(picture: np.ndarray) -> np.ndarray:
+    """Returns the patches (G, P) of a picture (S, S, 3), values in the order channel, row, column."""
+    grid = picture.reshape(GRID, PATCH_SIZE, GRID, PATCH_SIZE, 3)
+    return grid.transpose(0, 2, 4, 1, 3).reshape(GRID * GRID, PATCH_VALUES)
+
+
+def _pool_files(folder: Path, size: int) -> tuple[Path, Path]:
+    stem = f"pretrain-v{world.WORLD_VERSION}-{size}"
+    return folder / f"{stem}.npy", folder / f"{stem}-labels.npz"
+
+
+def _draw_pool(folder: Path, size: int) -> None:
+    patches_file, labels_file = _pool_files(folder, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = patches_file.with_suffix(f".{os.getpid()}.partial")
+    patches = np.lib.format.open_memmap(
+        partial, mode="w+", dtype=np.uint8, shape=(size, GRID * GRID, PATCH_VALUES)
+    )
+    attributes = np.empty((size, len(world.ATTRIBUTES)), np.int64)
+    labels = np.empty(size, np.int64)
+    for index in tqdm(range(size), desc="pre-training pictures", mininterval=2):
+        picture, attributes[index], labels[index] = draw_pretrain_picture(index)
+        patches[index] = to_patches(picture)
+    patches.flush()
+    partial_labels = labels_file.with_suffix(f".{os.getpid()}.partial.npz")
+    np.savez(partial_labels, attributes=attributes, labels=labels)
+    os.replace(partial_labels, labels_file)
+    os.replace(partial, patches_file)
+
+
+def open_pool(folder: Path, size: int) -> PretrainPool:
+    """Returns the first `size` pre-training pictures; draws them into `folder` if they are not there."""
+    patches_file, labels_file = _pool_files(folder, size)
+    if not (patches_file.exists() and labels_file.exists()):
+        _draw_pool(folder, size)
+    with np.load(labels_file) as stored:
+        attributes, labels = stored["attributes"], stored["labels"]
+    return PretrainPool(np.load(patches_file, mmap_mode="r"), attributes, labels)

@@ -1,0 +1,187 @@
+"""Pre-trains the demonstration CLIP: counted in steps, resumable, and bit for bit the same for the same settings.
+
+Every step draws its pictures, captions and kept patches from a random stream of (seed, step) alone, so a run
+that was interrupted and resumed equals one that was not. Most steps look at a random share of the patches,
+which is several times faster; the last ones see whole pictures.
+"""
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from loreal_plugin.demo.objective import Batch, Heads, LossWeights, Objective
+from loreal_plugin.demo.pool import PretrainPool
+from loreal_plugin.demo.tokens import TokenTable, token_table
+from loreal_plugin.demo.towers import (
+    GRID,
+    PATCH_SIZE,
+    TowerConfig,
+    create_clip,
+    encode_patches,
+    init_patch_embedding,
+    normalise_patches,
+)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Settings of a pre-training; together with the number of threads they fix the weights."""
+
+    seed: int = 1
+    steps: int = 6000
+    whole_share: float = 0.15  # the last steps see all patches
+    batch_size: int = 48
+    kept_patches: int = 80
+    same_slot_pictures: int = 8
+    candidates: int = 10
+    learning_rate: float = 1.2e-3
+    weight_decay: float = 0.05
+    warmup: int = 100
+    pool_size: int = 24000
+    towers: TowerConfig = field(default_factory=TowerConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+
+
+def flip_patches(patches: np.ndarray) -> np.ndarray:
+    """Returns patches (B, G, P) of the mirrored pictures."""
+    grid = patches.reshape(-1, GRID, GRID, 3, PATCH_SIZE, PATCH_SIZE)
+    return grid[:, :, ::-1, :, :, ::-1].reshape(patches.shape)
+
+
+def _keep_weights() -> np.ndarray:
+    weights = np.ones((GRID, GRID))
+    weights[3:-3, 2:-2] = 3  # the object is near the middle
+    return (weights / weights.sum()).ravel()
+
+
+def learning_rate(config: PretrainConfig, step: int) -> float:
+    """Returns the rate at `step`: a linear warm-up, then a cosine to a fiftieth."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return config.learning_rate * min(1.0, (step + 1) / config.warmup) * (0.98 * cosine + 0.02)
+
+
+class Pretrainer:
+    """Model, heads and optimiser of one pre-training, and the step it has reached."""
+
+    def __init__(self, config: PretrainConfig, pool: PretrainPool, table: TokenTable | None = None) -> None:
+        self.config, self.pool = config, pool
+        self.table = table or token_table()
+        torch.manual_seed(config.seed)
+        self.model = create_clip(config.towers, len(self.table))
+        self.heads = Heads(config.towers.vision_width)
+        self.objective = Objective(self.table, config.losses, config.same_slot_pictures, config.candidates)
+        self.step = 0
+        self._init_patches()
+        self.optimizer = self._create_optimizer()
+
+    def _init_patches(self) -> None:
+        rng = np.random.default_rng([self.config.seed, 0])
+        rows = np.sort(rng.permutation(len(self.pool))[:600])
+        middle = np.arange(GRID * GRID).reshape(GRID, GRID)[3:-3, 3:-3].ravel()
+        patches = torch.from_numpy(self.pool.patches[rows][:, middle])
+        init_patch_embedding(self.model, normalise_patches(patches).flatten(0, 1))
+
+    def _create_optimizer(self) -> torch.optim.Optimizer:
+        parameters = [*self.model.parameters(), *self.heads.parameters()]
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98))
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Batch, Tensor, Tensor | None]:
+        """Returns the labels, the normalised patches and the kept positions of one step."""
+        rows = np.sort(rng.integers(len(self.pool), size=self.config.batch_size))
+        patches = self.pool.patches[rows]
+        flipped = rng.random(len(rows)) < 0.5
+        patches[flipped] = flip_patches(patches[flipped])
+        keep = None
+        if self.step < self.config.steps * (1 - self.config.whole_share):
+            keep = np.sort(rng.choice(GRID * GRID, self.config.kept_patches, replace=False, p=_keep_weights()))
+            patches = patches[:, keep]
+            keep = torch.from_numpy(keep)
+        order = rng.permutation(len(rows))  # which pictures get the same-slot captions
+        batch = Batch(self.pool.attributes[rows[order]], self.pool.labels[rows[order]])
+        return batch, normalise_patches(torch.from_numpy(patches[order])), keep
+
+    def heads_weight(self) -> float:
+        """Returns the weight of the auxiliary heads at this step."""
+        end = self.config.losses.heads_end
+        return end + (1 - end) * max(0.0, 1 - self.step / (0.6 * self.config.steps))
+
+    def train_step(self) -> dict[str, float]:
+        """Takes one optimiser step; returns the value of every loss term."""
+        rng = np.random.default_rng([self.config.seed, 1, self.step])
+        batch, patches, keep = self._draw(rng)
+        features, token, mean = encode_patches(self.model, patches, keep)
+        terms = self.objective(self.model, features, batch, rng)
+        terms["heads"] = self.heads_weight() * self.heads(token, mean, batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=math.log(100))
+        self.step += 1
+        return {name: float(term.detach()) for name, term in terms.items()}
+
+    def save(self, path: Path) -> None:
+        """Writes everything needed to go on, atomically."""
+        state = {
+            "config": json.dumps(asdict(self.config)),
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> None:
+        """Goes on from a file of `save`.
+
+        Raises:
+            ValueError: if the file belongs to other settings.
+        """
+        state = torch.load(path, weights_only=True)
+        mine, found = asdict(self.config), json.loads(state["config"])
+        if json.loads(json.dumps(mine)) != found:
+            different = [key for key in mine if json.loads(json.dumps(mine[key])) != found.get(key)]
+            raise ValueError(
+                f"{path} was trained with other settings ({', '.join(different)}); delete it or use those settings"
+            )
+        self.model.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def run(
+    trainer: Pretrainer, checkpoint: Path | None = None, save_every: int = 250,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> None:
+    """Trains to the last step, saving to `checkpoint` now and then; `report` gets each step's number and losses."""
+    steps = trainer.config.steps
+    for _ in tqdm(range(trainer.step, steps), initial=trainer.step, total=steps, desc="pre-training", mininterval=5):
+        losses = trainer.train_step()
+        if checkpoint and (trainer.step % save_every == 0 or trainer.step == steps):
+            trainer.save(checkpoint)
+        if report:
+            report(trainer.step, losses)
+
+
+def tiny(config: PretrainConfig, steps: int) -> PretrainConfig:
+    """Returns settings that run in seconds, for tests."""
+    return replace(config, steps=steps, batch_size=8, kept_patches=20, same_slot_pictures=2, candidates=4, pool_size=40)

@@ -1,0 +1,169 @@
+"""Draws a picture of the demonstration world from its attributes.
+
+All drawing is elementwise numpy on float32 planes; shapes are signed distances with a soft edge. A picture
+depends on its attributes and its own random stream only, so any process may draw any picture at any time.
+
+Shapes: S = IMAGE_SIZE; pictures are (S, S, 3) uint8, planes (S, S) float32.
+"""
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from loreal_plugin.demo import world
+
+S = world.IMAGE_SIZE
+BORDER_PIXELS = 12
+NOISE_LEVEL = 0.015
+EDGE_PIXELS = 1.5
+
+_COLORS = np.array(
+    [(.85, .12, .12), (.95, .52, .08), (.93, .90, .15), (.97, .55, .75),
+     (.15, .65, .20), (.15, .25, .85), (.50, .15, .70), (.15, .78, .82)], np.float32)  # fmt: skip
+_GROUNDS = np.array([(.36, .50, .30), (.66, .58, .40), (.34, .46, .62), (.80, .82, .84)], np.float32)
+_BORDERS = np.array([(.04, .04, .04), (.97, .97, .97), (.42, .26, .14)], np.float32)
+
+
+@lru_cache(maxsize=1)
+def _noise_sheet() -> np.ndarray:
+    """Returns one fixed (3, 2S, 2S) sheet of noise; each picture shows a window of it."""
+    sheet = np.random.default_rng(world.WORLD_VERSION).standard_normal((3, 2 * S, 2 * S), dtype=np.float32)
+    return sheet * NOISE_LEVEL
+
+
+@lru_cache(maxsize=1)
+def _blob_basis(cells: int = 7) -> np.ndarray:
+    """Returns the (S, cells) matrix of linear interpolation from a coarse grid to pixels."""
+    position = np.clip((np.arange(S) + 0.5) * cells / S - 0.5, 0, cells - 1)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells))).astype(np.float32)
+
+
+def _background(ground: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the (3, S, S) ground: its colour, a linear gradient and soft blobs."""
+    color = _GROUNDS[ground] + rng.standard_normal(3, dtype=np.float32) * 0.03
+    angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.12) / (S / 2)
+    axis = np.arange(S, dtype=np.float32) - S / 2
+    plane = axis * np.float32(math.cos(angle) * slope) + (axis * np.float32(math.sin(angle) * slope))[:, None]
+    blobs = rng.standard_normal((7, 7), dtype=np.float32) * np.float32(0.05)
+    plane += _blob_basis() @ blobs @ _blob_basis().T
+    return color[:, None, None] + plane
+
+
+def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Returns the signed distance, in units of the object's size, of the points (u, v); negative is inside."""
+    a, b = np.abs(u), np.abs(v)
+    name = world.VALUES["shape"][shape]
+    if name == "circle":
+        return np.sqrt(u * u + v * v) - 0.92
+    if name == "square":
+        return np.maximum(a, b) - 0.82
+    if name == "triangle":
+        return np.maximum(v - 0.7, a * 0.866 - v * 0.5 - 0.6)
+    if name == "plus":
+        return np.minimum(np.maximum(a - 1.0, b - 0.36), np.maximum(a - 0.36, b - 1.0))
+    if name == "ring":
+        return np.abs(np.sqrt(u * u + v * v) - 0.74) - 0.27
+    return np.maximum(a - 1.15, b - 0.46)
+
+
+def _pattern(pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator) -> np.ndarray:
+    """Returns the brightness of a pattern at columns `x` (1, W) and rows `y` (H, 1): (H, W) or a scalar."""
+    w = np.float32(2 * math.pi / period)
+    phase_x, phase_y = rng.uniform(0, 2 * math.pi, 2).astype(np.float32)
+    slant = 1 if rng.random() < 0.5 else -1
+    name = world.VALUES["pattern"][pattern]
+    if name == "plain":
+        return np.full((1, 1), 0.75, np.float32)
+    if name == "striped":
+        wave = np.sin(w * y + phase_y)
+    elif name == "lined":
+        wave = np.sin(w * x + phase_x)
+    elif name == "checked":
+        wave = np.sin(w * x + phase_x) * np.sin(w * y + phase_y) * 1.6
+    elif name == "dotted":
+        wave = np.where(np.sin(w * x + phase_x) + np.sin(w * y + phase_y) > 0.8, np.float32(1), np.float32(-1))
+    else:
+        wave = np.sin(w * np.float32(math.sqrt(0.5)) * (x + slant * y) + phase_x)
+    return 0.72 + 0.28 * np.clip(2 * wave, -1, 1)
+
+
+def _mark_distance(mark: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark other than "none"."""
+    name = world.VALUES["mark"][mark]
+    radius = np.sqrt(x * x + y * y)
+    if name == "spot":
+        return radius - 10
+    if name == "cross":
+        arms = np.minimum(np.abs(x + y), np.abs(x - y)) * np.float32(math.sqrt(0.5))
+        return np.maximum(arms - 3.2, radius - 16)
+    if name == "hoop":
+        return np.abs(radius - 12) - 3.2
+    return np.maximum(np.abs(x) - 17, np.abs(y) - 4) + 0 * radius
+
+
+def _window(center: float, reach: float) -> slice:
+    return slice(max(0, int(center - reach)), min(S, int(center + reach) + 2))
+
+
+def _paint_object(image: np.ndarray, attributes: dict[str, int], zoom: float, rng: np.random.Generator) -> None:
+    """Paints the object and its mark into `image` (3, S, S), touching only the window around it."""
+    sign = -1 if attributes["place"] == 0 else 1
+    cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(12, 30)
+    size, angle = rng.uniform(54, 66) * zoom, rng.uniform(-0.08, 0.08)
+    color = _COLORS[attributes["color"]] + rng.standard_normal(3, dtype=np.float32) * 0.04
+    rows, cols = _window(cy, 1.3 * size), _window(cx, 1.3 * size)
+    px, py = np.arange(S, dtype=np.float32)[None, cols], np.arange(S, dtype=np.float32)[rows, None]
+    x, y = px - np.float32(cx), py - np.float32(cy)
+    cos, sin = np.float32(math.cos(angle) / size), np.float32(math.sin(angle) / size)
+    distance = _shape_distance(attributes["shape"], x * cos + y * sin, y * cos - x * sin)
+    mask = np.clip(0.5 - distance * np.float32(size / EDGE_PIXELS), 0, 1)
+    light = _pattern(attributes["pattern"], px, py, rng.uniform(8, 10) * zoom, rng)
+    view = image[:, rows, cols]
+    view += mask * (color[:, None, None] * light - view)
+    mark_x, mark_y = rng.uniform(-6, 6, 2).astype(np.float32)
+    if attributes["mark"] > 0:
+        scale = np.float32(1 / (1.35 * zoom))
+        edge = _mark_distance(attributes["mark"], x * scale - mark_x, y * scale - mark_y)
+        view *= 1 - np.clip(0.5 - (edge - 2) * np.float32(zoom), 0, 1)
+        view += np.clip(0.5 - edge * np.float32(zoom), 0, 1) * (1 - view)
+
+
+def draw(attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float]) -> np.ndarray:
+    """Returns the (S, S, 3) uint8 picture with these eight value indices; `rng` decides everything else."""
+    named = dict(zip(world.ATTRIBUTES, (int(value) for value in attributes)))
+    zoom = math.exp(rng.uniform(math.log(zoom_range[0]), math.log(zoom_range[1])))
+    image = _background(named["ground"], rng)
+    _paint_object(image, named, zoom, rng)
+    image *= np.float32(rng.uniform(1.0, 1.15) if named["light"] == 0 else rng.uniform(0.6, 0.72))
+    border = _BORDERS[named["border"]][:, None, None]
+    for edge in (np.s_[:, :BORDER_PIXELS], np.s_[:, -BORDER_PIXELS:]):
+        image[edge] = border
+        image.transpose(0, 2, 1)[edge] = border
+    top, left = rng.integers(0, S, 2)
+    image += _noise_sheet()[:, top : top + S, left : left + S]
+    np.clip(image, 0, 1, out=image)
+    image *= 255
+    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
+
+
+def draw_picture(split: str, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns picture `index` of class `label` in `split` (S, S, 3) and its eight value indices."""
+    rng = world.picture_rng(split, label, index)
+    attributes = world.sample_attributes(label, rng)
+    return draw(attributes, rng, world.get_pool(split).zoom), attributes
+
+
+def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
+    """Returns the eight value indices of a picture without drawing it."""
+    return world.sample_attributes(label, world.picture_rng(split, label, index))
+
+
+def draw_pretrain_picture(index: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns pre-training picture `index` (S, S, 3), its value indices and its class (-1: a thing)."""
+    rng = world.pretrain_rng(index)
+    is_class = rng.random() < world.PRETRAIN_CLASS_SHARE
+    label = int(rng.integers(world.NUM_CLASSES)) if is_class else None
+    attributes = world.sample_attributes(label, rng)
+    return draw(attributes, rng, world.PRETRAIN_ZOOM), attributes, -1 if label is None else label

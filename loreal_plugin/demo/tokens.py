@@ -1,0 +1,71 @@
+"""The rows of CLIP's vocabulary that the demonstration CLIP has learned.
+
+Pre-training uses a *compact* vocabulary: the trained token ids in ascending order. The order is kept, so the
+end-of-text token is the largest compact id as it is the largest id of CLIP's own vocabulary, and CLIP's
+`text.argmax(-1)` finds it in both.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.demo import captions
+
+VOCAB_SIZE = 49408
+START, END = 49406, 49407
+CONTEXT_LENGTH = 77
+
+
+class TokenTable:
+    """Maps words to token ids and to compact ids."""
+
+    def __init__(self, words: dict[str, int]) -> None:
+        self.words = words
+        self.token_ids = sorted({*words.values(), START, END})
+        compact = {token: row for row, token in enumerate(self.token_ids)}
+        self.start, self.end = compact[START], compact[END]
+        self._compact = {word: compact[token] for word, token in words.items()}
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+    def encode(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """Returns compact ids (N, L), L being as short as the longest text allows; padding is 0.
+
+        Raises:
+            ValueError: if a text does not fit into CLIP's context of 77 tokens.
+        """
+        longest = max(len(text) for text in texts) + 2
+        if longest > CONTEXT_LENGTH:
+            raise ValueError(f"a caption has {longest} tokens, CLIP's context holds {CONTEXT_LENGTH}")
+        rows = torch.zeros(len(texts), longest, dtype=torch.long)
+        for row, text in zip(rows, texts):
+            ids = [self.start, *(self._compact[word] for word in text), self.end]
+            row[: len(ids)] = torch.tensor(ids)
+        return rows
+
+
+@lru_cache(maxsize=1)
+def token_table() -> TokenTable:
+    """Returns the table of all caption words.
+
+    Raises:
+        ValueError: if a word is not exactly one token of CLIP's tokenizer.
+    """
+    from clip.simple_tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    words = {word: tokenizer.encode(word) for word in captions.vocabulary()}
+    split = [word for word, ids in words.items() if len(ids) != 1]
+    if split:
+        raise ValueError(f"not one token each in CLIP's vocabulary: {', '.join(split)}; choose other words")
+    return TokenTable({word: ids[0] for word, ids in words.items()})
+
+
+def untrained_tokens(token_ids: Iterable[int], trained: Iterable[int]) -> list[int]:
+    """Returns those of `token_ids` (without doubles, in order) that are not among `trained`; padding 0 is not counted."""
+    known = {*trained, 0}
+    return [token for token in dict.fromkeys(int(token) for token in token_ids) if token not in known]
