@@ -1,0 +1,30 @@
+"""Layer 1, the method: meta-nets, slots, losses, bridge. Tensors only; knows no host and no files."""
+
+from loreal_plugin.method.bridge import BRIDGES, MIX_ALPHAS, condition_inputs, mix_weight
+from loreal_plugin.method.losses import (
+    HLD_DIRECTIONS,
+    high_level_distillation,
+    loreal_loss,
+    low_level_distillation,
+)
+from loreal_plugin.method.meta_nets import META_INITS, MetaNet, MetaNets, init_meta_nets_
+from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts, materialise, splice_slots
+
+__all__ = [
+    "BRIDGES",
+    "HLD_DIRECTIONS",
+    "META_INITS",
+    "MIX_ALPHAS",
+    "SLOT_ORDERS",
+    "MetaNet",
+    "MetaNets",
+    "SplicedPrompts",
+    "condition_inputs",
+    "high_level_distillation",
+    "init_meta_nets_",
+    "loreal_loss",
+    "low_level_distillation",
+    "materialise",
+    "mix_weight",
+    "splice_slots",
+]

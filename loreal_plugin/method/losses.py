@@ -1,0 +1,125 @@
+"""The losses of stage 3: cross-entropy, high-level and low-level distillation.
+
+Shapes: B images, C classes, K attributes, D_t text width. All losses are computed in float32: a softmax
+over hundreds of classes and a cosine of near-parallel vectors both lose too much in half precision.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError, unknown_name
+
+HLD_DIRECTIONS = ("alpha_to_beta", "mutual", "symmetric")
+
+
+def high_level_distillation(
+    logits_alpha: Tensor,
+    logits_beta: Tensor,
+    temperature: float,
+    direction: str = "mutual",
+    tau_squared: bool = False,
+) -> Tensor:
+    """Return the KL divergence between the students' softened class distributions, mean over the batch.
+
+    Args:
+        logits_alpha: (B, C) scaled logits of the standard-resolution student.
+        logits_beta: (B, C) scaled logits of the low-resolution student.
+        temperature: both distributions are softmax(logits / temperature).
+        direction: ``alpha_to_beta`` = KL(p_alpha || p_beta) with alpha detached, ``mutual`` = the same with
+            gradient to both, ``symmetric`` = KL(p_alpha || p_beta) + KL(p_beta || p_alpha).
+        tau_squared: multiply by temperature ** 2, which keeps the gradient's size when it changes.
+
+    Raises:
+        ConfigError: unknown direction or a temperature that is not positive.
+
+    Source: LOREAL, high-level distillation; whether the tau ** 2 factor is used is not published.
+    """
+    if direction not in HLD_DIRECTIONS:
+        raise ConfigError(unknown_name("HLD_DIRECTION", direction, HLD_DIRECTIONS))
+    _check_temperature("HLD_TEMPERATURE", temperature)
+    if direction == "alpha_to_beta":
+        logits_alpha = logits_alpha.detach()
+    log_p_alpha = F.log_softmax(logits_alpha.float() / temperature, dim=-1)
+    log_p_beta = F.log_softmax(logits_beta.float() / temperature, dim=-1)
+    loss = F.kl_div(log_p_beta, log_p_alpha, reduction="batchmean", log_target=True)
+    if direction == "symmetric":
+        loss = loss + F.kl_div(log_p_alpha, log_p_beta, reduction="batchmean", log_target=True)
+    return loss * temperature**2 if tau_squared else loss
+
+
+def low_level_distillation(contents_alpha: Tensor, contents_beta: Tensor, temperature: float) -> Tensor:
+    """Return the contrastive loss between the contents both students make, summed over K, mean over B.
+
+    For each image and attribute k, S_k(f_alpha) and S_k(f_beta) are the positive pair and S_j(f_beta),
+    j != k, the negatives; similarities are cosines divided by the temperature.
+
+    Args:
+        contents_alpha: (B, K, D_t) contents made from alpha's visual embedding.
+        contents_beta: (B, K, D_t) contents made from beta's visual embedding.
+        temperature: divisor of the cosines.
+
+    Raises:
+        ConfigError: a temperature that is not positive.
+
+    Source: LOREAL, low-level distillation.
+    """
+    _check_temperature("LLD_TEMPERATURE", temperature)
+    alpha = F.normalize(contents_alpha.float(), dim=-1)
+    beta = F.normalize(contents_beta.float(), dim=-1)
+    similarity = alpha @ beta.transpose(1, 2) / temperature
+    positive = similarity.diagonal(dim1=1, dim2=2)
+    return (similarity.logsumexp(dim=-1) - positive).sum(dim=-1).mean()
+
+
+def loreal_loss(
+    logits_alpha: Tensor,
+    logits_beta: Tensor,
+    labels: Tensor,
+    contents_alpha: Tensor,
+    contents_beta: Tensor,
+    *,
+    hld_weight: float,
+    lld_weight: float,
+    hld_temperature: float,
+    lld_temperature: float,
+    hld_direction: str = "mutual",
+    hld_tau_squared: bool = False,
+    cross_logits: tuple[Tensor, Tensor] | None = None,
+    cross_weight: float = 0.0,
+) -> dict[str, Tensor]:
+    """Return the stage-3 loss and its parts: ``loss``, ``ce``, ``hld``, ``lld`` and, if used, ``cross``.
+
+    loss = CE(beta logits, labels) + hld_weight * HLD + lld_weight / K * LLD [+ cross_weight * HLD(cross)].
+    The parts are returned unweighted, so that a log shows what each term is.
+
+    Args:
+        logits_alpha, logits_beta: (B, C) scaled logits of the students with the bridge's text features.
+        labels: (B,) class indices.
+        contents_alpha, contents_beta: (B, K, D_t) contents made from each student's own embedding.
+        hld_weight, lld_weight: lambda 1 and lambda 2.
+        cross_logits: (alpha, beta) logits of the pure cross path; needed when ``cross_weight`` is not 0.
+
+    Raises:
+        ConfigError: see the two distillation losses; or ``cross_weight`` without ``cross_logits``.
+    """
+    if cross_weight and cross_logits is None:
+        raise ConfigError(f"CROSS_WEIGHT {cross_weight} needs the logits of the cross path, got none")
+    hld_options = (hld_temperature, hld_direction, hld_tau_squared)
+    parts = {
+        "ce": F.cross_entropy(logits_beta.float(), labels),
+        "hld": high_level_distillation(logits_alpha, logits_beta, *hld_options),
+        "lld": low_level_distillation(contents_alpha, contents_beta, lld_temperature),
+    }
+    n_attributes = contents_alpha.shape[1]
+    loss = parts["ce"] + hld_weight * parts["hld"] + lld_weight / n_attributes * parts["lld"]
+    if cross_weight and cross_logits is not None:
+        parts["cross"] = high_level_distillation(*cross_logits, *hld_options)
+        loss = loss + cross_weight * parts["cross"]
+    return {"loss": loss, **parts}
+
+
+def _check_temperature(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} must be positive, got {value}")

@@ -1,0 +1,221 @@
+"""Splicing attribute slots into the prompts a host made, by token position.
+
+Shapes: B images, C classes, K attributes, M content tokens per slot, L context length, D_t text width.
+
+A spliced prompt is a list of *sources*, one a row. Sources index a bank of rows that each class has:
+
+    [ L rows of the host's own prompt | W word embeddings | K contents ]
+
+so host rows (learned contexts included) are taken over untouched, and a content is one row of the bank
+however often it is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError, unknown_name
+
+SLOT_ORDERS = ("class_first", "slots_first", "ctx_first")
+
+# Ids at content positions: 0 is an ordinary token, so argmax over ids still finds the end of text.
+CONTENT_TOKEN = 0
+
+
+@dataclass(frozen=True)
+class SplicedPrompts:
+    """The prompts of C classes with their slots; made by :func:`splice_slots`.
+
+    Attributes:
+        host_embeddings: (C, L, D_t) rows of the host's own prompts.
+        word_embeddings: (W, D_t) rows of attribute words and of "with".
+        source: (C, L) index of each row in the bank [L host rows | W word rows | K content rows].
+        tokens: (C, L) ids of the spliced prompts; ``tokens.argmax(-1)`` is the end of text.
+        eot: (C,) position of the end of text.
+        first_content: (C,) number of rows before the first content, the same for every image.
+        n_attributes: K.
+        n_content: M.
+    """
+
+    host_embeddings: Tensor
+    word_embeddings: Tensor
+    source: Tensor
+    tokens: Tensor
+    eot: Tensor
+    first_content: Tensor
+    n_attributes: int
+    n_content: int
+
+    @property
+    def n_classes(self) -> int:
+        """C."""
+        return self.source.shape[0]
+
+    @property
+    def context_length(self) -> int:
+        """L."""
+        return self.source.shape[1]
+
+    @property
+    def first_content_source(self) -> int:
+        """Sources from here on are contents; below are rows that are the same for every image."""
+        return self.context_length + self.word_embeddings.shape[0]
+
+    def static_rows(self, classes: Tensor) -> Tensor:
+        """Return the prompts (C', L, D_t) of some classes with zeros where the contents go."""
+        host = self.host_embeddings[classes]
+        words = self.word_embeddings.to(host.dtype).expand(len(classes), -1, -1)
+        blank = host.new_zeros(len(classes), self.n_attributes, host.shape[-1])
+        index = self.source[classes].unsqueeze(-1).expand(-1, -1, host.shape[-1])
+        return torch.cat([host, words, blank], dim=1).gather(1, index)
+
+    def to(self, device: torch.device | str) -> SplicedPrompts:
+        """Return the same prompts with all tensors on a device."""
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return SplicedPrompts(**moved)
+
+
+def splice_slots(
+    host_embeddings: Tensor,
+    tokens: Tensor,
+    *,
+    attribute_tokens: Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]],
+    embed: Callable[[Tensor], Tensor],
+    n_content: int,
+    order: str,
+    class_start: Tensor,
+    with_token: int,
+    period_token: int,
+    classnames: Sequence[str],
+    words: bool = True,
+    contents: bool = True,
+) -> SplicedPrompts:
+    """Return the host's prompts with K slots ``S_k [A_k]`` spliced in.
+
+    ``class_first`` puts ``with`` and the slots before the final period (or the end of text where the
+    prompt has none), ``slots_first`` the slots right after the start token, ``ctx_first`` at ``class_start``.
+
+    Args:
+        host_embeddings: (C, L, D_t) token embeddings of the host's prompts, without positions.
+        tokens: (C, L) their ids; the end of text is the highest id of a row.
+        attribute_tokens: ids of each attribute's words, either K lists for all classes or C lists of K.
+        embed: token embedding of the host's CLIP, ids (N,) -> (N, D_t).
+        n_content: M, positions that repeat a content.
+        order: one of ``SLOT_ORDERS``.
+        class_start: (C,) position of the class name's first token (used by ``ctx_first``).
+        with_token, period_token: ids of "with" and ".".
+        classnames: C names, for messages.
+        words, contents: False leaves the attribute words, or the contents, out (ablations).
+
+    Raises:
+        ConfigError: unknown order; no attribute, an attribute without a token, or per-class lists of
+            another number of classes or attributes; M < 1; nothing to splice; a prompt that would not
+            fit into L tokens (the class and the count are named).
+    """
+    if order not in SLOT_ORDERS:
+        raise ConfigError(unknown_name("SLOT_ORDER", order, SLOT_ORDERS))
+    if n_content < 1:
+        raise ConfigError(f"N_CONTENT must be at least 1, got {n_content}")
+    if not (words or contents):
+        raise ConfigError("slots need attribute words, contents or both; both were switched off")
+    n_classes, length = tokens.shape
+    per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
+    n_attributes = len(per_class[0])
+    vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
+    word_source = {token: length + i for i, token in enumerate(vocabulary)}
+    content_source = length + len(vocabulary)
+
+    def slot_rows(attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        rows: list[tuple[int, int]] = []
+        for k, ids in enumerate(attributes):
+            rows += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
+            rows += [(word_source[t], t) for t in ids] if words else []
+        return rows
+
+    host_eot, starts = tokens.argmax(dim=-1).tolist(), class_start.tolist()
+    source = torch.empty(n_classes, length, dtype=torch.long)
+    spliced_tokens = torch.empty(n_classes, length, dtype=torch.long)
+    eot, first = [], []
+    for c, ids in enumerate(tokens.tolist()):
+        rows = slot_rows(per_class[c])
+        if order == "class_first":
+            rows = [(word_source[with_token], with_token), *rows]
+        end = host_eot[c]
+        has_period = ids[end - 1] == period_token
+        at = {"class_first": end - has_period, "slots_first": 1, "ctx_first": starts[c]}[order]
+        n_tokens = end + 1 + len(rows)
+        if n_tokens > length:
+            raise ConfigError(
+                f"class '{classnames[c]}': its prompt with {n_attributes} slots would take {n_tokens} tokens, "
+                f"the text encoder takes {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
+            )
+        host_rows = list(enumerate(ids))
+        full = (host_rows[:at] + rows + host_rows[at:])[:length]
+        source[c] = torch.tensor([s for s, _ in full])
+        spliced_tokens[c] = torch.tensor([t for _, t in full])
+        eot.append(n_tokens - 1)
+        is_content = (source[c] >= content_source).nonzero()
+        # Without contents every row up to the end of text is static.
+        first.append(int(is_content[0]) if len(is_content) else n_tokens - 1)
+
+    device = host_embeddings.device
+    with torch.no_grad():
+        word_embeddings = embed(torch.tensor(vocabulary, device=device)).detach()
+    return SplicedPrompts(
+        host_embeddings=host_embeddings,
+        word_embeddings=word_embeddings.to(device=device, dtype=host_embeddings.dtype),
+        source=source.to(device),
+        tokens=spliced_tokens.to(device),
+        eot=torch.tensor(eot, device=device),
+        first_content=torch.tensor(first, device=device),
+        n_attributes=n_attributes,
+        n_content=n_content,
+    )
+
+
+def materialise(prompts: SplicedPrompts, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
+    """Return full prompt embeddings (B, C', L, D_t), differentiable with respect to the contents.
+
+    Args:
+        prompts: C spliced prompts.
+        contents: (B, K, D_t); cast to the dtype of the prompts.
+        classes: which classes; None = all.
+    """
+    index = class_index(prompts, classes)
+    static = prompts.static_rows(index)
+    which = prompts.source[index] - prompts.first_content_source
+    filled = contents.to(static.dtype)[:, which.clamp(min=0)]
+    return torch.where((which >= 0)[None, :, :, None], filled, static)
+
+
+def class_index(prompts: SplicedPrompts, classes: slice | Tensor | None) -> Tensor:
+    """Return the chosen classes as an index tensor (C',) on the prompts' device."""
+    everything = torch.arange(prompts.n_classes, device=prompts.source.device)
+    return everything if classes is None else everything[classes]
+
+
+def _attributes_per_class(
+    attribute_tokens: Sequence, n_classes: int, classnames: Sequence[str]
+) -> list[Sequence[Sequence[int]]]:
+    """Return C lists of K lists of ids, checked."""
+    if not len(attribute_tokens) or not len(attribute_tokens[0]):
+        raise ConfigError("no attribute, or one without a token, was given; slots need at least one word each")
+    per_class = not isinstance(attribute_tokens[0][0], int)
+    table = list(attribute_tokens) if per_class else [attribute_tokens] * n_classes
+    if len(table) != n_classes:
+        raise ConfigError(f"attributes were given for {len(table)} classes, the host has {n_classes}")
+    n_attributes = len(table[0])
+    for name, attributes in zip(classnames, table, strict=True):
+        if len(attributes) != n_attributes:
+            raise ConfigError(
+                f"class '{name}' has {len(attributes)} attributes, the first class {n_attributes}; "
+                "every class needs one word per meta-net"
+            )
+        empty = [k for k, ids in enumerate(attributes) if not len(ids)]
+        if empty:
+            raise ConfigError(f"class '{name}': attribute {empty[0] + 1} of {n_attributes} has no token")
+    return table
