@@ -1,0 +1,86 @@
+"""The image positional embedding at another input size: bicubic on the patch grid, class row kept."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loreal_plugin.errors import ConfigError, HostError
+
+
+def grid_size_of(input_size: int, patch_size: int) -> int:
+    """Return the number of patches along one side.
+
+    Raises:
+        ConfigError: `input_size` (pixels) is no multiple of `patch_size`, or below two patches.
+    """
+    if input_size % patch_size or input_size < 2 * patch_size:
+        raise ConfigError(
+            f"input size {input_size} was asked for; this backbone needs a multiple of its patch size "
+            f"{patch_size} from {2 * patch_size} pixels up"
+        )
+    return input_size // patch_size
+
+
+def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int = 1) -> Tensor:
+    """Return `pos_embed` ((prefix + g*g), D) for a `grid_size` x `grid_size` grid, in its own dtype.
+
+    The same object comes back where the grid already has that size. Rows of prefix tokens (the class
+    token) are kept as they are.
+
+    Raises:
+        HostError: the rows after the prefix are no square grid.
+
+    Source: DESIGN 3.4 (bicubic in float32, `align_corners=False`, no antialias).
+    """
+    n_patches = pos_embed.shape[0] - num_prefix_tokens
+    old_size = math.isqrt(max(n_patches, 0))
+    if old_size == 0 or old_size * old_size != n_patches:
+        raise HostError(
+            f"positional embedding with {pos_embed.shape[0]} rows, of which {num_prefix_tokens} are prefix: "
+            "the rest is no square patch grid"
+        )
+    if old_size == grid_size:
+        return pos_embed
+    prefix, grid = pos_embed[:num_prefix_tokens], pos_embed[num_prefix_tokens:]
+    # float32: bicubic weights in half precision lose three digits, and CPUs lack the kernel.
+    grid = grid.float().reshape(1, old_size, old_size, -1).permute(0, 3, 1, 2)  # (1, D, g, g)
+    grid = F.interpolate(grid, size=(grid_size, grid_size), mode="bicubic", align_corners=False)
+    grid = grid.permute(0, 2, 3, 1).reshape(grid_size * grid_size, -1).to(pos_embed.dtype)
+    return torch.cat([prefix, grid])
+
+
+def resample_visual_(visual: nn.Module, input_size: int) -> nn.Module:
+    """Make a CLIP ViT read `input_size` x `input_size` pixels, in place; return it.
+
+    Raises:
+        HostError: the image encoder is no ViT.
+        ConfigError: the size does not fit the patch size.
+    """
+    if not hasattr(visual, "positional_embedding") or not hasattr(visual, "conv1"):
+        raise HostError(
+            f"image encoder {type(visual).__name__} has no patch positional embedding: low resolution is "
+            "supported for ViT backbones only"
+        )
+    old = visual.positional_embedding
+    new = resample_pos_embed(old.data, grid_size_of(input_size, visual.conv1.weight.shape[-1]))
+    if new is not old.data and new.shape != old.shape:
+        visual.positional_embedding = nn.Parameter(new, requires_grad=old.requires_grad)
+    visual.input_resolution = input_size
+    return visual
+
+
+def keep_own_pos_embed(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Let a checkpoint of another input size load: a `load_state_dict` pre-hook for a CLIP ViT.
+
+    MaPLe and MMRL save the whole CLIP. Its positional embedding is not learned, so where only the grid
+    differs the module's own resampled rows stand in for the saved ones.
+    """
+    key = prefix + "positional_embedding"
+    own = module.positional_embedding
+    saved = state_dict.get(key)
+    if saved is not None and saved.shape != own.shape and saved.shape[-1] == own.shape[-1]:
+        state_dict[key] = own.detach().clone()

@@ -1,0 +1,97 @@
+"""The positional embedding keeps its class row, is untouched at its own size, and follows torch elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.students.resample import (
+    grid_size_of,
+    keep_own_pos_embed,
+    resample_pos_embed,
+    resample_visual_,
+)
+
+
+class TinyVisual(nn.Module):
+    """What the functions look at in a CLIP ViT."""
+
+    def __init__(self, grid: int = 4, width: int = 8, patch: int = 16) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
+        self.positional_embedding = nn.Parameter(torch.randn(grid * grid + 1, width))
+        self.input_resolution = grid * patch
+
+
+def test_same_object_at_native_size():
+    pos_embed = torch.randn(17, 8)
+    assert resample_pos_embed(pos_embed, 4) is pos_embed
+
+
+@pytest.mark.parametrize("grid_size", [2, 3, 6, 14])
+def test_grid_equals_torch_interpolation_and_class_row_is_kept(grid_size):
+    pos_embed = torch.randn(17, 8)
+    got = resample_pos_embed(pos_embed, grid_size)
+    planes = torch.stack([pos_embed[1:, d].reshape(4, 4) for d in range(8)])[None]
+    want = F.interpolate(planes, size=(grid_size, grid_size), mode="bicubic", align_corners=False)[0]
+    assert got.shape == (grid_size**2 + 1, 8)
+    assert torch.equal(got[0], pos_embed[0])
+    for row in range(grid_size):
+        for column in range(grid_size):
+            torch.testing.assert_close(got[1 + row * grid_size + column], want[:, row, column])
+
+
+def test_half_precision_is_interpolated_in_float32():
+    pos_embed = torch.randn(17, 8).half()
+    got = resample_pos_embed(pos_embed, 6)
+    assert got.dtype == torch.float16
+    assert torch.equal(got, resample_pos_embed(pos_embed.float(), 6).half())
+
+
+def test_several_prefix_rows_are_kept():
+    pos_embed = torch.randn(18, 8)
+    assert torch.equal(resample_pos_embed(pos_embed, 3, num_prefix_tokens=2)[:2], pos_embed[:2])
+
+
+def test_rows_that_are_no_grid_are_refused():
+    with pytest.raises(HostError, match="no square patch grid"):
+        resample_pos_embed(torch.randn(16, 8), 3)
+
+
+@pytest.mark.parametrize("size", [0, 16, 33, 100])
+def test_sizes_that_do_not_fit_the_patch_are_refused(size):
+    with pytest.raises(ConfigError, match="multiple of its patch size 16"):
+        grid_size_of(size, 16)
+
+
+def test_visual_reads_the_new_size_and_keeps_its_parameter_at_the_old_one():
+    visual = TinyVisual()
+    before = visual.positional_embedding
+    assert resample_visual_(visual, 64).positional_embedding is before
+    resample_visual_(visual, 96)
+    assert visual.positional_embedding.shape == (37, 8)
+    assert visual.input_resolution == 96
+
+
+def test_backbones_without_a_patch_grid_are_refused():
+    with pytest.raises(HostError, match="ViT backbones only"):
+        resample_visual_(nn.Linear(2, 2), 64)
+
+
+def test_checkpoint_of_another_size_loads_everything_but_the_grid():
+    saved, visual = TinyVisual(grid=6), TinyVisual(grid=4)
+    own = visual.positional_embedding.detach().clone()
+    visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
+    visual.load_state_dict(saved.state_dict())
+    assert torch.equal(visual.positional_embedding, own)
+    assert torch.equal(visual.conv1.weight, saved.conv1.weight)
+
+
+def test_checkpoint_of_the_same_size_loads_the_grid_too():
+    saved, visual = TinyVisual(), TinyVisual()
+    visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
+    visual.load_state_dict(saved.state_dict())
+    assert torch.equal(visual.positional_embedding, saved.positional_embedding)
