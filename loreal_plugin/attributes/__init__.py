@@ -1,0 +1,13 @@
+"""Attribute files: what to say about the pictures of a dataset, one JSON a dataset."""
+
+from __future__ import annotations
+
+from loreal_plugin.attributes.files import (
+    SCHEMA_VERSION,
+    AttributeSet,
+    available_attributes,
+    load_attributes,
+    tokenise_attributes,
+)
+
+__all__ = ["SCHEMA_VERSION", "AttributeSet", "available_attributes", "load_attributes", "tokenise_attributes"]

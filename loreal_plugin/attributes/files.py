@@ -1,0 +1,170 @@
+"""Reading and checking attribute files.
+
+A file is `{"schema_version": 1, "dataset", "domain", "attributes": [...], "reasons": {}, "provenance": {}}`,
+and may carry `"per_class": {class name: [...]}` for `ATTRIBUTE_SCOPE class`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.errors import AttributeFileError, unknown_name
+from loreal_plugin.paths import bundle_root
+
+SCHEMA_VERSION = 1
+GENERIC = "generic"
+
+
+@dataclass(frozen=True)
+class AttributeSet:
+    """The attributes of one file.
+
+    `words` are in the file's order; `per_class` is empty where the file has one list for all classes;
+    `sha256` is of the file's bytes; `fallback` says that the dataset has no file and the generic one is used.
+    """
+
+    words: tuple[str, ...]
+    domain: str
+    source: Path
+    sha256: str
+    per_class: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fallback: bool = False
+
+    def select(self, n_attributes: int, shuffle_seed: int = -1) -> list[str]:
+        """Return the first K words, shuffled where a seed is given.
+
+        Raises:
+            AttributeFileError: the file has fewer than K.
+        """
+        return _first(self.words, n_attributes, shuffle_seed, f"attribute file {self.source}")
+
+    def select_per_class(
+        self, classnames: list[str], n_attributes: int, shuffle_seed: int = -1
+    ) -> list[list[str]]:
+        """Return the first K words of every class, in the order of `classnames`.
+
+        Raises:
+            AttributeFileError: the file has no words for a class, or fewer than K.
+        """
+        by_name = {_plain(name): words for name, words in self.per_class.items()}
+        missing = [name for name in classnames if _plain(name) not in by_name]
+        if missing:
+            raise AttributeFileError(
+                f"attribute file {self.source}: ATTRIBUTE_SCOPE class needs words for every class; "
+                f"none for {', '.join(repr(m) for m in missing[:5])}"
+                f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"
+            )
+        return [_first(by_name[_plain(name)], n_attributes, shuffle_seed,
+                       f"attribute file {self.source}, class '{name}'") for name in classnames]  # fmt: skip
+
+
+def available_attributes() -> list[str]:
+    """Return the names of the attribute files that come with the project."""
+    return sorted(p.stem for p in (bundle_root() / "attributes").glob("*.json"))
+
+
+def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
+    """Return the attributes of a file, of a shipped name, or (empty name) of the dataset.
+
+    A dataset without a file of its own gets the generic one, and the result says so.
+
+    Raises:
+        AttributeFileError: absent, malformed, empty, or with duplicates.
+    """
+    path, fallback = _find(name_or_path, dataset)
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AttributeFileError(f"attribute file {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise AttributeFileError(f"attribute file {path}: wanted a JSON object, got {type(content).__name__}")
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise AttributeFileError(
+            f"attribute file {path}: wanted schema_version {SCHEMA_VERSION}, "
+            f"got {content.get('schema_version')!r}"
+        )
+    per_class = content.get("per_class") or {}
+    if not isinstance(per_class, dict):
+        raise AttributeFileError(f"attribute file {path}: 'per_class' is no object of class names")
+    return AttributeSet(
+        words=_checked_words(content.get("attributes"), path, "'attributes'"),
+        domain=str(content.get("domain", "")),
+        source=path,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        per_class={c: _checked_words(w, path, f"'per_class' of '{c}'") for c, w in per_class.items()},
+        fallback=fallback,
+    )
+
+
+def tokenise_attributes(
+    words: list[str], encode: Callable[[str], list[int]], source: Any = ""
+) -> list[list[int]]:
+    """Return the token ids of every attribute's words, without start and end tokens.
+
+    Raises:
+        AttributeFileError: an attribute gives no token at all.
+    """
+    tokens = [list(encode(word)) for word in words]
+    for word, ids in zip(words, tokens, strict=True):
+        if not ids:
+            raise AttributeFileError(
+                f"attribute {word!r}{f' of {source}' if source else ''} tokenises to nothing; use plain words"
+            )
+    return tokens
+
+
+def _plain(name: str) -> str:
+    """Return a class name as prompts write it."""
+    return name.replace("_", " ").strip().lower()
+
+
+def _first(words: tuple[str, ...], count: int, shuffle_seed: int, where: str) -> list[str]:
+    if len(words) < count:
+        raise AttributeFileError(
+            f"{where} has {len(words)} attributes ({', '.join(words)}), "
+            f"TRAINER.LOREAL.N_ATTRIBUTES asks for {count}"
+        )
+    chosen = list(words[:count])
+    if shuffle_seed >= 0:
+        random.Random(shuffle_seed).shuffle(chosen)
+    return chosen
+
+
+def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
+    """Return the file that is meant and whether it is the generic one in place of the dataset's own."""
+    path = Path(name_or_path).expanduser()
+    if name_or_path and (path.suffix or len(path.parts) > 1):
+        if not path.is_file():
+            raise AttributeFileError(f"attribute file {path} does not exist")
+        return path, False
+    folder = bundle_root() / "attributes"
+    if not name_or_path:
+        own = folder / f"{dataset.lower()}.json"
+        return (own, False) if own.is_file() else (folder / f"{GENERIC}.json", True)
+    shipped = folder / f"{name_or_path}.json"
+    if not shipped.is_file():
+        raise AttributeFileError(unknown_name("attribute file", name_or_path, available_attributes()))
+    return shipped, False
+
+
+def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
+    """Return the list as clean strings, or say what is wrong with it."""
+    if not isinstance(words, list) or not words:
+        raise AttributeFileError(f"attribute file {path}: {where} is no list of words, or empty")
+    clean = []
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise AttributeFileError(f"attribute file {path}: {where} has {word!r}, which is no word")
+        clean.append(" ".join(word.split()))
+    low = [word.lower() for word in clean]
+    double = sorted({word for word in low if low.count(word) > 1})
+    if double:
+        raise AttributeFileError(f"attribute file {path}: {where} repeats {', '.join(double)}")
+    return tuple(clean)
