@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from loreal_plugin.errors import ConfigError, HostError
-from loreal_plugin.students.resample import (
+from loreal_plugin.attach.resample import (
     grid_size_of,
     keep_own_pos_embed,
     resample_pos_embed,

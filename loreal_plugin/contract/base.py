@@ -1,0 +1,218 @@
+"""The host contract: the questions the plug-in asks of a host's prompt learner, one class a method.
+
+Shapes: N prompts, B images, C classes, K attributes, L context length, F features per image,
+D_t text width, D_v joint embedding width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loreal_plugin.contract.rows import ContractRow, attribute_row, raise_for
+from loreal_plugin.contract.tokens import Tokenize, class_starts
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.text.blocks import TextBlocks
+
+SLOT_ORDERS = ("class_first", "slots_first", "ctx_first")
+
+
+@dataclass(frozen=True)
+class HostPrompts:
+    """The host's own prompts: `embeddings` (C, L, D_t), `tokens` (C, L), `class_start` (C,); no gradients."""
+
+    embeddings: Tensor
+    tokens: Tensor
+    class_start: Tensor
+
+
+class HostContract(ABC):
+    """What the plug-in knows about one method's host trainer; the only place with attribute names.
+
+    A contract holds no state: every method takes the model that the host built.
+    """
+
+    method: ClassVar[str]
+    trainer: ClassVar[str]  # registered name of the host's trainer
+    loreal_trainer: ClassVar[str]  # registered name of ours
+    module: ClassVar[str]  # trainers.<module>
+    cfg_node: ClassVar[str]  # cfg.TRAINER.<cfg_node>
+    learner: ClassVar[str]  # attribute of trainer.model
+    checkpoint: ClassVar[str]  # registered model: folder of a checkpoint
+    whole_model: ClassVar[bool] = False  # the registered model is the whole CustomCLIP, not the learner
+    n_features: ClassVar[int] = 1
+    slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
+    cli_defaults: ClassVar[dict[str, str]] = {}  # options that the host wants on its command line
+    parts: ClassVar[dict[str, str]] = {}  # further parts: role -> dotted path below trainer.model
+
+    # ---- what is looked for -------------------------------------------------------------------------
+
+    def rows(self, trainer: Any) -> list[ContractRow]:
+        """Return one row for each part that the methods below use of a built host trainer."""
+        models = getattr(trainer, "_models", {})
+        registered = ContractRow(
+            "registered model", self.checkpoint, ", ".join(models) or "none", self.checkpoint in models
+        )
+        model = getattr(trainer, "model", None)
+        if model is None:
+            return [registered, ContractRow("model", "trainer.model", "none", False)]
+        common: dict[str, tuple[str, type | None]] = {
+            "prompt learner": (self.learner, nn.Module),
+            "prompt tokens": ("tokenized_prompts", Tensor),
+            "image encoder": ("image_encoder", nn.Module),
+            "image positional embedding": ("image_encoder.positional_embedding", Tensor),
+            "patch embedding": ("image_encoder.conv1", nn.Conv2d),
+            "text encoder": ("text_encoder", nn.Module),
+            "text positional embedding": ("text_encoder.positional_embedding", Tensor),
+            "text blocks": ("text_encoder.transformer.resblocks", nn.Module),
+            "text attention": ("text_encoder.transformer.resblocks.0.attn", nn.MultiheadAttention),
+            "norm before text attention": ("text_encoder.transformer.resblocks.0.ln_1", nn.Module),
+            "norm before text MLP": ("text_encoder.transformer.resblocks.0.ln_2", nn.Module),
+            "text MLP": ("text_encoder.transformer.resblocks.0.mlp", nn.Module),
+            "last text norm": ("text_encoder.ln_final", nn.Module),
+            "text projection": ("text_encoder.text_projection", Tensor),
+            "dtype": ("dtype", torch.dtype),
+        }
+        parts = {role: (path, None) for role, path in self.parts.items()}
+        found = [attribute_row(role, model, path, kind) for role, (path, kind) in (common | parts).items()]
+        return [registered, *found]
+
+    def check(self, trainer: Any, where: str) -> None:
+        """Check a built host trainer.
+
+        Raises:
+            HostError: one line that lists every part that is missing or of another kind.
+        """
+        advice = f"is this a checkout with the {self.trainer} trainer? see docs/HOSTS.md"
+        raise_for(self.rows(trainer), f"{where}: trainer {self.trainer}", advice)
+
+    # ---- what the host trains -----------------------------------------------------------------------
+
+    def learned(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """Return what the host trains, by name in `model`; ask before anything is frozen."""
+        return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+    def checkpoint_key(self, name: str) -> str:
+        """Return the key of a parameter of the model in the host's checkpoint."""
+        return name if self.whole_model else name.removeprefix(f"{self.learner}.")
+
+    def image_position_name(self) -> str:
+        """Return the name of the one CLIP tensor that depends on the input size."""
+        return "image_encoder.positional_embedding"
+
+    def own(self, model: nn.Module) -> Any:
+        """Return the host's prompt learner."""
+        return getattr(model, self.learner)
+
+    # ---- text ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the host's prompts as embeddings (C, L, D_t) and the tokens (C, L) in the same order."""
+
+    def prompts(self, model: nn.Module, classnames: Sequence[str], tokenize: Tokenize) -> HostPrompts:
+        """Return the host's prompts with the position where each class name starts, without gradients."""
+        with torch.no_grad():
+            embeddings, tokens = self.prompt_rows(model)
+        tokens = tokens.to(embeddings.device)
+        starts = class_starts(tokens, classnames, tokenize).to(embeddings.device)
+        return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
+
+    def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
+        """Return what the host makes of token embeddings (..., D_t) before its text encoder sees them."""
+        return rows
+
+    @abstractmethod
+    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Run the host's own text encoder on prompts (N, L, D_t), (N, L); (N, D_v), unnormalised."""
+
+    def text_blocks(self, model: nn.Module, cfg: Any) -> TextBlocks:
+        """Return the text encoder in pieces, such that the prefix path equals `encode_text`.
+
+        `cfg` is what the model was built from.
+        """
+        encoder = model.text_encoder
+
+        def finish(x: Tensor) -> Tensor:
+            return encoder.ln_final(x).type(encoder.dtype) @ encoder.text_projection
+
+        return TextBlocks(
+            positional_embedding=encoder.positional_embedding.detach().type(encoder.dtype),
+            layers=list(encoder.transformer.resblocks),
+            finish=finish,
+            embed_contents=lambda rows: self.embed_contents(model, rows),
+            **self.block_parts(model, cfg),
+        )
+
+    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        """Return the fields of `TextBlocks` in which this method differs from plain CLIP."""
+        return {}
+
+    # ---- images and logits --------------------------------------------------------------------------
+
+    @abstractmethod
+    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Run the host's own image encoder on images (B, 3, H, W); F features (B, D_v), unnormalised."""
+
+    def encode_image(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return L2-normalised image features (B, F, D_v)."""
+        features = self.image_features(model, images.type(model.dtype))
+        return F.normalize(torch.stack(features, dim=1), dim=-1)
+
+    def condition(self, features: Tensor, mode: str = "class", alpha: float = 0.5) -> Tensor:
+        """Return the one vector (B, D_v) that the meta-nets read of `features` (B, F, D_v).
+
+        `mode` is `class` (the class feature) or `fusion` (the features mixed by `alpha` and normalised
+        again); with one feature both are the same.
+
+        Raises:
+            ConfigError: another mode.
+        """
+        if mode not in ("class", "fusion"):
+            raise ConfigError(f"conditioning '{mode}' was asked for; known: class, fusion")
+        if mode == "class" or features.shape[1] == 1:
+            return features[:, 0]
+        return F.normalize(alpha * features[:, 0] + (1 - alpha) * features[:, 1], dim=-1)
+
+    def fusion_weight(self, model: nn.Module) -> float:
+        """Return the share of the class feature where two features are mixed."""
+        return 1.0
+
+    def logit_scale(self, model: nn.Module) -> Tensor | float:
+        """Return the factor between cosine similarity and logit."""
+        return model.logit_scale.exp().detach()
+
+    def logits(self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool) -> Tensor:
+        """Return scaled logits (B, C) of features (B, F, D_v), L2-normalised, against text features.
+
+        `text_features` are (C, D_v), the same for every image, or (B, C, D_v); they are normalised here.
+        `fusion` asks for the host's mix of several features.
+        """
+        text = F.normalize(text_features, dim=-1)
+        scaled = self.logit_scale(model) * features
+        per_feature = [_similarity(scaled[:, index], text) for index in range(features.shape[1])]
+        if not fusion or len(per_feature) == 1:
+            return per_feature[0]
+        weight = self.fusion_weight(model)
+        return weight * per_feature[0] + (1 - weight) * per_feature[1]
+
+    def use_fusion(self, cfg: Any, training: bool = False) -> bool:
+        """Say whether the host predicts from the mix of its features under `cfg`."""
+        return False
+
+    def reset(self, model: nn.Module) -> None:
+        """Drop what the host remembers between forwards: cached text features, enlarged masks."""
+        return None
+
+
+def _similarity(features: Tensor, text: Tensor) -> Tensor:
+    """Return (B, C) dot products of (B, D_v) with (C, D_v) or (B, C, D_v)."""
+    if text.dim() == 2:
+        return features @ text.t()
+    return torch.einsum("bd,bcd->bc", features, text)

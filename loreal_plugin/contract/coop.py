@@ -1,0 +1,60 @@
+"""CoOp: learned context rows in the prompt, plain CLIP encoders."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from loreal_plugin.contract.base import HostContract
+from loreal_plugin.errors import HostError
+
+
+class CoOpContract(HostContract):
+    """Source: KaiyangZhou/CoOp, trainers/coop.py."""
+
+    method = "coop"
+    trainer = "CoOp"
+    loreal_trainer = "CoOp_LOREAL"
+    module = "coop"
+    cfg_node = "COOP"
+    learner = "prompt_learner"
+    checkpoint = "prompt_learner"
+    parts = {
+        "learned context": "prompt_learner.ctx",
+        "number of context rows": "prompt_learner.n_ctx",
+        "lengths of the class names": "prompt_learner.name_lens",
+        "place of the class name": "prompt_learner.class_token_position",
+        "logit scale": "logit_scale",
+    }
+
+    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        learner = self.own(model)
+        order = _row_order(learner, model.tokenized_prompts.shape)
+        return learner(), model.tokenized_prompts.gather(1, order.to(model.tokenized_prompts.device))
+
+    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        return model.text_encoder(embeddings, tokens)
+
+    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        return (model.image_encoder(images),)
+
+
+def _row_order(learner: nn.Module, shape: torch.Size) -> Tensor:
+    """Return for each prompt row the position of its token in the host's tokens, (C, L).
+
+    The host tokenises "X X X name." and moves the context rows behind the name, or half of them, where
+    CLASS_TOKEN_POSITION is `front` or `middle`; the tokens it keeps are not moved.
+    """
+    n_cls, length = shape
+    order = torch.arange(length).repeat(n_cls, 1)
+    place, n_ctx = learner.class_token_position, learner.n_ctx
+    if place == "end":
+        return order
+    if place not in ("front", "middle"):
+        raise HostError(f"CLASS_TOKEN_POSITION '{place}' of the host is none of: end, middle, front")
+    before = 1 + (n_ctx // 2 if place == "middle" else 0)
+    for row, name_len in zip(order, learner.name_lens, strict=True):
+        context = torch.arange(before, 1 + n_ctx)
+        name = torch.arange(1 + n_ctx, 1 + n_ctx + name_len)
+        row[before : 1 + n_ctx + name_len] = torch.cat([name, context])
+    return order

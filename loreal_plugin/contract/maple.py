@@ -1,0 +1,78 @@
+"""MaPLe: two learned context rows, deep text prompts that replace them layer by layer, visual ones beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loreal_plugin.contract.base import HostContract
+
+
+class MaPLeContract(HostContract):
+    """Source: muzairkhattak/multimodal-prompt-learning, trainers/maple.py and clip/model.py.
+
+    The deep prompts overwrite rows 1..n_ctx from the second block on, whatever stands there: slots may
+    not come first.
+    """
+
+    method = "maple"
+    trainer = "MaPLe"
+    loreal_trainer = "MaPLe_LOREAL"
+    module = "maple"
+    cfg_node = "MAPLE"
+    learner = "prompt_learner"
+    checkpoint = "MultiModalPromptLearner"
+    whole_model = True
+    slot_orders = ("class_first", "ctx_first")
+    parts = {
+        "learned context": "prompt_learner.ctx",
+        "number of context rows": "prompt_learner.n_ctx",
+        "deep text prompts": "prompt_learner.compound_prompts_text",
+        "logit scale": "logit_scale",
+    }
+
+    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        return self.own(model)()[0], model.tokenized_prompts
+
+    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        return model.text_encoder(embeddings, tokens, self.own(model).compound_prompts_text)
+
+    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        _, shared_ctx, _, deep_visual = self.own(model)()
+        return (model.image_encoder(images, shared_ctx, deep_visual),)
+
+    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        deep = [rows.detach() for rows in self.own(model).compound_prompts_text]
+        if deep and rounds_to_half(model, deep):
+            deep = [rows.half() for rows in deep]
+
+        def enter(layer_index: int, x: Tensor) -> Tensor:
+            if not 1 <= layer_index <= len(deep):
+                return x
+            rows = deep[layer_index - 1].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_ctx, D_t)
+            return torch.cat([x[:, :1], rows, x[:, 1 + rows.shape[1] :]], dim=1)
+
+        return {"enter": enter, "min_static_rows": 1 + self.own(model).n_ctx}
+
+
+@torch.no_grad()
+def rounds_to_half(model: nn.Module, deep: list[Tensor]) -> bool:
+    """Say whether the host rounds deep text prompts to half precision inside its blocks.
+
+    The public MaPLe does so whatever its PREC is (clip/model.py, `.half()`). Looked for by behaviour: two
+    sets of prompts that only differ below half precision then give the same text features.
+    """
+    if model.dtype == torch.float16:
+        return True
+    encoder = model.text_encoder
+    generator = torch.Generator().manual_seed(0)
+    coarse = [torch.randn(rows.shape, generator=generator).half().float().to(rows.device) for rows in deep]
+    # 2^-14 is an eighth of half precision's smallest relative step, and 2^9 steps of float32.
+    signs = [torch.randint(0, 2, rows.shape, generator=generator).to(rows.device) * 2 - 1 for rows in deep]
+    fine = [rows * (1 + sign * 2.0**-14) for rows, sign in zip(coarse, signs, strict=True)]
+    tokens = model.tokenized_prompts[:1]
+    shape = (1, tokens.shape[1], encoder.positional_embedding.shape[1])
+    prompt = torch.randn(shape, generator=generator).to(encoder.positional_embedding.device, model.dtype)
+    return torch.equal(encoder(prompt, tokens, coarse), encoder(prompt, tokens, fine))

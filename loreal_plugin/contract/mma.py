@@ -1,0 +1,71 @@
+"""MMA: adapters beside the blocks of both towers, partly shared; fixed prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from loreal_plugin.contract.base import HostContract
+
+
+class MMAContract(HostContract):
+    """Source: ZjjConan/VLM-MultiModalAdapter, trainers/mmadapter.py and clip/model.py.
+
+    `adapter_func(0)` belongs to the embeddings, `adapter_func(i)` to the i-th block; each answers with
+    (adapter or None, shared adapter or None, scale).
+    """
+
+    method = "mma"
+    trainer = "MultiModalAdapter"
+    loreal_trainer = "MMA_LOREAL"
+    module = "mmadapter"
+    cfg_node = "MMADAPTER"
+    learner = "adapter_learner"
+    checkpoint = "adapter_learner"
+    parts = {
+        "text adapters": "adapter_learner.text_adapter",
+        "visual adapters": "adapter_learner.visual_adapter",
+        "shared adapters": "adapter_learner.shared_adapter",
+        "look-up of text adapters": "adapter_learner.text_adapter_func",
+        "cached text features": "text_features_for_inference",
+        "logit scale": "logit_scale",
+    }
+
+    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        return self.own(model)()[0], model.tokenized_prompts
+
+    def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
+        change = _adapt(self.own(model).text_adapter_func(0), rows)
+        return rows if change is None else rows + change
+
+    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        return model.text_encoder(embeddings, tokens, self.own(model).text_adapter_func)
+
+    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        return (model.image_encoder([images, self.own(model).visual_adapter_func]),)
+
+    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        look_up = self.own(model).text_adapter_func
+        layers = list(model.text_encoder.transformer.resblocks)
+
+        def branch(layer_index: int, x: Tensor) -> Tensor | None:
+            # The host also scales gradients on the way in and back out; for inputs the two cancel.
+            found = look_up(layer_index + 1)
+            return None if found[0] is None else _adapt(found, layers[layer_index].ln_1(x))
+
+        return {"branch": branch}
+
+    def reset(self, model: nn.Module) -> None:
+        model.text_features_for_inference = None
+
+
+def _adapt(found: tuple[nn.Module | None, nn.Module | None, float], x: Tensor) -> Tensor | None:
+    """Return scale * up(shared(down(x))), or None where the layer has no adapter."""
+    adapter, shared, scale = found
+    if adapter is None:
+        return None
+    hidden = adapter.down(x)
+    if shared is not None:
+        hidden = shared(hidden)
+    return adapter.up(hidden) * scale

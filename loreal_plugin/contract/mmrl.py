@@ -1,0 +1,122 @@
+"""MMRL: representation tokens inserted behind the start token of both towers; two image features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.rows import ContractRow
+
+_CACHES = (
+    "text_features_for_inference",
+    "compound_rep_tokens_text_for_inference",
+    "compound_rep_tokens_visual_for_inference",
+)
+
+
+class MMRLContract(HostContract):
+    """Source: yunncheng/MMRL, trainers/mmrl.py and clip/model_mmrl.py."""
+
+    method = "mmrl"
+    trainer = "MMRL"
+    loreal_trainer = "MMRL_LOREAL"
+    module = "mmrl"
+    cfg_node = "MMRL"
+    learner = "representation_learner"
+    checkpoint = "MultiModalRepresentationLearner"
+    whole_model = True
+    n_features = 2
+    cli_defaults = {"TASK": "B2N"}
+    parts = {
+        "representation tokens": "representation_learner.compound_rep_tokens",
+        "projections to text": "representation_learner.compound_rep_tokens_r2tproj",
+        "projections to images": "representation_learner.compound_rep_tokens_r2vproj",
+        "projection of the representation feature": "image_encoder.proj_rep",
+        "prompt embeddings": "prompt_embeddings",
+        "weight of the class feature": "alpha",
+        **{f"cache {name}": name for name in _CACHES},
+    }
+
+    def rows(self, trainer: Any) -> list[ContractRow]:
+        found = super().rows(trainer)
+        if not all(row.ok for row in found):
+            return found
+        layers = _rep_layers(trainer.cfg)
+        depth = len(trainer.model.text_encoder.transformer.resblocks)
+        # A shorter backbone than the recipe's is no error in the host: it silently inserts nothing.
+        inside = bool(layers) and 1 <= min(layers) and max(layers) <= depth
+        role, wanted = "layers with representation tokens", f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}"
+        return [*found, ContractRow(role, wanted, str(layers), inside)]
+
+    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        return model.prompt_embeddings, model.tokenized_prompts
+
+    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        rep_text, _ = self.own(model)()
+        with _masks_kept(model):
+            return model.text_encoder(embeddings, tokens, rep_text)
+
+    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        _, rep_visual = self.own(model)()
+        return tuple(model.image_encoder([images, rep_visual]))
+
+    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        with torch.no_grad():
+            rep_text = [rows.detach() for rows in self.own(model)()[0]]
+        # The host numbers blocks from 1 and takes the next token set at each listed block it passes.
+        layers = _rep_layers(cfg)
+        at = {layer - 1: rows for layer, rows in zip(sorted(layers), rep_text, strict=True)}
+        first = min(at)
+
+        def enter(layer_index: int, x: Tensor) -> Tensor:
+            if layer_index not in at:
+                return x
+            rows = at[layer_index].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_rep, D_t)
+            rest = 1 if layer_index == first else 1 + rows.shape[1]
+            return torch.cat([x[:, :1], rows, x[:, rest:]], dim=1)
+
+        return {"enter": enter}
+
+    def fusion_weight(self, model: nn.Module) -> float:
+        return float(model.alpha)
+
+    def logit_scale(self, model: nn.Module) -> Tensor | float:
+        return 100.0  # a literal in the host's forward
+
+    def use_fusion(self, cfg: Any, training: bool = False) -> bool:
+        if training or cfg.TASK == "FS":
+            return True
+        if cfg.TASK == "B2N":
+            return cfg.DATASET.SUBSAMPLE_CLASSES == "base"
+        return cfg.DATASET.NAME == "ImageNet"
+
+    def reset(self, model: nn.Module) -> None:
+        for name in _CACHES:
+            setattr(model, name, None)
+        length = model.text_encoder.positional_embedding.shape[0]
+        for block in model.text_encoder.transformer.resblocks:
+            mask = getattr(block, "attn_mask", None)
+            if mask is not None and mask.shape[-1] != length:
+                block.attn_mask = torch.full((length, length), float("-inf")).triu_(1).to(mask)
+
+
+def _rep_layers(cfg: Any) -> list[int]:
+    """Return the numbers (from 1) of the text blocks that take representation tokens."""
+    return [int(layer) for layer in cfg.TRAINER.MMRL.REP_LAYERS]
+
+
+@contextmanager
+def _masks_kept(model: nn.Module) -> Iterator[None]:
+    """Put each text block's attention mask back: the host leaves them enlarged by its tokens."""
+    blocks = [block for block in model.text_encoder.transformer.resblocks if hasattr(block, "attn_mask")]
+    before = [block.attn_mask for block in blocks]
+    try:
+        yield
+    finally:
+        for block, mask in zip(blocks, before, strict=True):
+            block.attn_mask = mask
