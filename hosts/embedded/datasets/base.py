@@ -1,0 +1,31 @@
+"""The base of this host's datasets: shared loading of the family's layouts on the host's `DatasetBase`."""
+
+from __future__ import annotations
+
+from dassl.data.datasets import DatasetBase, Datum
+
+from loreal_plugin.data.base import FewShotMixin
+from loreal_plugin.data.items import class_pictures
+from loreal_plugin.data.splits import Split, draw_split
+
+
+class FewShotDataset(FewShotMixin, DatasetBase):
+    """A dataset of the family; see `FewShotMixin` for what a subclass sets."""
+
+    datum_class = Datum
+
+
+class FolderPerClass(FewShotDataset):
+    """A dataset that is published as a folder per class; its split (50/20/30 %) is drawn.
+
+    Class attributes:
+        ignored: folders that are no classes.
+        renamed: class names by folder, where they differ.
+    """
+
+    ignored: tuple[str, ...] = ()
+    renamed: dict[str, str] = {}
+
+    def draw(self) -> Split:
+        """Return the split drawn from the class folders."""
+        return draw_split(class_pictures(self.image_dir, ignored=self.ignored, names=self.renamed))

@@ -1,0 +1,43 @@
+"""`Demo`: the demonstration world as a dataset."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.data.base import FewShotMixin
+from loreal_plugin.data.items import Item
+from loreal_plugin.data.splits import Split
+from loreal_plugin.paths import cache_root
+
+
+def demo_root(root: str) -> Path:
+    """Return the folder that holds, or will hold, `demo/images/`: `root` if it has them, else the cache.
+
+    So nobody's data folder is written to unasked, and one set of pictures serves every run.
+    """
+    own = Path(os.path.abspath(os.path.expanduser(root))) if root else None
+    return own if own is not None and (own / "demo" / "images").is_dir() else cache_root()
+
+
+class DemoMixin(FewShotMixin):
+    """The demonstration world; its pictures are drawn on first use. Train, val and test are its own pools."""
+
+    dataset_dir = "demo"
+    image_folder = "images"
+
+    def find_dataset_dir(self, cfg: Any) -> Path:
+        """Return the folder of the world, after drawing the pictures that are missing."""
+        from loreal_plugin.demo.pictures import ensure_pictures
+
+        root = demo_root(cfg.DATASET.ROOT)
+        ensure_pictures(root)
+        return root / self.dataset_dir
+
+    def draw(self) -> Split:
+        """Return the three pools of the world."""
+        from loreal_plugin.demo.pictures import list_items
+
+        pools = list_items(self.dataset_dir.parent)
+        return Split(*([Item(*row) for row in pools[part]] for part in Split._fields))

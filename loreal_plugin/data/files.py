@@ -1,0 +1,70 @@
+"""JSON files beside the pictures: written whole or not at all, read with errors that name them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from loreal_plugin.errors import DataError
+
+_NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def read_json_file(path: Path, what: str) -> object:
+    """Return the content of a JSON file.
+
+    Raises:
+        DataError: it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{what} {path} cannot be read ({error}); restore it, or delete it to draw it again"
+        ) from error
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """Return the non-empty lines of a text file, stripped.
+
+    Raises:
+        DataError: it is missing or no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{what} {path} cannot be read ({error}); see docs/DATASETS.md for the layout"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def save_json_file(content: object, path: Path) -> bool:
+    """Write a JSON file atomically; return False where the place may only be read.
+
+    A read-only data folder is no obstacle: what is saved here was drawn with a fixed seed and can be drawn
+    again.
+
+    Raises:
+        DataError: writing failed for another reason (disk full, ...); nothing is left behind.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes private files; a split is meant to be shared
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if error.errno in _NOT_OURS_TO_WRITE:
+            return False
+        raise DataError(f"{path} cannot be written ({error.strerror}); make room and run again") from error
+    return True

@@ -1,0 +1,137 @@
+"""Pictures on disk: listing, naming and checking them. Files only, no host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from loreal_plugin.errors import DataError
+
+PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+_SHOWN = 6  # names of a folder's content that fit in one line
+
+
+class Item(NamedTuple):
+    """One labelled picture: what a host turns into its `Datum`."""
+
+    path: str
+    label: int
+    classname: str
+
+
+class ClassPictures(NamedTuple):
+    """All pictures of one class, in sorted order."""
+
+    label: int
+    classname: str
+    paths: Sequence[str]
+
+    def items(self, paths: Iterable[str] | None = None) -> list[Item]:
+        """Return `paths` (default: all of this class) as items of this class."""
+        return [Item(path, self.label, self.classname) for path in (self.paths if paths is None else paths)]
+
+
+def folder_content(folder: Path) -> str:
+    """Return a short list of what a folder holds, for error messages."""
+    if not folder.is_dir():
+        return f"{folder} does not exist"
+    names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in folder.iterdir())
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f"{folder} holds: {', '.join(names[:_SHOWN]) or 'nothing'}{more}"
+
+
+def require(path: Path, what: str, todo: str) -> Path:
+    """Return `path` if it exists.
+
+    Raises:
+        DataError: it does not; the text says what was looked for, what is there instead, and `todo`.
+    """
+    if not path.exists():
+        raise DataError(
+            f"{what} was looked for at {path} and not found ({folder_content(path.parent)}); {todo}"
+        )
+    return path
+
+
+def sub_folders(folder: Path, ignored: Collection[str] = ()) -> list[str]:
+    """Return the names of the visible sub-folders, sorted, links to folders included."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(name for name in names if not name.startswith(".") and name not in ignored)
+
+
+def pictures_in(folder: Path) -> list[str]:
+    """Return the full paths of the visible picture files of one folder, sorted.
+
+    Sorted, because the order of a directory listing differs between file systems and a shuffle with a fixed
+    seed is only as reproducible as what it shuffles.
+    """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.lower().endswith(PICTURE_ENDINGS)]
+    return [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
+
+
+def class_pictures(
+    image_dir: Path, *, ignored: Collection[str] = (), names: Mapping[str, str] | None = None
+) -> list[ClassPictures]:
+    """Return the classes of a folder-per-class tree, labelled in sorted order of their folders.
+
+    Args:
+        image_dir: folder that holds one sub-folder a class.
+        ignored: sub-folders that are no classes.
+        names: class names by folder; a folder that is not in it is its own class name.
+
+    Raises:
+        DataError: there is no class folder, or one without a picture.
+    """
+    folders = sub_folders(image_dir, ignored)
+    if not folders:
+        raise DataError(f"a folder per class was looked for and none found; {folder_content(image_dir)}")
+    classes = []
+    for label, folder in enumerate(folders):
+        paths = pictures_in(image_dir / folder)
+        if not paths:
+            raise DataError(
+                f"class folder {image_dir / folder} has no picture ({', '.join(PICTURE_ENDINGS)}); "
+                f"add some or remove the folder; {folder_content(image_dir / folder)}"
+            )
+        classes.append(ClassPictures(label, (names or {}).get(folder, folder), paths))
+    return classes
+
+
+def check_files(items: Iterable[Item], source: str) -> None:
+    """Raise a DataError that names the first pictures of `source` which are not on disk, and their number."""
+    missing = [item.path for item in items if not os.path.isfile(item.path)]
+    if missing:
+        raise DataError(
+            f"{len(missing)} picture(s) named by {source} are missing, first {', '.join(missing[:3])}; "
+            "complete the pictures, or delete that file if it belongs to other ones"
+        )
+
+
+def check_images(items: Iterable[Item]) -> int:
+    """Decode every picture and return how many there were.
+
+    Loaders do not call this: reading a whole dataset takes minutes, and a broken picture is also named when
+    it is met. It is for those who want to know beforehand.
+
+    Raises:
+        DataError: a picture is missing, truncated or no picture; names the first ones and their number.
+    """
+    broken, items = [], list(items)
+    for item in items:
+        try:
+            with Image.open(item.path) as image:
+                image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            broken.append(f"{item.path} ({error})")
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])}; "
+            "replace or remove them"
+        )
+    return len(items)
