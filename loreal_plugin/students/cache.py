@@ -1,0 +1,170 @@
+"""The embedding cache: what a frozen student says about every training picture and view, computed once.
+
+One entry a student, so that alpha's survives a change of phi. An entry is `<key>.safetensors` and
+`<key>.json`; the JSON is written last and holds what went into the key and the hash of the array file, both
+checked on read.
+
+Shapes: N pictures, V views, F features a picture, D_v embedding width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import PIL
+import torch
+import torchvision
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from loreal_plugin.errors import CacheError, DataError
+
+CACHE_VERSION = 1
+ARRAY = "embeddings"
+
+
+def pictures_digest(items: Sequence[Any]) -> str:
+    """Return a hash of the contents of the pictures, in order (names do not matter, bytes do).
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    whole = hashlib.sha256()
+    for item in items:
+        try:
+            whole.update(hashlib.sha256(Path(item.impath).read_bytes()).digest())
+        except OSError as error:
+            raise DataError(f"picture {item.impath} cannot be read: {error}") from error
+    return whole.hexdigest()
+
+
+def cache_key(ingredients: Mapping[str, Any]) -> str:
+    """Return the hash of everything that can change an embedding, library versions included."""
+    return hashlib.sha256(json.dumps(_complete(ingredients), sort_keys=True).encode()).hexdigest()[:32]
+
+
+class EmbeddingCache:
+    """A folder of entries that many runs share; writes are atomic, one process builds an entry at a time."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def get_or_build(self, ingredients: Mapping[str, Any], build: Callable[[], Tensor]) -> Tensor:
+        """Return the (N, V, F, D_v) array of these ingredients, building it where there is no valid entry.
+
+        Raises:
+            CacheError: the entry cannot be written (folder not writable, disk full).
+        """
+        key = cache_key(ingredients)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(str(self.folder / f"{key}.lock"))
+            lock.acquire()
+        except OSError as error:
+            raise CacheError(
+                f"embedding cache {self.folder} cannot be written: {error}; set TRAINER.LOREAL.CACHE_DIR "
+                "or LOREAL_CACHE to another folder"
+            ) from error
+        try:
+            found = self._read(key, ingredients)
+            if found is None:
+                found = build().detach().cpu().contiguous()
+                self._write(key, ingredients, found)
+            return found
+        finally:
+            lock.release()
+
+    def _read(self, key: str, ingredients: Mapping[str, Any]) -> Tensor | None:
+        """Return the entry, or None where there is none or it is broken (with a warning)."""
+        array, note = self.folder / f"{key}.safetensors", self.folder / f"{key}.json"
+        if not note.exists():
+            return None
+        try:
+            written = json.loads(note.read_text(encoding="utf-8"))
+            if written["ingredients"] != _complete(ingredients):
+                raise ValueError("its ingredients differ")
+            if hashlib.sha256(array.read_bytes()).hexdigest() != written["sha256"]:
+                raise ValueError("its hash differs")
+            values = load_file(str(array))[ARRAY]
+            if list(values.shape) != written["shape"]:
+                raise ValueError("its shape differs")
+            return values
+        except Exception as error:  # whatever is wrong with a cached file, it can be made again
+            warnings.warn(f"embedding cache {array} is broken ({error}); building it again", stacklevel=3)
+            return None
+
+    def _write(self, key: str, ingredients: Mapping[str, Any], values: Tensor) -> None:
+        array, note = self.folder / f"{key}.safetensors", self.folder / f"{key}.json"
+        parts = [self.folder / f"{key}.{os.getpid()}.{kind}.part" for kind in ("array", "note")]
+        try:
+            note.unlink(missing_ok=True)
+            save_file({ARRAY: values}, str(parts[0]))
+            content = {
+                "sha256": hashlib.sha256(parts[0].read_bytes()).hexdigest(),
+                "shape": list(values.shape),
+                "ingredients": _complete(ingredients),
+            }
+            parts[1].write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+            os.replace(parts[0], array)
+            os.replace(parts[1], note)
+        except Exception as error:  # safetensors reports a full disk by its own exception class
+            raise CacheError(f"embedding cache {array} cannot be written: {error}") from error
+        finally:
+            for part in parts:
+                part.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def encode_views(
+    encode: Callable[[Tensor], Tensor],
+    views: Dataset,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    device: torch.device | str = "cpu",
+    title: str = "",
+) -> Tensor:
+    """Return the embeddings (N, V, F, D_v) of all views of all pictures.
+
+    Args:
+        encode: pictures (n, 3, S, S) -> (n, F, D_v), a frozen student.
+        views: gives `((V, 3, S, S), index)` for every picture.
+        batch_size: pictures an encoder call, views counted.
+    """
+    n_views = max(1, getattr(views, "n_views", 1))
+    loader = DataLoader(views, batch_size=max(1, batch_size // n_views), num_workers=num_workers)
+    rows: dict[int, Tensor] = {}
+    for pictures, index in progress(loader, title):
+        features = encode(pictures.flatten(0, 1).to(device)).cpu()
+        features = features.unflatten(0, pictures.shape[:2])  # (b, V, F, D_v)
+        rows.update(zip(index.tolist(), features, strict=True))
+    return torch.stack([rows[i] for i in range(len(rows))])
+
+
+def progress(work: Iterable[Any], title: str) -> Iterator[Any]:
+    """Yield from sized work with a bar on a terminal, and a line every tenth where output is none."""
+    if sys.stderr.isatty():
+        yield from tqdm(work, desc=title, leave=False)
+        return
+    total, shown = len(work), 0  # type: ignore[arg-type]
+    for done, part in enumerate(work, start=1):
+        yield part
+        if done * 10 // total > shown:
+            shown = done * 10 // total
+            print(f"{title}: {done}/{total}", flush=True)
+
+
+def _complete(ingredients: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ingredients with the versions that decide about pixels, in JSON's own types."""
+    versions = {"cache": CACHE_VERSION, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    return json.loads(json.dumps({**ingredients, "versions": versions}))
