@@ -65,13 +65,22 @@ class SplicedPrompts:
         """Sources from here on are contents; below are rows that are the same for every image."""
         return self.context_length + self.word_embeddings.shape[0]
 
-    def static_rows(self, classes: Tensor) -> Tensor:
-        """Return the prompts (C', L, D_t) of some classes with zeros where the contents go."""
-        host = self.host_embeddings[classes]
-        words = self.word_embeddings.to(host.dtype).expand(len(classes), -1, -1)
-        blank = host.new_zeros(len(classes), self.n_attributes, host.shape[-1])
-        index = self.source[classes].unsqueeze(-1).expand(-1, -1, host.shape[-1])
-        return torch.cat([host, words, blank], dim=1).gather(1, index)
+    def static_rows(self, classes: Tensor, position: Tensor | None = None) -> Tensor:
+        """Return rows (C', R, D_t) of some classes, with zeros where the contents go.
+
+        Args:
+            classes: (C',) class indices.
+            position: (C', R) which rows; None = all L.
+        """
+        source = self.source[classes]
+        if position is not None:
+            source = source.gather(1, position)
+        length = self.context_length
+        host = self.host_embeddings[classes[:, None], source.clamp(max=length - 1)]
+        n_words = self.word_embeddings.shape[0]
+        words = self.word_embeddings[(source - length).clamp(0, n_words - 1)]
+        rows = torch.where((source < length)[..., None], host, words)
+        return rows.masked_fill((source >= self.first_content_source)[..., None], 0)
 
     def to(self, device: torch.device | str) -> SplicedPrompts:
         """Return the same prompts with all tensors on a device."""
@@ -150,8 +159,8 @@ def splice_slots(
         n_tokens = end + 1 + len(rows)
         if n_tokens > length:
             raise ConfigError(
-                f"class '{classnames[c]}': its prompt with {n_attributes} slots would take {n_tokens} tokens, "
-                f"the text encoder takes {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
+                f"class '{classnames[c]}': its prompt with {n_attributes} slots takes {n_tokens} tokens, the "
+                f"text encoder reads {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
             )
         host_rows = list(enumerate(ids))
         full = (host_rows[:at] + rows + host_rows[at:])[:length]
@@ -203,7 +212,7 @@ def _attributes_per_class(
 ) -> list[Sequence[Sequence[int]]]:
     """Return C lists of K lists of ids, checked."""
     if not len(attribute_tokens) or not len(attribute_tokens[0]):
-        raise ConfigError("no attribute, or one without a token, was given; slots need at least one word each")
+        raise ConfigError("no attribute, or one without a token, was given; every slot needs a word")
     per_class = not isinstance(attribute_tokens[0][0], int)
     table = list(attribute_tokens) if per_class else [attribute_tokens] * n_classes
     if len(table) != n_classes:

@@ -1,0 +1,75 @@
+"""Running a text path chunk by chunk over the classes, so that activation memory does not grow with C."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from loreal_plugin.errors import ConfigError
+
+GIB = 1024**3
+
+# A row of a pre-norm block keeps about 20 widths of float32 for the backward pass (norm input, q/k/v,
+# keys and values with their prefix, attention output, and the two four-fold activations of the MLP).
+_WIDTHS_PER_ROW = 20
+
+# Fixed numbers, not the free memory: the chunking changes the last bits of a sum, and runs must reproduce.
+_TRAINING_BUDGET = {"cpu": 2 * GIB, "cuda": 8 * GIB}
+_INFERENCE_BUDGET = {"cpu": GIB // 4, "cuda": 2 * GIB}
+
+
+def auto_chunk(rows_per_class: int, width: int, n_layers: int, needs_grad: bool, device: torch.device) -> int:
+    """Return how many classes fit the activation budget at once.
+
+    Args:
+        rows_per_class: rows that one class adds to the batch, all images together.
+        width: D_t.
+        n_layers: layers whose activations are alive at the same time in training.
+        needs_grad: whether activations are kept for a backward pass.
+        device: where the rows live.
+    """
+    budgets = _TRAINING_BUDGET if needs_grad else _INFERENCE_BUDGET
+    budget = budgets.get(device.type, budgets["cpu"])
+    per_class = rows_per_class * width * _WIDTHS_PER_ROW * 4 * (n_layers if needs_grad else 1)
+    return max(1, budget // max(1, per_class))
+
+
+def check_chunk(chunk: int) -> int:
+    """Return a class chunk setting as it is.
+
+    Raises:
+        ConfigError: it is negative (0 means automatic).
+    """
+    if chunk < 0:
+        raise ConfigError(f"CLASS_CHUNK must be 0 (automatic) or a number of classes, got {chunk}")
+    return chunk
+
+
+def run_in_chunks(
+    run: Callable[..., Tensor], classes: Tensor, chunk: int, inputs: tuple[Tensor, ...]
+) -> Tensor:
+    """Return ``run(classes_of_a_chunk, *inputs)`` of all chunks, joined along dimension 1 (the classes).
+
+    With more than one chunk and gradient wanted, a chunk keeps only its inputs and is computed again in
+    the backward pass.
+
+    Args:
+        run: (class index tensor (c,), *inputs) -> (B, c, D_v).
+        classes: (C',) class indices.
+        chunk: classes per chunk.
+        inputs: tensors the result depends on; those with gradient receive it.
+    """
+    parts = classes.split(chunk)
+    if len(parts) == 1:
+        return run(classes, *inputs)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+        # The frozen text encoder draws no random numbers, so no generator state needs saving.
+        outputs = [
+            checkpoint(run, part, *inputs, use_reentrant=False, preserve_rng_state=False) for part in parts
+        ]
+    else:
+        outputs = [run(part, *inputs) for part in parts]
+    return torch.cat(outputs, dim=1)

@@ -1,0 +1,56 @@
+"""The reference text path: the host's own text encoder on full prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from loreal_plugin.method.slots import SplicedPrompts, class_index, materialise
+from loreal_plugin.text.chunks import auto_chunk, check_chunk, run_in_chunks
+
+# The encoder is a black box here; CLIP's text transformers have at most this many layers worth counting.
+_ASSUMED_LAYERS = 12
+
+
+class ReferenceTextPath:
+    """Text features from full prompts, one pass of the host's text encoder per image and class.
+
+    Args:
+        prompts: C spliced prompts.
+        encode: ``(embeddings (N, L, D_t), tokens (N, L)) -> (N, D_v)``, the host's text encoder.
+        chunk: classes per pass; 0 = automatic.
+        embed_contents: change of raw contents that the prompts' rows already had, see ``TextBlocks``.
+
+    Raises:
+        ConfigError: a negative chunk.
+    """
+
+    def __init__(
+        self,
+        prompts: SplicedPrompts,
+        encode: Callable[[Tensor, Tensor], Tensor],
+        chunk: int = 0,
+        embed_contents: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.prompts = prompts
+        self.encode = encode
+        self.chunk = check_chunk(chunk)
+        self.embed_contents = embed_contents
+
+    def __call__(self, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
+        """Return text features (B, C', D_v), not normalised, of the contents (B, K, D_t)."""
+        if self.embed_contents is not None:
+            contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
+        index = class_index(self.prompts, classes)
+        rows, width = len(contents) * self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
+        chunk = self.chunk or auto_chunk(rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device)
+        return run_in_chunks(self._run, index, chunk, (contents,))
+
+    def _run(self, classes: Tensor, contents: Tensor) -> Tensor:
+        full = materialise(self.prompts, contents, classes)
+        tokens = self.prompts.tokens[classes].expand(len(contents), -1, -1)
+        return self.encode(full.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, full.shape[:2])
+
+    def invalidate(self) -> None:
+        """Do nothing: this path keeps nothing between calls."""
