@@ -1,0 +1,61 @@
+"""Every shipped YAML: says what it is for, loads through the host's own `setup_cfg`, and fits its neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.options import resolve_options
+
+ROOT = Path(__file__).parents[1] / "configs"
+TRAINERS = sorted((ROOT / "trainers").rglob("*.yaml"))
+DATASETS = sorted((ROOT / "datasets").rglob("*.yaml"))
+IDS = [f"{p.parent.name}-{p.stem}" for p in TRAINERS]
+
+
+def contract_of(path: Path):
+    return next(c for c in CONTRACTS.values() if c.loreal_trainer == path.parent.name)
+
+
+def test_every_method_has_its_four_files():
+    expected = {f"{c.loreal_trainer}-{n}" for c in CONTRACTS.values()
+                for n in ("demo", "vit_b16", "host_demo", "host_vit_b16")}  # fmt: skip
+    assert set(IDS) >= expected
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=IDS)
+def test_head_says_command_and_result(path):
+    head = [line for line in path.read_text().splitlines()[:6] if line.startswith("#")]
+    assert any(line.startswith("# Command: bash scripts/loreal/") for line in head)
+    assert any(line.startswith("# Result: ") for line in head)
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINERS if not p.stem.startswith("host_")],
+                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
+def test_stage_3_builds_its_students_as_the_host_stages_did(path):
+    node = contract_of(path).cfg_node
+    ours = yaml.safe_load(path.read_text())
+    host = yaml.safe_load(path.with_name(f"host_{path.name}").read_text())
+    assert ours["TRAINER"][node] == host["TRAINER"][node]
+    assert ours["INPUT"] == host["INPUT"] and ours["MODEL"] == host["MODEL"]
+    assert "LOREAL" not in host["TRAINER"]
+    assert resolve_options(ours["TRAINER"]["LOREAL"]).enabled
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("CoOp_LOREAL", ("sgd", 0.002, 50, 32)),
+        ("MaPLe_LOREAL", ("sgd", 0.0035, 5, 4)),
+        ("MMA_LOREAL", ("sgd", 0.0015, 5, 16)),
+        ("MMRL_LOREAL", ("adamw", 0.001, 10, 4)),
+    ],
+)
+def test_host_recipes_have_the_published_values(name, expected):
+    cfg = yaml.safe_load((ROOT / "trainers" / name / "host_vit_b16.yaml").read_text())
+    optim = cfg["OPTIM"]
+    batch = cfg["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
+    assert (optim["NAME"], optim["LR"], optim["MAX_EPOCH"], batch) == expected
