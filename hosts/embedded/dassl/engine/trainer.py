@@ -1,0 +1,211 @@
+"""Trainers with data, evaluation and the log lines of the family."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from dassl.data import DataManager
+from dassl.evaluation import build_evaluator
+from dassl.utils import AverageMeter, MetricMeter, load_checkpoint, progress, set_random_seed
+from dassl.utils.torchtools import BEST
+from loreal_plugin.errors import ConfigError
+
+from .base import TrainerBase
+
+
+def _hms(seconds: float) -> str:
+    """Return a duration as h:mm:ss."""
+    return str(datetime.timedelta(seconds=int(seconds)))
+
+
+class SimpleTrainer(TrainerBase):
+    """A trainer of one data set: builds data, model and evaluator; tests, saves and resumes.
+
+    With a seed (`cfg.SEED` >= 0) the random state at the start of an epoch depends on the seed and the epoch
+    alone, so that a resumed run repeats an uninterrupted one bit for bit.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__()
+        self.check_cfg(cfg)
+        self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+        self.start_epoch = self.epoch = 0
+        self.max_epoch = cfg.OPTIM.MAX_EPOCH
+        self.output_dir = cfg.OUTPUT_DIR
+        self.cfg = cfg
+        self.build_data_loader()
+        self.build_model()
+        self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
+        self.best_result = -np.inf
+
+    def check_cfg(self, cfg: CfgNode) -> None:
+        """Refuse a configuration that this trainer cannot run; the base takes any."""
+
+    def build_data_loader(self) -> None:
+        """Build the data manager and keep what trainers use of it."""
+        dm = DataManager(self.cfg)
+        self.train_loader_x = dm.train_loader_x
+        self.train_loader_u = dm.train_loader_u
+        self.val_loader = dm.val_loader
+        self.test_loader = dm.test_loader
+        self.num_classes = dm.num_classes
+        self.num_source_domains = dm.num_source_domains
+        self.lab2cname = dm.lab2cname
+        self.dm = dm
+
+    def build_model(self) -> None:
+        """Build and register the model: a subclass's work, since this package has no backbones."""
+        raise NotImplementedError(f"{type(self).__name__} has to write build_model()")
+
+    # --- life cycle
+
+    def train(self) -> None:
+        """Train from the newest checkpoint, if any, to MAX_EPOCH; then test."""
+        super().train(self.start_epoch, self.max_epoch)
+
+    def seed_epoch(self) -> None:
+        if self.cfg.SEED >= 0:
+            set_random_seed(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
+
+    def before_train(self) -> None:
+        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
+        if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
+            self.best_result = self._best_so_far()
+        self.init_writer(Path(self.output_dir) / "tensorboard")
+        self.time_start = time.time()
+
+    def after_train(self) -> None:
+        print("Finish training")
+        if not self.cfg.TEST.NO_TEST:
+            if self.cfg.TEST.FINAL_MODEL == "best_val":
+                print("Deploy the model with the best val performance")
+                self.load_model(self.output_dir)
+            else:
+                print("Deploy the last-epoch model")
+            self.test()
+        print(f"Elapsed: {_hms(round(time.time() - self.time_start))}")
+        self.close_writer()
+
+    def after_epoch(self) -> None:
+        finished = self.epoch + 1
+        if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
+            result = self.test(split="val")
+            if result > self.best_result:
+                self.best_result = result
+                self.save_model(self.epoch, self.output_dir, val_result=result, model_name=BEST)
+        frequency = self.cfg.TRAIN.CHECKPOINT_FREQ
+        if finished == self.max_epoch or (frequency > 0 and finished % frequency == 0):
+            self.save_model(self.epoch, self.output_dir)
+
+    def _best_so_far(self) -> float:
+        """Return the validation result of the best model that an interrupted run left, or minus infinity."""
+        path = Path(self.output_dir) / self.get_model_names()[0] / BEST
+        result = load_checkpoint(path)["val_result"] if path.is_file() else None
+        return -np.inf if result is None else result
+
+    # --- evaluation
+
+    @torch.no_grad()
+    def test(self, split: str | None = None) -> float:
+        """Evaluate on a split ("val" falls back to "test" where there is none); return the first result."""
+        self.set_model_mode("eval")
+        self.evaluator.reset()
+        split = split or self.cfg.TEST.SPLIT
+        if split != "val" or self.val_loader is None:
+            split = "test"
+        print(f"Evaluate on the *{split}* set")
+        for batch in progress(self.val_loader if split == "val" else self.test_loader):
+            input, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(input), label)
+        results = self.evaluator.evaluate()
+        for name, value in results.items():
+            self.write_scalar(f"{split}/{name}", value, self.epoch)
+        return next(iter(results.values()))
+
+    def model_inference(self, input: Any) -> torch.Tensor:
+        return self.model(input)
+
+    def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def get_current_lr(self, names: str | list[str] | None = None) -> float:
+        """Return the rate of the first parameter group of the first (named) model."""
+        return self._optims[self.get_model_names(names)[0]].param_groups[0]["lr"]
+
+    # --- reporting of an epoch, shared by the loops below
+
+    def _train_batches(self, batches: Iterator[tuple[Any, ...]]) -> None:
+        """Take one step for each tuple of batches; print and write what it reports."""
+        self.set_model_mode("train")
+        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        end = time.time()
+        for self.batch_idx, batch in enumerate(batches):
+            data_time.update(time.time() - end)
+            summary = self.forward_backward(*batch)
+            batch_time.update(time.time() - end)
+            losses.update(summary)
+            self._report_batch(losses, batch_time, data_time)
+            end = time.time()
+
+    def _report_batch(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> None:
+        """Print the line of a batch (each PRINT_FREQ; each one in short epochs) and write its scalars."""
+        done, total, frequency = self.batch_idx + 1, self.num_batches, self.cfg.TRAIN.PRINT_FREQ
+        if done % frequency == 0 or total < frequency:
+            remaining = total - done + (self.max_epoch - self.epoch - 1) * total
+            print(
+                f"epoch [{self.epoch + 1}/{self.max_epoch}] batch [{done}/{total}] "
+                f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+                f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
+                f"{losses} lr {self.get_current_lr():.4e} eta {_hms(batch_time.avg * remaining)}"
+            )
+        step = self.epoch * total + self.batch_idx
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.avg, step)
+        self.write_scalar("train/lr", self.get_current_lr(), step)
+
+
+class TrainerX(SimpleTrainer):
+    """Trains on labelled pictures."""
+
+    def run_epoch(self) -> None:
+        self.num_batches = len(self.train_loader_x)
+        self._train_batches((batch,) for batch in self.train_loader_x)
+
+    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+
+
+class TrainerXU(SimpleTrainer):
+    """Trains on labelled and unlabelled pictures side by side; a loader that ends starts over."""
+
+    def run_epoch(self) -> None:
+        lengths = {"train_x": len(self.train_loader_x), "train_u": len(self.train_loader_u)}
+        lengths["smaller_one"] = min(lengths.values())
+        count = self.cfg.TRAIN.COUNT_ITER
+        if count not in lengths:
+            raise ConfigError(f"TRAIN.COUNT_ITER is '{count}', not one of {', '.join(lengths)}")
+        self.num_batches = lengths[count]
+        pairs = zip(_forever(self.train_loader_x), _forever(self.train_loader_u), strict=True)
+        self._train_batches(itertools.islice(pairs, self.num_batches))
+
+    def parse_batch_train(
+        self, batch_x: dict[str, Any], batch_u: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        parts = batch_x["img"], batch_x["label"], batch_u["img"]
+        return tuple(part.to(self.device) for part in parts)
+
+
+def _forever(loader: DataLoader) -> Iterator[Any]:
+    """Yield batches without end, a new pass when one is over."""
+    while True:
+        yield from loader
