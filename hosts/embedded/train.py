@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
-import datasets  # noqa: F401  (registers every data set)
 import torch
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import collect_env_info, set_random_seed, setup_logger
 from yacs.config import CfgNode
 
-import trainers.coop
-import trainers.maple
-import trainers.mmadapter
-import trainers.mmrl  # noqa: F401  (each registers its trainer)
 from loreal_plugin.errors import ConfigError, LorealError
+
+# importing a module registers the data sets or the trainer in it
+for _module in ("datasets", "trainers.coop", "trainers.maple", "trainers.mmadapter", "trainers.mmrl"):
+    importlib.import_module(_module)
 
 # section of cfg.TRAINER -> key -> default; names and values are those of the public repositories
 TRAINER_SECTIONS = {
