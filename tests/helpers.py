@@ -47,7 +47,10 @@ def random_clip_state_dict(
         "token_embedding.weight": normal(vocab, text_width, std=0.1),
     }
     norms = {"visual.ln_pre": width, "visual.ln_post": width, "ln_final": text_width}
-    for tower, size, depth in (("visual.transformer", width, layers), ("transformer", text_width, text_layers)):
+    for tower, size, depth in (
+        ("visual.transformer", width, layers),
+        ("transformer", text_width, text_layers),
+    ):
         for index in range(depth):
             block = f"{tower}.resblocks.{index}"
             norms |= {f"{block}.ln_1": size, f"{block}.ln_2": size}
@@ -73,7 +76,9 @@ def random_clip_file(folder: Path, name: str = "tiny_clip.pt", **shape: int) -> 
     return path
 
 
-def tiny_image_folder(root: Path, classes: int = 4, per_class: int = 6, size: int = 80, seed: int = 0) -> Path:
+def tiny_image_folder(
+    root: Path, classes: int = 4, per_class: int = 6, size: int = 80, seed: int = 0
+) -> Path:
     """Write `classes` folders of `per_class` noisy one-colour PNGs, `size` pixels square; return `root`."""
     import numpy as np
     from PIL import Image

@@ -1,0 +1,47 @@
+"""CLIP for the trainers: the package, the model on the CPU, and whether it fits the configured input."""
+
+from __future__ import annotations
+
+import os
+
+from torch import nn
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.weights import import_clip, load_clip_state_dict
+
+clip = import_clip()
+
+
+def load_clip_to_cpu(cfg, *_) -> nn.Module:
+    """Return CLIP with the weights of `CLIP_WEIGHTS`, else of `cfg.MODEL.BACKBONE.NAME`, in half precision.
+
+    Half precision is what the package's `build_model` makes of any weights; real hosts round alike.
+
+    Raises:
+        WeightsError: the weights are missing, broken or not of a CLIP ViT.
+    """
+    source = os.environ.get("CLIP_WEIGHTS") or cfg.MODEL.BACKBONE.NAME
+    return clip.model.build_model(load_clip_state_dict(source))
+
+
+def check_input_size(cfg, clip_model: nn.Module) -> None:
+    """Raise ConfigError unless `cfg.INPUT.SIZE` is the square that the image encoder takes."""
+    resolution = clip_model.visual.input_resolution
+    if tuple(cfg.INPUT.SIZE) != (resolution, resolution):
+        raise ConfigError(
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the image encoder takes ({resolution}, {resolution}); "
+            "set INPUT.SIZE to that, or let the plug-in resample the positional embedding (see docs/HOSTS.md)"
+        )
+
+
+def check_layers(option: str, layers: list[int], clip_model: nn.Module, first: int) -> None:
+    """Raise ConfigError unless all `layers` (1 is the first block) lie in `first`..the shallower tower's depth."""
+    towers = {"text": clip_model.transformer, "image": clip_model.visual.transformer}
+    depths = {name: len(tower.resblocks) for name, tower in towers.items()}
+    depth = min(depths.values())
+    outside = [layer for layer in layers if not first <= layer <= depth]
+    if outside:
+        raise ConfigError(
+            f"{option} asks for layer {', '.join(map(str, outside))}, but this backbone has layers {first} to {depth} "
+            f"in both towers ({depths['text']} text, {depths['image']} image); choose layers within them"
+        )

@@ -1,0 +1,125 @@
+"""CLIP's two encoders, opened between their blocks; every method is a change made there.
+
+The encoders take over the modules and parameters of a loaded CLIP under the same names, so that nothing
+is copied and state-dict keys stay CLIP's own. Shape legend: N sequences (images or classes), T tokens,
+D tower width, D_v joint width, L context length (77).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+Enter = Callable[[int, Tensor], Tensor]
+Branch = Callable[[int, Tensor], Tensor | None]
+
+
+def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
+    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for every sequence."""
+    rows = rows.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1)
+    return torch.cat([x[:start], rows, x[start + drop :]])
+
+
+def causal_mask(x: Tensor) -> Tensor:
+    """Return the additive mask (T, T) under which a token of `x` (T, N, D) sees itself and those before it."""
+    return x.new_full((len(x), len(x)), float("-inf")).triu_(1)
+
+
+def run_blocks(
+    blocks: Iterable[nn.Module],
+    x: Tensor,
+    *,
+    causal: bool,
+    enter: Enter | None = None,
+    branch: Branch | None = None,
+) -> Tensor:
+    """Return the output (N, T', D) of CLIP's residual blocks on `x` (N, T, D).
+
+    The mask is made here for the rows at hand, so that blocks keep no mask of another length.
+
+    Args:
+        enter: `enter(index, x (T, N, D))` changes the rows before block `index` (counted from 0).
+        branch: `branch(index, x (T, N, D))` is computed from the block's input and added to its output.
+    """
+    x = x.permute(1, 0, 2)  # (T, N, D): CLIP's attention is not batch-first
+    for index, block in enumerate(blocks):
+        x = x if enter is None else enter(index, x)
+        extra = None if branch is None else branch(index, x)
+        y = block.ln_1(x)
+        x = x + block.attn(y, y, y, need_weights=False, attn_mask=causal_mask(y) if causal else None)[0]
+        x = x + block.mlp(block.ln_2(x))
+        x = x if extra is None else x + extra
+    return x.permute(1, 0, 2)
+
+
+class TextEncoder(nn.Module):
+    """CLIP's text tower on prompt embeddings instead of token ids."""
+
+    def __init__(self, clip_model: nn.Module) -> None:
+        super().__init__()
+        self.transformer = clip_model.transformer
+        self.positional_embedding = clip_model.positional_embedding
+        self.ln_final = clip_model.ln_final
+        self.text_projection = clip_model.text_projection
+        self.dtype = clip_model.dtype
+
+    def forward(self, prompts: Tensor, tokenized_prompts: Tensor) -> Tensor:
+        """Return the text features (N, D_v) of `prompts` (N, L, D); `tokenized_prompts` (N, L) tell the end."""
+        return self.encode(prompts, tokenized_prompts)
+
+    def encode(
+        self,
+        prompts: Tensor,
+        tokenized_prompts: Tensor,
+        enter: Enter | None = None,
+        branch: Branch | None = None,
+        inserted: int = 0,
+    ) -> Tensor:
+        """Return the text features (N, D_v), with `enter` and `branch` as in `run_blocks`.
+
+        Args:
+            inserted: rows that `enter` has put before the end-of-text token by the last block.
+        """
+        x = prompts + self.positional_embedding.type(self.dtype)
+        x = run_blocks(self.transformer.resblocks, x, causal=True, enter=enter, branch=branch)
+        x = self.ln_final(x).type(self.dtype)
+        # the end-of-text token has the highest id of the vocabulary
+        eot = tokenized_prompts.argmax(dim=-1).to(x.device) + inserted
+        return x[torch.arange(len(x), device=x.device), eot] @ self.text_projection
+
+
+class ImageEncoder(nn.Module):
+    """CLIP's vision transformer with access to its rows; it shares every tensor with the one it is made from."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.input_resolution = visual.input_resolution
+        self.output_dim = visual.output_dim
+        self.conv1 = visual.conv1
+        self.class_embedding = visual.class_embedding
+        self.positional_embedding = visual.positional_embedding
+        self.ln_pre = visual.ln_pre
+        self.transformer = visual.transformer
+        self.ln_post = visual.ln_post
+        self.proj = visual.proj
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Return class token and patches with their positions, (N, 1 + patches, D), for `image` (N, 3, S, S)."""
+        patches = self.conv1(image).flatten(2).transpose(1, 2)
+        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        return torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
+
+    def encode(self, x: Tensor, enter: Enter | None = None, branch: Branch | None = None) -> Tensor:
+        """Return all rows (N, T', D) after the blocks, for `x` (N, T, D) after `ln_pre`."""
+        return run_blocks(self.transformer.resblocks, x, causal=False, enter=enter, branch=branch)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Return the image features (N, D_v): the class token of `x` (N, T, D) in the joint space."""
+        return self.ln_post(x[:, 0]) @ self.proj
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return `x` (..., D) scaled to length one."""
+    return x / x.norm(dim=-1, keepdim=True)

@@ -1,0 +1,114 @@
+"""Reading a weights file of any usual format into a plain dict of tensors."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import WeightsError
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of `path`: safetensors, TorchScript archive, or a dict saved by torch.
+
+    Raises:
+        WeightsError: the file is truncated, damaged, or holds no dict of tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        if _is_torchscript(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
+                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as CLIP weights: {reason[0][:200]}; "
+            "if it is truncated or damaged, fetch it again"
+        ) from error
+    return _tensors_of(content, path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
+    """Return the state dict inside what `torch.load` gave: itself, or under `state_dict` in a checkpoint."""
+    inner = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise WeightsError(
+            f"{path} holds a {type(content).__name__}, not a state dict; save model.state_dict()"
+        )
+    return dict(inner)
+
+
+def check_model_card(path: Path) -> None:
+    """Raise WeightsError if a config beside `path` says that its model is built unlike OpenAI's.
+
+    A state dict does not tell the activation or the number of heads; Hugging Face's `config.json` and
+    OpenCLIP's `open_clip_config.json` do.
+    """
+    for name in ("config.json", "open_clip_config.json"):
+        card = path.with_name(name)
+        if not card.is_file():
+            continue
+        try:
+            fault = _card_fault(json.loads(card.read_text(encoding="utf-8")))
+        except (ValueError, AttributeError, OSError) as error:
+            raise WeightsError(
+                f"{card} beside the weights cannot be read ({error}); repair or remove it"
+            ) from error
+        if fault:
+            raise WeightsError(
+                f"{card} says {fault}: these weights would give wrong features; take other weights"
+            )
+
+
+def _card_fault(card: dict) -> str | None:
+    if "model_cfg" in card:
+        return (
+            None
+            if card["model_cfg"].get("quick_gelu", False)
+            else "activation GELU, OpenAI's CLIP has QuickGELU"
+        )
+    for tower in ("text_config", "vision_config"):
+        config = card.get(tower) or {}
+        if config.get("hidden_act", "quick_gelu") != "quick_gelu":
+            return f"{tower}.hidden_act is '{config['hidden_act']}', OpenAI's CLIP has quick_gelu"
+        width, heads = config.get("hidden_size"), config.get("num_attention_heads")
+        if width and heads and width != 64 * heads:
+            return f"{tower} has {heads} heads at width {width}, OpenAI's CLIP has heads of 64"
+    return None
