@@ -1,0 +1,10 @@
+"""`python -m loreal_plugin`: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from loreal_plugin.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

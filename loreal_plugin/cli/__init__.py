@@ -1,0 +1,7 @@
+"""The command line `loreal`: one sub-command a module, wrong input in one line."""
+
+from __future__ import annotations
+
+from loreal_plugin.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,79 @@
+"""`loreal base2new`: the three stages and the table; what scripts/loreal/base2new_*.sh call."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from loreal_plugin.contract import CONTRACTS
+
+EPILOG = """\
+KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key all stages;
+host:KEY reaches stages 1 and 2 only, loreal:KEY stage 3 only.
+
+environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE
+
+examples:
+  loreal base2new maple 96
+  loreal base2new coop 144 caltech101 2 --data ~/data
+  loreal base2new mmrl 96 demo 1 -- TRAINER.LOREAL.BRIDGE self
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "base2new",
+        help="train alpha, beta and LOREAL on base classes, test base and new classes, print the table",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
+    parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", default="demo", help="name or folder (demo)")
+    parser.add_argument("seed", metavar="SEED", nargs="?", default="1", help="whole number (1)")
+    parser.add_argument("--test-only", action="store_true", help="train nothing; test every stage that is there")
+    add_environment_options(parser)
+    parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
+    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
+    parser.add_argument("--verbose", action="store_true", help="show the host's whole output, not only in log.txt")
+    parser.add_argument("--save-plot", action="store_true", help="also draw the table as table.png beside results.json")
+    parser.add_argument("opts", metavar="-- KEY VALUE", nargs=argparse.REMAINDER, help="overrides of the recipes")
+    parser.set_defaults(run=run)
+
+
+def add_environment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that stand for environment variables."""
+    parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
+    parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
+    parser.add_argument("--out", help="folder for results (OUT; ./output)")
+    parser.add_argument("--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the protocol; exit code 0 with a whole table."""
+    from loreal_plugin.errors import CheckpointError
+    from loreal_plugin.protocols.base2new import run_base2new
+    from loreal_plugin.protocols.spec import build_spec
+    from loreal_plugin.protocols.tables import save_plot
+
+    spec = build_spec(
+        args.method,
+        args.phi,
+        args.dataset,
+        args.seed,
+        host=args.host,
+        data=args.data,
+        out=args.out,
+        shots=args.shots,
+        weights=args.weights,
+        recipe=args.recipe,
+        opts=args.opts,
+    )
+    outcome = run_base2new(spec, test_only=args.test_only, verbose=args.verbose)
+    if args.save_plot:
+        save_plot(outcome.record, outcome.folder / "table.png")
+    if outcome.missing:
+        raise CheckpointError(f"not tested, because never trained: {'; '.join(outcome.missing)}")
+    return 0

@@ -1,0 +1,85 @@
+"""Builds the parser, runs a sub-command, and turns errors that a user can act on into one line."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+
+from loreal_plugin import __version__
+from loreal_plugin.errors import LorealError, unknown_name
+
+# each module has add_parser(subparsers); imported only when its command is the one that runs, or for --help
+COMMANDS = {
+    "base2new": "loreal_plugin.cli.base2new",
+    "train": "loreal_plugin.cli.train",
+    "doctor": "loreal_plugin.cli.doctor",
+    "demo": "loreal_plugin.demo.cli",
+    "table": "loreal_plugin.cli.table",
+    "results": "loreal_plugin.cli.results",
+}
+EXIT_WRONG_INPUT = 2
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser with every sub-command, or with `command` only."""
+    parser = argparse.ArgumentParser(
+        prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts."
+    )
+    parser.add_argument("--version", action="version", version=f"loreal-plugin {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        importlib.import_module(COMMANDS[name]).add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 answered no, 2 wrong input, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise LorealError(unknown_name("command", words[0], COMMANDS))
+        args = build_parser(words[0] if words else None).parse_args(words)
+        return int(args.run(args) or 0)
+    except LorealError as error:
+        return _fail(one_line(error))
+    except (OSError, RuntimeError) as error:
+        if not disk_full(error):
+            raise
+        return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
+    except KeyboardInterrupt:
+        return _fail("interrupted; run the same command again to go on", code=130)
+
+
+def _fail(text: str, code: int = EXIT_WRONG_INPUT) -> int:
+    """Print one line on stderr and return the exit code."""
+    sys.stdout.flush()
+    print(f"error: {text}", file=sys.stderr)
+    return code
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text as one line; of a data-loader worker's report only what it reports."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if lines[0].startswith("Caught ") and "worker process" in lines[0]:
+        return re.sub(r"^[\w.]+Error: ", "", lines[-1])
+    return " ".join(lines)
+
+
+def disk_full(error: BaseException) -> bool:
+    """Return whether an error, or one that caused it, says that nothing more can be written.
+
+    torch reports a full disk as a RuntimeError of its zip writer.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return True
+        if isinstance(seen, RuntimeError) and re.search(r"PytorchStreamWriter|No space left on device", str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,32 @@
+"""`loreal table`: the table of a finished run, from its results.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("table", help="print the table of a finished run again", description=__doc__)
+    parser.add_argument("run_folder", metavar="RUN", help="a run's results.json or the folder it lies in")
+    parser.add_argument("--save-plot", metavar="PNG", help="also draw it as bars")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; an unfinished or foreign file is an error."""
+    from loreal_plugin.errors import LorealError
+    from loreal_plugin.protocols.records import RESULTS, read_results
+    from loreal_plugin.protocols.tables import format_run, save_plot
+
+    path = Path(args.run_folder).expanduser()
+    folder = path.parent if path.name == RESULTS else path
+    record = read_results(folder)
+    if record is None or not record.get("rows"):
+        raise LorealError(f"no finished run in {folder}: wanted a {RESULTS} with rows; run base2new_train.sh first")
+    print(format_run(record))
+    if args.save_plot:
+        save_plot(record, Path(args.save_plot))
+    return 0

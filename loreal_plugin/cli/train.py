@@ -1,0 +1,93 @@
+"""`loreal train`: one trainer run on an attached host, with the arguments of the family's train.py."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+EPILOG = """\
+every other argument is the family's: --root --seed --trainer --dataset-config-file --config-file --output-dir
+--eval-only --model-dir --load-epoch --no-train ... KEY VALUE
+
+example:
+  loreal train --trainer MaPLe_LOREAL --root DATA --seed 1 --output-dir OUT \\
+    --dataset-config-file configs/datasets/caltech101.yaml --config-file configs/trainers/MaPLe_LOREAL/vit_b16.yaml \\
+    DATASET.NUM_SHOTS 16 TRAINER.LOREAL.PHI 96 TRAINER.LOREAL.ALPHA_DIR A TRAINER.LOREAL.BETA_DIR B
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "train",
+        help="run one trainer (a host's own or <X>_LOREAL) with the arguments of the family's train.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
+    parser.add_argument("family", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="the family's arguments")
+    parser.set_defaults(run=run)
+
+
+def family_parser() -> argparse.ArgumentParser:
+    """Return a parser of the arguments that steer a run and are not part of the config."""
+    parser = argparse.ArgumentParser(prog="loreal train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--trainer", default="")
+    parser.add_argument("--eval-only", action="store_true")
+    parser.add_argument("--model-dir", default="")
+    parser.add_argument("--load-epoch", type=int)
+    parser.add_argument("--no-train", action="store_true")
+    return parser
+
+
+def method_of(trainer: str) -> str:
+    """Return the method that a registered trainer name belongs to.
+
+    Raises:
+        ConfigError: no method has that trainer; the nearest name is offered.
+    """
+    from loreal_plugin.contract import CONTRACTS
+    from loreal_plugin.errors import ConfigError, unknown_name
+
+    names = {name: method for method, c in CONTRACTS.items() for name in (c.trainer, c.loreal_trainer)}
+    if trainer not in names:
+        raise ConfigError(unknown_name("trainer", trainer, names) if trainer else "--trainer is missing")
+    return names[trainer]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Attach the host and do what its train.py would do."""
+    import importlib
+    import os
+
+    from loreal_plugin.attach import attach_host
+    from loreal_plugin.protocols.spec import find_host
+
+    words = args.family[1:] if args.family[:1] == ["--"] else args.family
+    chosen, _ = family_parser().parse_known_args(words)
+    method = method_of(chosen.trainer)
+    host = attach_host(find_host(args.host or os.environ.get("HOST") or ""), method)
+    cfg = host.setup_cfg(words)
+    utils = importlib.import_module("dassl.utils")
+    if cfg.SEED >= 0:
+        utils.set_random_seed(cfg.SEED)
+    return _drive(host, cfg, chosen, utils)
+
+
+def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
+    """Build the trainer and train or test it, with the log in its output folder."""
+    from pathlib import Path
+
+    from loreal_plugin.protocols.logs import stage_log
+
+    with stage_log(Path(cfg.OUTPUT_DIR), utils.setup_logger, verbose=True):
+        print(f"** Config **\n{cfg}")
+        trainer = host.build_trainer(cfg)
+        if chosen.eval_only:
+            trainer.load_model(chosen.model_dir, epoch=chosen.load_epoch)
+            trainer.test()
+        elif not chosen.no_train:
+            trainer.train()
+    return 0

@@ -1,0 +1,106 @@
+"""The keys of one plan's stages and evaluations, from its resolved configs, weights, pictures and attributes."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from contextlib import redirect_stdout
+from functools import cached_property
+from typing import Any
+
+from loreal_plugin.attributes import load_attributes
+from loreal_plugin.options import LorealOptions, options_dict, resolve_options
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.protocols.keys import digest, images_digest, stage_config, stage_key
+from loreal_plugin.protocols.plan import Plan
+
+
+class Identity:
+    """Keys by stage name; dataset lists are read once, when the first key is asked for.
+
+    Args:
+        host: an `AttachedHost`.
+        plan: the run.
+        cfgs: resolved config by stage name.
+        weights: fingerprint of the CLIP weights.
+    """
+
+    def __init__(self, host: Any, plan: Plan, cfgs: dict[str, Any], weights: str) -> None:
+        self._host, self._plan, self._cfgs = host, plan, cfgs
+        self.weights = weights
+        self._datasets: dict[str, Any] = {}
+        self._images: dict[str, str] = {}
+
+    @cached_property
+    def options(self) -> LorealOptions:
+        """Return stage 3's resolved options; ConfigError with every fault."""
+        return resolve_options(self._cfgs["loreal"].TRAINER.LOREAL)
+
+    @cached_property
+    def attributes(self) -> list[str]:
+        """Return the attribute words that stage 3 uses; AttributeFileError where the file is unusable."""
+        found = load_attributes(self.options.attributes, self._cfgs["loreal"].DATASET.NAME)
+        words = list(found.select(self.options.n_attributes, self.options.attr_shuffle_seed))
+        return [*words, f"per class: {found.sha256}"] if self.options.attribute_scope == "class" else words
+
+    def dataset(self, subset: str) -> Any:
+        """Return the host's dataset of the classes `subset` (`base` or `new`).
+
+        The seed is set first, as train.py does it: hosts that draw their few-shot subset from the global random
+        state then draw the one that the training will see.
+        """
+        if subset not in self._datasets:
+            cfg = self._cfgs["alpha"].clone()
+            cfg.defrost()
+            cfg.DATASET.SUBSAMPLE_CLASSES = subset
+            cfg.freeze()
+            importlib.import_module("dassl.utils").set_random_seed(cfg.SEED)
+            with redirect_stdout(io.StringIO()):
+                self._datasets[subset] = importlib.import_module("dassl.data.datasets").build_dataset(cfg)
+        return self._datasets[subset]
+
+    def images(self, subset: str) -> str:
+        """Return the hash of the image list of the classes `subset`."""
+        if subset not in self._images:
+            self._images[subset] = images_digest(self.dataset(subset))
+        return self._images[subset]
+
+    def config(self, name: str, cfg: Any) -> dict[str, Any]:
+        """Return the settings of a config that can change stage `name`; stage 3 with its preset filled in."""
+        loreal = name == "loreal"
+        flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
+        if loreal:
+            filled = {f"TRAINER.LOREAL.{k}": v for k, v in options_dict(self.options).items()}
+            flat |= {key: filled[key] for key in flat if key in filled}
+        return flat
+
+    def stage_key(self, name: str) -> str:
+        """Return the key of a stage."""
+        loreal = name == "loreal"
+        return stage_key(
+            self.config(name, self._cfgs[name]),
+            weights=self.weights,
+            images=self.images("base"),
+            host=self.host_facts()["code"],
+            parents={parent: self.stage_key(parent) for parent in self._plan.stages[name].parents},
+            attributes=self.attributes if loreal else None,
+        )
+
+    def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
+        """Return the key of testing stage `name` with config `cfg` on the classes `subset`."""
+        tested = [self.stage_key(name), self.config(name, cfg), self.images(subset)]
+        return digest(tested)
+
+    def host_facts(self) -> dict[str, Any]:
+        """Return which host this is; `code` is what keys depend on.
+
+        The embedded host changes with the project, whose `METHOD_VERSION` says when results change.
+        """
+        embedded = self._host.path == embedded_host()
+        revision = getattr(self._host, "revision", None)
+        return {
+            "name": "embedded" if embedded else self._host.path.name,
+            "revision": revision,
+            "code": "embedded" if embedded else f"{self._host.path.name}@{revision}",
+            "shims": [str(getattr(s, "name", s)) for s in getattr(self._host, "shims", [])],
+        }

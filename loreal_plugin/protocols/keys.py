@@ -1,0 +1,121 @@
+"""Stage identity: one hash of everything that can change what a stage produces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# raise it when code changes what the same configuration gives: every stage is then run again
+METHOD_VERSION = 1
+
+# places and print-outs: the same run in another folder, or with more log lines, is the same run
+VOLATILE = frozenset(
+    {
+        "OUTPUT_DIR",
+        "RESUME",
+        "VERBOSE",
+        "DATASET.ROOT",
+        "TRAIN.PRINT_FREQ",
+        "TRAIN.CHECKPOINT_FREQ",
+        "TRAINER.LOREAL.ALPHA_DIR",
+        "TRAINER.LOREAL.BETA_DIR",
+        "TRAINER.LOREAL.CACHE_DIR",
+        "TRAINER.LOREAL.ATTRIBUTES",  # a name or path; the words themselves are in the key
+        "MODEL.BACKBONE.NAME",  # a name or path; the weights' own hash is in the key
+    }
+)
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a config node as `{"A.B.C": value}` with tuples as lists."""
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:
+    """Return the resolved settings that can change a stage, flat.
+
+    Args:
+        host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left out.
+        loreal: True for stage 3; the host stages know no LOREAL key.
+    """
+    mine = {"TRAINER.NAME", *(("TRAINER.LOREAL",) if loreal else ()), f"TRAINER.{host_node}"}
+
+    def counts(key: str) -> bool:
+        if key in VOLATILE:
+            return False
+        return not key.startswith("TRAINER.") or any(key == m or key.startswith(f"{m}.") for m in mine)
+
+    return {key: value for key, value in flatten(cfg).items() if counts(key)}
+
+
+def stage_key(
+    config: Mapping[str, Any],
+    *,
+    weights: str,
+    images: str,
+    host: str,
+    parents: Mapping[str, str] | None = None,
+    attributes: Any = None,
+) -> str:
+    """Return the key of a stage.
+
+    Args:
+        config: from `stage_config` (it holds the seed, the shots and the input size).
+        weights: fingerprint of the CLIP weights.
+        images: from `images_digest`.
+        host: identity of the host's code.
+        parents: keys of the stages this one builds on.
+        attributes: the attribute words in use (stage 3).
+    """
+    return digest(
+        {
+            "method_version": METHOD_VERSION,
+            "config": dict(config),
+            "weights": weights,
+            "images": images,
+            "host": host,
+            "parents": dict(parents or {}),
+            "attributes": attributes,
+        }
+    )
+
+
+def images_digest(dataset: Any) -> str:
+    """Return the hash of a dataset's image list: split, path below the common folder, label, class name, file size.
+
+    Args:
+        dataset: a Dassl dataset (`train_x`, `val`, `test`: lists with `impath`, `label`, `classname`).
+    """
+    splits = {name: list(getattr(dataset, name) or []) for name in ("train_x", "val", "test")}
+    paths = [item.impath for items in splits.values() for item in items]
+    root = os.path.commonpath([os.path.dirname(p) for p in paths]) if paths else ""
+    rows = [
+        [name, Path(os.path.relpath(item.impath, root)).as_posix(), item.label, item.classname, _size(item.impath)]
+        for name, items in splits.items()
+        for item in items
+    ]
+    return digest(rows)
+
+
+def _size(path: str) -> int:
+    """Return a file's size in bytes, -1 where it is missing (reading it will name it)."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1

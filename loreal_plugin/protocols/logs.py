@@ -1,0 +1,86 @@
+"""A stage's `log.txt` (the host's own logger) and the few lines of it that the console shows."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class StageConsole:
+    """What a host's logger takes for the console: passes results and warnings, and an epoch line now and then.
+
+    `close` leaves the real console open: the hosts' logger closes its console when it is collected.
+    """
+
+    encoding = "utf-8"
+
+    def __init__(self, console: TextIO, *, every: float = 5.0, verbose: bool = False) -> None:
+        self._console, self._every, self._verbose = console, every, verbose
+        self._rest = ""
+        self._last = -every
+
+    def write(self, text: str) -> int:
+        """Take text in any pieces; whole lines are shown or dropped."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if self._shows(line):
+                self._console.write(f"  {line}\n")
+                self._console.flush()
+        return len(text)
+
+    def _shows(self, line: str) -> bool:
+        if self._verbose:
+            return True
+        if line.startswith("epoch ["):
+            now = time.monotonic()
+            due = now - self._last >= self._every
+            self._last = now if due else self._last
+            return due
+        return line.lower().startswith(("* accuracy", "warning", "loreal")) or line.startswith("Evaluate on the")
+
+    def flush(self) -> None:
+        """Flush the real console."""
+        self._console.flush()
+
+    def isatty(self) -> bool:
+        """Return whether the real console is a terminal."""
+        return self._console.isatty()
+
+    def close(self) -> None:
+        """Leave the real console open."""
+
+
+@contextmanager
+def stage_log(folder: Path, setup_logger: Any, *, verbose: bool = False) -> Iterator[None]:
+    """Send what is printed inside to `<folder>/log.txt` through the host's logger, then put `sys.stdout` back.
+
+    An older `log.txt` is kept under a dated name, so that `log.txt` is always the last run's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rotate(folder / "log.txt")
+    before = sys.stdout
+    sys.stdout = StageConsole(before, verbose=verbose)
+    try:
+        setup_logger(str(folder))
+        yield
+    finally:
+        logger, sys.stdout = sys.stdout, before
+        if logger is not before and not isinstance(logger, StageConsole):
+            logger.flush()
+            logger.close()
+
+
+def rotate(path: Path) -> None:
+    """Give an existing file a dated name."""
+    if not path.exists():
+        return
+    stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.localtime(path.stat().st_mtime))
+    target, n = path.with_name(f"{path.name}-{stamp}"), 1
+    while target.exists():
+        n += 1
+        target = path.with_name(f"{path.name}-{stamp}-{n}")
+    path.rename(target)

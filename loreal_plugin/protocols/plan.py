@@ -1,0 +1,148 @@
+"""The stages and evaluations of a base-to-new run, and the family's command line for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.contract import get_contract
+from loreal_plugin.data import dataset_config
+from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.paths import bundle_root
+from loreal_plugin.protocols.folders import config_label, run_folder
+from loreal_plugin.protocols.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: `name` is alpha, beta or loreal; `size` is the input size the host's code sees."""
+
+    name: str
+    title: str
+    trainer: str
+    recipe: Path
+    size: int
+    folder: Path
+    opts: tuple[str, ...]
+    parents: tuple[str, ...] = ()
+
+    @property
+    def loreal(self) -> bool:
+        """Return whether this is stage 3."""
+        return self.name == "loreal"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a trained stage, tested at `size`; `folders` by `base` and `new`."""
+
+    name: str
+    label: str
+    stage: str
+    size: int
+    folders: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run will do, before anything is done."""
+
+    spec: RunSpec
+    native_size: int
+    dataset_yaml: Path
+    dataset_opts: tuple[str, ...]
+    stages: dict[str, Stage]
+    rows: tuple[Row, ...]
+
+
+def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
+    """Return the three stages and four rows of a run.
+
+    Args:
+        native_size: input size of the CLIP weights in pixels.
+        patch_size: their patch size in pixels.
+
+    Raises:
+        ConfigError: phi does not fit the patch size, or there is no such recipe.
+        DataError: no such dataset.
+    """
+    check_phi(spec.phi, patch_size)
+    contract = get_contract(spec.method)
+    choice = dataset_config(spec.dataset, str(spec.data) if spec.data.is_dir() else "")
+    host_label, label = config_label(spec, loreal=False), config_label(spec, loreal=True)
+    trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
+
+    def stage(name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()) -> Stage:
+        third = name == "loreal"
+        registered = ours if third else trainer
+        folder = run_folder(spec, "train_base", registered, label if third else host_label, variant)
+        recipe = recipe_file(ours, spec.recipe, loreal=third)
+        opts = tuple(word for o in spec.overrides_for(loreal=third) for word in (o.key, o.value))
+        return Stage(name, title, registered, recipe, size, folder, opts, parents)
+
+    stages = (
+        stage("alpha", f"{trainer} at {native_size}", native_size, ""),
+        stage("beta", f"{trainer} at {spec.phi}", spec.phi, phi),
+        stage("loreal", f"{ours} at {spec.phi}", native_size, phi, ("alpha", "beta")),
+    )
+
+    def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
+        third = of == "loreal"
+        where = (ours if third else trainer, label if third else host_label, variant)
+        return Row(name, text, of, size, {s: run_folder(spec, f"test_{s}", *where) for s in ("base", "new")})
+
+    rows = (
+        row("native", f"{trainer}, trained and tested at {native_size}", "alpha", native_size, ""),
+        row("native_at_phi", f"{trainer}, trained at {native_size}, tested at {spec.phi}", "alpha", spec.phi,
+            f"at_{phi}"),
+        row("phi", f"{trainer}, trained and tested at {spec.phi}", "beta", spec.phi, phi),
+        row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
+    )  # fmt: skip
+    return Plan(spec, native_size, choice.config, tuple(choice.options), {s.name: s for s in stages}, rows)
+
+
+def check_phi(phi: int, patch_size: int) -> None:
+    """Raise ConfigError unless phi is a multiple of the patch size and at least two patches."""
+    if phi % patch_size or phi < 2 * patch_size:
+        near = max(2, round(phi / patch_size)) * patch_size
+        raise ConfigError(
+            f"PHI {phi} does not fit the backbone: it must be a multiple of the patch size {patch_size} "
+            f"and at least {2 * patch_size}; the nearest is {near}"
+        )
+
+
+def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
+    """Return the YAML of a recipe: `<recipe>.yaml` for stage 3, `host_<recipe>.yaml` for the host stages.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    folder = bundle_root() / "configs" / "trainers" / loreal_trainer
+    known = [path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("host_")]
+    path = folder / (f"{recipe}.yaml" if loreal else f"host_{recipe}.yaml")
+    if not path.is_file():
+        raise ConfigError(f"{unknown_name(f'recipe of {loreal_trainer}', recipe, known)}; looked for {path}")
+    return path
+
+
+def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:
+    """Return the command line that the family's `train.py` would get for this training or evaluation."""
+    spec = plan.spec
+    argv = ["--root", str(spec.data), "--seed", str(spec.seed), "--trainer", stage.trainer]
+    argv += ["--dataset-config-file", str(plan.dataset_yaml), "--config-file", str(stage.recipe)]
+    argv += ["--output-dir", str(folder), *plan.dataset_opts]
+    settings: dict[str, Any] = {
+        **get_contract(spec.method).cli_defaults,
+        # train.py takes --seed 0 for "no seed"
+        "SEED": spec.seed,
+        "DATASET.NUM_SHOTS": spec.shots,
+        "DATASET.SUBSAMPLE_CLASSES": subset,
+        "INPUT.SIZE": f"({size}, {size})",
+        "MODEL.BACKBONE.NAME": spec.weights,
+    }
+    if stage.loreal:
+        settings["TRAINER.LOREAL.PHI"] = spec.phi
+        settings["TRAINER.LOREAL.ALPHA_DIR"] = plan.stages["alpha"].folder
+        settings["TRAINER.LOREAL.BETA_DIR"] = plan.stages["beta"].folder
+    return [*argv, *(str(word) for pair in settings.items() for word in pair), *stage.opts]

@@ -1,0 +1,165 @@
+"""The description of one run: what the scripts' arguments and environment ask for, checked before anything is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
+from loreal_plugin.paths import bundle_root, cache_root, embedded_host
+
+DEMO_WEIGHTS = ("demo", "demo-2")
+DEFAULT_SHOTS = "16"
+SCOPES = ("all", "host", "loreal")
+
+# keys that the protocol sets itself, and the argument or variable that steers each
+PROTOCOL_KEYS = {
+    "INPUT.SIZE": "the argument PHI",
+    "TRAINER.LOREAL.PHI": "the argument PHI",
+    "TRAINER.LOREAL.ALPHA_DIR": "stage 1",
+    "TRAINER.LOREAL.BETA_DIR": "stage 2",
+    "TRAINER.NAME": "the argument METHOD",
+    "DATASET.NAME": "the argument DATASET",
+    "DATASET.ROOT": "DATA",
+    "DATASET.NUM_SHOTS": "SHOTS",
+    "DATASET.SUBSAMPLE_CLASSES": "the protocol (base, then new)",
+    "MODEL.BACKBONE.NAME": "CLIP_WEIGHTS",
+    "OUTPUT_DIR": "OUT",
+    "RESUME": "the protocol (it resumes by itself)",
+    "SEED": "the argument SEED",
+    "TASK": "the protocol (B2N)",
+}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `KEY VALUE` of the command line; `scope` says which stages see it (`all`, `host`: 1 and 2, `loreal`: 3)."""
+
+    scope: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that names one base-to-new run."""
+
+    method: str
+    phi: int
+    dataset: str
+    seed: int
+    shots: int
+    host: Path
+    data: Path
+    out: Path
+    weights: str
+    recipe: str
+    overrides: tuple[Override, ...] = ()
+
+    def overrides_for(self, *, loreal: bool) -> list[Override]:
+        """Return the overrides that stage 3 (`loreal`) or the host stages see, in command-line order."""
+        wanted = ("all", "loreal") if loreal else ("all", "host")
+        return [o for o in self.overrides if o.scope in wanted]
+
+
+def build_spec(
+    method: str,
+    phi: str,
+    dataset: str = "demo",
+    seed: str = "1",
+    *,
+    host: str | None = None,
+    data: str | None = None,
+    out: str | None = None,
+    shots: str | None = None,
+    weights: str | None = None,
+    recipe: str | None = None,
+    opts: Sequence[str] = (),
+    env: Mapping[str, str] = os.environ,
+) -> RunSpec:
+    """Return the run that the arguments ask for; an argument left out is taken from `env` (DATA, HOST, OUT, ...).
+
+    Raises:
+        ConfigError: a method, number or override that cannot be used.
+        DataError: DATA is needed and missing.
+        HostError: HOST is no folder.
+    """
+    if method.lower() not in CONTRACTS:
+        raise ConfigError(unknown_name("method", method, CONTRACTS))
+    chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset == "demo" else "ViT-B/16")
+    recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
+    return RunSpec(
+        method=method.lower(),
+        phi=whole_number("PHI", phi, minimum=1),
+        dataset=dataset,
+        seed=whole_number("SEED", seed, minimum=0),
+        shots=whole_number("SHOTS", shots or env.get("SHOTS") or DEFAULT_SHOTS, minimum=1),
+        host=find_host(host or env.get("HOST") or ""),
+        data=find_data(data or env.get("DATA") or "", dataset),
+        out=Path(out or env.get("OUT") or "output").expanduser().resolve(),
+        weights=chosen,
+        recipe=recipe,
+        overrides=parse_overrides(opts),
+    )
+
+
+def whole_number(name: str, text: str, *, minimum: int) -> int:
+    """Return `text` as a whole number of at least `minimum`, or raise ConfigError naming `name`."""
+    if not str(text).isascii() or not str(text).isdigit() or int(text) < minimum:
+        raise ConfigError(f"{name} must be a whole number of at least {minimum}, not '{text}'")
+    return int(text)
+
+
+def find_host(text: str) -> Path:
+    """Return the host folder: the embedded one for an empty text; a relative path is tried here, then in the project.
+
+    Raises:
+        HostError: there is no such folder, or it has no train.py.
+    """
+    if not text:
+        return embedded_host()
+    path = Path(text).expanduser()
+    for folder in (path, bundle_root() / path):
+        if (folder / "train.py").is_file():
+            return folder.resolve()
+    raise HostError(f"HOST '{text}' has no train.py; give the root of a CoOp-family checkout, or leave it empty")
+
+
+def find_data(text: str, dataset: str) -> Path:
+    """Return the dataset root; only `demo` has a default, the local cache.
+
+    Raises:
+        DataError: DATA is needed and not given, or is no folder.
+    """
+    if not text and dataset == "demo":
+        return cache_root()
+    if not text:
+        raise DataError(f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the datasets")
+    path = Path(text).expanduser()
+    if not path.is_dir() and dataset != "demo":
+        raise DataError(f"DATA '{text}' is no folder; set it to the folder that holds the datasets")
+    return path.resolve()
+
+
+def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
+    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:KEY` and `loreal:KEY` narrow the scope.
+
+    Raises:
+        ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets itself.
+    """
+    words = [w for i, w in enumerate(opts) if not (i == 0 and w == "--")]
+    if len(words) % 2:
+        raise ConfigError(f"overrides are pairs KEY VALUE; '{words[-1]}' has no value")
+    found = []
+    for name, value in zip(words[::2], words[1::2], strict=True):
+        scope, _, key = name.rpartition(":")
+        scope = scope or ("loreal" if key.startswith("TRAINER.LOREAL.") else "all")
+        if scope not in SCOPES:
+            raise ConfigError(unknown_name("override scope", scope, SCOPES))
+        if key in PROTOCOL_KEYS:
+            raise ConfigError(f"'{key}' cannot be overridden: it is set by {PROTOCOL_KEYS[key]}")
+        found.append(Override(scope, key, value))
+    return tuple(found)

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Tests what base2new_train.sh has trained, again and from the checkpoints, and prints the table; trains nothing.
+#
+#   bash scripts/loreal/base2new_test.sh METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]
+#
+#   METHOD   coop, maple, mma or mmrl          PHI   side of the low-resolution input, e.g. 96
+#
+# Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the
+# embedded host), OUT (default ./output), SHOTS (16), CLIP_WEIGHTS (demo, demo-2, an OpenAI name or a file),
+# LOREAL_PYTHON (an interpreter to use as it is). In a fresh clone .venv is made first.
+#
+# Stages that were never trained are named, and the exit code is then 2.
+#
+# Example: bash scripts/loreal/base2new_test.sh maple 96
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+case "${1:-}" in
+    -h | --help)
+        sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+esac
+[ $# -ge 2 ] || loreal_fail "usage: $(basename "$0") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
+loreal_environment
+exec "$LOREAL_PY" -m loreal_plugin base2new --test-only "$@"

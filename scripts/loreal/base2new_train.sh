@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Trains a host at standard and at low resolution, then LOREAL on top, and prints one table.
+#
+#   bash scripts/loreal/base2new_train.sh METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]
+#
+#   METHOD   coop, maple, mma or mmrl          PHI   side of the low-resolution input, e.g. 96
+#
+# Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the
+# embedded host), OUT (default ./output), SHOTS (16), CLIP_WEIGHTS (demo, demo-2, an OpenAI name or a file),
+# LOREAL_PYTHON (an interpreter to use as it is). In a fresh clone .venv is made first.
+#
+# Example: bash scripts/loreal/base2new_train.sh maple 96
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+case "${1:-}" in
+    -h | --help)
+        sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+esac
+[ $# -ge 2 ] || loreal_fail "usage: $(basename "$0") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
+loreal_environment
+exec "$LOREAL_PY" -m loreal_plugin base2new "$@"

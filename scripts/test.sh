@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Runs ruff and the whole test suite; arguments go to pytest.
+#
+#   bash scripts/test.sh [PYTEST ARGUMENTS]
+#
+# Uses LOREAL_PYTHON or an active environment that has loreal_plugin, pytest and ruff; otherwise makes .venv.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/loreal/env.sh"
+
+has_test_tools() { "$1" -c 'import pytest, xdist, pytest_timeout' >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1; }
+
+loreal_environment test
+if ! has_test_tools "$LOREAL_PY"; then
+    [ -z "${LOREAL_PYTHON:-}" ] || loreal_fail "LOREAL_PYTHON has no pytest, pytest-xdist, pytest-timeout or ruff; pip install them"
+    loreal_say "the active environment lacks the test tools; using $LOREAL_VENV"
+    loreal_set_up_locked test
+    LOREAL_PY="$LOREAL_VENV/bin/python"
+fi
+cd "$LOREAL_ROOT"
+"$LOREAL_PY" -m ruff check .
+# one thread a worker: tests are small, and more threads than cores only slow them down
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec "$LOREAL_PY" -m pytest "$@"

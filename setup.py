@@ -1,0 +1,83 @@
+"""Build and install the `loreal-plugin` package; a wheel carries the data folders under `loreal_plugin/bundle/`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+BUNDLED = ("configs", "scripts/loreal", "attributes", "trainers", "hosts/embedded")
+
+REQUIRED = [
+    "torch>=2.1",
+    "torchvision>=0.16",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "yacs",
+    "pyyaml",
+    "tqdm",
+    "clip-anytorch==2.6.0",
+    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch asks for 77.0.3 or later
+    "setuptools>=77.0.3,<82",
+    "ftfy",
+    "regex",
+    "scipy",
+    "scikit-learn",
+    "tabulate",
+    "tensorboard",
+    "filelock",
+    "psutil",
+    "matplotlib",
+]
+EXTRAS = {
+    "test": ["pytest", "pytest-xdist", "pytest-timeout", "ruff", "build", "wheel"],
+    "llm": ["openai"],
+    # what the original Dassl imports beyond our own needs
+    "hosts": ["gdown"],
+}
+
+
+def version() -> str:
+    """Return `__version__` of the package without importing it."""
+    text = (ROOT / "loreal_plugin" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
+
+
+class BuildWithBundle(build_py):
+    """Put the data folders of the checkout into the wheel, where `loreal_plugin.paths` looks for them."""
+
+    def run(self) -> None:
+        """Build the package, then copy the folders; an editable install reads them where they are."""
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        bundle = Path(self.build_lib) / "loreal_plugin" / "bundle"
+        shutil.rmtree(bundle, ignore_errors=True)
+        for folder in BUNDLED:
+            shutil.copytree(
+                ROOT / folder, bundle / folder, ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*")
+            )
+
+
+setup(
+    name="loreal-plugin",
+    version=version(),
+    description="LOREAL, low-resolution prompt learning, as a plug-in for CoOp-family code bases",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The LOREAL plug-in authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["loreal_plugin", "loreal_plugin.*"], exclude=["loreal_plugin.bundle*"]),
+    package_data={"loreal_plugin": ["**/*.safetensors", "**/*.json", "**/*.npz", "**/*.txt", "**/*.yaml"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["loreal = loreal_plugin.cli:main"]},
+    cmdclass={"build_py": BuildWithBundle},
+)
