@@ -84,7 +84,7 @@ class FewShotMixin:
     def check_split_files(self, split: Split) -> None:
         """Refuse to save a split whose pictures are not all there."""
         for part, items in zip(split._fields, split, strict=True):
-            check_files(items, f"the {part} list of {type(self).__name__}")
+            check_files(items, f"the {part} list of {type(self).__name__}", "complete the dataset")
 
     def few_shot(self, split: Split, shots: int, seed: int) -> Split:
         """Return the split with train and val cut to `shots` a class; unchanged for fewer than one shot."""
@@ -92,9 +92,7 @@ class FewShotMixin:
             return split
         parts = {"train": split.train} if self.val_is_test else {"train": split.train, "val": split.val}
         folder = self.dataset_dir / "split_fewshot"
-        return split._replace(
-            **few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir)
-        )
+        return split._replace(**few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir))
 
     def subsample(self, split: Split, which: str) -> Split:
         """Return the split with all, the base or the new classes."""
@@ -115,9 +113,7 @@ class FewShotMixin:
             raise DataError(
                 f"{name}: train labels must be 0..{len(names) - 1}, found up to {max(names)}; fix the split"
             )
-        unknown = {
-            item.classname for part in (split.val, split.test) for item in part if item.label not in names
-        }
+        unknown = {item.classname for part in (split.val, split.test) for item in part if item.label not in names}
         if unknown:
             raise DataError(
                 f"{name}: no training picture for class(es) {', '.join(sorted(unknown)[:5])}; fix the split"
@@ -126,7 +122,6 @@ class FewShotMixin:
     def datums(self, items: Iterable[Item]) -> list[Any]:
         """Return the host's own records, after a check that every picture is there."""
         items = list(items)
-        check_files(items, self.split_file or type(self).__name__)
-        return [
-            self.datum_class(impath=item.path, label=item.label, classname=item.classname) for item in items
-        ]
+        todo = f"complete it, or delete {self.split_file} to draw a split anew" if self.split_file else _LAYOUT
+        check_files(items, f"{type(self).__name__} in {self.dataset_dir}", todo)
+        return [self.datum_class(impath=item.path, label=item.label, classname=item.classname) for item in items]

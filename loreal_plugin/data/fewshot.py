@@ -103,6 +103,5 @@ def subsample_classes(*parts: list[Item], subsample: str) -> tuple[list[Item], .
     new_label = {label: position for position, label in enumerate(chosen)}
     print(f"Only the {len(chosen)} {subsample} classes of {len(labels)}")
     return tuple(
-        [item._replace(label=new_label[item.label]) for item in part if item.label in new_label]
-        for part in parts
+        [item._replace(label=new_label[item.label]) for item in part if item.label in new_label] for part in parts
     )

@@ -22,9 +22,7 @@ def read_json_file(path: Path, what: str) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{what} {path} cannot be read ({error}); restore it, or delete it to draw it again"
-        ) from error
+        raise DataError(f"{what} {path} cannot be read ({error}); restore it, or delete it to draw it again") from error
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -36,9 +34,7 @@ def read_lines(path: Path, what: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{what} {path} cannot be read ({error}); see docs/DATASETS.md for the layout"
-        ) from error
+        raise DataError(f"{what} {path} cannot be read ({error}); see docs/DATASETS.md for the layout") from error
     return [line.strip() for line in lines if line.strip()]
 
 

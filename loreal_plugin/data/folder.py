@@ -51,9 +51,7 @@ class FolderMixin(FewShotMixin):
         root = data_root(cfg.DATASET.ROOT)
         name = cfg.DATASET.get("FOLDER", "")
         if not name:
-            raise DataError(
-                f"dataset Folder: DATASET.FOLDER is empty; name a folder of DATA ({folder_content(root)})"
-            )
+            raise DataError(f"dataset Folder: DATASET.FOLDER is empty; name a folder of DATA ({folder_content(root)})")
         if not (root / name).is_dir():
             near = difflib.get_close_matches(name, sub_folders(root), n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
@@ -80,9 +78,7 @@ class FolderMixin(FewShotMixin):
         known = {item.path for part in split for item in part}
         extra = sum(path not in known for path in self.all_paths())
         if extra:
-            print(
-                f"{extra} picture(s) are not in {self.dataset_dir / self.split_file}; delete it to draw anew"
-            )
+            print(f"{extra} picture(s) are not in {self.dataset_dir / self.split_file}; delete it to draw anew")
         return split
 
     def all_paths(self) -> list[str]:
@@ -110,9 +106,7 @@ class FolderMixin(FewShotMixin):
         Raises:
             DataError: the part has a class that train/ does not have.
         """
-        labels = {
-            folder: label for label, folder in enumerate(sub_folders(self.image_dir / "train", RESERVED))
-        }
+        labels = {folder: label for label, folder in enumerate(sub_folders(self.image_dir / "train", RESERVED))}
         items: list[Item] = []
         for one in self.classes(self.image_dir / name):
             folder = Path(one.paths[0]).parent.name

@@ -51,9 +51,7 @@ def require(path: Path, what: str, todo: str) -> Path:
         DataError: it does not; the text says what was looked for, what is there instead, and `todo`.
     """
     if not path.exists():
-        raise DataError(
-            f"{what} was looked for at {path} and not found ({folder_content(path.parent)}); {todo}"
-        )
+        raise DataError(f"{what} was looked for at {path} and not found ({folder_content(path.parent)}); {todo}")
     return path
 
 
@@ -103,13 +101,12 @@ def class_pictures(
     return classes
 
 
-def check_files(items: Iterable[Item], source: str) -> None:
+def check_files(items: Iterable[Item], source: str, todo: str) -> None:
     """Raise a DataError that names the first pictures of `source` which are not on disk, and their number."""
     missing = [item.path for item in items if not os.path.isfile(item.path)]
     if missing:
         raise DataError(
-            f"{len(missing)} picture(s) named by {source} are missing, first {', '.join(missing[:3])}; "
-            "complete the pictures, or delete that file if it belongs to other ones"
+            f"{len(missing)} picture(s) named by {source} are missing, first {', '.join(missing[:3])}; {todo}"
         )
 
 
@@ -131,7 +128,6 @@ def check_images(items: Iterable[Item]) -> int:
             broken.append(f"{item.path} ({error})")
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])}; "
-            "replace or remove them"
+            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])}; replace or remove them"
         )
     return len(items)

@@ -33,14 +33,10 @@ def data_root(root: str) -> Path:
         DataError: it is not given or no folder.
     """
     if not root:
-        raise DataError(
-            "DATA (DATASET.ROOT, --root) is not set; set it to the folder that holds the datasets"
-        )
+        raise DataError("DATA (DATASET.ROOT, --root) is not set; set it to the folder that holds the datasets")
     path = Path(os.path.abspath(os.path.expanduser(root)))
     if not path.is_dir():
-        raise DataError(
-            f"DATA (DATASET.ROOT, --root) is {path}, which is no folder; set it to the datasets' folder"
-        )
+        raise DataError(f"DATA (DATASET.ROOT, --root) is {path}, which is no folder; set it to the datasets' folder")
     return path
 
 
@@ -61,6 +57,4 @@ def dataset_config(name: str, root: str = "") -> DatasetChoice:
     if name in folders:
         return DatasetChoice(configs / f"{FOLDER_CONFIG}.yaml", ["DATASET.FOLDER", name])
     where = folder_content(data_root(root)) if root else "DATA is not set"
-    raise DataError(
-        f"{unknown_name('dataset', name, known)}; nor is it a folder per class under DATA: {where}"
-    )
+    raise DataError(f"{unknown_name('dataset', name, known)}; nor is it a folder per class under DATA: {where}")

@@ -120,8 +120,6 @@ def read_split(path: Path, image_dir: Path) -> Split:
     content = read_json_file(path, "split file")
     if not isinstance(content, dict) or any(part not in content for part in _PARTS):
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise DataError(
-            f"{path}: expected the keys {', '.join(_PARTS)}, found {found or 'none'}; restore or delete it"
-        )
+        raise DataError(f"{path}: expected the keys {', '.join(_PARTS)}, found {found or 'none'}; restore or delete it")
     print(f"Split read from {path}")
     return Split(*(from_rows(content[part], image_dir, path) for part in _PARTS))

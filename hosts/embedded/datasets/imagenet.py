@@ -17,7 +17,7 @@ from loreal_plugin.errors import DataError
 class WordnetFolders(FewShotDataset):
     """Folders named by WordNet ids, and `classnames.txt` (`<wnid> <class name>` a line) with their names."""
 
-    def classnames(self) -> dict[str, str]:
+    def read_names(self) -> dict[str, str]:
         """Return class names by WordNet id, in the order of the file."""
         return read_classnames(self.need("classnames.txt"))
 
@@ -30,9 +30,7 @@ class WordnetFolders(FewShotDataset):
         classes = class_pictures(folder)
         unknown = [one.classname for one in classes if one.classname not in names]
         if unknown:
-            raise DataError(
-                f"{folder}: no name in classnames.txt for class folder(s) {', '.join(unknown[:5])}"
-            )
+            raise DataError(f"{folder}: no name in classnames.txt for class folder(s) {', '.join(unknown[:5])}")
         return [item for one in classes for item in one._replace(classname=names[one.classname]).items()]
 
 
@@ -50,7 +48,7 @@ class ImageNet(WordnetFolders):
 
     def draw(self) -> Split:
         """Return the published parts."""
-        names = self.classnames()
+        names = self.read_names()
         train, test = (self.read_folders(self.need(f"images/{part}"), names) for part in ("train", "val"))
         return Split(train, [], test)
 
@@ -71,5 +69,5 @@ class ImageNetVariant(WordnetFolders):
 
     def draw(self) -> Split:
         """Return all pictures, as train and as test."""
-        items = self.read_folders(self.image_dir, self.classnames())
+        items = self.read_folders(self.image_dir, self.read_names())
         return Split(items, [], items)

@@ -22,7 +22,7 @@ class ImageNetV2(ImageNetVariant):
     def draw(self) -> Split:
         """Return all pictures, as train and as test."""
         items = []
-        for label, name in enumerate(self.classnames().values()):
+        for label, name in enumerate(self.read_names().values()):
             folder = self.need(f"{self.image_folder}/{label}")
             items += [Item(path, label, name) for path in pictures_in(folder)]
         return Split(items, [], items)

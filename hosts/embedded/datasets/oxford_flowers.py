@@ -28,9 +28,5 @@ class OxfordFlowers(FewShotDataset):
             pictures.setdefault(int(label), []).append(str(self.image_dir / f"image_{number:05d}.jpg"))
         unnamed = [label for label in pictures if str(label) not in names]
         if unnamed:
-            raise DataError(
-                f"{self.dataset_dir / 'cat_to_name.json'} has no name for class(es) {unnamed[:5]}"
-            )
-        return draw_split(
-            [ClassPictures(label - 1, names[str(label)], paths) for label, paths in pictures.items()]
-        )
+            raise DataError(f"{self.dataset_dir / 'cat_to_name.json'} has no name for class(es) {unnamed[:5]}")
+        return draw_split([ClassPictures(label - 1, names[str(label)], paths) for label, paths in pictures.items()])

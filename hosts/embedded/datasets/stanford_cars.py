@@ -33,5 +33,6 @@ class StanfordCars(FewShotDataset):
         """Return the items of one annotation file; its classes count from 1."""
         rows = read_mat(self.need(annotations), "annotations")
         labels = [int(row["class"]) - 1 for row in rows]
-        pictures = [str(self.dataset_dir / folder / str(row["fname"])) for row in rows]
+        images = self.need(folder)
+        pictures = [str(images / str(row["fname"])) for row in rows]
         return [Item(picture, label, names[label]) for picture, label in zip(pictures, labels, strict=True)]
