@@ -23,7 +23,7 @@ class ContractRow:
 
 
 def attribute_row(role: str, root: object, path: str, kind: type | None = None) -> ContractRow:
-    """Look for the dotted `path` (`[0]` takes the first item) below `root`, and for its type if `kind` is given."""
+    """Look for the dotted `path` below `root` (a number takes an item), and for its type if one is given."""
     value, at = root, ""
     for name in path.split("."):
         parent, parent_at = value, at

@@ -41,7 +41,7 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
         common = places if common is None else common & places
     candidates = [place for place in common or () if place <= agree_until]
     if not candidates:
-        raise HostError("the class names start at different positions of their prompts; one template is needed")
+        raise HostError("the class names start at different positions of their prompts: no common template")
     return torch.full((len(classnames),), max(candidates), dtype=torch.long)
 
 

@@ -1,0 +1,45 @@
+"""The command line that the CoOp family's `train.py` files share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from loreal_plugin.errors import ConfigError
+
+_TEXTS = ("root", "output-dir", "resume", "config-file", "dataset-config-file", "trainer", "backbone", "head",
+          "model-dir")  # fmt: skip
+_LISTS = ("source-domains", "target-domains", "transforms")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"command line: {message}")
+
+
+def family_parser() -> argparse.ArgumentParser:
+    """Return a parser with the family's arguments and defaults; what follows them are `KEY VALUE` options."""
+    parser = _Parser(prog="train.py", allow_abbrev=False)
+    for name in _TEXTS:
+        parser.add_argument(f"--{name}", default="")
+    for name in _LISTS:
+        parser.add_argument(f"--{name}", nargs="+")
+    parser.add_argument("--seed", type=int, default=-1)
+    parser.add_argument("--load-epoch", type=int)
+    parser.add_argument("--train-epoch", type=int)  # MMRL's own
+    parser.add_argument("--eval-only", action="store_true")
+    parser.add_argument("--no-train", action="store_true")
+    parser.add_argument("opts", nargs=argparse.REMAINDER)
+    return parser
+
+
+def with_defaults(opts: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
+    """Return `KEY VALUE` options, completed by those that a host insists on finding among them."""
+    given = list(opts)
+    for key, value in defaults.items():
+        if key not in given[::2]:
+            given += [key, value]
+    return given

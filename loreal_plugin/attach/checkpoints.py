@@ -1,0 +1,80 @@
+"""Reading a host's checkpoint without running anything that is pickled in it."""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import CheckpointError
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): dict,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+}
+
+
+class _Inert(dict):
+    """Stands for any pickled object that is not needed: takes whatever it is given and does nothing."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, _state: Any) -> None:
+        return None
+
+    def append(self, _item: Any) -> None:
+        return None
+
+    def extend(self, _items: Any) -> None:
+        return None
+
+
+class _TensorsOnly(pickle.Unpickler):
+    """Builds tensors and containers; everything else a file names becomes inert instead of being called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _ALLOWED.get((module, name), _Inert)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return a checkpoint on the CPU; objects other than tensors, numbers, texts and containers are empty.
+
+    Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly; here
+    the scheduler is left out and nothing of the file is executed.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} is not there")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        content = _read_inert(path)
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path} is no Dassl checkpoint: it has no 'state_dict' of tensors")
+    return content
+
+
+def _read_inert(path: Path) -> Any:
+    tensors_only = types.SimpleNamespace(
+        __name__="pickle",
+        Unpickler=_TensorsOnly,
+        load=lambda file, **kwargs: _TensorsOnly(file, **kwargs).load(),
+    )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=tensors_only)
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error

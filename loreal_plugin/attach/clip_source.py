@@ -1,0 +1,109 @@
+"""Where a host's CLIP comes from: our weights under any name, made to read the configured input size."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from loreal_plugin.attach.resample import keep_own_pos_embed, resample_visual_
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.weights import load_clip_state_dict
+
+LOADER = "load_clip_to_cpu"
+_MARK = "_loreal_original"
+
+
+def weights_name(cfg: Any) -> str:
+    """Return the CLIP weights of a run: `CLIP_WEIGHTS`, else the backbone's name."""
+    return os.environ.get("CLIP_WEIGHTS") or cfg.MODEL.BACKBONE.NAME
+
+
+class ClipSource:
+    """Replaces `load_clip_to_cpu` in trainer modules, and puts it back.
+
+    The host's own loader still builds the model: only the file it reads, the positional embedding and the
+    resolution it reports are ours.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: list[tuple[ModuleType, Callable]] = []
+        self._files: dict[str, Path] = {}
+        self._folder: Path | None = None
+        self._loaded: list[nn.Module] | None = None
+
+    def wrap(self, module: ModuleType) -> None:
+        """Replace the loader of one trainer module, once."""
+        original = vars(module).get(LOADER)
+        if original is None or hasattr(original, _MARK):
+            return
+
+        @functools.wraps(original)
+        def load(cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
+            size = tuple(cfg.INPUT.SIZE)
+            if size[0] != size[1]:
+                raise ConfigError(f"INPUT.SIZE is {size}; CLIP reads squares")
+            with self._served(original, cfg):
+                model = original(cfg, *args, **kwargs)
+            resample_visual_(model.visual, size[0])
+            model.visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
+            if self._loaded is not None:
+                self._loaded.append(model)
+            return model
+
+        setattr(load, _MARK, original)
+        setattr(module, LOADER, load)
+        self._wrapped.append((module, original))
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[nn.Module]]:
+        """Collect the CLIP models that are loaded inside the block."""
+        before, self._loaded = self._loaded, []
+        try:
+            yield self._loaded
+        finally:
+            self._loaded = before
+
+    def close(self) -> None:
+        """Put every loader back and remove the temporary files."""
+        while self._wrapped:
+            module, original = self._wrapped.pop()
+            setattr(module, LOADER, original)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder, self._files = None, {}
+
+    @contextmanager
+    def _served(self, loader: Callable, cfg: Any) -> Iterator[None]:
+        """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file instead."""
+        if "_download" not in loader.__code__.co_names:
+            yield
+            return
+        clip, name = loader.__globals__["clip"], cfg.MODEL.BACKBONE.NAME
+        path = str(self._file(weights_name(cfg)))
+        models, download = clip._MODELS, clip._download
+        clip._MODELS = {**models, name: name}
+        clip._download = lambda *_args, **_kwargs: path
+        try:
+            yield
+        finally:
+            clip._MODELS, clip._download = models, download
+
+    def _file(self, name: str) -> Path:
+        """Return a plain state-dict file of the weights: every host reads that, whatever the source was."""
+        if name not in self._files:
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="loreal-clip-"))
+            path = self._folder / f"{len(self._files)}.pt"
+            torch.save(load_clip_state_dict(name), path)
+            self._files[name] = path
+        return self._files[name]

@@ -1,0 +1,238 @@
+"""Attaching a host: look, check, then act; all of it can be undone, nothing of it is written to disk."""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from loreal_plugin.attach.arguments import family_parser, with_defaults
+from loreal_plugin.attach.clip_source import ClipSource
+from loreal_plugin.attach.compat import allowed_names
+from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of
+from loreal_plugin.attach.shims import SHIMS
+from loreal_plugin.contract import HostContract, get_contract
+from loreal_plugin.contract.rows import raise_for
+from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
+from loreal_plugin.options import add_loreal_node
+from loreal_plugin.paths import bundle_root
+
+
+@dataclass
+class _Session:
+    """The one host of this process."""
+
+    look: HostLook
+    revision: str
+    shims: list[str] = field(default_factory=list)
+    clips: ClipSource = field(default_factory=ClipSource)
+    undo: ExitStack = field(default_factory=ExitStack)
+
+
+_session: _Session | None = None
+
+
+@dataclass(frozen=True)
+class AttachedHost:
+    """An attached host, seen for one method.
+
+    Attributes:
+        path: the checkout.
+        contract: of the method.
+        train: the host's `train` module.
+        trainer_class: the host's trainer.
+        trainers_module: the module that defines it.
+        shims: names of the repairs that were needed.
+        revision: hash of the host's sources.
+        clips: what serves the host's CLIP.
+    """
+
+    path: Path
+    contract: HostContract
+    train: ModuleType
+    trainer_class: type
+    trainers_module: ModuleType
+    shims: tuple[str, ...]
+    revision: str
+    clips: ClipSource
+
+    @property
+    def tokenize(self) -> Callable[..., Any]:
+        """CLIP's tokenizer as the host uses it."""
+        return sys.modules["clip"].tokenize
+
+    def setup_cfg(self, argv: list[str]) -> Any:
+        """Return the host's configuration for a command line of the family's `train.py`.
+
+        Raises:
+            ConfigError: the command line has an argument that the family does not know.
+        """
+        args = family_parser().parse_args(argv)
+        args.opts = with_defaults(args.opts, self.contract.cli_defaults)
+        return self.train.setup_cfg(args)
+
+    def build_trainer(self, cfg: Any) -> Any:
+        """Build the trainer that `cfg.TRAINER.NAME` names: the host's, or ours on top of it.
+
+        Raises:
+            ConfigError: the host has no such trainer.
+        """
+        if cfg.TRAINER.NAME == self.contract.loreal_trainer:
+            importlib.import_module(f"trainers.{self.contract.method}_loreal")
+        engine = importlib.import_module("dassl.engine")
+        known = engine.TRAINER_REGISTRY.registered_names()
+        if cfg.TRAINER.NAME not in known:
+            raise ConfigError(unknown_name("trainer", cfg.TRAINER.NAME, known))
+        return engine.build_trainer(cfg)
+
+
+def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = None) -> AttachedHost:
+    """Make a host importable, repaired and extended; attaching the same host again changes nothing.
+
+    Args:
+        path: a checkout, or the embedded host.
+        method: coop, maple, mma or mmrl.
+        dassl: a Dassl checkout; None means inside the host, then `DASSL`, then an installed one.
+
+    Raises:
+        ConfigError: unknown method or shim.
+        HostError: the folder does not answer the contract (every mismatch is listed), its modules do not
+            import, or another host is attached in this process. Then nothing has changed.
+    """
+    global _session
+    contract = get_contract(method)
+    path = Path(path).expanduser().resolve()
+    if _session is not None and _session.look.path != path:
+        raise HostError(
+            f"host {path} was asked for, but {_session.look.path} is attached in this process; hosts share "
+            "module names (trainers, datasets, clip): use one process a host"
+        )
+    look = look_at(path, contract, Path(dassl) if dassl else None)
+    advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
+    raise_for(look.rows, f"host '{path.name}', method '{method}',", advice)
+    allowed = allowed_names(shim.name for shim in SHIMS)
+    if _session is None:
+        _session = _open(look, allowed)
+    return _view(_session, contract)
+
+
+def detach_host() -> None:
+    """Undo `attach_host`: paths, modules, shims and loaders are as before; without a host nothing happens."""
+    global _session
+    if _session is not None:
+        session, _session = _session, None
+        atexit.unregister(detach_host)
+        session.undo.close()
+
+
+def _open(look: HostLook, allowed: set[str]) -> _Session:
+    """Act: import the host with everything in place, or leave no trace."""
+    session = _Session(look, revision_of(look))
+    with ExitStack() as undo:
+        undo.enter_context(_imports_from(look))
+        undo.callback(session.clips.close)
+        try:
+            _apply_shims(session, undo, allowed, before_import=True)
+            undo.enter_context(_loreal_node())
+            importlib.import_module("train")
+            importlib.import_module("clip")
+        except LorealError:
+            raise
+        except ImportError as error:
+            raise HostError(
+                f"host '{look.path.name}' cannot be imported: {error}; install the missing package into "
+                f"{sys.executable}"
+            ) from error
+        except Exception as error:  # a host's module level is a stranger's code
+            what = f"{type(error).__name__}: {error}"
+            raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
+        undo.enter_context(_own_trainers())
+        _apply_shims(session, undo, allowed, before_import=False)
+        session.undo = undo.pop_all()
+    atexit.register(detach_host)  # removes temporary files, too
+    return session
+
+
+def _view(session: _Session, contract: HostContract) -> AttachedHost:
+    module = importlib.import_module(f"trainers.{contract.module}")
+    for name, found in list(sys.modules.items()):
+        if name.startswith("trainers."):
+            session.clips.wrap(found)
+    return AttachedHost(
+        path=session.look.path,
+        contract=contract,
+        train=sys.modules["train"],
+        trainer_class=getattr(module, contract.trainer),
+        trainers_module=module,
+        shims=tuple(session.shims),
+        revision=session.revision,
+        clips=session.clips,
+    )
+
+
+def _apply_shims(session: _Session, undo: ExitStack, allowed: set[str], *, before_import: bool) -> None:
+    for shim in SHIMS:
+        if shim.before_import == before_import and shim.name in allowed and shim.needed(session.look):
+            undo.callback(shim.apply(session.look))
+            session.shims.append(shim.name)
+
+
+@contextmanager
+def _imports_from(look: HostLook) -> Iterator[None]:
+    """Let the host's top-level names come from the host; put modules and paths back afterwards."""
+    names = set(look.packages)
+
+    def ours(name: str) -> bool:
+        return name.split(".")[0] in names
+
+    path = list(sys.path)
+    aside = {name: module for name, module in sys.modules.items() if ours(name)}
+    for name in aside:
+        del sys.modules[name]
+    roots = dict.fromkeys([str(look.path), *([str(look.dassl)] if look.dassl else [])])
+    sys.path[:] = [*roots, *(entry for entry in path if entry not in roots)]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in [name for name in sys.modules if ours(name)]:
+            del sys.modules[name]
+        sys.modules.update(aside)
+        importlib.invalidate_caches()
+
+
+@contextmanager
+def _loreal_node() -> Iterator[None]:
+    """Give every default configuration the node `TRAINER.LOREAL`, before the host's `train` takes it up."""
+    config = importlib.import_module("dassl.config")
+    original = config.get_cfg_default
+
+    def get_cfg_default() -> Any:
+        cfg = original()
+        add_loreal_node(cfg)
+        return cfg
+
+    config.get_cfg_default = get_cfg_default
+    try:
+        yield
+    finally:
+        config.get_cfg_default = original
+
+
+@contextmanager
+def _own_trainers() -> Iterator[None]:
+    """Let `trainers.<method>_loreal` be found beside the host's own trainers."""
+    paths, ours = sys.modules["trainers"].__path__, str(bundle_root() / "trainers")
+    paths.append(ours)
+    try:
+        yield
+    finally:
+        if ours in paths:
+            paths.remove(ours)

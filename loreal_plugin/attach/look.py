@@ -1,0 +1,131 @@
+"""Looking at a host without importing anything: which files, classes and functions it has."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreal_plugin.contract import CONTRACTS, ContractRow, HostContract
+
+_TRAIN_FUNCTIONS = ("setup_cfg", "main")
+
+
+@dataclass(frozen=True)
+class HostLook:
+    """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is installed."""
+
+    path: Path
+    dassl: Path | None
+    own_clip: bool
+    rows: list[ContractRow]
+
+    @property
+    def packages(self) -> dict[str, Path]:
+        """Top-level modules that have to come from this host, with the folder each is in."""
+        found = {name: self.path for name in ("train", "trainers", "datasets")}
+        if self.own_clip:
+            found["clip"] = self.path
+        if self.dassl is not None:
+            found["dassl"] = self.dassl
+        return found
+
+
+def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
+    """Look for everything that attaching needs; nothing is imported, read-only.
+
+    Args:
+        path: the checkout.
+        contract: of the method that is asked for.
+        dassl: a Dassl checkout; None means inside the host, then `DASSL`, then an installed one.
+    """
+    path = path.expanduser().resolve()
+    rows = [_row("host folder", str(path), path.is_dir(), "no such folder")]
+    if not path.is_dir():
+        return HostLook(path, None, False, rows)
+    for name in ("trainers", "datasets"):
+        rows.append(_row(f"package {name}", f"{name}/", (path / name).is_dir(), _listing(path)))
+    rows += _train_rows(path)
+    rows += _trainer_rows(path, contract)
+    own_clip = (path / "clip" / "__init__.py").is_file()
+    importable = own_clip or importlib.util.find_spec("clip") is not None
+    rows.append(_row("package clip", "clip/ in the host, or installed", importable, "neither"))
+    root, row = _find_dassl(path, dassl)
+    return HostLook(path, root, own_clip, [*rows, row])
+
+
+def methods_of(path: Path) -> list[str]:
+    """Return the methods whose trainer a host folder defines."""
+    return [
+        name for name, contract in CONTRACTS.items() if all(row.ok for row in _trainer_rows(path, contract))
+    ]
+
+
+def revision_of(look: HostLook) -> str:
+    """Return a hash of the host's sources (and of a Dassl that is no installed one).
+
+    Contents, not a git revision: a checkout may be changed, exported, or part of a larger repository.
+    """
+    digest = hashlib.sha256()
+    for name, root in sorted(look.packages.items()):
+        files = [root / f"{name}.py"] if name == "train" else sorted((root / name).rglob("*.py"))
+        for file in files:
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _row(role: str, wanted: str, ok: bool, otherwise: str) -> ContractRow:
+    return ContractRow(role, wanted, "found" if ok else otherwise, ok)
+
+
+def _listing(path: Path) -> str:
+    names = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+    return f"not there (the folder has: {', '.join(names[:10]) or 'nothing'})"
+
+
+def _top_level(file: Path) -> tuple[set[str], str]:
+    """Return the names at the top of a file (defined or imported), and why it could not be read."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        return set(), f"{file.name} cannot be read ({type(error).__name__})"
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {item.asname or item.name for item in node.names}
+    return names, ""
+
+
+def _train_rows(path: Path) -> list[ContractRow]:
+    names, fault = _top_level(path / "train.py")
+    return [
+        _row(f"function {name}", f"train.py: {name}", name in names, fault or "no such function")
+        for name in _TRAIN_FUNCTIONS
+    ]
+
+
+def _trainer_rows(path: Path, contract: HostContract) -> list[ContractRow]:
+    file = f"trainers/{contract.module}.py"
+    names, fault = _top_level(path / file)
+    wanted = {f"trainer class {contract.trainer}": contract.trainer, "CLIP loader": "load_clip_to_cpu"}
+    return [
+        _row(role, f"{file}: {name}", name in names, fault or "no such name") for role, name in wanted.items()
+    ]
+
+
+def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, ContractRow]:
+    """Return the folder that holds `dassl/` (None: installed) and the row that says so."""
+    named = given or (Path(os.environ["DASSL"]) if os.environ.get("DASSL") else None)
+    for root in [named] if named else [path]:
+        root = root.expanduser().resolve()
+        if (root / "dassl" / "__init__.py").is_file():
+            return root, _row("Dassl", "dassl/", True, "")
+    if named:
+        return None, _row("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
+    installed = importlib.util.find_spec("dassl") is not None
+    return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, "none of them")

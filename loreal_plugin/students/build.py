@@ -1,0 +1,202 @@
+"""A student: the host's own model at one input size, with what it learned, frozen.
+
+Shapes: B images, C classes, L context length, F features per image, D_t text width, D_v joint width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loreal_plugin.attach import AttachedHost
+from loreal_plugin.contract import HostContract, HostPrompts
+from loreal_plugin.errors import HostError
+from loreal_plugin.students.learned import load_learned
+from loreal_plugin.text.blocks import TextBlocks
+
+_BASE = "TrainerBase"
+
+
+@dataclass(eq=False)
+class Student:
+    """A frozen host model; every call goes through the host contract.
+
+    Attributes:
+        model: the host's `trainer.model`, in eval mode, without gradients.
+        contract: how to ask it.
+        cfg: the configuration it was built from.
+        classnames: C names in the order of the prompts.
+        learned: what the host learned, by name in `model`; the same objects as its parameters.
+        input_size: side of the images it reads, pixels.
+        token_weight: (vocabulary, D_t) token embeddings of its CLIP.
+        tokenize: CLIP's tokenizer as the host uses it.
+    """
+
+    model: nn.Module
+    contract: HostContract
+    cfg: Any
+    classnames: tuple[str, ...]
+    learned: dict[str, Tensor]
+    input_size: int
+    token_weight: Tensor
+    tokenize: Callable[..., Tensor]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type the host computes in."""
+        return self.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.token_weight.device
+
+    @property
+    def logit_scale(self) -> Tensor | float:
+        """Factor between cosine similarity and logit."""
+        return self.contract.logit_scale(self.model)
+
+    @torch.no_grad()
+    def token_embedding(self, ids: Tensor) -> Tensor:
+        """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
+        rows = F.embedding(ids.to(self.device), self.token_weight).to(self.dtype)
+        return self.contract.embed_contents(self.model, rows)
+
+    def embed_contents(self, contents: Tensor) -> Tensor:
+        """Return contents (B, K, D_t) as the host would change token embeddings before its text encoder."""
+        return self.contract.embed_contents(self.model, contents)
+
+    def prompts(self) -> HostPrompts:
+        """Return the host's own prompts, without gradients."""
+        return self.contract.prompts(self.model, self.classnames, self.tokenize)
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Return L2-normalised features (B, F, D_v) of images (B, 3, input_size, input_size)."""
+        return self.contract.encode_image(self.model, images)
+
+    def encode_text(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Return features (N, D_v), unnormalised, of prompts (N, L, D_t) with tokens (N, L)."""
+        return self.contract.encode_text(self.model, embeddings, tokens)
+
+    def text_blocks(self) -> TextBlocks:
+        """Return the text encoder in pieces, for the prefix path."""
+        return self.contract.text_blocks(self.model, self.cfg)
+
+    def condition(self, features: Tensor, mode: str = "class") -> Tensor:
+        """Return the vector (B, D_v) that the meta-nets read of features (B, F, D_v)."""
+        return self.contract.condition(features, mode, self.contract.fusion_weight(self.model))
+
+    def logits(self, features: Tensor, text_features: Tensor, fusion: bool = False) -> Tensor:
+        """Return scaled logits (B, C); `text_features` are (C, D_v) or (B, C, D_v)."""
+        return self.contract.logits(self.model, features, text_features, fusion)
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over what was learned: names, types, shapes and values."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.learned.items()):
+            value = value.detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_student(
+    host: AttachedHost,
+    cfg: Any,
+    dm: Any,
+    device: torch.device | str,
+    *,
+    input_size: int,
+    checkpoint_dir: Path | str | None,
+    epoch: int | None = None,
+) -> Student:
+    """Build the host's model with the host's own `build_model`, load what it learned, freeze it.
+
+    Args:
+        host: attached for the student's method.
+        cfg: a configuration of the host; `INPUT.SIZE` is replaced by `input_size`.
+        dm: Dassl's data manager (its class names are used, no picture is read).
+        device: where the model goes.
+        input_size: side of the images, pixels.
+        checkpoint_dir: output folder of the host's training; None keeps the initial values.
+        epoch: which epoch; None or 0 is the last.
+
+    Raises:
+        HostError: what was built does not answer the contract; all mismatches are listed.
+        CheckpointError: a learned tensor is missing in the checkpoint or of another shape.
+    """
+    contract = host.contract
+    shell = _shell(host, _at_size(cfg, contract.trainer, input_size), dm, torch.device(device))
+    with host.clips.recorded() as clips:
+        shell.build_model()
+    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
+    if isinstance(shell.model, nn.DataParallel):
+        shell.model = shell.model.module
+    contract.check(shell, f"host '{host.path.name}'")
+    model = shell.model
+    learned = contract.learned(model)
+    if not learned:
+        raise HostError(f"host '{host.path.name}': {contract.trainer}.build_model left nothing to learn")
+    if checkpoint_dir is not None:
+        load_learned(model, learned, contract, Path(checkpoint_dir), epoch)
+    model.requires_grad_(False).eval()
+    contract.reset(model)
+    return Student(
+        model=model,
+        contract=contract,
+        cfg=shell.cfg,
+        classnames=tuple(dm.dataset.classnames),
+        learned=dict(learned),
+        input_size=input_size,
+        token_weight=_token_weight(clips, model).to(device),
+        tokenize=host.tokenize,
+    )
+
+
+def _at_size(cfg: Any, trainer: str, input_size: int) -> Any:
+    """Return a frozen copy of the configuration for the host's trainer at another input size."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.SIZE = (input_size, input_size)
+    cfg.TRAINER.NAME = trainer
+    cfg.freeze()
+    return cfg
+
+
+def _shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> Any:
+    """Return an instance of the host's trainer that has no model yet and has loaded no data.
+
+    Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
+    """
+    shell = host.trainer_class.__new__(host.trainer_class)
+    bases = [base for base in host.trainer_class.__mro__ if base.__name__ == _BASE]
+    if not bases:
+        raise HostError(f"trainer {host.contract.trainer} of host '{host.path.name}' is no Dassl trainer")
+    bases[0].__init__(shell)
+    shell._models, shell._optims, shell._scheds = OrderedDict(), OrderedDict(), OrderedDict()
+    shell.cfg, shell.dm, shell.device = cfg, dm, device
+    shell.num_classes, shell.lab2cname = dm.num_classes, dm.lab2cname
+    shell.start_epoch = shell.epoch = 0
+    shell.max_epoch, shell.output_dir = cfg.OPTIM.MAX_EPOCH, cfg.OUTPUT_DIR
+    shell.check_cfg(cfg)
+    return shell
+
+
+def _token_weight(clips: Sequence[nn.Module], model: nn.Module) -> Tensor:
+    """Return the token embeddings of the CLIP that the model was made of: hosts drop them."""
+    for clip in clips:
+        if clip.transformer is model.text_encoder.transformer:
+            return clip.token_embedding.weight.detach()
+    raise HostError(
+        f"none of the {len(clips)} CLIP models that load_clip_to_cpu made is in the host's model: its token "
+        "embedding cannot be found"
+    )
