@@ -1,4 +1,4 @@
-"""Importing the `clip` package: with the one name it misses on new setuptools, and without leaving it behind."""
+"""Importing the `clip` package: with the one name it misses on new setuptools, and traceless if asked."""
 
 from __future__ import annotations
 

@@ -64,10 +64,8 @@ class PromptTrainer(TrainerX):
         clip_model.requires_grad_(False)
 
         self.model = self.create_model(self.dm.dataset.classnames, clip_model)
-        learned = [p.numel() for p in self.model.parameters() if p.requires_grad]
-        print(
-            f"{cfg.TRAINER.NAME}: {sum(learned):,} learned parameters in {len(learned)} tensors, precision {precision}"
-        )
+        sizes = [value.numel() for value in self.model.parameters() if value.requires_grad]
+        print(f"{cfg.TRAINER.NAME}: {sum(sizes):,} learned parameters in {len(sizes)} tensors, {precision}")
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.learner(), cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)

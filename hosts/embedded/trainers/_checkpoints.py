@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from loreal_plugin.errors import CheckpointError
 
+# of another size after training at another resolution; the image encoder then keeps its own
 POSITIONS = "image_encoder.positional_embedding"
 
 
@@ -46,13 +47,10 @@ def restore(module: nn.Module, state: dict[str, Tensor], fixed: tuple[str, ...])
     """
     own = module.state_dict()
     kept = {name: value for name, value in state.items() if name.rsplit(".", 1)[-1] not in fixed}
-    # a checkpoint of another input size has other positions; those at hand are already resampled
-    if POSITIONS in kept and POSITIONS in own and kept[POSITIONS].shape != own[POSITIONS].shape:
-        del kept[POSITIONS]
     misfits = [
         f"{name} is {tuple(value.shape)} in the file, {tuple(own[name].shape)} in the model"
         for name, value in kept.items()
-        if name in own and value.shape != own[name].shape
+        if name in own and value.shape != own[name].shape and name != POSITIONS
     ]
     learned = {name for name, value in module.named_parameters() if value.requires_grad}
     misfits += [f"{name} is missing in the file" for name in sorted(learned - kept.keys())]
@@ -60,6 +58,6 @@ def restore(module: nn.Module, state: dict[str, Tensor], fixed: tuple[str, ...])
     if misfits:
         raise CheckpointError(
             f"the checkpoint does not fit this model: {'; '.join(misfits[:5])} ({len(misfits)} in all); "
-            "method, backbone, options and (for class-specific contexts) classes must be those it was trained with"
+            "method, backbone, options and (with TRAINER.COOP.CSC) classes must be those of the training"
         )
     module.load_state_dict(kept, strict=False)

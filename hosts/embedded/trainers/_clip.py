@@ -29,19 +29,23 @@ def check_input_size(cfg, clip_model: nn.Module) -> None:
     resolution = clip_model.visual.input_resolution
     if tuple(cfg.INPUT.SIZE) != (resolution, resolution):
         raise ConfigError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the image encoder takes ({resolution}, {resolution}); "
-            "set INPUT.SIZE to that, or let the plug-in resample the positional embedding (see docs/HOSTS.md)"
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the image encoder takes {(resolution, resolution)}; "
+            "set it to that, or let the plug-in resample the positional embedding (see docs/HOSTS.md)"
         )
 
 
 def check_layers(option: str, layers: list[int], clip_model: nn.Module, first: int) -> None:
-    """Raise ConfigError unless all `layers` (1 is the first block) lie in `first`..the shallower tower's depth."""
-    towers = {"text": clip_model.transformer, "image": clip_model.visual.transformer}
-    depths = {name: len(tower.resblocks) for name, tower in towers.items()}
-    depth = min(depths.values())
-    outside = [layer for layer in layers if not first <= layer <= depth]
+    """Raise ConfigError unless all `layers` lie within both towers.
+
+    Args:
+        option: the key to name in the error.
+        layers: layer numbers; 1 is the first block, 0 the embedding.
+        first: the lowest number that the option may have.
+    """
+    text, image = len(clip_model.transformer.resblocks), len(clip_model.visual.transformer.resblocks)
+    outside = [layer for layer in layers if not first <= layer <= min(text, image)]
     if outside:
         raise ConfigError(
-            f"{option} asks for layer {', '.join(map(str, outside))}, but this backbone has layers {first} to {depth} "
-            f"in both towers ({depths['text']} text, {depths['image']} image); choose layers within them"
+            f"{option} asks for layer {', '.join(map(str, outside))}, but this backbone has {text} text and "
+            f"{image} image layers; choose from {first} to {min(text, image)}"
         )

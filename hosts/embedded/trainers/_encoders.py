@@ -17,13 +17,13 @@ Branch = Callable[[int, Tensor], Tensor | None]
 
 
 def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
-    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for every sequence."""
+    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for all N."""
     rows = rows.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1)
     return torch.cat([x[:start], rows, x[start + drop :]])
 
 
 def causal_mask(x: Tensor) -> Tensor:
-    """Return the additive mask (T, T) under which a token of `x` (T, N, D) sees itself and those before it."""
+    """Return the additive mask (T, T) under which a row of `x` (T, N, D) sees itself and those before."""
     return x.new_full((len(x), len(x)), float("-inf")).triu_(1)
 
 
@@ -66,7 +66,7 @@ class TextEncoder(nn.Module):
         self.dtype = clip_model.dtype
 
     def forward(self, prompts: Tensor, tokenized_prompts: Tensor) -> Tensor:
-        """Return the text features (N, D_v) of `prompts` (N, L, D); `tokenized_prompts` (N, L) tell the end."""
+        """Return the text features (N, D_v) of `prompts` (N, L, D); `tokenized_prompts` is (N, L)."""
         return self.encode(prompts, tokenized_prompts)
 
     def encode(
@@ -90,8 +90,16 @@ class TextEncoder(nn.Module):
         return x[torch.arange(len(x), device=x.device), eot] @ self.text_projection
 
 
+def _keep_own_positions(encoder: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """Put the encoder's own positional embedding into `state` where that has one of another input size."""
+    name = f"{prefix}positional_embedding"
+    own = encoder.positional_embedding.data
+    if name in state and state[name].shape != own.shape:
+        state[name] = own
+
+
 class ImageEncoder(nn.Module):
-    """CLIP's vision transformer with access to its rows; it shares every tensor with the one it is made from."""
+    """CLIP's vision transformer with access to its rows; it shares all tensors with the given one."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -104,9 +112,10 @@ class ImageEncoder(nn.Module):
         self.transformer = visual.transformer
         self.ln_post = visual.ln_post
         self.proj = visual.proj
+        self.register_load_state_dict_pre_hook(_keep_own_positions)
 
     def embed(self, image: Tensor) -> Tensor:
-        """Return class token and patches with their positions, (N, 1 + patches, D), for `image` (N, 3, S, S)."""
+        """Return class token and patches with positions, (N, 1 + patches, D), for `image` (N, 3, S, S)."""
         patches = self.conv1(image).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         return torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)

@@ -53,7 +53,7 @@ class PromptLearner(nn.Module):
             )
         if options.CSC and options.CTX_INIT:
             raise ConfigError(
-                f"TRAINER.COOP.CSC with CTX_INIT '{options.CTX_INIT}': class-specific contexts start at random; "
+                f"TRAINER.COOP.CSC with CTX_INIT '{options.CTX_INIT}': contexts of classes start at random; "
                 "set CTX_INIT to '' or CSC to False"
             )
 
@@ -67,7 +67,7 @@ class PromptLearner(nn.Module):
         return torch.stack([self._around_name(index, ctx[index], before) for index in range(self.n_cls)])
 
     def _around_name(self, index: int, ctx: Tensor, before: int) -> Tensor:
-        """Return one prompt (L, D_t) with `before` learned tokens in front of the class name, the others behind."""
+        """Return one prompt (L, D_t), `before` learned tokens before the class name, the others behind."""
         name, rest = self.token_suffix[index].tensor_split([self.name_lens[index]])
         return torch.cat([self.token_prefix[index], ctx[:before], name, ctx[before:], rest])
 

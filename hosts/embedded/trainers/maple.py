@@ -110,7 +110,7 @@ class CustomCLIP(nn.Module):
         self.dtype = clip_model.dtype
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the cross-entropy to `label` (B,)."""
+        """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the loss for `label` (B,)."""
         prompts, shared_ctx, deep_text, deep_image = self.prompt_learner()
         text_features = unit(self.text_encoder(prompts, self.tokenized_prompts, deep_text))
         image_features = unit(self.image_encoder(image.type(self.dtype), shared_ctx, deep_image))

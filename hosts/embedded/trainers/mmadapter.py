@@ -1,7 +1,8 @@
-"""MMA: multi-modal adapter. Small bottlenecks beside the upper blocks of both towers, joined by a shared layer.
+"""MMA: multi-modal adapter. Bottlenecks beside the upper blocks of both towers, with a shared layer.
 
 Source: Yang, Zhang, Wang, Xie, "MMA: Multi-Modal Adapter for Vision-Language Models", CVPR 2024, section 3.
-Shape legend: B images, C classes, L context length (77), T tokens, D_t text width, D tower width, D_v joint width.
+Shape legend: B images, C classes, L context length (77), T tokens, D_t text width, D tower width,
+D_v joint width.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class TextEncoder(_encoders.TextEncoder):
     def forward(
         self, prompts: Tensor, tokenized_prompts: Tensor, retrun_adapater_func: AdapterFunc | None = None
     ) -> Tensor:
-        """Return the text features (C, D_v) of `prompts` (C, L, D_t); the keyword is spelt as in the real host."""
+        """Return the text features (C, D_v) of `prompts` (C, L, D_t); the keyword is spelt as in the host."""
         if retrun_adapater_func is None:
             return self.encode(prompts, tokenized_prompts)
         branch = block_branch(self.transformer.resblocks, retrun_adapater_func)
@@ -170,7 +171,7 @@ class AdapterLearner(nn.Module):
     visual_adapter_func = return_visual_adapter
 
     def forward(self) -> tuple[Tensor, AdapterFunc, AdapterFunc]:
-        """Return prompt embeddings (C, L, D_t), adapted where layer 0 has an adapter, and both adapter functions."""
+        """Return prompt embeddings (C, L, D_t), layer 0 adapted, and both adapter functions."""
         extra = adapt(self.token_embedding, self.text_adapter_func(0))
         embedding = self.token_embedding if extra is None else self.token_embedding + extra
         return embedding, self.text_adapter_func, self.visual_adapter_func

@@ -1,6 +1,7 @@
-"""MMRL: multi-modal representation learning. Tokens of one learned space enter the upper blocks of both towers.
+"""MMRL: multi-modal representation learning. Tokens of one learned space enter both towers' upper blocks.
 
-Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR 2025, section 3.
+Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR 2025,
+section 3.
 Shape legend: B images, C classes, L context length (77), n representation tokens, D_r width of the shared
 space, D_t text width, D image tower width, D_v joint width.
 """
@@ -76,7 +77,7 @@ class ImageEncoder(_encoders.ImageEncoder):
         self.proj_rep = nn.Parameter(torch.randn(width, joint) * width**-0.5)
 
     def forward(self, inputs: list) -> tuple[Tensor, Tensor]:
-        """Return class features and representation features, (B, D_v) each, of [image, one (n, D) a layer]."""
+        """Return class and representation features, (B, D_v) each, of [image, one (n, D) a layer]."""
         image, tokens = inputs
         x = self.encode(self.ln_pre(self.embed(image)), insert_rep_tokens(self.rep_layers, tokens))
         rep = self.ln_post(x[:, 1 : 1 + len(tokens[0])]).mean(dim=1)
@@ -186,7 +187,7 @@ class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
         text_features_clip: Tensor,
         label: Tensor,
     ) -> Tensor:
-        """Return the scalar loss; logits (B, C), image features (B, D_v), text features (C, D_v), label (B,)."""
+        """Return the loss; logits are (B, C), image features (B, D_v), text features (C, D_v), label (B,)."""
         fit = self.alpha * F.cross_entropy(logits, label) + (1 - self.alpha) * F.cross_entropy(
             logits_rep, label
         )
