@@ -19,6 +19,7 @@ from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of
 from loreal_plugin.attach.shims import SHIMS
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.rows import raise_for
+from loreal_plugin.data import add_data_keys, register_plugin_datasets
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
 from loreal_plugin.options import add_loreal_node
 from loreal_plugin.paths import bundle_root
@@ -153,6 +154,8 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
             what = f"{type(error).__name__}: {error}"
             raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
         undo.enter_context(_own_trainers())
+        datasets = importlib.import_module("dassl.data.datasets")
+        register_plugin_datasets(datasets.DATASET_REGISTRY, datasets.DatasetBase, datasets.Datum)
         _apply_shims(session, undo, allowed, before_import=False)
         session.undo = undo.pop_all()
     atexit.register(detach_host)  # removes temporary files, too
@@ -210,13 +213,14 @@ def _imports_from(look: HostLook) -> Iterator[None]:
 
 @contextmanager
 def _loreal_node() -> Iterator[None]:
-    """Give every default configuration the node `TRAINER.LOREAL`, before the host's `train` takes it up."""
+    """Give every default configuration our own keys, before the host's `train` takes it up."""
     config = importlib.import_module("dassl.config")
     original = config.get_cfg_default
 
     def get_cfg_default() -> Any:
         cfg = original()
         add_loreal_node(cfg)
+        add_data_keys(cfg)
         return cfg
 
     config.get_cfg_default = get_cfg_default

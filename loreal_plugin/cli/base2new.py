@@ -6,8 +6,11 @@ import argparse
 from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.errors import CheckpointError, ConfigError
 
 EPILOG = """\
+DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a whole number.
+
 KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key all stages;
 host:KEY reaches stages 1 and 2 only, loreal:KEY stage 3 only.
 
@@ -24,6 +27,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
         "base2new",
+        usage="loreal base2new METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
         help="train alpha, beta and LOREAL on base classes, test base and new classes, print the table",
         description=__doc__,
         epilog=EPILOG,
@@ -31,16 +35,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
-    parser.add_argument("dataset", metavar="DATASET", nargs="?", default="demo", help="name or folder (demo)")
-    parser.add_argument("seed", metavar="SEED", nargs="?", default="1", help="whole number (1)")
     parser.add_argument("--test-only", action="store_true", help="train nothing; test every stage that is there")
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
     parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
     parser.add_argument("--verbose", action="store_true", help="show the host's whole output, not only in log.txt")
     parser.add_argument("--save-plot", action="store_true", help="also draw the table as table.png beside results.json")
-    parser.add_argument("opts", metavar="-- KEY VALUE", nargs=argparse.REMAINDER, help="overrides of the recipes")
-    parser.set_defaults(run=run)
+    # argparse cannot place optional words around options, so DATASET and SEED are taken from what it leaves
+    parser.set_defaults(run=run, takes_extra=True)
 
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +53,22 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)")
 
 
+def dataset_and_seed(extra: list[str]) -> tuple[str, str]:
+    """Return DATASET and SEED from the words after METHOD and PHI.
+
+    Raises:
+        ConfigError: an unknown option, or more than two words.
+    """
+    unknown = [word for word in extra if word.startswith("-")] or extra[2:]
+    if unknown:
+        raise ConfigError(f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, see loreal base2new --help")
+    return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the protocol; exit code 0 with a whole table."""
-    from loreal_plugin.errors import CheckpointError
+    import os
+
     from loreal_plugin.protocols.base2new import run_base2new
     from loreal_plugin.protocols.spec import build_spec
     from loreal_plugin.protocols.tables import save_plot
@@ -61,16 +76,17 @@ def run(args: argparse.Namespace) -> int:
     spec = build_spec(
         args.method,
         args.phi,
-        args.dataset,
-        args.seed,
+        *dataset_and_seed(args.extra),
         host=args.host,
         data=args.data,
         out=args.out,
         shots=args.shots,
         weights=args.weights,
         recipe=args.recipe,
-        opts=args.opts,
+        opts=args.after,
     )
+    # hosts read the variable before the configuration's backbone name
+    os.environ["CLIP_WEIGHTS"] = spec.weights
     outcome = run_base2new(spec, test_only=args.test_only, verbose=args.verbose)
     if args.save_plot:
         save_plot(outcome.record, outcome.folder / "table.png")

@@ -134,9 +134,10 @@ def bundle() -> str:
 
 def clip_version() -> str:
     """Return the version of clip-anytorch after importing it."""
-    from loreal_plugin.weights import import_clip
+    from loreal_plugin.weights.package import borrowed_clip
 
-    import_clip()
+    with borrowed_clip():
+        pass
     return importlib.metadata.version("clip-anytorch")
 
 
@@ -164,12 +165,13 @@ def host_findings(host: str, method: str) -> list[Finding]:
         Finding("host", f"{attached.path} (revision {attached.revision})", True),
         Finding("host shims", shims, True, needed=False),
         Finding(f"trainer {contract.trainer}", f"{attached.trainer_class.__module__}", True),
-        tried(f"trainer {contract.loreal_trainer}", lambda: registered(contract.loreal_trainer)),
+        tried(f"trainer {contract.loreal_trainer}", lambda: registered(method, contract.loreal_trainer)),
     ]
 
 
-def registered(trainer: str) -> str:
-    """Return where a registered trainer comes from; LorealError where it is not registered."""
+def registered(method: str, trainer: str) -> str:
+    """Return the module of our trainer; LorealError where it does not register itself in the host."""
+    importlib.import_module(f"trainers.{method}_loreal")
     registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
     if trainer not in registry.registered_names():
         raise LorealError(f"not in the host's registry ({', '.join(sorted(registry.registered_names()))})")

@@ -8,9 +8,10 @@ import importlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from loreal_plugin import __version__
-from loreal_plugin.errors import LorealError, unknown_name
+from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 
 # each module has add_parser(subparsers); imported only when its command is the one that runs, or for --help
 COMMANDS = {
@@ -22,14 +23,21 @@ COMMANDS = {
     "results": "loreal_plugin.cli.results",
 }
 EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would print the usage and end the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ConfigError that points at --help."""
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def build_parser(command: str | None = None) -> Parser:
     """Return the parser with every sub-command, or with `command` only."""
-    parser = argparse.ArgumentParser(
-        prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts."
-    )
+    parser = Parser(prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts.")
     parser.add_argument("--version", action="version", version=f"loreal-plugin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in [command] if command in COMMANDS else COMMANDS:
@@ -37,13 +45,28 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the parsed words; `after` is what follows `--`, `extra` what the sub-command takes as it is.
+
+    Raises:
+        ConfigError: an unknown command or argument.
+    """
+    cut = list(words).index("--") if "--" in words else len(words)
+    head, after = list(words[:cut]), list(words[cut + 1 :])
+    if head and not head[0].startswith("-") and head[0] not in COMMANDS:
+        raise ConfigError(unknown_name("command", head[0], COMMANDS))
+    parser = build_parser(head[0] if head else None)
+    args, extra = parser.parse_known_args(head)
+    if (extra or after) and not getattr(args, "takes_extra", False):
+        raise ConfigError(f"{args.command}: unknown argument '{[*extra, *after][0]}'; see loreal {args.command} --help")
+    args.extra, args.after = extra, after
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 1 answered no, 2 wrong input, 130 interrupted."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run the command line; return 0 done, 1 answered no, 2 wrong input, 130 interrupted."""
     try:
-        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-            raise LorealError(unknown_name("command", words[0], COMMANDS))
-        args = build_parser(words[0] if words else None).parse_args(words)
+        args = parse(sys.argv[1:] if argv is None else argv)
         return int(args.run(args) or 0)
     except LorealError as error:
         return _fail(one_line(error))
@@ -52,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
     except KeyboardInterrupt:
-        return _fail("interrupted; run the same command again to go on", code=130)
+        return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 
 
 def _fail(text: str, code: int = EXIT_WRONG_INPUT) -> int:
@@ -79,7 +102,7 @@ def disk_full(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
             return True
-        if isinstance(seen, RuntimeError) and re.search(r"PytorchStreamWriter|No space left on device", str(seen)):
+        if isinstance(seen, RuntimeError) and re.search(r"PytorchStreamWriter|No space left", str(seen)):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -20,6 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
         "train",
+        usage="loreal train [--host HOST] --trainer TRAINER ... [KEY VALUE ...]",
         help="run one trainer (a host's own or <X>_LOREAL) with the arguments of the family's train.py",
         description=__doc__,
         epilog=EPILOG,
@@ -27,8 +28,7 @@ def add_parser(subparsers: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
-    parser.add_argument("family", metavar="ARGUMENTS", nargs=argparse.REMAINDER, help="the family's arguments")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, takes_extra=True)
 
 
 def family_parser() -> argparse.ArgumentParser:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.attach import attach_host
     from loreal_plugin.protocols.spec import find_host
 
-    words = args.family[1:] if args.family[:1] == ["--"] else args.family
+    words = [*args.extra, *args.after]
     chosen, _ = family_parser().parse_known_args(words)
     method = method_of(chosen.trainer)
     host = attach_host(find_host(args.host or os.environ.get("HOST") or ""), method)

@@ -54,7 +54,7 @@ def check_slots(engine: Engine) -> None:
     from loreal_plugin.attributes import tokenise_attributes
     from loreal_plugin.weights import import_clip
 
-    encode = import_clip().simple_tokenizer.SimpleTokenizer().encode
+    encode = import_clip().clip._tokenizer.encode
     tokenise_attributes([str(word) for word in engine.identity.attributes], encode)
 
 

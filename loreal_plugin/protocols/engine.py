@@ -62,7 +62,7 @@ class Engine:
         argv = family_argv(self.plan, stage, folder=folder, size=size, subset=subset)
         try:
             return self.host.setup_cfg(argv)
-        except (AssertionError, KeyError, ValueError) as error:
+        except (ConfigError, AssertionError, KeyError, ValueError) as error:
             raise ConfigError(self._config_fault(stage, error)) from error
 
     def _config_fault(self, stage: Stage, error: Exception) -> str:
@@ -72,7 +72,7 @@ class Engine:
         argv = family_argv(self.plan, plain, folder=plain.folder, size=plain.size, subset="base")
         try:
             known = flatten(self.host.setup_cfg(argv))
-        except (AssertionError, KeyError, ValueError):
+        except (ConfigError, AssertionError, KeyError, ValueError):
             return f"the configuration {stage.recipe} was refused: {text}"
         for key in stage.opts[::2]:
             if key not in known:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 
 class StageConsole:
-    """What a host's logger takes for the console: passes results and warnings, and an epoch line now and then.
+    """What a host's logger takes for the console: passes warnings, and an epoch line now and then.
 
     `close` leaves the real console open: the hosts' logger closes its console when it is collected.
     """
@@ -40,7 +40,7 @@ class StageConsole:
             due = now - self._last >= self._every
             self._last = now if due else self._last
             return due
-        return line.lower().startswith(("* accuracy", "warning", "loreal")) or line.startswith("Evaluate on the")
+        return line.lower().startswith(("warning", "loreal"))
 
     def flush(self) -> None:
         """Flush the real console."""

@@ -70,6 +70,7 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
     check_phi(spec.phi, patch_size)
     contract = get_contract(spec.method)
     choice = dataset_config(spec.dataset, str(spec.data) if spec.data.is_dir() else "")
+    quoted = [word if i % 2 == 0 else repr(word) for i, word in enumerate(choice.options)]
     host_label, label = config_label(spec, loreal=False), config_label(spec, loreal=True)
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
@@ -99,7 +100,7 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
         row("phi", f"{trainer}, trained and tested at {spec.phi}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
     )  # fmt: skip
-    return Plan(spec, native_size, choice.config, tuple(choice.options), {s.name: s for s in stages}, rows)
+    return Plan(spec, native_size, choice.config, tuple(quoted), {s.name: s for s in stages}, rows)
 
 
 def check_phi(phi: int, patch_size: int) -> None:
@@ -139,10 +140,11 @@ def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: st
         "DATASET.NUM_SHOTS": spec.shots,
         "DATASET.SUBSAMPLE_CLASSES": subset,
         "INPUT.SIZE": f"({size}, {size})",
-        "MODEL.BACKBONE.NAME": spec.weights,
+        # quoted: yacs would read a text like 2024 as a number
+        "MODEL.BACKBONE.NAME": repr(spec.weights),
     }
     if stage.loreal:
         settings["TRAINER.LOREAL.PHI"] = spec.phi
-        settings["TRAINER.LOREAL.ALPHA_DIR"] = plan.stages["alpha"].folder
-        settings["TRAINER.LOREAL.BETA_DIR"] = plan.stages["beta"].folder
+        settings["TRAINER.LOREAL.ALPHA_DIR"] = repr(str(plan.stages["alpha"].folder))
+        settings["TRAINER.LOREAL.BETA_DIR"] = repr(str(plan.stages["beta"].folder))
     return [*argv, *(str(word) for pair in settings.items() for word in pair), *stage.opts]

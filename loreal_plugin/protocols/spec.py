@@ -150,11 +150,10 @@ def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
     Raises:
         ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets itself.
     """
-    words = [w for i, w in enumerate(opts) if not (i == 0 and w == "--")]
-    if len(words) % 2:
-        raise ConfigError(f"overrides are pairs KEY VALUE; '{words[-1]}' has no value")
+    if len(opts) % 2:
+        raise ConfigError(f"overrides are pairs KEY VALUE; '{opts[-1]}' has no value")
     found = []
-    for name, value in zip(words[::2], words[1::2], strict=True):
+    for name, value in zip(opts[::2], opts[1::2], strict=True):
         scope, _, key = name.rpartition(":")
         scope = scope or ("loreal" if key.startswith("TRAINER.LOREAL.") else "all")
         if scope not in SCOPES:
