@@ -87,7 +87,7 @@ def load_checkpoint(fpath: str | os.PathLike[str] | None) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint '{fpath}' holds more than tensors and plain values, or is damaged "
             "(Dassl with warm-up pickles its scheduler); it is not loaded because that can run code. If you "
-            "trust it, torch.load it with weights_only=False and save its 'state_dict', 'epoch' and 'val_result' again"
+            "trust it, torch.load it with weights_only=False and save 'state_dict', 'epoch', 'val_result' again"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(f"checkpoint '{fpath}' cannot be read ({error}); is it truncated?") from error
