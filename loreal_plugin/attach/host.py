@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -15,14 +15,12 @@ from typing import Any
 from loreal_plugin.attach.arguments import family_parser, with_defaults
 from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import allowed_names
+from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
 from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of
 from loreal_plugin.attach.shims import SHIMS
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.rows import raise_for
-from loreal_plugin.data import add_data_keys, register_plugin_datasets
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
-from loreal_plugin.options import add_loreal_node
-from loreal_plugin.paths import bundle_root
 
 
 @dataclass
@@ -136,13 +134,14 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
     """Act: import the host with everything in place, or leave no trace."""
     session = _Session(look, revision_of(look))
     with ExitStack() as undo:
-        undo.enter_context(_imports_from(look))
+        undo.enter_context(imports_from(look))
         undo.callback(session.clips.close)
         try:
             _apply_shims(session, undo, allowed, before_import=True)
-            undo.enter_context(_loreal_node())
+            with_keys = undo.enter_context(own_keys())
             importlib.import_module("train")
             importlib.import_module("clip")
+            with_keys(sys.modules["train"])
         except LorealError:
             raise
         except ImportError as error:
@@ -153,9 +152,8 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
         except Exception as error:  # a host's module level is a stranger's code
             what = f"{type(error).__name__}: {error}"
             raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
-        undo.enter_context(_own_trainers())
-        datasets = importlib.import_module("dassl.data.datasets")
-        register_plugin_datasets(datasets.DATASET_REGISTRY, datasets.DatasetBase, datasets.Datum)
+        undo.enter_context(own_trainers())
+        add_datasets()
         _apply_shims(session, undo, allowed, before_import=False)
         session.undo = undo.pop_all()
     atexit.register(detach_host)  # removes temporary files, too
@@ -184,59 +182,3 @@ def _apply_shims(session: _Session, undo: ExitStack, allowed: set[str], *, befor
         if shim.before_import == before_import and shim.name in allowed and shim.needed(session.look):
             undo.callback(shim.apply(session.look))
             session.shims.append(shim.name)
-
-
-@contextmanager
-def _imports_from(look: HostLook) -> Iterator[None]:
-    """Let the host's top-level names come from the host; put modules and paths back afterwards."""
-    names = set(look.packages)
-
-    def ours(name: str) -> bool:
-        return name.split(".")[0] in names
-
-    path = list(sys.path)
-    aside = {name: module for name, module in sys.modules.items() if ours(name)}
-    for name in aside:
-        del sys.modules[name]
-    roots = dict.fromkeys([str(look.path), *([str(look.dassl)] if look.dassl else [])])
-    sys.path[:] = [*roots, *(entry for entry in path if entry not in roots)]
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path[:] = path
-        for name in [name for name in sys.modules if ours(name)]:
-            del sys.modules[name]
-        sys.modules.update(aside)
-        importlib.invalidate_caches()
-
-
-@contextmanager
-def _loreal_node() -> Iterator[None]:
-    """Give every default configuration our own keys, before the host's `train` takes it up."""
-    config = importlib.import_module("dassl.config")
-    original = config.get_cfg_default
-
-    def get_cfg_default() -> Any:
-        cfg = original()
-        add_loreal_node(cfg)
-        add_data_keys(cfg)
-        return cfg
-
-    config.get_cfg_default = get_cfg_default
-    try:
-        yield
-    finally:
-        config.get_cfg_default = original
-
-
-@contextmanager
-def _own_trainers() -> Iterator[None]:
-    """Let `trainers.<method>_loreal` be found beside the host's own trainers."""
-    paths, ours = sys.modules["trainers"].__path__, str(bundle_root() / "trainers")
-    paths.append(ours)
-    try:
-        yield
-    finally:
-        if ours in paths:
-            paths.remove(ours)

@@ -1,0 +1,99 @@
+"""Where a host's modules come from, and what is added to them; every change here is taken back at the end."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from loreal_plugin.attach.look import HostLook
+from loreal_plugin.data import add_data_keys, register_plugin_datasets
+from loreal_plugin.options import add_loreal_node
+from loreal_plugin.paths import bundle_root
+
+_DEFAULTS = "get_cfg_default"
+
+
+@contextmanager
+def imports_from(look: HostLook) -> Iterator[None]:
+    """Let the host's top-level names come from the host; put modules and paths back afterwards.
+
+    Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside. No byte
+    code is written meanwhile: nothing may change under the host.
+    """
+    path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    foreign = {name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)}
+    mine = set(look.packages)
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in mine}
+    for name in before:
+        if name.split(".")[0] in foreign:
+            del sys.modules[name]
+    roots = dict.fromkeys([str(look.path), *([str(look.dassl)] if look.dassl else [])])
+    sys.path[:] = [*roots, *(entry for entry in path if entry not in roots)]
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, no_bytecode
+        for name in [name for name in sys.modules if name.split(".")[0] in mine]:
+            del sys.modules[name]
+        sys.modules.update(before)
+        importlib.invalidate_caches()
+
+
+@contextmanager
+def own_keys() -> Iterator[Callable[[ModuleType], None]]:
+    """Give every default configuration our own keys; yields what does so for a module that has the old function.
+
+    The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
+    """
+    config = importlib.import_module("dassl.config")
+    original = getattr(config, _DEFAULTS)
+
+    def get_cfg_default() -> Any:
+        cfg = original()
+        add_loreal_node(cfg)
+        add_data_keys(cfg)
+        return cfg
+
+    with ExitStack() as undo:
+
+        def replace(module: ModuleType) -> None:
+            if getattr(module, _DEFAULTS, None) is original:
+                setattr(module, _DEFAULTS, get_cfg_default)
+                undo.callback(setattr, module, _DEFAULTS, original)
+
+        replace(config)
+        yield replace
+
+
+@contextmanager
+def own_trainers() -> Iterator[None]:
+    """Let `trainers.<method>_loreal` be found beside the host's own trainers."""
+    paths, ours = sys.modules["trainers"].__path__, str(bundle_root() / "trainers")
+    paths.append(ours)
+    try:
+        yield
+    finally:
+        paths.remove(ours)
+
+
+def add_datasets() -> None:
+    """Register the plug-in's datasets with the host.
+
+    Raises:
+        HostError: the host has others of these names.
+    """
+    datasets = importlib.import_module("dassl.data.datasets")
+    register_plugin_datasets(datasets.DATASET_REGISTRY, datasets.DatasetBase, datasets.Datum)
+
+
+def _comes_from(module: ModuleType | None, root: Path) -> bool:
+    """Say whether an imported module lies below `root`."""
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).resolve().is_relative_to(root)
