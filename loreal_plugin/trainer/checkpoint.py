@@ -1,0 +1,159 @@
+"""Stage-3 checkpoints: one safetensors file with tensors, and everything else as JSON in its header.
+
+`<output>/loreal/model-<epoch>.safetensors` holds the meta-nets, the optimiser's tensors and the training means
+of both students' embeddings; the header's entry `loreal` says what they belong to. `checkpoint` names the
+last file. Everything is written beside its place and renamed, so that a killed run leaves whole files only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from loreal_plugin.errors import CheckpointError
+
+CHECKPOINT_VERSION = 1
+NAME = "loreal"  # the registered model, hence the folder
+BEST = "model-best.safetensors"
+LATEST = "checkpoint"
+# What the meta-nets were trained for; `loreal_plugin.trainer.mixin` fills it in.
+IDENTITY = ("method", "backbone", "n_attributes", "hidden_dim", "visual_dim", "text_dim", "meta_bias",
+            "n_content", "slot_order", "attributes")  # fmt: skip
+
+
+def file_name(epoch: int) -> str:
+    """Return the name of the checkpoint after `epoch` epochs."""
+    return f"model-{epoch}.safetensors"
+
+
+def write_checkpoint(
+    folder: Path, name: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint and make it the latest; return its path.
+
+    Raises:
+        CheckpointError: the folder cannot be written (no space, no permission).
+    """
+    path = folder / name
+    part, pointer = folder / f"{name}.{os.getpid()}.part", folder / f"{LATEST}.{os.getpid()}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(kept, str(part), {NAME: json.dumps({"version": CHECKPOINT_VERSION, **record})})
+        pointer.write_text(f"{name}\n", encoding="utf-8")
+        os.replace(part, path)
+        if name != BEST:
+            os.replace(pointer, folder / LATEST)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+        pointer.unlink(missing_ok=True)
+    return path
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and record of a checkpoint.
+
+    Raises:
+        CheckpointError: missing, truncated, or not written by `write_checkpoint`.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist; was stage 3 run to this epoch?")
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            record = json.loads((stored.metadata() or {})[NAME])
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no whole LOREAL checkpoint ({error}); remove it and train again"
+        ) from error
+    if record.get("version") != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint version {record.get('version')}, this code reads {CHECKPOINT_VERSION}"
+        )
+    return tensors, record
+
+
+def find_checkpoint(directory: Path, epoch: int | None) -> Path:
+    """Return the checkpoint of an epoch; without one the best by validation, else the last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folder = directory / NAME
+    if epoch is not None:
+        return folder / file_name(epoch)
+    if (folder / BEST).is_file():
+        return folder / BEST
+    latest = latest_checkpoint(directory)
+    if latest is None:
+        raise CheckpointError(f"no LOREAL checkpoint below {folder}; run stage 3 first")
+    return latest
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """Return the file that the folder's `checkpoint` names, None where no stage 3 was saved."""
+    pointer = directory / NAME / LATEST
+    return directory / NAME / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+
+
+def check_identity(
+    path: Path, record: Mapping[str, Any], mine: Mapping[str, Any], skip: tuple[str, ...] = ()
+) -> None:
+    """Compare what a checkpoint was trained for with this run.
+
+    Raises:
+        CheckpointError: every differing value, the file's and this run's.
+    """
+    theirs = record["identity"]
+    differ = [f"{key} is {theirs.get(key)!r} in the file, {mine[key]!r} here"
+              for key in IDENTITY if key not in skip and theirs.get(key) != mine[key]]  # fmt: skip
+    if differ:
+        raise CheckpointError(f"checkpoint {path} does not fit this run: {'; '.join(differ)}")
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an optimiser's state as tensors by `<parameter>.<entry>` and its plain numbers."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for index, entries in optimizer.state_dict()["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            elif value is not None:
+                plain[f"{index}.{key}"] = value
+    return tensors, plain
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Put back what `pack_optimizer` gave; rates and other settings stay the optimiser's own."""
+    state: dict[int, dict[str, Any]] = {}
+    stored = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
+    for name, value in {**stored, **plain}.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def replay_schedule(schedule: Any, epochs: int) -> None:
+    """Bring a fresh schedule to where it was after `epochs`, step by step.
+
+    A stored schedule would do too, but Dassl's warm-up keeps a copy of its successor whose optimiser is no
+    longer the live one (the rate then freezes); the steps themselves give the same floats on every host.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+        for _ in range(epochs):
+            schedule.step()

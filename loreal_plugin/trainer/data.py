@@ -1,0 +1,97 @@
+"""Where stage 3's training batches come from: the host's picture list, our views, the embedding cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.options import LorealOptions
+from loreal_plugin.paths import cache_root
+from loreal_plugin.students.build import Student
+from loreal_plugin.students.cache import EmbeddingCache, encode_views, pictures_digest
+from loreal_plugin.students.views import PairedViews, StudentViews, build_recipe
+from loreal_plugin.trainer.loaders import EpochSampler, FeatureLoader, ViewLoader
+
+# Pictures an encoder call while the cache is built.
+ENCODE_BATCH = 64
+
+
+class DataPlan:
+    """The training pictures of one run and how they are seen."""
+
+    def __init__(self, cfg: Any, options: LorealOptions, items: Sequence[Any], seed: int) -> None:
+        self.cfg, self.options, self.items, self.seed = cfg, options, list(items), seed
+        self.recipe = build_recipe(cfg)
+
+    def _sampler(self) -> EpochSampler:
+        shuffle = self.cfg.DATALOADER.TRAIN_X.SAMPLER == "RandomSampler"
+        return EpochSampler(len(self.items), self.seed, shuffle)
+
+    def view_loader(self, pin_memory: bool = False) -> ViewLoader:
+        """Return a loader of pictures, each seen at the native size and at phi."""
+        sizes = (self.cfg.INPUT.SIZE[0], self.options.phi)
+        independent = self.options.views == "independent"
+        return ViewLoader(
+            PairedViews(self.items, sizes, self.recipe, self.seed, independent),
+            self._sampler(),
+            self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE,
+            self.options.cache_views,
+            self.cfg.DATALOADER.NUM_WORKERS,
+            pin_memory,
+        )
+
+    def feature_loader(
+        self, alpha: Student, beta: Student, facts: Mapping[str, Any], device: torch.device
+    ) -> FeatureLoader:
+        """Return a loader of both students' cached embeddings.
+
+        Args:
+            facts: what else can change an embedding: the host's revision, shims and CLIP weights.
+
+        Raises:
+            DataError: a picture cannot be read.
+            CacheError: the cache cannot be written.
+        """
+        pictures = pictures_digest(self.items)
+        features = [
+            self._embed(name, student, {**facts, "pictures": pictures}, device)
+            for name, student in (("alpha", alpha), ("beta", beta))
+        ]
+        labels = torch.tensor([item.label for item in self.items])
+        return FeatureLoader(*features, labels, self._sampler(), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+
+    def _embed(self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device) -> Tensor:
+        """Return a student's embeddings (N, V, F, D_v), from the cache where it has them."""
+        o = self.options
+        stream = 1 if name == "beta" and o.views == "independent" else 0
+        ingredients = {
+            **facts,
+            "student": name,
+            "method": student.contract.method,
+            "learned": student.fingerprint(),
+            "size": student.input_size,
+            "dtype": str(student.dtype),
+            "device": device.type,
+            "views": o.views,
+            "view_seed": self.seed,
+            "view_stream": stream,
+            "n_views": o.cache_views,
+            "recipe": self.recipe.fingerprint(),
+        }
+        views = StudentViews(self.items, student.input_size, o.cache_views, self.recipe, self.seed, stream)
+        folder = Path(o.cache_dir) if o.cache_dir else cache_root() / "embeddings"
+        return EmbeddingCache(folder).get_or_build(
+            ingredients,
+            lambda: encode_views(
+                student.encode_image,
+                views,
+                batch_size=ENCODE_BATCH,
+                num_workers=self.cfg.DATALOADER.NUM_WORKERS,
+                device=device,
+                title=f"embedding {len(self.items)} x {o.cache_views} views, student {name}",
+            ),
+        )

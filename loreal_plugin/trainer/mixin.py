@@ -1,0 +1,410 @@
+"""`LorealMixin`: LOREAL on top of a host trainer, `class MaPLe_LOREAL(LorealMixin, MaPLe)`.
+
+With `TRAINER.LOREAL.ENABLED False` every hook is the host's. With True the host's own `build_model` makes two
+frozen students, and of the trainer's hooks only those below are replaced: the loop, the log lines and the
+evaluation stay Dassl's. `dassl` is imported inside functions, because it comes from the attached host.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.attach import AttachedHost, attach_host
+from loreal_plugin.attach.clip_source import weights_name
+from loreal_plugin.attributes import load_attributes
+from loreal_plugin.contract import CONTRACTS, HostContract
+from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.options import LorealOptions, resolve_options
+from loreal_plugin.students.build import build_student
+from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.views import build_recipe
+from loreal_plugin.trainer import checkpoint as files
+from loreal_plugin.trainer.data import DataPlan
+from loreal_plugin.trainer.model import LorealModel, build_meta_nets
+from loreal_plugin.trainer.report import warn_untrained_tokens
+from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+
+# Options that a resumed run may change: places, and how the same numbers are computed.
+FREE_ON_RESUME = ("alpha_dir", "beta_dir", "cache_dir", "attributes", "text_path", "class_chunk")
+
+
+class LorealMixin:
+    """The LOREAL life cycle; to be put before a host trainer of the family."""
+
+    # ---- what is on ---------------------------------------------------------------------------------
+
+    @property
+    def loreal_enabled(self) -> bool:
+        """Whether LOREAL does anything in this trainer."""
+        return bool(self.cfg.TRAINER.LOREAL.ENABLED)
+
+    @property
+    def contract(self) -> HostContract:
+        """The contract of the host trainer below this mixin."""
+        names = [base.__name__ for base in type(self).__mro__]
+        return next(c for c in CONTRACTS.values() if c.trainer in names)
+
+    def check_cfg(self, cfg: Any) -> None:
+        """Check the host's settings and ours, before anything is built; ConfigError with every fault."""
+        super().check_cfg(cfg)
+        if not cfg.TRAINER.LOREAL.ENABLED:
+            return
+        self.options: LorealOptions = resolve_options(cfg.TRAINER.LOREAL)
+        build_recipe(cfg)
+        sampler = cfg.DATALOADER.TRAIN_X.SAMPLER
+        if sampler not in ("RandomSampler", "SequentialSampler"):
+            raise ConfigError(
+                f"DATALOADER.TRAIN_X.SAMPLER {sampler} is none of RandomSampler, SequentialSampler"
+            )
+        check_sizes(
+            cfg.INPUT.SIZE[0], self.options.phi, describe(load_clip_state_dict(weights_name(cfg)))["patch"]
+        )
+
+    # ---- building -----------------------------------------------------------------------------------
+
+    def build_data_loader(self) -> None:
+        """Build the host's loaders at phi, and our training loader of paired views."""
+        if not self.loreal_enabled:
+            super().build_data_loader()
+            return
+        native, self.cfg = self.cfg, resized(self.cfg, self.options.phi)
+        try:
+            super().build_data_loader()
+        finally:
+            self.cfg = native
+        # The view seed of an unseeded run is drawn here and kept in its checkpoints.
+        seed = self.cfg.SEED if self.cfg.SEED >= 0 else torch.initial_seed() % 2**31
+        self.data = DataPlan(self.cfg, self.options, self.dm.dataset.train_x, seed)
+        self.train_loader_x = self.data.view_loader(pin_memory=self.device.type == "cuda")
+
+    def build_model(self) -> None:
+        """Build both students and the meta-nets, and register the meta-nets alone."""
+        if not self.loreal_enabled:
+            super().build_model()
+            return
+        host, classnames = self._host(), list(self.dm.dataset.classnames)
+        alpha, beta = self._students(host)
+        self.words = self._attribute_words(classnames)
+        warn_untrained_tokens(weights_name(self.cfg), beta.tokenize, self.words, classnames)
+        visual_dim = beta.encode_image(beta_blank(beta)).shape[-1]
+        nets = build_meta_nets(beta, self.words, visual_dim, self.options, self.data.seed)
+        fusion = self.contract.use_fusion(self.cfg)
+        self.model = LorealModel(alpha, beta, nets, self.options, fusion=fusion)
+        self.model.set_words(self.words)
+        self.identity = self._identity(visual_dim, nets)
+        optim = importlib.import_module("dassl.optim")
+        self.optim = optim.build_optimizer(nets, self.cfg.OPTIM)
+        self.sched = optim.build_lr_scheduler(self.optim, self.cfg.OPTIM)
+        self.register_model(files.NAME, nets, self.optim, self.sched)
+        precision = self.cfg.TRAINER[self.contract.cfg_node].PREC
+        # Only CUDA has half-precision training worth scaling for; on the CPU the family's amp is float32 too.
+        self.autocast = precision == "amp" and self.device.type == "cuda"
+        scaled = precision in ("amp", "fp16") and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler("cuda") if scaled else None
+        self._report_parameters()
+
+    def _host(self) -> AttachedHost:
+        """Return the host that this trainer's base class comes from."""
+        name = self.contract.trainer
+        base = next(base for base in type(self).__mro__ if base.__name__ == name)
+        return attach_host(Path(inspect.getfile(base)).resolve().parents[1], self.contract.method)
+
+    def _students(self, host: AttachedHost) -> tuple[Any, Any]:
+        """Return alpha at the native size and beta at phi, sharing the CLIP file's tensors."""
+        o = self.options
+        same = o.students == "same"
+        if not o.alpha_dir or not (o.beta_dir or same):
+            raise ConfigError(
+                "TRAINER.LOREAL.ALPHA_DIR and BETA_DIR must name the output folders of stages 1 and 2 "
+                "(STUDENTS same needs ALPHA_DIR only)"
+            )
+        places = {"alpha": (self.cfg.INPUT.SIZE[0], o.alpha_dir, o.alpha_epoch)}
+        places["beta"] = (o.phi, *((o.alpha_dir, o.alpha_epoch) if same else (o.beta_dir, o.beta_epoch)))
+        built = {}
+        for name, (size, folder, epoch) in places.items():
+            print(f"Student {name}: {self.contract.trainer} at {size} from {folder}")
+            built[name] = build_student(
+                host,
+                self.cfg,
+                self.dm,
+                self.device,
+                input_size=size,
+                checkpoint_dir=Path(folder),
+                epoch=epoch,
+            )
+        report = share_clip_tensors(built["alpha"], built["beta"])
+        print(f"Students share {report.n_shared} tensors ({report.bytes_shared / 2**20:.1f} MiB)")
+        self.host_facts = {"host": host.revision, "shims": list(host.shims)}
+        return built["alpha"], built["beta"]
+
+    def _attribute_words(self, classnames: list[str]) -> list[Any]:
+        """Return the K words of the slots, or K for every class."""
+        o = self.options
+        found = load_attributes(o.attributes, self.cfg.DATASET.NAME)
+        if found.fallback:
+            print(f"No attribute file for dataset '{self.cfg.DATASET.NAME}': {found.source.name} is used")
+        if o.attribute_scope == "class":
+            return found.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
+        words = found.select(o.n_attributes, o.attr_shuffle_seed)
+        print(f"Attributes ({found.source.name}): {', '.join(words)}")
+        return words
+
+    def _identity(self, visual_dim: int, nets: Any) -> dict[str, Any]:
+        """Return what the meta-nets belong to, in JSON's types."""
+        o = self.options
+        per_class = o.attribute_scope == "class"
+        return {
+            "method": self.contract.method,
+            "backbone": weights_fingerprint(weights_name(self.cfg)),
+            "n_attributes": o.n_attributes,
+            "hidden_dim": o.hidden_dim,
+            "visual_dim": visual_dim,
+            "text_dim": nets.meta_nets[0].up.out_features,
+            "meta_bias": o.meta_bias,
+            "n_content": o.n_content,
+            "slot_order": o.slot_order,
+            # Words of a class belong to that class; only their number ties them to the meta-nets.
+            "attributes": "per class" if per_class else list(self.words),
+        }
+
+    def _report_parameters(self) -> None:
+        """Print what trains, after a check that it is the meta-nets and nothing else."""
+        nets, students = self.model.meta_nets, self.model.students
+        wanted = {id(p) for p in nets.parameters()}
+        held = [p for group in self.optim.param_groups for p in group["params"]]
+        assert {id(p) for p in held} == wanted, "the optimiser holds other tensors than the meta-nets"
+        everything = [p for s in students.values() for p in s.model.parameters()]
+        assert not any(p.requires_grad or id(p) in wanted for p in everything), "a student would train"
+        count, host = nets.count_parameters(), sum(p.numel() for p in students["beta"].learned.values())
+        print(
+            f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets, K={len(nets.meta_nets)})"
+        )
+        print(f"Tunable parameters of the method: {host + count:,} (host {host:,} + meta-nets {count:,})")
+
+    # ---- training -----------------------------------------------------------------------------------
+
+    def before_train(self) -> None:
+        """Resume, open the writer, then embed the training pictures once (unless CACHE_VIEWS is 0)."""
+        super().before_train()
+        if not self.loreal_enabled:
+            return
+        if self.start_epoch:
+            self.best_result = self._best_so_far_loreal()
+        if self.options.cache_views:
+            alpha, beta = self.model.students["alpha"], self.model.students["beta"]
+            facts = {**self.host_facts, "weights": self.identity["backbone"]}
+            self.train_loader_x = self.data.feature_loader(alpha, beta, facts, self.device)
+            self.model.means.alpha = self.train_loader_x.alpha.double().mean((0, 1)).float()
+            self.model.means.beta = self.train_loader_x.beta.double().mean((0, 1)).float()
+
+    def before_epoch(self) -> None:
+        """Choose the order and the views of the epoch."""
+        super().before_epoch()
+        if self.loreal_enabled:
+            self.train_loader_x.set_epoch(self.epoch)
+            self.model.means.restart()
+
+    def parse_batch_train(self, batch: dict[str, Any]) -> Any:
+        """Return (features of alpha, features of beta, labels); pictures are embedded here."""
+        if not self.loreal_enabled:
+            return super().parse_batch_train(batch)
+        labels = batch["label"].to(self.device)
+        if "features_alpha" in batch:
+            alpha, beta = (batch[f"features_{name}"].to(self.device) for name in ("alpha", "beta"))
+            return alpha, beta, labels
+        students = self.model.students
+        alpha = students["alpha"].encode_image(batch["img"].to(self.device))
+        beta = students["beta"].encode_image(batch["img_low"].to(self.device))
+        self.model.means.add(alpha, beta)
+        return alpha, beta, labels
+
+    def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Take one step on a batch; return what the log shows."""
+        if not self.loreal_enabled:
+            return super().forward_backward(batch)
+        alpha, beta, labels = self.parse_batch_train(batch)
+        done = self.epoch * self.num_batches + self.batch_idx
+        progress = done / max(1, self.max_epoch * self.num_batches - 1)
+        with torch.autocast(self.device.type, enabled=self.autocast):
+            found, logits = self.model.losses(alpha, beta, labels, min(1.0, progress))
+        if self.scaler is None:
+            self.model_backward_and_update(found["loss"])
+        else:
+            self.detect_anomaly(found["loss"])
+            self.optim.zero_grad()
+            self.scaler.scale(found["loss"]).backward()
+            self.scaler.step(self.optim)
+            self.scaler.update()
+        if self.batch_idx + 1 == self.num_batches:
+            self.update_lr()
+        accuracy = (logits.detach().argmax(1) == labels).float().mean().item() * 100
+        return {**{name: value.item() for name, value in found.items()}, "acc": accuracy}
+
+    # ---- evaluation ---------------------------------------------------------------------------------
+
+    def model_inference(self, input: Tensor) -> Tensor:
+        """Return the logits of images at phi: beta alone, with contents of its own embedding."""
+        return self.model(input) if self.loreal_enabled else super().model_inference(input)
+
+    def test(self, split: str | None = None) -> float:
+        """Evaluate in Dassl's own loop: a host's loop (MMRL's) would bypass `model_inference`."""
+        if not self.loreal_enabled:
+            return super().test(split)
+        return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
+
+    # ---- checkpoints --------------------------------------------------------------------------------
+
+    def save_model(self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None,
+                   model_name: str = "") -> None:  # fmt: skip
+        """Save the meta-nets and all that a resumed run needs, under `<directory>/loreal/`."""
+        if not self.loreal_enabled:
+            super().save_model(epoch, directory, is_best, val_result, model_name)
+            return
+        tensors, plain = files.pack_optimizer(self.optim)
+        tensors |= {name: value for name, value in self.model.meta_nets.state_dict().items()}
+        means = {"means.alpha": self.model.means.alpha, "means.beta": self.model.means.beta}
+        tensors |= {name: value for name, value in means.items() if value is not None}
+        record = {
+            "identity": self.identity,
+            "epoch": epoch + 1,
+            "val_result": val_result,
+            "phi": self.options.phi,
+            "dataset": self.cfg.DATASET.NAME,
+            "classnames": list(self.dm.dataset.classnames),
+            "students": {name: s.fingerprint() for name, s in self.model.students.items()},
+            "options": vars(self.options),
+            "words": list(self.words),
+            "view_seed": self.data.seed,
+            "optimizer": plain,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+        }
+        names = [files.file_name(epoch + 1)] if not model_name else [files.BEST]
+        for name in [*names, *([files.BEST] if is_best and files.BEST not in names else [])]:
+            print(
+                f"Checkpoint saved to {files.write_checkpoint(Path(directory) / files.NAME, name, tensors, record)}"
+            )
+
+    def load_model(self, directory: str, epoch: int | None = None) -> None:
+        """Load the meta-nets of an epoch (None: the best, else the last).
+
+        Raises:
+            CheckpointError: missing, broken, or of another method, backbone, K, D_s or attribute list.
+        """
+        if not self.loreal_enabled:
+            super().load_model(directory, epoch=epoch)
+            return
+        if not directory:
+            print("Note that load_model() is skipped as no pretrained model is given")
+            return
+        path = files.find_checkpoint(Path(directory), epoch)
+        tensors, record = files.read_checkpoint(path)
+        skip = self._take_words(record)
+        files.check_identity(path, record, self.identity, skip)
+        self._take_tensors(tensors)
+        if record["phi"] != self.options.phi:
+            print(f"Note: {path} was trained for phi {record['phi']}, this run tests at {self.options.phi}")
+        print(f"Load {path} to {files.NAME} (epoch={record['epoch']}, val_result={record['val_result']})")
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        """Return the epoch to go on from, with everything as it was after the one before.
+
+        Raises:
+            CheckpointError: the checkpoint belongs to other options, classes or students.
+        """
+        if not self.loreal_enabled:
+            return super().resume_model_if_exist(directory)
+        path = files.latest_checkpoint(Path(directory))
+        if path is None:
+            print("No checkpoint found, train from scratch")
+            return 0
+        print(f"Found checkpoint at {directory} (will resume training)")
+        tensors, record = files.read_checkpoint(path)
+        files.check_identity(path, record, self.identity)
+        self._check_same_run(path, record)
+        self._take_tensors(tensors)
+        files.unpack_optimizer(self.optim, tensors, record["optimizer"])
+        if self.scaler is not None and record["scaler"]:
+            self.scaler.load_state_dict(record["scaler"])
+        files.replay_schedule(self.sched, record["epoch"])
+        self.data.seed = record["view_seed"]
+        self.train_loader_x = self.data.view_loader(pin_memory=self.device.type == "cuda")
+        print(f"Previous epoch: {record['epoch']}")
+        return record["epoch"]
+
+    def _check_same_run(self, path: Path, record: dict[str, Any]) -> None:
+        """Raise CheckpointError where a resumed run would be another run."""
+        mine = {"classnames": list(self.dm.dataset.classnames),
+                "students": {name: s.fingerprint() for name, s in self.model.students.items()},
+                **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME}}  # fmt: skip
+        theirs = {**record["options"], "classnames": record["classnames"], "students": record["students"]}
+        differ = [f"{key} was {theirs.get(key)!r}, is {value!r}" for key, value in mine.items()
+                  if theirs.get(key) != value]  # fmt: skip
+        if differ:
+            raise CheckpointError(
+                f"training cannot go on from {path}: {'; '.join(differ)}; choose another output folder"
+            )
+
+    def _take_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put a checkpoint's meta-nets and training means in place."""
+        own = self.model.meta_nets.state_dict()
+        self.model.meta_nets.load_state_dict({name: tensors[name] for name in own})
+        self.model.means.alpha, self.model.means.beta = tensors.get("means.alpha"), tensors.get("means.beta")
+
+    def _take_words(self, record: dict[str, Any]) -> tuple[str, ...]:
+        """On another dataset, choose whose words the slots hold; return what need not agree.
+
+        Meta-net k learned the source's k-th word: with `source` that word goes into the slot, unless the
+        attribute file was named; with `target` the tested dataset's own.
+        """
+        o = self.options
+        if record["dataset"] == self.cfg.DATASET.NAME or o.attribute_scope == "class":
+            return ()
+        if o.test_attributes == "target":
+            return ("attributes",)
+        if not o.attributes and record["words"] != list(self.words):
+            self.words = record["words"]
+            self.identity["attributes"] = list(self.words)
+            self.model.set_words(self.words)
+            print(f"Attributes of the source dataset: {', '.join(self.words)}")
+        return ()
+
+    def _best_so_far_loreal(self) -> float:
+        """Return the validation result of the best checkpoint that the interrupted run left."""
+        path = Path(self.cfg.RESUME or self.cfg.OUTPUT_DIR) / files.NAME / files.BEST
+        value = files.read_checkpoint(path)[1]["val_result"] if path.is_file() else None
+        return float("-inf") if value is None else value
+
+
+def resized(cfg: Any, size: int) -> Any:
+    """Return a frozen copy of a configuration for square inputs of `size` pixels."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.SIZE = (size, size)
+    cfg.freeze()
+    return cfg
+
+
+def check_sizes(native: int, phi: int, patch: int) -> None:
+    """Check both input sizes against the patch size.
+
+    Raises:
+        ConfigError: a size is no multiple of the patch size, or below two patches.
+    """
+    for name, size in (("INPUT.SIZE", native), ("TRAINER.LOREAL.PHI", phi)):
+        if size % patch or size < 2 * patch:
+            near = max(2, round(size / patch)) * patch
+            raise ConfigError(
+                f"{name} {size} is no multiple of the patch size {patch} of at least {2 * patch} pixels; "
+                f"the nearest is {near}"
+            )
+
+
+def beta_blank(student: Any) -> Tensor:
+    """Return one black picture of a student's size, on its device."""
+    return torch.zeros(1, 3, student.input_size, student.input_size, device=student.device)

@@ -1,0 +1,13 @@
+"""CoOp with LOREAL: trainer `CoOp_LOREAL`, found beside the host's own trainers."""
+
+from __future__ import annotations
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.coop import CoOp
+
+from loreal_plugin.trainer import LorealMixin
+
+
+@TRAINER_REGISTRY.register()
+class CoOp_LOREAL(LorealMixin, CoOp):  # noqa: N801 (the registered name follows the family's habit)
+    """The host's `CoOp` with `LorealMixin` before it; `TRAINER.LOREAL.ENABLED False` gives the host back."""

@@ -1,0 +1,13 @@
+"""MaPLe with LOREAL: trainer `MaPLe_LOREAL`, found beside the host's own trainers."""
+
+from __future__ import annotations
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.maple import MaPLe
+
+from loreal_plugin.trainer import LorealMixin
+
+
+@TRAINER_REGISTRY.register()
+class MaPLe_LOREAL(LorealMixin, MaPLe):  # noqa: N801 (the registered name follows the family's habit)
+    """The host's `MaPLe` with `LorealMixin` before it; `TRAINER.LOREAL.ENABLED False` gives the host back."""

@@ -1,0 +1,13 @@
+"""MMA with LOREAL: trainer `MMA_LOREAL`, found beside the host's own trainers."""
+
+from __future__ import annotations
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.mmadapter import MultiModalAdapter
+
+from loreal_plugin.trainer import LorealMixin
+
+
+@TRAINER_REGISTRY.register()
+class MMA_LOREAL(LorealMixin, MultiModalAdapter):  # noqa: N801 (the registered name follows the family's habit)
+    """The host's `MultiModalAdapter` with `LorealMixin` before it; `TRAINER.LOREAL.ENABLED False` gives the host back."""

@@ -1,0 +1,13 @@
+"""MMRL with LOREAL: trainer `MMRL_LOREAL`, found beside the host's own trainers."""
+
+from __future__ import annotations
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.mmrl import MMRL
+
+from loreal_plugin.trainer import LorealMixin
+
+
+@TRAINER_REGISTRY.register()
+class MMRL_LOREAL(LorealMixin, MMRL):  # noqa: N801 (the registered name follows the family's habit)
+    """The host's `MMRL` with `LorealMixin` before it; `TRAINER.LOREAL.ENABLED False` gives the host back."""
