@@ -8,7 +8,13 @@ from loreal_plugin.method.losses import (
     low_level_distillation,
 )
 from loreal_plugin.method.meta_nets import META_INITS, MetaNet, MetaNets, init_meta_nets_
-from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts, materialise, splice_slots
+from loreal_plugin.method.slots import (
+    SLOT_ORDERS,
+    SplicedPrompts,
+    class_index,
+    materialise,
+    splice_slots,
+)
 
 __all__ = [
     "BRIDGES",
@@ -19,6 +25,7 @@ __all__ = [
     "MetaNet",
     "MetaNets",
     "SplicedPrompts",
+    "class_index",
     "condition_inputs",
     "high_level_distillation",
     "init_meta_nets_",

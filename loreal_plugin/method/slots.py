@@ -139,23 +139,19 @@ def splice_slots(
     content_source = length + len(vocabulary)
 
     def slot_rows(attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        rows: list[tuple[int, int]] = []
+        lead = [(word_source[with_token], with_token)] if order == "class_first" else []
         for k, ids in enumerate(attributes):
-            rows += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
-            rows += [(word_source[t], t) for t in ids] if words else []
-        return rows
+            lead += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
+            lead += [(word_source[t], t) for t in ids] if words else []
+        return lead
 
-    host_eot, starts = tokens.argmax(dim=-1).tolist(), class_start.tolist()
-    source = torch.empty(n_classes, length, dtype=torch.long)
-    spliced_tokens = torch.empty(n_classes, length, dtype=torch.long)
-    eot, first = [], []
+    spliced: list[list[tuple[int, int]]] = []
+    eot: list[int] = []
+    ends, starts = tokens.argmax(dim=-1).tolist(), class_start.tolist()
     for c, ids in enumerate(tokens.tolist()):
-        rows = slot_rows(per_class[c])
-        if order == "class_first":
-            rows = [(word_source[with_token], with_token), *rows]
-        end = host_eot[c]
-        has_period = ids[end - 1] == period_token
-        at = {"class_first": end - has_period, "slots_first": 1, "ctx_first": starts[c]}[order]
+        rows, end = slot_rows(per_class[c]), ends[c]
+        before_period = end - (ids[end - 1] == period_token)
+        at = {"class_first": before_period, "slots_first": 1, "ctx_first": starts[c]}[order]
         n_tokens = end + 1 + len(rows)
         if n_tokens > length:
             raise ConfigError(
@@ -163,24 +159,25 @@ def splice_slots(
                 f"text encoder reads {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
             )
         host_rows = list(enumerate(ids))
-        full = (host_rows[:at] + rows + host_rows[at:])[:length]
-        source[c] = torch.tensor([s for s, _ in full])
-        spliced_tokens[c] = torch.tensor([t for _, t in full])
+        spliced.append((host_rows[:at] + rows + host_rows[at:])[:length])
         eot.append(n_tokens - 1)
-        is_content = (source[c] >= content_source).nonzero()
-        # Without contents every row up to the end of text is static.
-        first.append(int(is_content[0]) if len(is_content) else n_tokens - 1)
 
     device = host_embeddings.device
+    # (C, L, 2): source and id of every row.
+    table = torch.tensor(spliced, device=device)
+    is_content = table[..., 0] >= content_source
+    ends_at = torch.tensor(eot, device=device)
+    # Without contents every row up to the end of text is static.
+    first_content = is_content.long().argmax(dim=-1) if contents else ends_at
     with torch.no_grad():
         word_embeddings = embed(torch.tensor(vocabulary, device=device)).detach()
     return SplicedPrompts(
         host_embeddings=host_embeddings,
         word_embeddings=word_embeddings.to(device=device, dtype=host_embeddings.dtype),
-        source=source.to(device),
-        tokens=spliced_tokens.to(device),
-        eot=torch.tensor(eot, device=device),
-        first_content=torch.tensor(first, device=device),
+        source=table[..., 0],
+        tokens=table[..., 1],
+        eot=ends_at,
+        first_content=first_content,
         n_attributes=n_attributes,
         n_content=n_content,
     )

@@ -12,7 +12,7 @@ from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks
 
 # MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
-CASES = [(host, order) for host in HOSTS for order in SLOT_ORDERS if (host, order) != ("replace", "slots_first")]
+CASES = [(h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")]
 
 
 def contents_for(text: ToyText, n_images: int = 2, k: int = 3) -> Tensor:

@@ -103,7 +103,11 @@ class ToyText:
 
 
 def make_text(
-    kind: str = "identity", width: int = 32, layers: int = 3, length: int = 24, dtype: torch.dtype = torch.float32
+    kind: str = "identity",
+    width: int = 32,
+    layers: int = 3,
+    length: int = 24,
+    dtype: torch.dtype = torch.float32,
 ) -> ToyText:
     """Return a random frozen text encoder; two heads, projection to 16."""
     torch.manual_seed(0)
@@ -115,7 +119,9 @@ def make_text(
         norm=Norm(width),
         projection=torch.randn(width, 16, dtype=dtype) / width**0.5,
         deep=torch.randn(layers, 2, width, dtype=dtype),
-        adapters=nn.ModuleList(nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width)) for _ in range(layers)),
+        adapters=nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width)) for _ in range(layers)
+        ),
     )
     text.adapters.to(dtype)
     for layer in text.layers:
@@ -135,7 +141,7 @@ def make_prompts(
     change: Callable[[Tensor, Tensor], None] | None = None,
     **options: object,
 ) -> SplicedPrompts:
-    """Return the prompts ``ctx CLS.`` of some classes with slots; ``change`` may edit (embeddings, tokens)."""
+    """Return the prompts ``ctx CLS.`` of some classes with slots; ``change`` edits (embeddings, tokens)."""
     length = len(text.positions)
     tokens = torch.zeros(len(names), length, dtype=torch.long)
     for c, name in enumerate(names):

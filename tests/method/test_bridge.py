@@ -1,0 +1,52 @@
+"""The bridge: who fills whose prompt, for every choice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.method import BRIDGES, condition_inputs, mix_weight
+
+A = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
+B = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)), dim=-1)
+FILLS = {"cross": (B, A), "self": (A, B), "alpha_to_beta": (A, A), "beta_to_alpha": (B, B)}
+
+
+@pytest.mark.parametrize("bridge", FILLS)
+def test_bridge_hands_over_the_right_embeddings(bridge: str):
+    for_alpha, for_beta = condition_inputs(A, B, bridge=bridge)
+    assert torch.equal(for_alpha, FILLS[bridge][0])
+    assert torch.equal(for_beta, FILLS[bridge][1])
+
+
+@pytest.mark.parametrize(("mix_alpha", "for_alpha"), [("own", A), ("cross", B)])
+@pytest.mark.parametrize("w", [0.0, 0.25, 1.0])
+def test_mix_fills_beta_with_a_normalised_blend(w: float, mix_alpha: str, for_alpha: torch.Tensor):
+    got_alpha, got_beta = condition_inputs(A, B, bridge="mix", mix_weight=w, mix_alpha=mix_alpha)
+    blend = (1 - w) * A + w * B
+    torch.testing.assert_close(got_beta, blend / blend.norm(dim=-1, keepdim=True))
+    assert torch.equal(got_alpha, for_alpha)
+
+
+def test_every_bridge_is_tested_here():
+    assert set(FILLS) | {"mix"} == set(BRIDGES)
+
+
+@pytest.mark.parametrize(
+    ("progress", "start", "maximum", "w"),
+    [(0, 0.5, 1, 0)] + [(0.5, 0.5, 1, 0), (0.75, 0.5, 1, 0.5), (1, 0.5, 0.6, 0.6), (0.3, 0, 1, 0.3)]
+    + [(1, 1, 1, 0)],
+)
+def test_mix_weight_is_zero_then_a_ramp(progress: float, start: float, maximum: float, w: float):
+    assert mix_weight(progress, start, maximum) == pytest.approx(w)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(ConfigError, match="unknown BRIDGE"):
+        condition_inputs(A, B, bridge="both")
+    with pytest.raises(ConfigError, match="unknown MIX_ALPHA"):
+        condition_inputs(A, B, bridge="mix", mix_alpha="beta")
+    with pytest.raises(ConfigError, match="MIX_START must lie between 0 and 1, got 2"):
+        mix_weight(0.1, 2, 1)
