@@ -15,8 +15,8 @@ PACKAGE = ROOT / "loreal_plugin"
 
 # Leaves any layer may use; they use no layer themselves.
 LEAVES = {"errors", "paths", "options"}
-# Beside layer 3: they know files and torch, no host and no layer. The demo is where `demo` weights come from.
-BESIDE = {"weights", "attributes", "demo"}
+# Beside layer 3: they know files and torch, no host and no layer. `demo` weights and pictures come from demo.
+BESIDE = {"weights", "attributes", "data", "demo"}
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
 
@@ -69,6 +69,11 @@ def layer_files() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if owner(path) in known)
 
 
+def test_every_package_has_a_place():
+    parts = {owner(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"}
+    assert parts - set(LAYERS) - LEAVES - BESIDE == set()
+
+
 def test_architecture_page_names_all_six_layers():
     assert sorted(set(LAYERS.values())) == [1, 2, 3, 4, 5, 6]
     assert (LAYERS["method"], LAYERS["text"], LAYERS["contract"], LAYERS["trainer"]) == (1, 2, 3, 5)
@@ -117,7 +122,8 @@ print(sorted({{m.split(".")[1] for m in loaded}}))
 def test_a_forbidden_import_would_be_seen(tmp_path: Path):
     file = tmp_path / "loreal_plugin" / "method" / "wrong.py"
     file.parent.mkdir(parents=True)
-    lines = ["from ..text import prefix", "from loreal_plugin import trainer", "def f():", "    import dassl.data"]
+    lines = ["from ..text import prefix", "from loreal_plugin import trainer"]
+    lines += ["def f():", "    import dassl.data"]
     file.write_text("\n".join(lines))
     assert imported_modules(file, tmp_path) == {"loreal_plugin.text", "loreal_plugin.trainer", "dassl.data"}
     assert {"text", "trainer"} & allowed_for("method") == set()

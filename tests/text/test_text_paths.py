@@ -166,6 +166,16 @@ def test_static_rows_run_once_until_invalidated():
     assert calls == [0, 1, 2] * 2
 
 
+def test_keys_stored_in_inference_mode_serve_training():
+    text = make_text()
+    prompts = make_prompts(text)
+    path, contents = PrefixTextPath(prompts, text.blocks()), contents_for(text)
+    with torch.inference_mode():
+        path(contents.detach())
+    want = features_and_gradient(PrefixTextPath(prompts, text.blocks()), contents)
+    torch.testing.assert_close(features_and_gradient(path, contents), want)
+
+
 def test_invalidating_makes_the_path_see_a_changed_host():
     text = make_text("replace")
     prompts = make_prompts(text)
