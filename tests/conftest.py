@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from loreal_plugin.attach import AttachedHost
 
 ROOT = Path(__file__).resolve().parent.parent
 for entry in (ROOT, ROOT / "tests"):
@@ -48,3 +52,16 @@ def clip_state() -> Callable[[], dict[str, Tensor]]:
 def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the path of a file with one tiny random CLIP (3 layers, width 64, 64 pixels)."""
     return random_clip_file(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Callable[[str], AttachedHost]]:
+    """Give a function that attaches the embedded host for a method; it is detached after the last test."""
+    from loreal_plugin.attach import attach_host, detach_host
+    from loreal_plugin.paths import embedded_host
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CLIP_WEIGHTS", raising=False)
+        patch.delenv("LOREAL_COMPAT", raising=False)
+        yield lambda method: attach_host(embedded_host(), method)
+        detach_host()

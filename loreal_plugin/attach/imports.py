@@ -48,7 +48,7 @@ def imports_from(look: HostLook) -> Iterator[None]:
 
 @contextmanager
 def own_keys() -> Iterator[Callable[[ModuleType], None]]:
-    """Give every default configuration our own keys; yields what does so for a module that has the old function.
+    """Give every default configuration our own keys; yields what does so for a module with the old function.
 
     The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
     """

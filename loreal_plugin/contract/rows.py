@@ -63,4 +63,4 @@ def _names(parent: object) -> str:
         found += [name for name, value in vars(parent).items() if isinstance(value, (Tensor, int, float))]
     else:
         found = list(vars(parent)) if hasattr(parent, "__dict__") else []
-    return ", ".join(sorted({name for name in found if not name.startswith("_")})[:12]) or "nothing"
+    return ", ".join(sorted({name for name in found if not name.startswith("_") and name != "training"})[:12]) or "nothing"
