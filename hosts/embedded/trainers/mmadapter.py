@@ -95,13 +95,23 @@ class ImageEncoder(_encoders.ImageEncoder):
         return self.project(self.encode(x, branch=block_branch(self.transformer.resblocks, adapter_func)))
 
 
+class Linear(nn.Linear):
+    """A linear layer that computes in the type of its input and keeps its weights in float32.
+
+    Optimisers with an epsilon divide by zero on half-precision weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+
+
 def _build_adapters(width: int, n_layers: int, options) -> nn.ModuleList:
     """Return `n_layers` + 1 adapters of a tower `width` wide, None outside ADAPTER_START..ADAPTER_END."""
     bottleneck = options.ADAPTER_DIM
 
     def one() -> nn.Module:
-        down = nn.Sequential(nn.Linear(width, bottleneck), nn.ReLU())
-        return nn.Sequential(OrderedDict(down=down, up=nn.Linear(bottleneck, width)))
+        down = nn.Sequential(Linear(width, bottleneck), nn.ReLU())
+        return nn.Sequential(OrderedDict(down=down, up=Linear(bottleneck, width)))
 
     return _initialised(one, n_layers, options)
 
@@ -110,7 +120,7 @@ def _build_shared(n_layers: int, options) -> nn.ModuleList:
     """Return the layers between `down` and `up` that both towers use."""
     bottleneck = options.ADAPTER_DIM
     return _initialised(
-        lambda: nn.Sequential(nn.Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options
+        lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options
     )
 
 
@@ -138,11 +148,9 @@ class AdapterLearner(nn.Module):
 
         visual = clip_model.visual
         n_text, n_image = len(clip_model.transformer.resblocks), len(visual.transformer.resblocks)
-        # the adapters work on activations, so they have the encoders' type
-        dtype = clip_model.dtype
-        self.text_adapter = _build_adapters(clip_model.ln_final.weight.shape[0], n_text, options).to(dtype)
-        self.visual_adapter = _build_adapters(visual.ln_post.weight.shape[0], n_image, options).to(dtype)
-        self.shared_adapter = _build_shared(n_image, options).to(dtype)
+        self.text_adapter = _build_adapters(clip_model.ln_final.weight.shape[0], n_text, options)
+        self.visual_adapter = _build_adapters(visual.ln_post.weight.shape[0], n_image, options)
+        self.shared_adapter = _build_shared(n_image, options)
         self.adapter_scale = float(options.ADAPTER_SCALE)
         self.n_cls = len(prompts)
 
