@@ -10,4 +10,4 @@ from loreal_plugin.trainer import LorealMixin
 
 @TRAINER_REGISTRY.register()
 class MaPLe_LOREAL(LorealMixin, MaPLe):  # noqa: N801 (the registered name follows the family's habit)
-    """The host's `MaPLe` with `LorealMixin` before it; `TRAINER.LOREAL.ENABLED False` gives the host back."""
+    """The host's `MaPLe` with `LorealMixin` before it; with LOREAL.ENABLED False the host's own."""

@@ -1,6 +1,6 @@
 """Stage-3 checkpoints: one safetensors file with tensors, and everything else as JSON in its header.
 
-`<output>/loreal/model-<epoch>.safetensors` holds the meta-nets, the optimiser's tensors and the training means
+`<output>/loreal/model-<epoch>.safetensors` has the meta-nets, the optimiser's tensors and the training means
 of both students' embeddings; the header's entry `loreal` says what they belong to. `checkpoint` names the
 last file. Everything is written beside its place and renamed, so that a killed run leaves whole files only.
 """

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import cache_root
 from loreal_plugin.students.build import Student
@@ -18,6 +19,30 @@ from loreal_plugin.trainer.loaders import EpochSampler, FeatureLoader, ViewLoade
 
 # Pictures an encoder call while the cache is built.
 ENCODE_BATCH = 64
+
+
+def resized(cfg: Any, size: int) -> Any:
+    """Return a frozen copy of a configuration for square inputs of `size` pixels."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.INPUT.SIZE = (size, size)
+    cfg.freeze()
+    return cfg
+
+
+def check_sizes(native: int, phi: int, patch: int) -> None:
+    """Check both input sizes against the patch size.
+
+    Raises:
+        ConfigError: a size is no multiple of the patch size, or below two patches.
+    """
+    for name, size in (("INPUT.SIZE", native), ("TRAINER.LOREAL.PHI", phi)):
+        if size % patch or size < 2 * patch:
+            near = max(2, round(size / patch)) * patch
+            raise ConfigError(
+                f"{name} {size} is no multiple of the patch size {patch} of at least {2 * patch} pixels; "
+                f"the nearest is {near}"
+            )
 
 
 class DataPlan:

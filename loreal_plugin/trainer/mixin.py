@@ -19,22 +19,20 @@ from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.contract import CONTRACTS, HostContract
-from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.views import build_recipe
-from loreal_plugin.trainer import checkpoint as files
-from loreal_plugin.trainer.data import DataPlan
+from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.data import DataPlan, check_sizes, resized
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets
+from loreal_plugin.trainer.persistence import PersistenceMixin
 from loreal_plugin.trainer.report import warn_untrained_tokens
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
-# Options that a resumed run may change: places, and how the same numbers are computed.
-FREE_ON_RESUME = ("alpha_dir", "beta_dir", "cache_dir", "attributes", "text_path", "class_chunk")
 
-
-class LorealMixin:
+class LorealMixin(PersistenceMixin):
     """The LOREAL life cycle; to be put before a host trainer of the family."""
 
     # ---- what is on ---------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ class LorealMixin:
         optim = importlib.import_module("dassl.optim")
         self.optim = optim.build_optimizer(nets, self.cfg.OPTIM)
         self.sched = optim.build_lr_scheduler(self.optim, self.cfg.OPTIM)
-        self.register_model(files.NAME, nets, self.optim, self.sched)
+        self.register_model(NAME, nets, self.optim, self.sched)
         precision = self.cfg.TRAINER[self.contract.cfg_node].PREC
         # Only CUDA has half-precision training worth scaling for; on the CPU the family's amp is float32 too.
         self.autocast = precision == "amp" and self.device.type == "cuda"
@@ -195,7 +193,7 @@ class LorealMixin:
         if not self.loreal_enabled:
             return
         if self.start_epoch:
-            self.best_result = self._best_so_far_loreal()
+            self.best_result = self.best_of_interrupted_run()
         if self.options.cache_views:
             alpha, beta = self.model.students["alpha"], self.model.students["beta"]
             facts = {**self.host_facts, "weights": self.identity["backbone"]}
@@ -257,152 +255,6 @@ class LorealMixin:
         if not self.loreal_enabled:
             return super().test(split)
         return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
-
-    # ---- checkpoints --------------------------------------------------------------------------------
-
-    def save_model(self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None,
-                   model_name: str = "") -> None:  # fmt: skip
-        """Save the meta-nets and all that a resumed run needs, under `<directory>/loreal/`."""
-        if not self.loreal_enabled:
-            super().save_model(epoch, directory, is_best, val_result, model_name)
-            return
-        tensors, plain = files.pack_optimizer(self.optim)
-        tensors |= {name: value for name, value in self.model.meta_nets.state_dict().items()}
-        means = {"means.alpha": self.model.means.alpha, "means.beta": self.model.means.beta}
-        tensors |= {name: value for name, value in means.items() if value is not None}
-        record = {
-            "identity": self.identity,
-            "epoch": epoch + 1,
-            "val_result": val_result,
-            "phi": self.options.phi,
-            "dataset": self.cfg.DATASET.NAME,
-            "classnames": list(self.dm.dataset.classnames),
-            "students": {name: s.fingerprint() for name, s in self.model.students.items()},
-            "options": vars(self.options),
-            "words": list(self.words),
-            "view_seed": self.data.seed,
-            "optimizer": plain,
-            "scaler": self.scaler.state_dict() if self.scaler else None,
-        }
-        names = [files.file_name(epoch + 1)] if not model_name else [files.BEST]
-        for name in [*names, *([files.BEST] if is_best and files.BEST not in names else [])]:
-            print(
-                f"Checkpoint saved to {files.write_checkpoint(Path(directory) / files.NAME, name, tensors, record)}"
-            )
-
-    def load_model(self, directory: str, epoch: int | None = None) -> None:
-        """Load the meta-nets of an epoch (None: the best, else the last).
-
-        Raises:
-            CheckpointError: missing, broken, or of another method, backbone, K, D_s or attribute list.
-        """
-        if not self.loreal_enabled:
-            super().load_model(directory, epoch=epoch)
-            return
-        if not directory:
-            print("Note that load_model() is skipped as no pretrained model is given")
-            return
-        path = files.find_checkpoint(Path(directory), epoch)
-        tensors, record = files.read_checkpoint(path)
-        skip = self._take_words(record)
-        files.check_identity(path, record, self.identity, skip)
-        self._take_tensors(tensors)
-        if record["phi"] != self.options.phi:
-            print(f"Note: {path} was trained for phi {record['phi']}, this run tests at {self.options.phi}")
-        print(f"Load {path} to {files.NAME} (epoch={record['epoch']}, val_result={record['val_result']})")
-
-    def resume_model_if_exist(self, directory: str) -> int:
-        """Return the epoch to go on from, with everything as it was after the one before.
-
-        Raises:
-            CheckpointError: the checkpoint belongs to other options, classes or students.
-        """
-        if not self.loreal_enabled:
-            return super().resume_model_if_exist(directory)
-        path = files.latest_checkpoint(Path(directory))
-        if path is None:
-            print("No checkpoint found, train from scratch")
-            return 0
-        print(f"Found checkpoint at {directory} (will resume training)")
-        tensors, record = files.read_checkpoint(path)
-        files.check_identity(path, record, self.identity)
-        self._check_same_run(path, record)
-        self._take_tensors(tensors)
-        files.unpack_optimizer(self.optim, tensors, record["optimizer"])
-        if self.scaler is not None and record["scaler"]:
-            self.scaler.load_state_dict(record["scaler"])
-        files.replay_schedule(self.sched, record["epoch"])
-        self.data.seed = record["view_seed"]
-        self.train_loader_x = self.data.view_loader(pin_memory=self.device.type == "cuda")
-        print(f"Previous epoch: {record['epoch']}")
-        return record["epoch"]
-
-    def _check_same_run(self, path: Path, record: dict[str, Any]) -> None:
-        """Raise CheckpointError where a resumed run would be another run."""
-        mine = {"classnames": list(self.dm.dataset.classnames),
-                "students": {name: s.fingerprint() for name, s in self.model.students.items()},
-                **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME}}  # fmt: skip
-        theirs = {**record["options"], "classnames": record["classnames"], "students": record["students"]}
-        differ = [f"{key} was {theirs.get(key)!r}, is {value!r}" for key, value in mine.items()
-                  if theirs.get(key) != value]  # fmt: skip
-        if differ:
-            raise CheckpointError(
-                f"training cannot go on from {path}: {'; '.join(differ)}; choose another output folder"
-            )
-
-    def _take_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Put a checkpoint's meta-nets and training means in place."""
-        own = self.model.meta_nets.state_dict()
-        self.model.meta_nets.load_state_dict({name: tensors[name] for name in own})
-        self.model.means.alpha, self.model.means.beta = tensors.get("means.alpha"), tensors.get("means.beta")
-
-    def _take_words(self, record: dict[str, Any]) -> tuple[str, ...]:
-        """On another dataset, choose whose words the slots hold; return what need not agree.
-
-        Meta-net k learned the source's k-th word: with `source` that word goes into the slot, unless the
-        attribute file was named; with `target` the tested dataset's own.
-        """
-        o = self.options
-        if record["dataset"] == self.cfg.DATASET.NAME or o.attribute_scope == "class":
-            return ()
-        if o.test_attributes == "target":
-            return ("attributes",)
-        if not o.attributes and record["words"] != list(self.words):
-            self.words = record["words"]
-            self.identity["attributes"] = list(self.words)
-            self.model.set_words(self.words)
-            print(f"Attributes of the source dataset: {', '.join(self.words)}")
-        return ()
-
-    def _best_so_far_loreal(self) -> float:
-        """Return the validation result of the best checkpoint that the interrupted run left."""
-        path = Path(self.cfg.RESUME or self.cfg.OUTPUT_DIR) / files.NAME / files.BEST
-        value = files.read_checkpoint(path)[1]["val_result"] if path.is_file() else None
-        return float("-inf") if value is None else value
-
-
-def resized(cfg: Any, size: int) -> Any:
-    """Return a frozen copy of a configuration for square inputs of `size` pixels."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.INPUT.SIZE = (size, size)
-    cfg.freeze()
-    return cfg
-
-
-def check_sizes(native: int, phi: int, patch: int) -> None:
-    """Check both input sizes against the patch size.
-
-    Raises:
-        ConfigError: a size is no multiple of the patch size, or below two patches.
-    """
-    for name, size in (("INPUT.SIZE", native), ("TRAINER.LOREAL.PHI", phi)):
-        if size % patch or size < 2 * patch:
-            near = max(2, round(size / patch)) * patch
-            raise ConfigError(
-                f"{name} {size} is no multiple of the patch size {patch} of at least {2 * patch} pixels; "
-                f"the nearest is {near}"
-            )
 
 
 def beta_blank(student: Any) -> Tensor:

@@ -62,8 +62,8 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
     contract = student.contract
     if options.slot_order not in contract.slot_orders:
         raise ConfigError(
-            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which overwrites "
-            f"the rows after the start token; choose {' or '.join(contract.slot_orders)}"
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which "
+            f"overwrites the rows after the start token; choose {' or '.join(contract.slot_orders)}"
         )
     host = student.prompts()
     prompts = splice_slots(
