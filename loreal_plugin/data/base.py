@@ -30,13 +30,15 @@ class FewShotMixin:
         dataset_dir: folder under `DATASET.ROOT` (on the instance: the full path).
         image_folder: folder of the pictures inside it; paths in the JSON files are relative to it.
         split_file: JSON with the split, read where present and saved where not; "" = the split is never
-        drawn. val_is_test: there is no val part of its own; the test part is used, after few-shot sampling.
+        drawn. few_shot_folder: where the few-shot subsets are kept. val_is_test: there is no val part of its
+        own; the test part is used, after few-shot sampling.
         datum_class: the host's `Datum`.
     """
 
     dataset_dir: Any = ""
     image_folder: ClassVar[str] = ""
     split_file: ClassVar[str] = ""
+    few_shot_folder: ClassVar[str] = "split_fewshot"
     val_is_test: ClassVar[bool] = False
     datum_class: ClassVar[type]
 
@@ -91,7 +93,7 @@ class FewShotMixin:
         if shots < 1:
             return split
         parts = {"train": split.train} if self.val_is_test else {"train": split.train, "val": split.val}
-        folder = self.dataset_dir / "split_fewshot"
+        folder = self.dataset_dir / self.few_shot_folder
         return split._replace(**few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir))
 
     def subsample(self, split: Split, which: str) -> Split:

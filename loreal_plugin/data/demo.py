@@ -1,10 +1,10 @@
-"""`Demo`: the demonstration world as a dataset."""
+"""`Demo`: the demonstration world as a dataset, and `DemoHeldout`: what settings are chosen on."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from loreal_plugin.data.base import FewShotMixin
 from loreal_plugin.data.items import Item
@@ -41,3 +41,21 @@ class DemoMixin(FewShotMixin):
 
         pools = list_items(self.dataset_dir.parent)
         return Split(*([Item(*row) for row in pools[part]] for part in Split._fields))
+
+
+class DemoHeldoutMixin(DemoMixin):
+    """The base classes of the world alone, tested on their val pictures: for choosing settings.
+
+    Its own base and new halves are halves of the world's base classes, so a setting chosen here has seen
+    neither a new class nor a test picture of `Demo`.
+    """
+
+    few_shot_folder: ClassVar[str] = "split_fewshot_heldout"
+
+    def draw(self) -> Split:
+        """Return train and val pictures of the base classes, val pictures standing in for test ones."""
+        from loreal_plugin.demo.world import BASE_CLASSES
+
+        drawn = super().draw()
+        train, val = ([item for item in part if item.label in BASE_CLASSES] for part in (drawn.train, drawn.val))
+        return Split(train=train, val=val, test=val)

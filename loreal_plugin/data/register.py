@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from loreal_plugin.data.base import FewShotMixin
-from loreal_plugin.data.demo import DemoMixin
+from loreal_plugin.data.demo import DemoHeldoutMixin, DemoMixin
 from loreal_plugin.data.folder import FolderMixin
 from loreal_plugin.errors import HostError
 
-PLUGIN_DATASETS: dict[str, type[FewShotMixin]] = {"Folder": FolderMixin, "Demo": DemoMixin}
+PLUGIN_DATASETS: dict[str, type[FewShotMixin]] = {"Folder": FolderMixin, "Demo": DemoMixin, "DemoHeldout": DemoHeldoutMixin}
 
 
 def register_plugin_datasets(registry: Any, dataset_base: type, datum: type) -> list[str]:
-    """Register `Folder` and `Demo` in a host's dataset registry and return the names added now.
+    """Register the plug-in's datasets in a host's dataset registry and return the names added now.
 
     Datasets of ours that are already there are left alone.
 

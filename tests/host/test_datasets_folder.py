@@ -139,7 +139,7 @@ def test_every_dataset_config_names_a_registered_dataset(path):
 
 def test_there_is_a_config_for_every_dataset():
     named = {CfgNode.load_cfg(path.read_text()).DATASET.NAME for path in CONFIGS.glob("*.yaml")}
-    assert named == {*MINIATURES, "Folder", "Demo"}
+    assert named == {*MINIATURES, "Folder", "Demo", "DemoHeldout"}
 
 
 class Registry:
@@ -176,7 +176,7 @@ class PlainDatum:
 def test_plugin_datasets_work_on_any_host(tmp_path):
     tiny_image_folder(tmp_path / "mine", classes=4, per_class=10, size=8)
     registry = Registry()
-    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == ["Folder", "Demo"]
+    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == ["Folder", "Demo", "DemoHeldout"]
     assert register_plugin_datasets(registry, PlainBase, PlainDatum) == []
     dataset = registry.get("Folder")(dataset_cfg(tmp_path, shots=1, subsample="new", folder="mine"))
     assert isinstance(dataset, PlainBase)
@@ -216,6 +216,11 @@ def test_demo_reads_pictures_where_they_are(tmp_path, monkeypatch):
         assert list(dataset.classnames) == list(world.NAMES[: world.NUM_BASE])
         assert [len(p) for p in (dataset.train_x, dataset.val, dataset.test)] == [40, 40, 80]
     assert drawn_for == [tmp_path / "cache", tmp_path / "cache", data]
+    held_out = build("DemoHeldout", str(data), shots=2, subsample="new")
+    half = world.NUM_BASE // 2
+    assert list(held_out.classnames) == list(world.NAMES[half : world.NUM_BASE])
+    assert all("/images/val/" in item.impath for item in held_out.test)
+    assert len(held_out.test) == 4 * (world.NUM_BASE - half)
 
 
 def test_split_seed_is_fixed():
