@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.errors import CheckpointError, DataError
+from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.paths import cache_root
 from loreal_plugin.protocols.engine import Engine, Say
+from loreal_plugin.protocols.keys import digest
 from loreal_plugin.protocols.plan import build_plan
 from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.protocols.tables import format_run
+from loreal_plugin.protocols.text_files import write_text
 
 SUBSETS = ("base", "new")
+MANY_PICTURES = 2000
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,20 @@ def prepare(spec: RunSpec, *, say: Say = say_line, verbose: bool = False) -> Eng
 
 
 def check_slots(engine: Engine) -> None:
-    """Read options and attributes; an attribute that tokenises to nothing is an error here, not in stage 3."""
+    """Read options and attributes; an attribute that tokenises to nothing is an error here, not in stage 3.
+
+    Raises:
+        AttributeFileError: the attribute file is unusable.
+        ConfigError: options that cannot be used, or LOREAL switched off.
+    """
     from loreal_plugin.attributes import tokenise_attributes
     from loreal_plugin.weights import import_clip
 
+    if not engine.identity.options.enabled:
+        raise ConfigError(
+            "TRAINER.LOREAL.ENABLED False is the host alone, which the row 'trained and tested at "
+            f"{engine.plan.spec.phi}' shows already; leave it out (loreal train runs it)"
+        )
     encode = import_clip().clip._tokenizer.encode
     tokenise_attributes([str(word) for word in engine.identity.attributes], encode)
 
@@ -66,15 +80,16 @@ def check_pictures(engine: Engine) -> None:
     """
     from loreal_plugin.data import Item, check_images
 
-    seen = set()
-    for subset in SUBSETS:
-        dataset = engine.identity.dataset(subset)
-        seen |= {d.impath for d in [*dataset.train_x, *dataset.test]} if subset == "base" else {
-            d.impath for d in dataset.test
-        }
-    if not seen:
-        raise DataError(f"dataset '{engine.plan.spec.dataset}' has no pictures")
-    check_images(Item(path, 0, "") for path in sorted(seen))
+    base, new = (engine.identity.dataset(subset) for subset in SUBSETS)
+    paths = sorted({item.impath for item in [*base.train_x, *base.test, *new.test]})
+    # large test sets take minutes to decode: a list that was found whole, with its sizes, is not read again
+    known = cache_root() / "checked" / digest([paths, *(engine.identity.images(s) for s in SUBSETS)])
+    if known.is_file():
+        return
+    if len(paths) > MANY_PICTURES:
+        engine.say(f"checking {len(paths):,} pictures of '{engine.plan.spec.dataset}' (once)")
+    check_images(Item(path, 0, "") for path in paths)
+    write_text(known, f"{len(paths)} pictures\n")
 
 
 def run_base2new(spec: RunSpec, *, test_only: bool = False, say: Say = say_line, verbose: bool = False) -> Outcome:

@@ -120,7 +120,7 @@ class Engine:
             finished = read_results(folder)
             owner = (finished or read_json(folder / STARTED) or {}).get("key", "")
             if owner == key and not finished:
-                self.say(f"  an interrupted run of the same key (key {key[:8]}) is continued in {folder}")
+                self.say(f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}")
                 return True
             self.say(f"  {folder} holds another run; moved to {set_aside(folder, owner)}")
         write_json(folder / STARTED, {"schema_version": SCHEMA_VERSION, "key": key})
@@ -194,7 +194,9 @@ class Engine:
             "trainer": stage.trainer,
             "host": self.identity.host_facts(),
             "dataset": spec.dataset,
-            "phi": spec.phi,
+            # stage 1 is the same for every phi
+            "phi": None if stage.name == "alpha" and kind == "stage" else spec.phi,
+            "input_size": int(cfg.INPUT.SIZE[0]),
             "native_size": self.plan.native_size,
             "seed": spec.seed,
             "shots": spec.shots,
