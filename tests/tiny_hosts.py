@@ -35,7 +35,8 @@ def tiny_cfg(
 ) -> Any:
     """Return the host's configuration with the tiny recipe of its method; `opts` are KEY VALUE pairs."""
     method = host.contract.method
-    given = ["MODEL.BACKBONE.NAME", str(clip_file), "DATASET.NAME", dataset, "INPUT.SIZE", f"({size}, {size})"]
+    given = ["MODEL.BACKBONE.NAME", str(clip_file), "DATASET.NAME", dataset]
+    given += ["INPUT.SIZE", f"({size}, {size})"]
     return host.setup_cfg(["--trainer", host.contract.trainer, *given, *RECIPES[method], *opts])
 
 

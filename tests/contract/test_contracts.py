@@ -83,8 +83,9 @@ def test_coop_tokens_follow_the_rows_wherever_the_class_stands(embedded, clip_fi
     learned = {"end": {1, 2, 3, 4}, "middle": {1, 2}, "front": set()}[place]
     for row, name in zip(same, CLASSNAMES, strict=True):
         n_ids = int(student.tokenize(name.replace("_", " "))[0].argmax()) - 1
-        behind = {"end": range(0), "middle": range(3 + n_ids, 5 + n_ids), "front": range(1 + n_ids, 5 + n_ids)}
-        assert {int(i) for i in (~row).nonzero()} == learned | set(behind[place])
+        last = {"end": 0, "middle": 2, "front": 4}[place]  # context rows behind the name
+        behind = range(start + n_ids, start + n_ids + last)
+        assert {int(i) for i in (~row).nonzero()} == learned | set(behind)
 
 
 def test_encoding_text_for_mmrl_leaves_the_attention_masks_alone(embedded, clip_file):

@@ -8,6 +8,7 @@ from tiny_hosts import METHODS, tiny_student
 from torch import nn
 
 from loreal_plugin.contract import maple
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 
@@ -66,7 +67,7 @@ CASES = [(method, order) for method in METHODS for order in ("class_first", "slo
 def test_prefix_path_equals_the_host(embedded, clip_file, method, order):
     student = tiny_student(embedded(method), clip_file)
     if order not in student.contract.slot_orders:
-        with pytest.raises(Exception, match="class_first"):
+        with pytest.raises(ConfigError, match="class_first"):
             both_paths(student, order)
         return
     assert_paths_agree(student, order)
