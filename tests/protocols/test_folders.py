@@ -1,0 +1,66 @@
+"""Folders: the family's layout, one folder a configuration, nothing finished is overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loreal_plugin.protocols.folders import config_label, lock_file, run_folder, set_aside
+from loreal_plugin.protocols.spec import RunSpec, build_spec
+
+
+def spec(*opts: str, weights: str = "demo", **more: str) -> RunSpec:
+    return build_spec("maple", "96", weights=weights, opts=opts, env={}, out="/out", **more)
+
+
+def test_layout_is_the_familys() -> None:
+    folder = run_folder(spec(), "train_base", "MaPLe_LOREAL", "demo", "phi96")
+    assert folder == Path("/out/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1").resolve()
+    native = run_folder(spec(), "test_new", "MaPLe", "demo")
+    assert native == Path("/out/base2new/test_new/demo/shots_16/MaPLe/demo/seed1").resolve()
+
+
+def test_shipped_weights_have_folders_of_their_own() -> None:
+    assert config_label(spec(), loreal=True) == "demo"
+    assert config_label(spec(weights="demo-2"), loreal=True) == "demo-2"
+    assert config_label(spec(weights="ViT-B/16"), loreal=True) == "vit_b16"
+    assert config_label(spec(weights="my.pt"), loreal=False).startswith("vit_b16-")
+
+
+def test_loreal_overrides_leave_the_host_stages_folder() -> None:
+    ablation = spec("TRAINER.LOREAL.BRIDGE", "self")
+    assert config_label(ablation, loreal=False) == "demo"
+    assert config_label(ablation, loreal=True).startswith("demo-")
+
+
+def test_host_overrides_change_every_folder() -> None:
+    plain, other = spec("OPTIM.LR", "1"), spec("host:OPTIM.LR", "1")
+    for changed in (plain, other):
+        assert config_label(changed, loreal=False) != "demo"
+        assert config_label(changed, loreal=True) != "demo"
+    assert config_label(plain, loreal=True) != config_label(other, loreal=True)
+
+
+def test_same_overrides_in_another_order_share_a_folder_and_the_last_value_wins() -> None:
+    first = config_label(spec("A.B", "1", "C.D", "2"), loreal=False)
+    assert config_label(spec("C.D", "2", "A.B", "1"), loreal=False) == first
+    assert config_label(spec("A.B", "9", "C.D", "2", "A.B", "1"), loreal=False) == first
+
+
+def test_set_aside_keeps_every_older_run(tmp_path: Path) -> None:
+    places = []
+    for content in ("one", "two"):
+        folder = tmp_path / "demo" / "seed1"
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text(content)
+        places.append(set_aside(folder, "abcdef0123456789"))
+        assert not folder.exists()
+    assert [place.relative_to(tmp_path).as_posix() for place in places] == [
+        "demo.replaced/abcdef01/seed1",
+        "demo.replaced/abcdef01/seed1-2",
+    ]
+    assert [(place / "results.json").read_text() for place in places] == ["one", "two"]
+
+
+def test_lock_is_hidden_from_the_familys_parser(tmp_path: Path) -> None:
+    lock = lock_file(tmp_path / "demo" / "seed1")
+    assert lock.parent == tmp_path / "demo" and lock.name.startswith(".")

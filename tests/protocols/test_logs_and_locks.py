@@ -1,0 +1,118 @@
+"""Logs give stdout back, keep what was there; locks let one process in."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loreal_plugin.protocols.locks import stage_lock
+from loreal_plugin.protocols.logs import StageConsole, stage_log
+from loreal_plugin.protocols.measure import Meter
+
+
+class ClosingLogger:
+    """A logger as Dassl's: copies to a file, and closes its console when it is closed."""
+
+    def __init__(self, folder: str) -> None:
+        self.console = sys.stdout
+        self.file = open(Path(folder) / "log.txt", "w")  # noqa: SIM115 (closed by close)
+
+    def write(self, text: str) -> None:
+        self.console.write(text)
+        self.file.write(text)
+
+    def flush(self) -> None:
+        self.console.flush()
+
+    def close(self) -> None:
+        self.console.close()
+        self.file.close()
+
+
+def setup_logger(folder: str) -> None:
+    sys.stdout = ClosingLogger(folder)
+
+
+def test_log_has_everything_and_the_console_what_matters(tmp_path: Path, monkeypatch: Any) -> None:
+    console = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", console)
+    with stage_log(tmp_path, setup_logger):
+        print("** Config **")
+        print("epoch [1/2] batch [1/9] loss 1")
+        print("epoch [1/2] batch [2/9] loss 1")
+        print("Warning: look")
+    assert sys.stdout is console and not console.closed
+    assert console.getvalue() == "  epoch [1/2] batch [1/9] loss 1\n  Warning: look\n"
+    assert (tmp_path / "log.txt").read_text().splitlines()[0] == "** Config **"
+
+
+def test_stdout_comes_back_when_a_stage_fails(tmp_path: Path) -> None:
+    before = sys.stdout
+    with pytest.raises(ValueError, match="inside"), stage_log(tmp_path, setup_logger):
+        raise ValueError("inside")
+    assert sys.stdout is before
+
+
+def test_older_logs_are_kept_beside_the_new_one(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        with stage_log(tmp_path, setup_logger):
+            print(text)
+    assert (tmp_path / "log.txt").read_text() == "third\n"
+    assert {p.read_text() for p in tmp_path.glob("log.txt-*")} == {"first\n", "second\n"}
+
+
+def test_verbose_console_shows_every_line() -> None:
+    console = io.StringIO()
+    StageConsole(console, verbose=True).write("one\ntw")
+    assert console.getvalue() == "  one\n"
+
+
+HOLDER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from loreal_plugin.protocols.locks import stage_lock
+with stage_lock(Path({folder!r})):
+    print("held", flush=True)
+    time.sleep({seconds})
+"""
+
+
+def hold(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    root = str(Path(__file__).resolve().parents[2])
+    code = HOLDER.format(root=root, folder=str(folder), seconds=seconds)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def test_second_run_says_so_and_waits(tmp_path: Path) -> None:
+    folder, said = tmp_path / "demo" / "seed1", []
+    process = hold(folder, 1.0)
+    started = time.monotonic()
+    with stage_lock(folder, said.append):
+        waited = time.monotonic() - started
+    process.wait()
+    assert waited > 0.2 and len(said) == 1 and "another run is working on" in said[0]
+
+
+def test_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    folder, said = tmp_path / "demo" / "seed1", []
+    process = hold(folder, 60.0)
+    process.kill()
+    process.wait()
+    with stage_lock(folder, said.append):
+        assert said == []
+
+
+def test_meter_measures_time_and_memory() -> None:
+    with Meter(interval=0.01) as meter:
+        block = bytearray(64 * 2**20)
+        time.sleep(0.05)
+    assert len(block) and 0.05 <= meter.seconds < 30 and meter.peak_memory_mb > 64

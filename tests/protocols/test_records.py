@@ -1,0 +1,54 @@
+"""results.json: whole or not at all, and only ours counts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loreal_plugin.errors import LorealError
+from loreal_plugin.protocols import records, text_files
+from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, harmonic_mean, is_complete, read_results, write_json
+
+RECORD = dict.fromkeys(records.REQUIRED) | {"schema_version": SCHEMA_VERSION, "key": "k"}
+
+
+def test_written_record_is_read_back_and_complete_under_its_key_only(tmp_path: Path) -> None:
+    write_json(tmp_path / RESULTS, RECORD)
+    assert read_results(tmp_path) == RECORD
+    assert is_complete(tmp_path, "k") and not is_complete(tmp_path, "other")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", json.dumps({**RECORD, "schema_version": 0}), json.dumps({"schema_version": 1, "key": "k"})]
+)
+def test_broken_or_foreign_files_never_count(tmp_path: Path, content: str) -> None:
+    (tmp_path / RESULTS).write_text(content)
+    assert read_results(tmp_path) is None and not is_complete(tmp_path, "k")
+
+
+def test_a_folder_without_record_is_not_complete(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("Finish training")
+    assert not is_complete(tmp_path, "k")
+
+
+def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path, monkeypatch: Any) -> None:
+    write_json(tmp_path / RESULTS, RECORD)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(text_files.os, "fsync", full)
+    with pytest.raises(LorealError, match="No space left on device; free some space or set OUT"):
+        write_json(tmp_path / RESULTS, {**RECORD, "key": "new"})
+    assert read_results(tmp_path)["key"] == "k"
+    assert os.listdir(tmp_path) == [RESULTS]
+
+
+def test_harmonic_mean_of_nothing_is_nothing() -> None:
+    assert harmonic_mean(0.0, 0.0) == 0.0
+    assert harmonic_mean(60.0, 30.0) == pytest.approx(40.0)

@@ -1,0 +1,86 @@
+"""The table of a run, its sentences, and the tables over many runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loreal_plugin.errors import LorealError
+from loreal_plugin.protocols import records
+from loreal_plugin.protocols.published import published_note
+from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, write_json
+from loreal_plugin.protocols.report import format_report, mean_std, read_runs
+from loreal_plugin.protocols.tables import format_run, save_plot, sentences
+from loreal_plugin.protocols.text_files import replace_between
+
+
+def row(name: str, hm: float) -> dict[str, Any]:
+    score = {"accuracy": hm, "correct": 1, "total": 2}
+    return {"name": name, "label": f"row {name}", "base": score, "new": score, "hm": hm, "parameters": 1234,
+            "seconds": 9.87}  # fmt: skip
+
+
+def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str, Any]:
+    base = dict.fromkeys(records.REQUIRED)
+    rows = [row("native", 80.0), row("native_at_phi", 50.0), row("phi", 60.0 + shift), row("loreal", 70.0 + shift)]
+    return base | {
+        "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96, "seed": seed,
+        "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows, "device": "cpu", "threads": 2,
+        "git_revision": "abc", "versions": {"torch": "2"},
+    }  # fmt: skip
+
+
+def test_table_shows_every_row_and_marks_what_comes_on_top() -> None:
+    lines = format_run(record()).splitlines()
+    found = next(line for line in lines if line.startswith("row loreal"))
+    assert found.split()[-5:] == ["70.00", "70.00", "70.00", "+1,234", "+9.9"]
+    assert next(line for line in lines if line.startswith("row native ")).split()[-2:] == ["1,234", "9.9"]
+
+
+def test_sentences_are_signed_both_ways() -> None:
+    gain = " ".join(sentences(record()))
+    assert "by -30.00 points" in gain and "too by -20.00" in gain
+    assert "LOREAL changes HM by +10.00 points" in gain and "+50 % of what was lost" in gain
+    worse = record()
+    worse["rows"][3]["hm"] = 55.0
+    assert "LOREAL changes HM by -5.00 points" in " ".join(sentences(worse))
+
+
+def test_published_numbers_only_where_they_compare() -> None:
+    assert "57.25" in published_note("maple", 96, "caltech101")
+    assert published_note("maple", 96, "demo") == "" == published_note("maple", 144, "caltech101")
+
+
+def test_plot_is_a_picture(tmp_path: Path) -> None:
+    save_plot(record(), tmp_path / "table.png")
+    assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_report_takes_finished_runs_only_and_averages_over_seeds(tmp_path: Path) -> None:
+    home = tmp_path / "base2new" / "train_base" / "demo" / "MaPLe_LOREAL" / "phi96"
+    for seed, shift in ((1, 0.0), (2, 2.0)):
+        write_json(home / "demo" / f"seed{seed}" / RESULTS, record(seed, shift=shift))
+    write_json(home / "demo.replaced" / "k" / "seed3" / RESULTS, record(3, shift=50.0))
+    write_json(home / "demo" / "seed4" / RESULTS, record(4) | {"rows": []})
+    text = format_report(read_runs(tmp_path))
+    assert "### demo, phi 96, weights demo, configuration `demo`" in text
+    line = next(line for line in text.splitlines() if "row loreal" in line)
+    assert "71.00 ± 1.41" in line and line.endswith("| 2 |")
+
+
+def test_report_of_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LorealError, match="no finished run below"):
+        read_runs(tmp_path)
+
+
+def test_mean_of_one_value_has_no_deviation() -> None:
+    assert mean_std([1.0]) == "1.00" and mean_std([1.0, 3.0]) == "2.00 ± 1.41"
+
+
+def test_a_document_part_is_replaced_and_the_rest_kept() -> None:
+    text = "a\n<!-- begin T -->\nold\n<!-- end T -->\nb"
+    assert replace_between(text, "T", "new") == "a\n<!-- begin T -->\nnew\n<!-- end T -->\nb"
+    with pytest.raises(LorealError, match="once each"):
+        replace_between("nothing", "T", "new")
