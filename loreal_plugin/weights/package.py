@@ -39,7 +39,8 @@ def import_clip() -> types.ModuleType:
 @contextlib.contextmanager
 def _pkg_resources_with_packaging() -> Iterator[None]:
     """Make `from pkg_resources import packaging` work inside; put back what was found."""
-    found = sys.modules.get("pkg_resources")
+    nothing = object()  # None in sys.modules has a meaning of its own
+    found = sys.modules.get("pkg_resources", nothing)
     with contextlib.suppress(ImportError):
         if hasattr(importlib.import_module("pkg_resources"), "packaging"):
             yield
@@ -52,7 +53,7 @@ def _pkg_resources_with_packaging() -> Iterator[None]:
         yield
     finally:
         del sys.modules["pkg_resources"]
-        if found is not None:
+        if found is not nothing:
             sys.modules["pkg_resources"] = found
 
 

@@ -82,7 +82,9 @@ def test_gradients_reach_every_learned_tensor(method: str, clip_file: Path) -> N
     trainer.set_model_mode("train")
     data = batch()
     trainer.loss(data["img"], data["label"])[0].backward()
-    silent = [name for name, value in learned(trainer.model).items() if value.grad is None or not value.grad.any()]
+    silent = [
+        name for name, value in learned(trainer.model).items() if value.grad is None or not value.grad.any()
+    ]
     assert silent == []
 
 
@@ -133,10 +135,17 @@ def test_a_checkpoint_loads_at_another_input_size_and_for_other_classes(
 
 
 @per_method
-def test_a_checkpoint_of_another_shape_is_refused_by_name(method: str, clip_file: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_shape_is_refused_by_name(
+    method: str, clip_file: Path, tmp_path: Path
+) -> None:
     trainer = build_trainer(method, clip_file)
     trainer.save_model(0, str(tmp_path))
-    other = {"coop": {"CTX_INIT": "a photo"}, "maple": {"N_CTX": 3}, "mma": {"ADAPTER_DIM": 8}, "mmrl": {"REP_DIM": 32}}
+    other = {
+        "coop": {"CTX_INIT": "a photo"},
+        "maple": {"N_CTX": 3},
+        "mma": {"ADAPTER_DIM": 8},
+        "mmrl": {"REP_DIM": 32},
+    }
     changed = build_trainer(method, clip_file, **other[method])
     before = {name: value.clone() for name, value in changed.model.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"is \(.*in the file, \(.*in the model"):
@@ -189,7 +198,9 @@ def test_half_precision_trains_and_evaluates_on_the_cpu(method: str, clip_file: 
     assert torch.isfinite(torch.tensor(trainer.forward_backward(batch())["loss"]))
     half = logits_of(trainer.model, batch()["img"]).float()
     full = build_trainer(method, clip_file)
-    same = {name: value.to(full.model.state_dict()[name]) for name, value in trainer.model.state_dict().items()}
+    same = {
+        name: value.to(full.model.state_dict()[name]) for name, value in trainer.model.state_dict().items()
+    }
     full.model.load_state_dict(same)
     torch.testing.assert_close(half, logits_of(full.model, batch()["img"]), atol=0.5, rtol=0)
 

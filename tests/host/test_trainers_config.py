@@ -29,7 +29,9 @@ def base_clip() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
-def test_learned_parameters_at_vit_b_16_are_the_published_ones(method: str, base_clip: torch.nn.Module) -> None:
+def test_learned_parameters_at_vit_b_16_are_the_published_ones(
+    method: str, base_clip: torch.nn.Module
+) -> None:
     cfg = trainer_cfg(method, "ViT-B/16", size=224, **RECIPES[method])
     model = host_module(method).CustomCLIP(cfg, CLASSES, base_clip)
     assert sum(value.numel() for value in learned(model).values()) == PUBLISHED[method]
@@ -44,7 +46,11 @@ def test_learned_parameters_at_vit_b_16_are_the_published_ones(method: str, base
         ("coop", {"CLASS_TOKEN_POSITION": "last"}, "'last'; it must be one of end, middle, front"),
         ("coop", {"CTX_INIT": "", "N_CTX": 75}, "tokens, CLIP takes 77"),
         ("maple", {"N_CTX": 5}, "N_CTX is 5, but CTX_INIT 'a photo of a' has 4 tokens"),
-        ("maple", {"PROMPT_DEPTH": 4}, "PROMPT_DEPTH asks for layer 4, but this backbone has 3 text and 3 image"),
+        (
+            "maple",
+            {"PROMPT_DEPTH": 4},
+            "PROMPT_DEPTH asks for layer 4, but this backbone has 3 text and 3 image",
+        ),
         ("maple", {"PROMPT_DEPTH": 0}, "PROMPT_DEPTH asks for layer 0"),
         ("mma", {"ADAPTER_END": 12}, "asks for layer 12.*choose from 0 to 3"),
         ("mma", {"ADAPTER_START": 3}, "ADAPTER_START 3 is after ADAPTER_END 2"),
@@ -56,7 +62,9 @@ def test_learned_parameters_at_vit_b_16_are_the_published_ones(method: str, base
         ("mmrl", {"TASK": "B2B"}, "TASK is 'B2B'; it must be one of B2N, FS, CD"),
     ],
 )
-def test_settings_that_cannot_work_are_named(method: str, settings: dict, message: str, clip_file: Path) -> None:
+def test_settings_that_cannot_work_are_named(
+    method: str, settings: dict, message: str, clip_file: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         build_trainer(method, clip_file, **settings)
 
@@ -85,7 +93,9 @@ def test_context_starts_from_its_words(clip_file: Path) -> None:
     torch.testing.assert_close(learner()[0][1].data, plain[prompt[0]])
 
 
-@pytest.mark.parametrize(("position", "order"), [("end", "XXXXNN."), ("middle", "XXNNXX."), ("front", "NNXXXX.")])
+@pytest.mark.parametrize(
+    ("position", "order"), [("end", "XXXXNN."), ("middle", "XXNNXX."), ("front", "NNXXXX.")]
+)
 def test_coop_places_the_class_name(position: str, order: str, clip_file: Path) -> None:
     settings = {"CTX_INIT": "", "N_CTX": 4, "CLASS_TOKEN_POSITION": position}
     model = build_trainer("coop", clip_file, classes=["golden retriever"], **settings).model
@@ -95,7 +105,9 @@ def test_coop_places_the_class_name(position: str, order: str, clip_file: Path) 
     name = import_clip().tokenize("golden retriever.")[0]
     plain = import_clip().model.build_model(torch.load(clip_file)).token_embedding.weight
     fixed = iter(plain[name[1:]])
-    expected = [plain[name[0]]] + [torch.full((64,), 7.0) if letter == "X" else next(fixed) for letter in order]
+    expected = [plain[name[0]]] + [
+        torch.full((64,), 7.0) if letter == "X" else next(fixed) for letter in order
+    ]
     torch.testing.assert_close(prompt[: len(expected)], torch.stack(expected))
 
 

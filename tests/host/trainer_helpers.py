@@ -34,7 +34,9 @@ def host_module(method: str) -> ModuleType:
     return importlib.import_module(f"trainers.{MODULES[method]}")
 
 
-def trainer_cfg(method: str, backbone: Path | str, size: int = 64, prec: str = "fp32", **settings: Any) -> Any:
+def trainer_cfg(
+    method: str, backbone: Path | str, size: int = 64, prec: str = "fp32", **settings: Any
+) -> Any:
     """Return the host's configuration for `method`; `settings` go into its node, dotted ones anywhere."""
     use_embedded_host()
     train = importlib.import_module("train")
@@ -51,7 +53,9 @@ def trainer_cfg(method: str, backbone: Path | str, size: int = 64, prec: str = "
     return cfg
 
 
-def build_trainer(method: str, backbone: Path | str, classes: list[str] | None = None, **settings: Any) -> Any:
+def build_trainer(
+    method: str, backbone: Path | str, classes: list[str] | None = None, **settings: Any
+) -> Any:
     """Return a trainer with its model built, and no data; `settings` as in `trainer_cfg`."""
     cfg = trainer_cfg(method, backbone, **settings)
     trainer_class = getattr(host_module(method), TRAINERS[method])

@@ -119,9 +119,7 @@ def _build_adapters(width: int, n_layers: int, options) -> nn.ModuleList:
 def _build_shared(n_layers: int, options) -> nn.ModuleList:
     """Return the layers between `down` and `up` that both towers use."""
     bottleneck = options.ADAPTER_DIM
-    return _initialised(
-        lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options
-    )
+    return _initialised(lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options)
 
 
 def _initialised(one: Callable[[], nn.Module], n_layers: int, options) -> nn.ModuleList:
