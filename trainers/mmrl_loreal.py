@@ -10,4 +10,4 @@ from loreal_plugin.trainer import LorealMixin
 
 @TRAINER_REGISTRY.register()
 class MMRL_LOREAL(LorealMixin, MMRL):  # noqa: N801 (the registered name follows the family's habit)
-    """The host's `MMRL` with `LorealMixin` before it; with LOREAL.ENABLED False the host's own."""
+    """The host's `MMRL` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

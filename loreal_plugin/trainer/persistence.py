@@ -43,9 +43,8 @@ class PersistenceMixin:
         }
         names = [files.file_name(epoch + 1)] if not model_name else [files.BEST]
         for name in [*names, *([files.BEST] if is_best and files.BEST not in names else [])]:
-            print(
-                f"Checkpoint saved to {files.write_checkpoint(Path(directory) / files.NAME, name, tensors, record)}"
-            )
+            path = files.write_checkpoint(Path(directory) / files.NAME, name, tensors, record)
+            print(f"Checkpoint saved to {path}")
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the meta-nets of an epoch (None: the best, else the last).

@@ -29,7 +29,7 @@ def warn_untrained_tokens(
     untrained = untrained_tokens(used, backbone)
     if untrained:
         warnings.warn(
-            f"backbone {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and attributes are "
-            "untrained; accuracy on them means nothing",
+            f"backbone {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and attributes "
+            "are untrained; accuracy on them means nothing",
             stacklevel=2,
         )
