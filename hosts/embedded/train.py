@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import yaml
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import collect_env_info, set_random_seed, setup_logger
@@ -105,8 +106,9 @@ def _merge(merge: Callable[[Any], None], what: Any, source: str) -> None:
     """Call a yacs merge; turn what it raises on bad input into one line that names the source."""
     try:
         merge(what)
-    except (OSError, AssertionError, KeyError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{source}: {str(error).strip(chr(34))}") from error
+    except (OSError, AssertionError, KeyError, ValueError, AttributeError, yaml.YAMLError) as error:
+        fault = " ".join(str(error).strip('"').split())
+        raise ConfigError(f"{source}: {fault or 'these are not pairs'}") from error
 
 
 def main(args: argparse.Namespace) -> None:
