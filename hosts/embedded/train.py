@@ -158,5 +158,5 @@ def build_parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         main(build_parser().parse_args())
-    except LorealError as error:
+    except (LorealError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

@@ -59,6 +59,17 @@ def set_random_seed(seed: int) -> None:
     torch.manual_seed(seed)  # covers CUDA, lazily when it is not initialised
 
 
+class PictureError(DataError):
+    """A picture that cannot be read.
+
+    Out of a loader's worker process PyTorch raises it anew with the whole traceback as its text; the last
+    line, which is the message, is kept.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.strip().splitlines()[-1].rpartition(f"{type(self).__name__}: ")[2])
+
+
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
     """Return the picture in RGB, fully decoded.
 
@@ -69,10 +80,11 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except FileNotFoundError as error:
-        raise DataError(f"picture '{path}' does not exist; is the data set complete?") from error
+        raise PictureError(f"picture '{path}' does not exist; is the data set complete?") from error
     # Pillow's decoders raise many kinds: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
-        raise DataError(f"picture '{path}' cannot be read ({error}); replace or remove it") from error
+        fault = " ".join(str(error).split())
+        raise PictureError(f"picture '{path}' cannot be read ({fault}); replace or remove it") from error
 
 
 def collect_env_info() -> str:
