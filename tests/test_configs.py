@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import yaml
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.options import resolve_options
+from loreal_plugin.students.views import build_recipe
+from loreal_plugin.weights import describe, load_clip_state_dict
 
 ROOT = Path(__file__).parents[1] / "configs"
 TRAINERS = sorted((ROOT / "trainers").rglob("*.yaml"))
@@ -59,3 +62,41 @@ def test_host_recipes_have_the_published_values(name, expected):
     optim = cfg["OPTIM"]
     batch = cfg["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
     assert (optim["NAME"], optim["LR"], optim["MAX_EPOCH"], batch) == expected
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=IDS)
+def test_recipe_loads_through_the_hosts_own_setup_cfg(embedded, path):
+    contract = contract_of(path)
+    host_stage = path.stem.startswith("host_")
+    trainer = contract.trainer if host_stage else contract.loreal_trainer
+    dataset = ROOT / "datasets" / "caltech101.yaml"
+    argv = ["--trainer", trainer, "--dataset-config-file", str(dataset), "--config-file", str(path)]
+    cfg = embedded(contract.method).setup_cfg(argv)
+    written = yaml.safe_load(path.read_text())
+    assert (cfg.TRAINER.NAME, cfg.DATASET.NAME) == (trainer, "Caltech101")
+    assert tuple(cfg.INPUT.SIZE) == (224, 224) and cfg.OPTIM.LR == written["OPTIM"]["LR"]
+    node = written["TRAINER"][contract.cfg_node]
+    assert {key: cfg.TRAINER[contract.cfg_node][key] for key in node} == node
+    assert build_recipe(cfg).interpolation == "bicubic"
+    assert resolve_options(cfg.TRAINER.LOREAL).preset == "default"
+
+
+@pytest.mark.parametrize("path", DATASETS, ids=[p.stem for p in DATASETS])
+def test_dataset_config_names_a_registered_dataset(embedded, path):
+    recipe = ROOT / "trainers" / "CoOp_LOREAL" / "host_demo.yaml"
+    argv = ["--trainer", "CoOp", "--dataset-config-file", str(path), "--config-file", str(recipe)]
+    cfg = embedded("coop").setup_cfg(argv)
+    registry = importlib.import_module("dassl.data.datasets").DATASET_REGISTRY
+    assert cfg.DATASET.NAME in registry.registered_names()
+
+
+@pytest.mark.parametrize("method", sorted(CONTRACTS))
+def test_demo_layers_lie_within_the_demo_clip(method):
+    contract = CONTRACTS[method]
+    node = yaml.safe_load((ROOT / "trainers" / contract.loreal_trainer / "demo.yaml").read_text())["TRAINER"]
+    node = node[contract.cfg_node]
+    depth = describe(load_clip_state_dict("demo"))["layers"]
+    layers = {"maple": [node.get("PROMPT_DEPTH", 1)], "mmrl": node.get("REP_LAYERS", []),
+              "mma": [node.get("ADAPTER_START", 1), node.get("ADAPTER_END", 1)], "coop": [1]}[method]  # fmt: skip
+    assert layers and all(1 <= layer <= depth for layer in layers)
+    assert node["PREC"] == "fp32"

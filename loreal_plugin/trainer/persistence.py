@@ -34,7 +34,7 @@ class PersistenceMixin:
             "phi": self.options.phi,
             "dataset": self.cfg.DATASET.NAME,
             "classnames": list(self.dm.dataset.classnames),
-            "students": {name: s.fingerprint() for name, s in self.model.students.items()},
+            "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
             "options": vars(self.options),
             "words": list(self.words),
             "view_seed": self.data.seed,
@@ -96,9 +96,9 @@ class PersistenceMixin:
     def _check_same_run(self, path: Path, record: dict[str, Any]) -> None:
         """Raise CheckpointError where a resumed run would be another run."""
         mine = {"classnames": list(self.dm.dataset.classnames),
-                "students": {name: s.fingerprint() for name, s in self.model.students.items()},
+                "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
                 **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME}}  # fmt: skip
-        theirs = {**record["options"], "classnames": record["classnames"], "students": record["students"]}
+        theirs = {**record["options"], "classnames": record["classnames"], "learned": record["learned"]}
         differ = [f"{key} was {theirs.get(key)!r}, is {value!r}" for key, value in mine.items()
                   if theirs.get(key) != value]  # fmt: skip
         if differ:
