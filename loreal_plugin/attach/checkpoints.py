@@ -13,9 +13,15 @@ from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
 
+
+
+def _empty_dict(*_factory: Any) -> dict:
+    return {}
+
+
 _ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "defaultdict"): dict,
+    ("collections", "defaultdict"): _empty_dict,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
 }
