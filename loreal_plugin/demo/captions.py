@@ -7,6 +7,7 @@ attribute's word: `red red color`. The three layouts are those in which a prompt
     slots_first   red red color low low place a photo of a NAME .
     ctx_first     a photo of a red red color low low place NAME .
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -42,7 +43,9 @@ class Style:
     @staticmethod
     def draw(rng: np.random.Generator) -> Style:
         """Returns a random style; two content words are the rule, four (long captions) the exception."""
-        return Style(str(rng.choice(LAYOUTS, p=LAYOUT_SHARES)), int(rng.choice((1, 2, 4), p=(0.15, 0.75, 0.1))))
+        return Style(
+            str(rng.choice(LAYOUTS, p=LAYOUT_SHARES)), int(rng.choice((1, 2, 4), p=(0.15, 0.75, 0.1)))
+        )
 
 
 def vocabulary() -> list[str]:
@@ -57,7 +60,9 @@ def slot_words(attribute: str, contents: Sequence[str]) -> list[str]:
     return [*contents, attribute]
 
 
-def true_slots(attributes: Sequence[int], repeats: int = 2, names: Sequence[str] = SLOT_ATTRIBUTES) -> list[str]:
+def true_slots(
+    attributes: Sequence[int], repeats: int = 2, names: Sequence[str] = SLOT_ATTRIBUTES
+) -> list[str]:
     """Returns the slots that state the true values of `names` in a picture with these eight value indices."""
     words: list[str] = []
     for name in names:
@@ -66,7 +71,9 @@ def true_slots(attributes: Sequence[int], repeats: int = 2, names: Sequence[str]
     return words
 
 
-def assemble(name: str, slots: Sequence[str], layout: str, template: Sequence[str] = PLAIN_TEMPLATE) -> list[str]:
+def assemble(
+    name: str, slots: Sequence[str], layout: str, template: Sequence[str] = PLAIN_TEMPLATE
+) -> list[str]:
     """Returns a whole caption; without slots all layouts are the same."""
     if not slots:
         return [*template, name, "."]
@@ -114,7 +121,9 @@ def random_caption(
     A class is named alone in a share `bare_share` of the captions, otherwise with one to all of its slots,
     a fifth of these with an identity attribute besides.
     """
-    template = PLAIN_TEMPLATE if rng.random() < 0.6 else OTHER_TEMPLATES[int(rng.integers(len(OTHER_TEMPLATES)))]
+    template = (
+        PLAIN_TEMPLATE if rng.random() < 0.6 else OTHER_TEMPLATES[int(rng.integers(len(OTHER_TEMPLATES)))]
+    )
     if label < 0:
         names = _choose(rng, ATTRIBUTES, 2, 5)
         return assemble(THING, random_slots(attributes, names, style, rng), style.layout, template)
@@ -122,7 +131,10 @@ def random_caption(
         return assemble(NAMES[label], [], style.layout, template)
     names = _choose(rng, SLOT_ATTRIBUTES, 1, NUM_SLOT_VALUES)
     if rng.random() < 0.2:
-        names = [*names[:4], ATTRIBUTES[NUM_SLOT_VALUES + int(rng.integers(len(ATTRIBUTES) - NUM_SLOT_VALUES))]]
+        names = [
+            *names[:4],
+            ATTRIBUTES[NUM_SLOT_VALUES + int(rng.integers(len(ATTRIBUTES) - NUM_SLOT_VALUES))],
+        ]
     return assemble(NAMES[label], random_slots(attributes, names, style, rng), style.layout, template)
 
 
@@ -134,5 +146,6 @@ def name_captions() -> list[list[str]]:
 def value_captions(attribute: str, repeats: int = 2) -> list[list[str]]:
     """Returns "a photo of a thing with VALUE VALUE ATTRIBUTE ." for every value of an attribute."""
     return [
-        assemble(THING, slot_words(attribute, [value] * repeats), "class_first") for value in VALUES[attribute]
+        assemble(THING, slot_words(attribute, [value] * repeats), "class_first")
+        for value in VALUES[attribute]
     ]

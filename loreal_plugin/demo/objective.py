@@ -1,15 +1,16 @@
 """The losses of pre-training.
 
 CLIP's own contrastive loss alone would need hours. It is helped by three denser forms of the same question:
-which value ("a photo of a thing with V V color."), which name ("a photo of a NAME."), and which name *given the
-same true slots for every name*. The last one keeps words and names from competing: a stated attribute is common
-to all candidates, so only a name that fits what the words say can win. It also teaches what a name implies
-about the detail once colour and ground are told. Linear heads on the image tower, thrown away afterwards,
-speed up the start; the class head keeps a small weight to the end, as an image tower that knows more than the
-captions of its names say is the common case.
+which value ("a photo of a thing with V V color."), which name ("a photo of a NAME."), and which name *given
+the same true slots for every name*. The last one keeps words and names from competing: a stated attribute
+is common to all candidates, so only a name that fits what the words say can win. It also teaches what a
+name implies about the detail once colour and ground are told. Linear heads on the image tower, thrown away
+afterwards, speed up the start; the class head keeps a small weight to the end, as an image tower that knows
+more than the captions of its names say is the common case.
 
 Shapes: B images, E joint width, N texts.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from loreal_plugin.demo.tokens import TokenTable
 from loreal_plugin.demo.towers import encode_text
 
 ATTRIBUTE_WEIGHTS = {name: 1.0 if name in world.SLOT_ATTRIBUTES else 2.0 for name in world.ATTRIBUTES}
+DENSE_ATTRIBUTES = ("pattern", "mark", "shape")
 _VALUE_CUTS = np.cumsum([0, *(len(values) for values in world.VALUES.values())]).tolist()
 
 
@@ -40,8 +42,9 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing."""
+    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing, `coverage` (B, G, 2)."""
 
+    coverage: np.ndarray
     attributes: np.ndarray
     labels: np.ndarray
 
@@ -52,15 +55,37 @@ class Heads(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.token = nn.Linear(width, world.NUM_CLASSES + _VALUE_CUTS[-1])
-        self.mean = nn.Linear(width, _VALUE_CUTS[-1])
+        self.norm = nn.LayerNorm(width)
+        self.patch = nn.Linear(width, 1 + sum(len(world.VALUES[name]) for name in DENSE_ATTRIBUTES))
 
-    def forward(self, token: Tensor, mean: Tensor, batch: Batch) -> Tensor:
-        """Returns the loss of classes and values read from the class token, and of values from the mean token."""
+    def forward(self, token: Tensor, patches: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of classes and values read from the class token, and of what each patch shows."""
         logits = self.token(token)
         labels = torch.from_numpy(batch.labels)
         classes = F.cross_entropy(logits[:, : world.NUM_CLASSES], labels, ignore_index=-1)
-        values = value_loss(logits[:, world.NUM_CLASSES :], batch) + value_loss(self.mean(mean), batch)
-        return classes + values
+        values = value_loss(logits[:, world.NUM_CLASSES :], batch)
+        return {
+            "class": classes,
+            "token": 4 * values,
+            **self._patch_losses(self.patch(self.norm(patches)), batch),
+        }
+
+    def _patch_losses(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Returns the losses of patch logits (B, G, .): is the object here, and which pattern, mark and shape."""
+        covered = torch.from_numpy(batch.coverage).float()
+        losses = {"object": F.binary_cross_entropy_with_logits(logits[..., 0], covered[..., 0])}
+        start = 1
+        for name in DENSE_ATTRIBUTES:
+            count = len(world.VALUES[name])
+            target = torch.from_numpy(batch.attributes[:, world.ATTRIBUTES.index(name)])
+            weight = covered[..., 1 if name == "mark" else 0]
+            part = F.cross_entropy(
+                logits[..., start : start + count].flatten(0, 1), target.repeat_interleave(logits.shape[1]),
+                reduction="none",
+            )  # fmt: skip
+            losses[f"patch {name}"] = (part * weight.flatten()).sum() / (weight.sum() + 1)
+            start += count
+        return losses
 
 
 def value_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -108,7 +133,9 @@ def _same_slot_texts(
 class Objective:
     """The text side of a pre-training step."""
 
-    def __init__(self, table: TokenTable, weights: LossWeights, same_slot_pictures: int, candidates: int) -> None:
+    def __init__(
+        self, table: TokenTable, weights: LossWeights, same_slot_pictures: int, candidates: int
+    ) -> None:
         self.table, self.weights = table, weights
         self.same_slot_pictures, self.candidates = same_slot_pictures, candidates
         values = [text for name in world.ATTRIBUTES for text in captions.value_captions(name)]
@@ -122,7 +149,7 @@ class Objective:
         rows = np.flatnonzero(batch.labels >= 0)[: self.same_slot_pictures]
         texts = [
             captions.random_caption(int(label), attributes, style, rng, self.weights.bare_share)
-            for label, attributes in zip(batch.labels, batch.attributes)
+            for label, attributes in zip(batch.labels, batch.attributes, strict=True)
         ]
         texts += _same_slot_texts(batch, rows, self.candidates, style, rng)
         ids = self.table.encode(texts)
@@ -130,11 +157,16 @@ class Objective:
         scale = model.logit_scale.exp()
         size = len(features)
         fixed_logits = scale * features @ fixed.T
-        same = scale * torch.einsum("be,bne->bn", features[rows], text[size:].view(len(rows), self.candidates, -1))
-        name = F.cross_entropy(fixed_logits[:, _VALUE_CUTS[-1] :], torch.from_numpy(batch.labels), ignore_index=-1)
+        same = scale * torch.einsum(
+            "be,bne->bn", features[rows], text[size:].view(len(rows), self.candidates, -1)
+        )
+        name = F.cross_entropy(
+            fixed_logits[:, _VALUE_CUTS[-1] :], torch.from_numpy(batch.labels), ignore_index=-1
+        )
         return {
             "clip": contrastive_loss(scale * features @ text[:size].T, ids[:size]),
             "value": self.weights.value * value_loss(fixed_logits[:, : _VALUE_CUTS[-1]], batch),
             "name": self.weights.name * name,
-            "slots": self.weights.same_slots * F.cross_entropy(same, torch.zeros(len(rows), dtype=torch.long)),
+            "slots": self.weights.same_slots
+            * F.cross_entropy(same, torch.zeros(len(rows), dtype=torch.long)),
         }

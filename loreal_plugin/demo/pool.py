@@ -1,8 +1,9 @@
 """The pictures of pre-training, drawn once and kept as patches in one memory-mapped file.
 
-Several pre-trainings read the same file. It is written under another name and renamed when complete, so a file
-that exists is whole.
+Several pre-trainings read the same file. It is written under another name and renamed when complete, so a
+file that exists is whole.
 """
+
 from __future__ import annotations
 
 import os
@@ -21,9 +22,13 @@ PATCH_VALUES = 3 * PATCH_SIZE * PATCH_SIZE
 
 @dataclass(frozen=True)
 class PretrainPool:
-    """`patches` (N, G, P) uint8, `attributes` (N, 8) int64, `labels` (N,) int64 with -1 for a thing."""
+    """`patches` (N, G, P) uint8, `attributes` (N, 8) int64, `labels` (N,) int64 with -1 for a thing.
+
+    `coverage` (N, G, 2) says in [0, 1] how much of a patch the object and its mark cover.
+    """
 
     patches: np.ndarray
+    coverage: np.ndarray
     attributes: np.ndarray
     labels: np.ndarray
 
@@ -35,6 +40,12 @@ def to_patches(picture: np.ndarray) -> np.ndarray:
     """Returns the patches (G, P) of a picture (S, S, 3), values in the order channel, row, column."""
     grid = picture.reshape(GRID, PATCH_SIZE, GRID, PATCH_SIZE, 3)
     return grid.transpose(0, 2, 4, 1, 3).reshape(GRID * GRID, PATCH_VALUES)
+
+
+def patch_coverage(coverage: np.ndarray) -> np.ndarray:
+    """Returns the mean (G, 2) of pixel masks (2, S, S) over each patch."""
+    grid = coverage.reshape(2, GRID, PATCH_SIZE, GRID, PATCH_SIZE).mean((2, 4))
+    return grid.reshape(2, -1).T
 
 
 def _pool_files(folder: Path, size: int) -> tuple[Path, Path]:
@@ -51,12 +62,14 @@ def _draw_pool(folder: Path, size: int) -> None:
     )
     attributes = np.empty((size, len(world.ATTRIBUTES)), np.int64)
     labels = np.empty(size, np.int64)
+    coverage = np.empty((size, GRID * GRID, 2), np.float16)
     for index in tqdm(range(size), desc="pre-training pictures", mininterval=2):
-        picture, attributes[index], labels[index] = draw_pretrain_picture(index)
-        patches[index] = to_patches(picture)
+        drawn = draw_pretrain_picture(index)
+        attributes[index], labels[index] = drawn.attributes, drawn.label
+        patches[index], coverage[index] = to_patches(drawn.picture), patch_coverage(drawn.coverage)
     patches.flush()
     partial_labels = labels_file.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez(partial_labels, attributes=attributes, labels=labels)
+    np.savez(partial_labels, attributes=attributes, labels=labels, coverage=coverage)
     os.replace(partial_labels, labels_file)
     os.replace(partial, patches_file)
 
@@ -67,5 +80,5 @@ def open_pool(folder: Path, size: int) -> PretrainPool:
     if not (patches_file.exists() and labels_file.exists()):
         _draw_pool(folder, size)
     with np.load(labels_file) as stored:
-        attributes, labels = stored["attributes"], stored["labels"]
-    return PretrainPool(np.load(patches_file, mmap_mode="r"), attributes, labels)
+        attributes, labels, coverage = stored["attributes"], stored["labels"], stored["coverage"]
+    return PretrainPool(np.load(patches_file, mmap_mode="r"), coverage, attributes, labels)

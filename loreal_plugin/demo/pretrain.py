@@ -4,6 +4,7 @@ Every step draws its pictures, captions and kept patches from a random stream of
 that was interrupted and resumed equals one that was not. Most steps look at a random share of the patches,
 which is several times faster; the last ones see whole pictures.
 """
+
 from __future__ import annotations
 
 import json
@@ -31,19 +32,22 @@ from loreal_plugin.demo.towers import (
     normalise_patches,
 )
 
+Report = Callable[[int, dict[str, float]], None]
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """Settings of a pre-training; together with the number of threads they fix the weights."""
 
     seed: int = 1
-    steps: int = 6000
-    whole_share: float = 0.15  # the last steps see all patches
+    steps: int = 3600
+    image_share: float = 0.18  # the first steps train the image tower alone, on the auxiliary heads
+    whole_share: float = 0.1  # the last steps see all patches
     batch_size: int = 48
     kept_patches: int = 80
     same_slot_pictures: int = 8
     candidates: int = 10
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 100
     pool_size: int = 24000
@@ -55,6 +59,11 @@ def flip_patches(patches: np.ndarray) -> np.ndarray:
     """Returns patches (B, G, P) of the mirrored pictures."""
     grid = patches.reshape(-1, GRID, GRID, 3, PATCH_SIZE, PATCH_SIZE)
     return grid[:, :, ::-1, :, :, ::-1].reshape(patches.shape)
+
+
+def flip_grid(values: np.ndarray) -> np.ndarray:
+    """Returns values (B, G, n) of the patches of the mirrored pictures."""
+    return values.reshape(len(values), GRID, GRID, -1)[:, :, ::-1].reshape(values.shape)
 
 
 def _keep_weights() -> np.ndarray:
@@ -101,16 +110,18 @@ class Pretrainer:
     def _draw(self, rng: np.random.Generator) -> tuple[Batch, Tensor, Tensor | None]:
         """Returns the labels, the normalised patches and the kept positions of one step."""
         rows = np.sort(rng.integers(len(self.pool), size=self.config.batch_size))
-        patches = self.pool.patches[rows]
+        patches, coverage = self.pool.patches[rows], self.pool.coverage[rows]
         flipped = rng.random(len(rows)) < 0.5
-        patches[flipped] = flip_patches(patches[flipped])
+        patches[flipped], coverage[flipped] = flip_patches(patches[flipped]), flip_grid(coverage[flipped])
         keep = None
         if self.step < self.config.steps * (1 - self.config.whole_share):
-            keep = np.sort(rng.choice(GRID * GRID, self.config.kept_patches, replace=False, p=_keep_weights()))
-            patches = patches[:, keep]
+            keep = np.sort(
+                rng.choice(GRID * GRID, self.config.kept_patches, replace=False, p=_keep_weights())
+            )
+            patches, coverage = patches[:, keep], coverage[:, keep]
             keep = torch.from_numpy(keep)
         order = rng.permutation(len(rows))  # which pictures get the same-slot captions
-        batch = Batch(self.pool.attributes[rows[order]], self.pool.labels[rows[order]])
+        batch = Batch(coverage[order], self.pool.attributes[rows[order]], self.pool.labels[rows[order]])
         return batch, normalise_patches(torch.from_numpy(patches[order])), keep
 
     def heads_weight(self) -> float:
@@ -122,9 +133,10 @@ class Pretrainer:
         """Takes one optimiser step; returns the value of every loss term."""
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         batch, patches, keep = self._draw(rng)
-        features, token, mean = encode_patches(self.model, patches, keep)
-        terms = self.objective(self.model, features, batch, rng)
-        terms["heads"] = self.heads_weight() * self.heads(token, mean, batch)
+        features, token, tokens = encode_patches(self.model, patches, keep)
+        terms = {name: self.heads_weight() * term for name, term in self.heads(token, tokens, batch).items()}
+        if self.step >= self.config.image_share * self.config.steps:
+            terms |= self.objective(self.model, features, batch, rng)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,12 +181,21 @@ class Pretrainer:
 
 
 def run(
-    trainer: Pretrainer, checkpoint: Path | None = None, save_every: int = 250,
-    report: Callable[[int, dict[str, float]], None] | None = None,
+    trainer: Pretrainer,
+    checkpoint: Path | None = None,
+    save_every: int = 250,
+    report: Report | None = None,
 ) -> None:
     """Trains to the last step, saving to `checkpoint` now and then; `report` gets each step's number and losses."""
     steps = trainer.config.steps
-    for _ in tqdm(range(trainer.step, steps), initial=trainer.step, total=steps, desc="pre-training", mininterval=5):
+    for _ in tqdm(
+        range(trainer.step, steps),
+        initial=trainer.step,
+        total=steps,
+        desc="pre-training",
+        mininterval=5,
+        disable=None,
+    ):
         losses = trainer.train_step()
         if checkpoint and (trainer.step % save_every == 0 or trainer.step == steps):
             trainer.save(checkpoint)
@@ -184,4 +205,6 @@ def run(
 
 def tiny(config: PretrainConfig, steps: int) -> PretrainConfig:
     """Returns settings that run in seconds, for tests."""
-    return replace(config, steps=steps, batch_size=8, kept_patches=20, same_slot_pictures=2, candidates=4, pool_size=40)
+    return replace(
+        config, steps=steps, batch_size=8, kept_patches=20, same_slot_pictures=2, candidates=4, pool_size=40
+    )

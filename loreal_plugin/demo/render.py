@@ -5,9 +5,11 @@ depends on its attributes and its own random stream only, so any process may dra
 
 Shapes: S = IMAGE_SIZE; pictures are (S, S, 3) uint8, planes (S, S) float32.
 """
+
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -22,8 +24,10 @@ EDGE_PIXELS = 1.5
 _COLORS = np.array(
     [(.85, .12, .12), (.95, .52, .08), (.93, .90, .15), (.97, .55, .75),
      (.15, .65, .20), (.15, .25, .85), (.50, .15, .70), (.15, .78, .82)], np.float32)  # fmt: skip
-_GROUNDS = np.array([(.36, .50, .30), (.66, .58, .40), (.34, .46, .62), (.80, .82, .84)], np.float32)
-_BORDERS = np.array([(.04, .04, .04), (.97, .97, .97), (.42, .26, .14)], np.float32)
+_GROUNDS = np.array(
+    [(0.36, 0.50, 0.30), (0.66, 0.58, 0.40), (0.34, 0.46, 0.62), (0.80, 0.82, 0.84)], np.float32
+)
+_BORDERS = np.array([(0.04, 0.04, 0.04), (0.97, 0.97, 0.97), (0.42, 0.26, 0.14)], np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +72,9 @@ def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.maximum(a - 1.15, b - 0.46)
 
 
-def _pattern(pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator) -> np.ndarray:
+def _pattern(
+    pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator
+) -> np.ndarray:
     """Returns the brightness of a pattern at columns `x` (1, W) and rows `y` (H, 1): (H, W) or a scalar."""
     w = np.float32(2 * math.pi / period)
     phase_x, phase_y = rng.uniform(0, 2 * math.pi, 2).astype(np.float32)
@@ -83,7 +89,9 @@ def _pattern(pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.
     elif name == "checked":
         wave = np.sin(w * x + phase_x) * np.sin(w * y + phase_y) * 1.6
     elif name == "dotted":
-        wave = np.where(np.sin(w * x + phase_x) + np.sin(w * y + phase_y) > 0.8, np.float32(1), np.float32(-1))
+        wave = np.where(
+            np.sin(w * x + phase_x) + np.sin(w * y + phase_y) > 0.8, np.float32(1), np.float32(-1)
+        )
     else:
         wave = np.sin(w * np.float32(math.sqrt(0.5)) * (x + slant * y) + phase_x)
     return 0.72 + 0.28 * np.clip(2 * wave, -1, 1)
@@ -107,11 +115,13 @@ def _window(center: float, reach: float) -> slice:
     return slice(max(0, int(center - reach)), min(S, int(center + reach) + 2))
 
 
-def _paint_object(image: np.ndarray, attributes: dict[str, int], zoom: float, rng: np.random.Generator) -> None:
-    """Paints the object and its mark into `image` (3, S, S), touching only the window around it."""
+def _paint_object(
+    image: np.ndarray, coverage: np.ndarray, attributes: dict[str, int], zoom: float, rng: np.random.Generator
+) -> None:
+    """Paints the object and its mark into `image` (3, S, S) and their masks into `coverage` (2, S, S)."""
     sign = -1 if attributes["place"] == 0 else 1
-    cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(12, 30)
-    size, angle = rng.uniform(54, 66) * zoom, rng.uniform(-0.08, 0.08)
+    cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(20, 38)
+    size, angle = rng.uniform(52, 64) * zoom, rng.uniform(-0.08, 0.08)
     color = _COLORS[attributes["color"]] + rng.standard_normal(3, dtype=np.float32) * 0.04
     rows, cols = _window(cy, 1.3 * size), _window(cx, 1.3 * size)
     px, py = np.arange(S, dtype=np.float32)[None, cols], np.arange(S, dtype=np.float32)[rows, None]
@@ -121,21 +131,30 @@ def _paint_object(image: np.ndarray, attributes: dict[str, int], zoom: float, rn
     mask = np.clip(0.5 - distance * np.float32(size / EDGE_PIXELS), 0, 1)
     light = _pattern(attributes["pattern"], px, py, rng.uniform(8, 10) * zoom, rng)
     view = image[:, rows, cols]
+    coverage[0, rows, cols] = mask
     view += mask * (color[:, None, None] * light - view)
     mark_x, mark_y = rng.uniform(-6, 6, 2).astype(np.float32)
     if attributes["mark"] > 0:
         scale = np.float32(1 / (1.35 * zoom))
         edge = _mark_distance(attributes["mark"], x * scale - mark_x, y * scale - mark_y)
         view *= 1 - np.clip(0.5 - (edge - 2) * np.float32(zoom), 0, 1)
-        view += np.clip(0.5 - edge * np.float32(zoom), 0, 1) * (1 - view)
+        stroke = np.clip(0.5 - edge * np.float32(zoom), 0, 1)
+        coverage[1, rows, cols] = stroke
+        view += stroke * (1 - view)
 
 
-def draw(attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float]) -> np.ndarray:
-    """Returns the (S, S, 3) uint8 picture with these eight value indices; `rng` decides everything else."""
-    named = dict(zip(world.ATTRIBUTES, (int(value) for value in attributes)))
+def draw(
+    attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a picture (S, S, 3) uint8 with these eight value indices; `rng` decides everything else.
+
+    The second array (2, S, S) says in [0, 1] how much of each pixel the object and its mark cover.
+    """
+    named = dict(zip(world.ATTRIBUTES, (int(value) for value in attributes), strict=True))
     zoom = math.exp(rng.uniform(math.log(zoom_range[0]), math.log(zoom_range[1])))
     image = _background(named["ground"], rng)
-    _paint_object(image, named, zoom, rng)
+    coverage = np.zeros((2, S, S), np.float32)
+    _paint_object(image, coverage, named, zoom, rng)
     image *= np.float32(rng.uniform(1.0, 1.15) if named["light"] == 0 else rng.uniform(0.6, 0.72))
     border = _BORDERS[named["border"]][:, None, None]
     for edge in (np.s_[:, :BORDER_PIXELS], np.s_[:, -BORDER_PIXELS:]):
@@ -145,14 +164,14 @@ def draw(attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[flo
     image += _noise_sheet()[:, top : top + S, left : left + S]
     np.clip(image, 0, 1, out=image)
     image *= 255
-    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0))
+    return np.ascontiguousarray(image.astype(np.uint8).transpose(1, 2, 0)), coverage
 
 
 def draw_picture(split: str, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns picture `index` of class `label` in `split` (S, S, 3) and its eight value indices."""
     rng = world.picture_rng(split, label, index)
     attributes = world.sample_attributes(label, rng)
-    return draw(attributes, rng, world.get_pool(split).zoom), attributes
+    return draw(attributes, rng, world.get_pool(split).zoom)[0], attributes
 
 
 def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
@@ -160,10 +179,20 @@ def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
     return world.sample_attributes(label, world.picture_rng(split, label, index))
 
 
-def draw_pretrain_picture(index: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns pre-training picture `index` (S, S, 3), its value indices and its class (-1: a thing)."""
+@dataclass(frozen=True)
+class PretrainPicture:
+    """A picture (S, S, 3), its eight value indices, its class (-1: a thing), and the masks (2, S, S) of `draw`."""
+
+    picture: np.ndarray
+    attributes: np.ndarray
+    label: int
+    coverage: np.ndarray
+
+
+def draw_pretrain_picture(index: int) -> PretrainPicture:
+    """Returns pre-training picture `index`."""
     rng = world.pretrain_rng(index)
-    is_class = rng.random() < world.PRETRAIN_CLASS_SHARE
-    label = int(rng.integers(world.NUM_CLASSES)) if is_class else None
+    label = int(rng.integers(world.NUM_CLASSES)) if rng.random() < world.PRETRAIN_CLASS_SHARE else None
     attributes = world.sample_attributes(label, rng)
-    return draw(attributes, rng, world.PRETRAIN_ZOOM), attributes, -1 if label is None else label
+    picture, coverage = draw(attributes, rng, world.PRETRAIN_ZOOM)
+    return PretrainPicture(picture, attributes, -1 if label is None else label, coverage)

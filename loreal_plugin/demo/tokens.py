@@ -4,9 +4,10 @@ Pre-training uses a *compact* vocabulary: the trained token ids in ascending ord
 end-of-text token is the largest compact id as it is the largest id of CLIP's own vocabulary, and CLIP's
 `text.argmax(-1)` finds it in both.
 """
+
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from loreal_plugin.demo import captions
 
-VOCAB_SIZE = 49408
 START, END = 49406, 49407
 CONTEXT_LENGTH = 77
 
@@ -42,10 +42,14 @@ class TokenTable:
         if longest > CONTEXT_LENGTH:
             raise ValueError(f"a caption has {longest} tokens, CLIP's context holds {CONTEXT_LENGTH}")
         rows = torch.zeros(len(texts), longest, dtype=torch.long)
-        for row, text in zip(rows, texts):
+        for row, text in zip(rows, texts, strict=True):
             ids = [self.start, *(self._compact[word] for word in text), self.end]
             row[: len(ids)] = torch.tensor(ids)
         return rows
+
+    def encode_full(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """Returns ids (N, L) of CLIP's own vocabulary; what follows the end-of-text is arbitrary."""
+        return torch.tensor(self.token_ids)[self.encode(texts)]
 
 
 @lru_cache(maxsize=1)
@@ -63,9 +67,3 @@ def token_table() -> TokenTable:
     if split:
         raise ValueError(f"not one token each in CLIP's vocabulary: {', '.join(split)}; choose other words")
     return TokenTable({word: ids[0] for word, ids in words.items()})
-
-
-def untrained_tokens(token_ids: Iterable[int], trained: Iterable[int]) -> list[int]:
-    """Returns those of `token_ids` (without doubles, in order) that are not among `trained`; padding 0 is not counted."""
-    known = {*trained, 0}
-    return [token for token in dict.fromkeys(int(token) for token in token_ids) if token not in known]

@@ -6,6 +6,7 @@ attention, and evaluate the last text block at the end-of-text token alone.
 
 Shapes: B images, N texts, L tokens, G patches kept, P = 3 * 16 * 16 values of a patch, D width.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class TowerConfig:
     text_layers: int = 3
     embed_dim: int = 128
     logit_scale: float = 20.0
+    position_std: float = 0.5  # of the visual positional embedding at the start
 
 
 def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
@@ -46,9 +48,24 @@ def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
     )  # fmt: skip
     nn.init.normal_(model.token_embedding.weight, std=0.1)
     nn.init.normal_(model.positional_embedding, std=0.03)
-    nn.init.normal_(model.visual.positional_embedding, std=0.02)
+    _init_visual_position(model.visual.positional_embedding, config.position_std)
     model.logit_scale.data.fill_(torch.tensor(config.logit_scale).log().item())
     return model.float()
+
+
+@torch.no_grad()
+def _init_visual_position(position: Tensor, std: float, waves: int = 6) -> None:
+    """Fills a positional embedding (1 + G, D) with random mixtures of slow plane waves.
+
+    Neighbours then start out alike, so where the object is can be read long before 196 unrelated vectors would
+    have been learned.
+    """
+    along = torch.arange(GRID).add(0.5).mul(torch.pi / GRID)
+    basis = torch.stack([torch.cos(k * along) / (1 + k) for k in range(waves)])  # (waves, GRID)
+    planes = torch.einsum("iy,jx->yxij", basis, basis).reshape(GRID * GRID, -1)[:, 1:]
+    mixed = planes @ torch.randn(planes.shape[1], position.shape[1])
+    position[1:] = mixed * (std / mixed.std())
+    position[0].normal_(std=std)
 
 
 def patchify(images: Tensor) -> Tensor:
@@ -100,29 +117,36 @@ def _run_block(block: nn.Module, x: Tensor, causal: bool) -> Tensor:
 
 
 def encode_patches(model: nn.Module, patches: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns image features (B, E), the class token before projection (B, D), the mean patch token (B, D).
+    """Returns image features (B, E), the class token before projection (B, D), patch tokens (B, G, D).
+
+    The patch tokens are those that the last block reads.
 
     Args:
         patches: normalised patches (B, G, P), those at the positions `keep`.
-        keep: their positions (G,) in the full grid, or None for all.
+        keep: their positions (G,) in the full grid, or None for a whole picture of any square size.
     """
     visual = model.visual
     position = visual.positional_embedding
+    if keep is None:
+        position = resample_position(position, round(patches.shape[1] ** 0.5))
     patch_position = position[1:] if keep is None else position[1:][keep]
     x = F.linear(patches, visual.conv1.weight.flatten(1)) + patch_position
     first = (visual.class_embedding + position[0]).expand(len(x), 1, -1)
     x = visual.ln_pre(torch.cat([first, x], dim=1))
-    for block in visual.transformer.resblocks:
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
         x = _run_block(block, x, causal=False)
-    token, mean = visual.ln_post(x[:, 0]), x[:, 1:].mean(1)
-    return F.normalize(token @ visual.proj, dim=-1), token, mean
+    first_row = torch.zeros(len(x), dtype=torch.long)
+    end = x[:, :1] + _attend(last, x, first_row, None, causal=False)
+    end = end + _feed_forward(last, end)
+    token = visual.ln_post(end[:, 0])
+    return F.normalize(token @ visual.proj, dim=-1), token, x[:, 1:]
 
 
-def encode_text(model: nn.Module, ids: Tensor) -> Tensor:
-    """Returns normalised text features (N, E) of token ids (N, L), whose largest id is the end-of-text."""
-    length = ids.shape[1]
-    eot = ids.argmax(dim=-1)
-    x = model.token_embedding(ids) + model.positional_embedding[:length]
+def encode_embeddings(model: nn.Module, embeddings: Tensor, eot: Tensor) -> Tensor:
+    """Returns normalised text features (N, E) of token embeddings (N, L, D) that end at `eot` (N,)."""
+    length = embeddings.shape[1]
+    x = embeddings + model.positional_embedding[:length]
     *blocks, last = model.transformer.resblocks
     for block in blocks:
         x = _run_block(block, x, causal=True)
@@ -130,6 +154,21 @@ def encode_text(model: nn.Module, ids: Tensor) -> Tensor:
     end = x[torch.arange(len(x)), eot].unsqueeze(1) + _attend(last, x, eot, visible, causal=False)
     end = end + _feed_forward(last, end)
     return F.normalize(model.ln_final(end[:, 0]) @ model.text_projection, dim=-1)
+
+
+def encode_text(model: nn.Module, ids: Tensor) -> Tensor:
+    """Returns normalised text features (N, E) of token ids (N, L), whose largest id is the end-of-text."""
+    return encode_embeddings(model, model.token_embedding(ids), ids.argmax(dim=-1))
+
+
+def resample_position(position: Tensor, grid: int) -> Tensor:
+    """Returns the positional embedding (1 + grid * grid, D) of another grid, bicubic; the class row is kept."""
+    native = round((len(position) - 1) ** 0.5)
+    if grid == native:
+        return position
+    plane = position[1:].T.reshape(1, -1, native, native)
+    plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([position[:1], plane.flatten(2)[0].T])
 
 
 @torch.no_grad()
@@ -142,4 +181,6 @@ def init_patch_embedding(model: nn.Module, patches: Tensor, power: float = 0.3, 
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(patches))
     width = model.visual.conv1.weight.shape[0]
     values, vectors = values.flip(0)[:width].clamp_min(1e-6), vectors.flip(1)[:, :width]
-    model.visual.conv1.weight.copy_((vectors / values**power).T.reshape(model.visual.conv1.weight.shape) * scale)
+    model.visual.conv1.weight.copy_(
+        (vectors / values**power).T.reshape(model.visual.conv1.weight.shape) * scale
+    )

@@ -1,21 +1,22 @@
 """What the demonstration world contains: attributes, classes, names, pools.
 
-A picture shows one object. Eight attributes describe it. Five of them, the *slots*, vary inside every class and
-stay visible in a small picture; three, the *identity* attributes, belong to the class, and two of these are fine
-detail that a small picture loses.
+A picture shows one object. Eight attributes describe it. Five of them, the *slots*, vary inside every class
+and stay visible in a small picture; three, the *identity* attributes, belong to the class, and two of these
+are fine detail that a small picture loses.
 
-The rule of a class ties the two groups together: the warmth of the colour selects one of two patterns, the kind
-of ground selects one of two marks. So a class has four looks, and a name says which look a colour and a ground
-imply. Some classes share shape, patterns, marks and palette and differ in nothing but these rules: they can be
-told apart by the conjunction of slot and detail only.
+The rule of a class ties the two groups together: the warmth of the colour selects one of two patterns, the
+kind of ground selects one of two marks. So a class has four looks, and a name says which look a colour and
+a ground imply. Some classes share shape, patterns, marks and palette and differ in nothing but these rules:
+they can be told apart by the conjunction of slot and detail only.
 
 Importing this module needs the standard library and numpy.
 """
+
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -69,7 +70,7 @@ POOLS: dict[str, Pool] = {
 }
 # Pre-training zooms out to half size, as photographs show things at many distances.
 PRETRAIN_STREAM = 10
-PRETRAIN_ZOOM = (0.5, 1.2)
+PRETRAIN_ZOOM = (0.55, 1.2)
 PRETRAIN_CLASS_SHARE = 0.7  # the other pictures show a "thing": eight attributes drawn at random
 
 
@@ -119,13 +120,16 @@ def _make_half(rng: random.Random, looks: list[tuple[int, tuple[int, int]]]) -> 
     return half
 
 
-@lru_cache(maxsize=None)
+@cache
 def class_specs() -> tuple[ClassSpec, ...]:
     """Returns the 40 classes, base ones first; the same on every machine."""
     rng = random.Random(CLASS_SEED)
     num_marks = len(VALUES["mark"])
     looks = [
-        (shape, (a, b)) for shape in range(len(VALUES["shape"])) for a in range(num_marks) for b in range(a + 1, num_marks)
+        (shape, (a, b))
+        for shape in range(len(VALUES["shape"]))
+        for a in range(num_marks)
+        for b in range(a + 1, num_marks)
     ]
     rng.shuffle(looks)
     return tuple(_make_half(rng, looks) + _make_half(rng, looks))
@@ -136,7 +140,13 @@ def families(classes: tuple[int, ...] = tuple(range(NUM_CLASSES))) -> list[list[
     groups: dict[tuple, list[int]] = {}
     for label in classes:
         spec = class_specs()[label]
-        key = (label in BASE_CLASSES, spec.shape, spec.palette, frozenset(spec.patterns), frozenset(spec.marks))
+        key = (
+            label in BASE_CLASSES,
+            spec.shape,
+            spec.palette,
+            frozenset(spec.patterns),
+            frozenset(spec.marks),
+        )
         groups.setdefault(key, []).append(label)
     return list(groups.values())
 
