@@ -12,6 +12,7 @@ from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEMO_WEIGHTS = ("demo", "demo-2")
+DEMO_DATASETS = ("demo", "demo-heldout")
 DEFAULT_SHOTS = "16"
 SCOPES = ("all", "host", "loreal")
 
@@ -89,7 +90,7 @@ def build_spec(
     """
     if method.lower() not in CONTRACTS:
         raise ConfigError(unknown_name("method", method, CONTRACTS))
-    chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset == "demo" else "ViT-B/16")
+    chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
     recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
     return RunSpec(
         method=method.lower(),
@@ -129,17 +130,17 @@ def find_host(text: str) -> Path:
 
 
 def find_data(text: str, dataset: str) -> Path:
-    """Return the dataset root; only `demo` has a default, the local cache.
+    """Return the dataset root; only the demo has a default, the local cache.
 
     Raises:
         DataError: DATA is needed and not given, or is no folder.
     """
-    if not text and dataset == "demo":
+    if not text and dataset in DEMO_DATASETS:
         return cache_root()
     if not text:
         raise DataError(f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the datasets")
     path = Path(text).expanduser()
-    if not path.is_dir() and dataset != "demo":
+    if not path.is_dir() and dataset not in DEMO_DATASETS:
         raise DataError(f"DATA '{text}' is no folder; set it to the folder that holds the datasets")
     return path.resolve()
 

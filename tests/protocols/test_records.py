@@ -12,7 +12,14 @@ import pytest
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.protocols import records, text_files
-from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, harmonic_mean, is_complete, read_results, write_json
+from loreal_plugin.protocols.records import (
+    RESULTS,
+    SCHEMA_VERSION,
+    harmonic_mean,
+    is_complete,
+    read_results,
+    write_json,
+)
 
 RECORD = dict.fromkeys(records.REQUIRED) | {"schema_version": SCHEMA_VERSION, "key": "k"}
 
@@ -24,7 +31,8 @@ def test_written_record_is_read_back_and_complete_under_its_key_only(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", json.dumps({**RECORD, "schema_version": 0}), json.dumps({"schema_version": 1, "key": "k"})]
+    "content",
+    ["", "{", "[]", json.dumps({**RECORD, "schema_version": 0}), json.dumps({"schema_version": 1, "key": "k"})],
 )
 def test_broken_or_foreign_files_never_count(tmp_path: Path, content: str) -> None:
     (tmp_path / RESULTS).write_text(content)

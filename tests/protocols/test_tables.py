@@ -26,8 +26,8 @@ def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str
     base = dict.fromkeys(records.REQUIRED)
     rows = [row("native", 80.0), row("native_at_phi", 50.0), row("phi", 60.0 + shift), row("loreal", 70.0 + shift)]
     return base | {
-        "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96, "seed": seed,
-        "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows, "device": "cpu", "threads": 2,
+        "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96,
+        "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows, "device": "cpu", "threads": 2,
         "git_revision": "abc", "versions": {"torch": "2"},
     }  # fmt: skip
 

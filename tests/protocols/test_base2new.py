@@ -1,0 +1,249 @@
+"""Base-to-new from end to end on the embedded host: a random CLIP of three layers and six classes of noise."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import random_clip_file, tiny_image_folder
+from safetensors.torch import load_file
+
+from loreal_plugin.attach import detach_host
+from loreal_plugin.cli.main import main
+from loreal_plugin.protocols.records import RESULTS, read_results
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ("maple", "32", "pics", "1")
+FAST = ("OPTIM.MAX_EPOCH", "2")
+OURS = "train_base/pics/shots_2/MaPLe_LOREAL/phi32"
+
+
+class World:
+    """One folder with data, weights and results, and a way to call the command line on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.out = root, root / "out"
+        self.run_folder = self.out
+        tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
+        self.env = {
+            "DATA": str(root / "data"),
+            "OUT": str(self.out),
+            "SHOTS": "2",
+            "RECIPE": "demo",
+            "CLIP_WEIGHTS": str(random_clip_file(root)),
+            "LOREAL_CACHE": str(root / "cache"),
+        }
+
+    def script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a script from another folder, as a user would."""
+        env = os.environ | self.env | {"LOREAL_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+        command = ["bash", str(ROOT / "scripts" / "loreal" / name), *words]
+        return subprocess.run(command, env=env, cwd=self.root, capture_output=True, text=True, timeout=300)
+
+    def folders(self, pattern: str) -> list[Path]:
+        """Return the seed folders below the output folder that hold a record."""
+        return sorted(path.parent for path in (self.out / "base2new").glob(f"{pattern}/seed1/{RESULTS}"))
+
+    def stamps(self) -> dict[str, int]:
+        """Return when each checkpoint was written."""
+        files = [path for path in self.out.rglob("*") if "model.pth" in path.name or path.suffix == ".safetensors"]
+        return {str(path.relative_to(self.out)): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Give a world in which the training script has run once."""
+    made = World(tmp_path_factory.mktemp("base2new"))
+    done = made.script("base2new_train.sh", *RUN, "--", *FAST)
+    assert done.returncode == 0, done.stderr
+    (made.root / "stdout.txt").write_text(done.stdout)
+    (made.run_folder,) = made.folders(f"{OURS}/*")
+    return made
+
+
+@pytest.fixture
+def call(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Give a function that runs the command line in this process and returns exit code, stdout, stderr."""
+    for name, value in world.env.items():
+        monkeypatch.setenv(name, value)
+    detach_host()
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(["base2new", *words])
+        return code, *capsys.readouterr()
+
+    yield run
+    detach_host()
+
+
+def test_the_script_ends_with_the_table(world: World) -> None:
+    lines = (world.root / "stdout.txt").read_text().splitlines()
+    heads = [line.split("  ")[0] for line in lines]
+    for row in ("MaPLe, trained and tested at 64", "MaPLe, trained at 64, tested at 32",
+                "MaPLe, trained and tested at 32", "+ LOREAL, tested at 32"):  # fmt: skip
+        assert row in heads
+    assert any(line.startswith("LOREAL changes HM by ") for line in lines)
+    assert not any("Published" in line for line in lines), "nothing published compares with this"
+
+
+def test_outputs_follow_the_familys_layout(world: World) -> None:
+    found = {str(path.relative_to(world.out / "base2new").parent.parent) for path in world.folders("**")}
+    shots = "pics/shots_2"
+    assert found == {
+        f"train_base/{shots}/MaPLe", f"train_base/{shots}/MaPLe/phi32", f"train_base/{shots}/MaPLe_LOREAL/phi32",
+        f"test_base/{shots}/MaPLe/at_phi32", f"test_new/{shots}/MaPLe/at_phi32", f"test_new/{shots}/MaPLe",
+        f"test_new/{shots}/MaPLe/phi32", f"test_new/{shots}/MaPLe_LOREAL/phi32",
+    }  # fmt: skip
+    assert all((folder / "log.txt").is_file() for folder in world.folders("**"))
+
+
+def test_record_has_counts_stages_and_full_precision(world: World) -> None:
+    record = read_results(world.run_folder)
+    assert [row["name"] for row in record["rows"]] == ["native", "native_at_phi", "phi", "loreal"]
+    for row in record["rows"]:
+        for score in (row["base"], row["new"]):
+            assert score["accuracy"] == 100 * score["correct"] / score["total"] and score["total"] == 6
+    assert list(record["stages"]) == ["alpha", "beta", "loreal"]
+    for name, stage in record["stages"].items():
+        stored = read_results(world.out / stage["folder"])
+        assert stored["key"] == stage["key"] and stored["stage"] == name
+        assert stage["seconds"] > 0 and stage["peak_memory_mb"] > 0 and stage["parameters"] > 0
+    assert record["parents"] == {name: record["stages"][name]["key"] for name in ("alpha", "beta")}
+
+
+def test_schema_page_names_every_field(world: World) -> None:
+    page = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
+    for record in (read_results(folder) for folder in world.folders("**")):
+        assert [name for name in record if f"`{name}`" not in page] == []
+
+
+def test_second_run_trains_nothing_and_prints_the_same_table(world: World, call: Any) -> None:
+    before = world.stamps()
+    code, out, _ = call(*RUN, "--", *FAST)
+    assert code == 0 and out.count("complete (key ") == 3
+    assert world.stamps() == before
+
+    def table(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line.startswith(("MaPLe,", "+ LOREAL"))]
+
+    assert table(out) == table((world.root / "stdout.txt").read_text())
+
+
+def test_an_ablation_costs_stage_3_only_and_keeps_the_first_run(world: World, call: Any) -> None:
+    before = world.stamps()
+    first = world.folders(f"{OURS}/*")
+    code, out, _ = call(*RUN, "--", *FAST, "TRAINER.LOREAL.BRIDGE", "self")
+    assert code == 0 and out.count("complete (key ") == 2
+    after = world.stamps()
+    assert {name: after[name] for name in before} == before
+    new = set(world.folders(f"{OURS}/*")) - set(first)
+    assert len(new) == 1 and read_results(new.pop())["config"]["TRAINER.LOREAL.BRIDGE"] == "self"
+
+
+def test_testing_again_gives_the_recorded_numbers_from_the_checkpoints(world: World, call: Any) -> None:
+    before = read_results(world.run_folder)
+    stamps = world.stamps()
+    code, out, err = call(*RUN, "--test-only", "--", *FAST)
+    assert (code, err) == (0, "") and world.stamps() == stamps
+    after = read_results(world.run_folder)
+    assert after["rows"] == before["rows"]
+    assert len(world.folders("test_base/**")) == 4, "base classes are tested from the checkpoint, too"
+
+
+def test_testing_what_was_never_trained_is_an_error(world: World, call: Any) -> None:
+    code, out, err = call("maple", "48", "pics", "1", "--test-only", "--", *FAST)
+    assert code == 2 and "not tested, because never trained: stage 2 (MaPLe at 48)" in err
+    assert "MaPLe, trained at 64, tested at 48" in out, "what exists is tested"
+    code, _, err = call("coop", "32", "pics", "1", "--test-only", "--", *FAST)
+    assert code == 2 and "nothing to test: stage 1 (CoOp at 64)" in err
+
+
+def test_a_killed_stage_never_counts_as_done(world: World, call: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    beta = next((out / "base2new/train_base/pics/shots_2/MaPLe/phi32").glob("*/seed1"))
+    (beta / RESULTS).unlink()
+    (next((beta / "MultiModalPromptLearner").glob("model*"))).unlink()
+    (beta / "MultiModalPromptLearner" / "checkpoint").unlink()
+    code, text, _ = call(*RUN, "--out", str(out), "--", *FAST)
+    assert code == 0 and text.count("complete (key ") == 2
+    assert "an interrupted run of the same key" in text and (beta / RESULTS).is_file()
+    assert read_results(beta)["resumed"]
+
+
+def test_a_finished_run_of_another_key_is_moved_not_overwritten(world: World, call: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    folder = out / world.run_folder.relative_to(world.out)
+    record = json.loads((folder / RESULTS).read_text())
+    (folder / RESULTS).write_text(json.dumps(record | {"key": "feedface" * 8}))
+    code, text, _ = call(*RUN, "--out", str(out), "--", *FAST)
+    assert code == 0 and text.count("complete (key ") == 2
+    kept = folder.parent.with_name(f"{folder.parent.name}.replaced") / "feedface" / "seed1"
+    assert json.loads((kept / RESULTS).read_text())["key"].startswith("feedface")
+    assert read_results(folder)["key"] == record["key"]
+
+
+def test_seeds_reproduce_bit_for_bit(world: World, call: Any, tmp_path: Path) -> None:
+    code, _, _ = call(*RUN, "--out", str(tmp_path / "out"), "--", *FAST)
+    assert code == 0
+    mine = sorted(path for path in (tmp_path / "out").rglob("loreal/*.safetensors"))
+    assert mine
+    for path in mine:
+        again, first = load_file(path), load_file(world.out / path.relative_to(tmp_path / "out"))
+        assert again.keys() == first.keys() and all(torch.equal(again[name], first[name]) for name in first)
+
+
+def parse_with_the_familys_regex(folder: Path, end_signal: str) -> list[float]:
+    """Return what the family's parse_test_res.py finds: the accuracy after the end signal, one a seed folder.
+
+    Source: CoOp's parse_test_res.py; every visible entry must be a folder with a log.txt.
+    """
+    found = []
+    for name in sorted(entry for entry in os.listdir(folder) if not entry.startswith(".")):
+        lines = (folder / name / "log.txt").read_text().splitlines()
+        start = [line.strip() for line in lines].index(end_signal)
+        values = [line.split()[2] for line in lines[start:] if line.startswith("* accuracy: ")]
+        found.append(float(values[-1].rstrip("%")))
+    return found
+
+
+def test_logs_are_what_the_familys_parser_reads(world: World) -> None:
+    record = read_results(world.run_folder)
+    label = world.run_folder.parent.name
+    loreal = record["rows"][3]
+    base = parse_with_the_familys_regex(world.out / "base2new" / OURS / label, "Finish training")
+    new_home = world.out / "base2new" / "test_new/pics/shots_2/MaPLe_LOREAL/phi32" / label
+    new = parse_with_the_familys_regex(new_home, "=> result")
+    assert base == [pytest.approx(loreal["base"]["accuracy"], abs=0.01)]
+    assert new == [pytest.approx(loreal["new"]["accuracy"], abs=0.01)]
+
+
+def test_a_full_disk_is_one_line_and_nothing_counts_as_done(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="a limit on file sizes stands in for the full disk; POSIX only")
+    limited = f"ulimit -f 8; exec {sys.executable} -m loreal_plugin base2new {' '.join(RUN)} --out {tmp_path / 'out'}"
+    env = os.environ | world.env | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = ["bash", "-c", f"trap '' XFSZ; {limited} -- {' '.join(FAST)}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").rglob(RESULTS))
+
+
+@pytest.mark.hosts
+def test_the_familys_own_parser_reads_the_logs(world: World) -> None:
+    script = Path(os.environ["LOREAL_TEST_HOSTS"]) / "CoOp" / "parse_test_res.py"
+    label = world.run_folder.parent.name
+    folder = world.out / "base2new" / "test_new/pics/shots_2/MaPLe_LOREAL/phi32" / label
+    env = os.environ | {"PYTHONPATH": str(ROOT / "hosts" / "embedded") + os.pathsep + str(ROOT)}
+    command = [sys.executable, str(script), str(folder), "--test-log"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0 and "* accuracy: " in done.stdout, done.stderr
