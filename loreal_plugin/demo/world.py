@@ -87,7 +87,7 @@ class ClassSpec:
 
     def identity(self, color: int, ground: int) -> tuple[int, int, int]:
         """Returns (shape, pattern, mark) that this class shows with `color` on `ground`."""
-        return self.shape, self.patterns[color >= NUM_WARM_COLORS], self.marks[ground >= NUM_LAND_GROUNDS]
+        return self.shape, self.patterns[bool(color >= NUM_WARM_COLORS)], self.marks[bool(ground >= NUM_LAND_GROUNDS)]
 
 
 # One entry a family: which rules its members exchange. (False, False) is the first member itself.
