@@ -248,8 +248,17 @@ def test_wrong_settings_are_refused(family, tmp_path, options, part):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("native", "phi", "fits"), [(224, 96, True), (224, 32, True), (224, 256, True),
-                                                     (224, 100, False), (224, 16, False), (230, 96, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("native", "phi", "fits"),
+    [
+        (224, 96, True),
+        (224, 32, True),
+        (224, 256, True),
+        (224, 100, False),
+        (224, 16, False),
+        (230, 96, False),
+    ],
+)
 def test_sizes_are_multiples_of_the_patch(native, phi, fits):
     if fits:
         assert check_sizes(native, phi, 16) is None
