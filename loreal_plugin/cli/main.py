@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "loreal_plugin.demo.cli",
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
+    "options": "loreal_plugin.cli.options",
 }
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -71,9 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LorealError as error:
         return _fail(one_line(error))
     except (OSError, RuntimeError) as error:
-        if not disk_full(error):
+        if disk_full(error):
+            return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
+        # files that are missing or may not be written are the user's to mend; anything else is a bug's traceback
+        if not isinstance(error, (FileNotFoundError, PermissionError)):
             raise
-        return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
+        return _fail(one_line(error))
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 

@@ -14,18 +14,33 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("out", metavar="OUT", nargs="?", default="output", help="output folder of the runs (output)")
     parser.add_argument("--write", metavar="FILE", help="write the markdown there instead of printing it")
+    parser.add_argument("--part", metavar="NAME", help="replace only <!-- begin NAME --> ... <!-- end NAME --> of FILE")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
     from loreal_plugin.protocols.report import format_report, read_runs
-    from loreal_plugin.protocols.text_files import write_text
 
-    text = format_report(read_runs(Path(args.out).expanduser()))
-    if args.write:
-        write_text(Path(args.write), text)
-        print(f"written: {args.write}")
-    else:
-        print(text)
+    deliver(format_report(read_runs(Path(args.out).expanduser())), args.write, args.part)
     return 0
+
+
+def deliver(text: str, file: str | None, part: str | None) -> None:
+    """Print a text, or write it to a file or a marked part of one.
+
+    Raises:
+        LorealError: the file cannot be read or written, or has no such part.
+    """
+    from loreal_plugin.errors import LorealError
+    from loreal_plugin.protocols.text_files import replace_between, write_text
+
+    if file is None:
+        print(text)
+        return
+    try:
+        whole = replace_between(Path(file).read_text(encoding="utf-8"), part, text) if part else text
+    except OSError as error:
+        raise LorealError(f"cannot read {file}: {error.strerror}") from error
+    write_text(Path(file), whole)
+    print(f"written: {file}")

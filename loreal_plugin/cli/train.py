@@ -77,16 +77,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
-    """Build the trainer and train or test it, with the log in its output folder."""
+    """Build the trainer and train or test it, with the log in its output folder.
+
+    Raises:
+        ConfigError: the output folder, or the one to load from, is not named.
+    """
     from pathlib import Path
 
+    from loreal_plugin.errors import ConfigError
+    from loreal_plugin.protocols.engine import load_checkpoint
     from loreal_plugin.protocols.logs import stage_log
 
+    if not cfg.OUTPUT_DIR:
+        raise ConfigError("--output-dir is missing")
+    if chosen.eval_only and not chosen.model_dir:
+        raise ConfigError("--eval-only needs --model-dir, the output folder of the training")
     with stage_log(Path(cfg.OUTPUT_DIR), utils.setup_logger, verbose=True):
         print(f"** Config **\n{cfg}")
         trainer = host.build_trainer(cfg)
         if chosen.eval_only:
-            trainer.load_model(chosen.model_dir, epoch=chosen.load_epoch)
+            load_checkpoint(trainer, Path(chosen.model_dir), chosen.load_epoch)
             trainer.test()
         elif not chosen.no_train:
             trainer.train()

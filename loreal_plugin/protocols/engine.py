@@ -153,7 +153,7 @@ class Engine:
                 set_aside(folder, read_results(folder)["key"])
             with Meter() as meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
-                _load(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+                load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
                 score = _score(trainer, trainer.test())
             record = self._record("evaluation", key, stage, cfg) | {
                 "row": row.name,
@@ -172,8 +172,8 @@ class Engine:
     def _build(self, cfg: Any) -> Any:
         """Return the host's trainer for a config, seeded as the family's train.py does it."""
         self._dassl().set_random_seed(cfg.SEED)
-        if torch.cuda.is_available() and cfg.USE_CUDA:
-            torch.backends.cudnn.benchmark = True
+        # cuDNN's search for the fastest kernel may choose another one the next time
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         print(f"** Config **\n{cfg}")
         return self.host.build_trainer(cfg)
 
@@ -235,15 +235,20 @@ def _score(trainer: Any, accuracy: float) -> dict[str, Any]:
     return {"accuracy": 100 * correct / total, "correct": correct, "total": total}
 
 
-def _load(trainer: Any, folder: Path, epoch: int) -> None:
-    """Load a stage's checkpoint into a trainer; CheckpointError where it is missing or damaged."""
+def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:
+    """Load a checkpoint into a trainer; `epoch` None means the best one, as in the family.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does not fit.
+    """
     try:
         trainer.load_model(str(folder), epoch=epoch)
     except LorealError:
         raise
     except (OSError, RuntimeError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"the checkpoint of epoch {epoch} in {folder} cannot be loaded: {first}") from error
+        which = f"checkpoint of epoch {epoch}" if epoch else "best checkpoint"
+        raise CheckpointError(f"the {which} in {folder} cannot be loaded: {first}") from error
 
 
 def _free() -> None:

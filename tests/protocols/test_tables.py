@@ -24,11 +24,12 @@ def row(name: str, hm: float) -> dict[str, Any]:
 
 def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str, Any]:
     base = dict.fromkeys(records.REQUIRED)
-    rows = [row("native", 80.0), row("native_at_phi", 50.0), row("phi", 60.0 + shift), row("loreal", 70.0 + shift)]
+    hms = {"native": 80.0, "native_at_phi": 50.0, "phi": 60.0 + shift, "loreal": 70.0 + shift}
+    rows = [row(name, hm) for name, hm in hms.items()]
     return base | {
         "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96,
-        "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows, "device": "cpu", "threads": 2,
-        "git_revision": "abc", "versions": {"torch": "2"},
+        "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows,
+        "device": "cpu", "threads": 2, "git_revision": "abc", "versions": {"torch": "2"},
     }  # fmt: skip
 
 

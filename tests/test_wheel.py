@@ -1,0 +1,114 @@
+"""The wheel: only `loreal_plugin`, everything it needs inside, working in a new environment from another folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import random_clip_file, tiny_image_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("attributes", "configs", "hosts", "loreal_plugin", "scripts", "trainers")
+FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff")
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import loreal_plugin
+names = [m.name for m in pkgutil.walk_packages(loreal_plugin.__path__, "loreal_plugin.")]
+for name in names:
+    if not name.startswith("loreal_plugin.bundle") and not name.endswith("__main__"):
+        importlib.import_module(name)
+early = sorted({"clip", "dassl", "trainers", "datasets", "train"} & set(sys.modules))
+print(len(names), "early:", *early)
+"""
+
+
+def run(*command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command without this checkout on its path."""
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "DATA", "HOST", "OUT")}
+    done = subprocess.run(command, cwd=cwd, env=clean | env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the wheel, built from a copy of the checkout."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "bundle", "*.egg-info"))
+    for name in FILES:
+        shutil.copy(ROOT / name, copy / name)
+    out = tmp_path_factory.mktemp("dist")
+    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index")
+    run(*pip, "-w", str(out), ".", cwd=copy)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the bin folder of a new environment with the wheel; third-party packages are lent by this one."""
+    home = tmp_path_factory.mktemp("environment") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", str(home), cwd=home.parent)
+    python = home / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "-I")
+    run(*pip, str(wheel), cwd=home.parent)
+    site = run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).stdout.strip()
+    lent = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
+    Path(site, "lent.pth").write_text("\n".join(lent))
+    return home / "bin"
+
+
+def test_wheel_installs_one_package_with_its_data(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"loreal_plugin"}
+    for path in ("hosts/embedded/train.py", "hosts/embedded/dassl/__init__.py", "trainers/maple_loreal.py",
+                 "configs/trainers/MaPLe_LOREAL/demo.yaml", "configs/datasets/demo.yaml", "attributes/generic.json",
+                 "scripts/loreal/base2new_train.sh", "scripts/loreal/env.sh"):  # fmt: skip
+        assert f"loreal_plugin/bundle/{path}" in names
+    assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
+
+
+def test_every_tracked_data_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    wanted = [path for path in (ROOT / "loreal_plugin").rglob("*") if path.suffix in (".safetensors", ".json", ".txt")]
+    missing = [path for path in wanted if str(path.relative_to(ROOT)) not in names and "bundle" not in path.parts]
+    assert missing == []
+
+
+def test_nothing_of_a_host_is_imported_before_it_is_attached(environment: Path, tmp_path: Path) -> None:
+    out = run(str(environment / "python"), "-c", IMPORT_ALL, cwd=tmp_path).stdout.strip()
+    assert out.endswith("early:") and int(out.split()[0]) > 30
+
+
+def test_doctor_and_a_run_from_another_folder(environment: Path, tmp_path: Path) -> None:
+    tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=4)
+    env = {
+        "CLIP_WEIGHTS": str(random_clip_file(tmp_path)),
+        "LOREAL_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    doctor = run(str(environment / "loreal"), "doctor", cwd=tmp_path, **env).stdout
+    assert doctor.endswith("a run can start\n") and str(Path("loreal_plugin", "bundle")) in doctor
+    words = ("base2new", "coop", "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
+    done = run(str(environment / "loreal"), *words, "--", "OPTIM.MAX_EPOCH", "1", cwd=tmp_path, **env)
+    assert "+ LOREAL, tested at 32" in done.stdout
+    assert list((tmp_path / "output" / "base2new").rglob("results.json"))
+
+
+def test_wheel_scripts_use_the_environment_they_are_installed_in(environment: Path, tmp_path: Path) -> None:
+    code = "from loreal_plugin.paths import bundle_root; print(bundle_root())"
+    bundle = run(str(environment / "python"), "-c", code, cwd=tmp_path).stdout.strip()
+    script = Path(bundle) / "scripts" / "loreal" / "base2new_train.sh"
+    path = f"{environment}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", str(script), "mapel", "96"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PATH": path}, timeout=300)
+    assert done.returncode == 2 and done.stderr.startswith("error: unknown method 'mapel'; did you mean 'maple'?")
