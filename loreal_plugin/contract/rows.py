@@ -63,4 +63,5 @@ def _names(parent: object) -> str:
         found += [name for name, value in vars(parent).items() if isinstance(value, (Tensor, int, float))]
     else:
         found = list(vars(parent)) if hasattr(parent, "__dict__") else []
-    return ", ".join(sorted({name for name in found if not name.startswith("_") and name != "training"})[:12]) or "nothing"
+    public = sorted({name for name in found if not name.startswith("_") and name != "training"})
+    return ", ".join(public[:12]) or "nothing"

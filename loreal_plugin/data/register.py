@@ -9,7 +9,11 @@ from loreal_plugin.data.demo import DemoHeldoutMixin, DemoMixin
 from loreal_plugin.data.folder import FolderMixin
 from loreal_plugin.errors import HostError
 
-PLUGIN_DATASETS: dict[str, type[FewShotMixin]] = {"Folder": FolderMixin, "Demo": DemoMixin, "DemoHeldout": DemoHeldoutMixin}
+PLUGIN_DATASETS: dict[str, type[FewShotMixin]] = {
+    "Folder": FolderMixin,
+    "Demo": DemoMixin,
+    "DemoHeldout": DemoHeldoutMixin,
+}
 
 
 def register_plugin_datasets(registry: Any, dataset_base: type, datum: type) -> list[str]:

@@ -1,0 +1,157 @@
+"""What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge, up-sampling.
+
+Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
+
+Every correction is fitted on the few-shot training pictures of the base classes, never on test pictures.
+`student` stands for a frozen host model (`loreal_plugin.students.build.Student`); a zero-shot CLIP is a CoOp
+student without a checkpoint, whose context is "a photo of a".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RIDGE_LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of a list of pictures at one resolution."""
+
+    features: Tensor  # (N, F, D_v), L2-normalised
+    labels: Tensor  # (N,)
+    seconds: float  # encoder time for all N pictures, reading excluded
+
+    @property
+    def milliseconds_per_image(self) -> float:
+        """Return the encoder time per picture in milliseconds."""
+        return 1000.0 * self.seconds / max(1, len(self.labels))
+
+
+@dataclass(frozen=True)
+class RivalScore:
+    """One rival's accuracy (percent) and what it costs per picture beyond reading it (milliseconds)."""
+
+    name: str
+    base: float
+    new: float
+    n_base: int
+    n_new: int
+    milliseconds: float
+
+    @property
+    def hm(self) -> float:
+        """Return the harmonic mean of base and new accuracy."""
+        return harmonic_mean(self.base, self.new)
+
+
+def harmonic_mean(base: float, new: float) -> float:
+    """Return the harmonic mean of two accuracies, 0 when both are 0."""
+    return 2 * base * new / (base + new) if base + new else 0.0
+
+
+@torch.no_grad()
+def embed(encode: Callable[[Tensor], Tensor], batches: Sequence | object) -> Embeddings:
+    """Run `encode` ((B, 3, H, W) -> (B, F, D_v)) over batches with keys `img` and `label`."""
+    features, labels, seconds = [], [], 0.0
+    for batch in batches:
+        start = time.perf_counter()
+        features.append(encode(batch["img"]).float())
+        seconds += time.perf_counter() - start
+        labels.append(batch["label"])
+    return Embeddings(torch.cat(features), torch.cat(labels), seconds)
+
+
+def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
+    """Return an encoder that first enlarges its (B, 3, phi, phi) input to `size` pixels (bicubic)."""
+    return lambda images: encode(F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False))
+
+
+def fit_mean_shift(low: Tensor, standard: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return f -> normalize(f - mean(low) + mean(standard)) for features (N, F, D_v) of the same pictures."""
+    shift = standard.mean(0) - low.mean(0)
+    return lambda features: F.normalize(features + shift, dim=-1)
+
+
+def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
+    """Return the ridge map low -> standard, one per feature, fitted on paired features (N, F, D_v).
+
+    Solved in float64: with N near D_v the normal equations lose too much in float32.
+    """
+    maps = []
+    for f in range(low.shape[1]):
+        x, y = low[:, f].double(), standard[:, f].double()
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        centred = x - mean_x
+        gram = centred.T @ centred + penalty * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+        maps.append((mean_x, torch.linalg.solve(gram, centred.T @ (y - mean_y)), mean_y))
+
+    def apply(features: Tensor) -> Tensor:
+        out = [(features[:, f].double() - mx) @ w + my for f, (mx, w, my) in enumerate(maps)]
+        return F.normalize(torch.stack(out, 1), dim=-1).to(features.dtype)
+
+    return apply
+
+
+def choose_ridge_penalty(
+    low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_LAMBDAS
+) -> float:
+    """Return the penalty whose map, fitted on half of the training classes, best predicts the other half.
+
+    Whole classes are held out, because the map has to carry over to classes it never saw.
+    """
+    held_out = labels % 2 == 1
+    if held_out.all() or not held_out.any():
+        return penalties[len(penalties) // 2]
+
+    def similarity(penalty: float) -> float:
+        mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
+        return float((mapped * standard[held_out]).sum(-1).mean())
+
+    return max(penalties, key=similarity)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the accuracy of (N, C) logits in percent."""
+    return 100.0 * float((logits.argmax(1) == labels).double().mean())
+
+
+def score_rivals(
+    prefix: str,
+    *,
+    train: dict[str, Embeddings],
+    test: dict[str, dict[str, Embeddings]],
+    classify: Callable[[str, Tensor], Tensor],
+) -> list[RivalScore]:
+    """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one frozen model.
+
+    Args:
+        prefix: name of the model in the rows, e.g. `zero-shot`.
+        train: few-shot base pictures, as `low` (at phi) and `standard` (at the native size), same order.
+        test: `base` and `new` -> `low` and `upsampled` embeddings of the test pictures.
+        classify: (subset, features (N, F, D_v)) -> logits (N, C) against that subset's class texts.
+    """
+    low, standard = train["low"].features, train["standard"].features
+    penalty = choose_ridge_penalty(low, standard, train["low"].labels)
+    corrections: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        prefix: ("low", lambda f: f),
+        f"{prefix}, mean shift": ("low", fit_mean_shift(low, standard)),
+        f"{prefix}, ridge (penalty {penalty:g})": ("low", fit_ridge(low, standard, penalty)),
+        f"{prefix}, up-sampled": ("upsampled", lambda f: f),
+    }
+    rows = []
+    for name, (kind, correct) in corrections.items():
+        found = {s: test[s][kind] for s in ("base", "new")}
+        start = time.perf_counter()
+        scores = {s: accuracy(classify(s, correct(e.features)), e.labels) for s, e in found.items()}
+        n = {s: len(e.labels) for s, e in found.items()}
+        seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
+        cost = 1000 * seconds / sum(n.values())
+        rows.append(RivalScore(name, scores["base"], scores["new"], n["base"], n["new"], cost))
+    return rows

@@ -1,0 +1,150 @@
+"""Measures the rivals of a base-to-new run on its own frozen students and pictures."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import CheckpointError
+from loreal_plugin.protocols.base2new import prepare, say_line
+from loreal_plugin.protocols.engine import Engine, Say, quietly
+from loreal_plugin.protocols.folders import run_folder
+from loreal_plugin.protocols.keys import digest
+from loreal_plugin.protocols.locks import stage_lock
+from loreal_plugin.protocols.plan import Stage
+from loreal_plugin.protocols.records import RESULTS, is_complete, read_results, write_json
+from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_rivals, upsampled
+from loreal_plugin.protocols.spec import RunSpec
+from loreal_plugin.students.build import Student, build_student
+
+SUBSETS = ("base", "new")
+RIVALS_VERSION = 1
+
+
+def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
+    """Measure zero-shot CLIP and the trained alpha with each correction; return and store the record.
+
+    Raises:
+        CheckpointError: stage 1 of the run is not complete.
+        LorealError: see `loreal_plugin.protocols.base2new.prepare`.
+    """
+    engine = prepare(spec, say=say)
+    alpha = engine.plan.stages["alpha"]
+    key = engine.identity.stage_key("alpha")
+    if not is_complete(alpha.folder, key):
+        raise CheckpointError(f"stage 1 ({alpha.title}) is not in {alpha.folder}; run base2new_train.sh first")
+    folder = run_folder(spec, "rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
+    own_key = digest([key, spec.phi, RIVALS_VERSION])
+    with stage_lock(folder, say):
+        if not is_complete(folder, own_key):
+            rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, say)]
+            record = engine._record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows}
+            write_json(folder / RESULTS, record)
+        return read_results(folder) or {}
+
+
+def _measure(engine: Engine, alpha: Stage, say: Say) -> list[RivalScore]:
+    """Return the rows of zero-shot CLIP, then of alpha."""
+    rows = []
+    say("[rivals 1/2] zero-shot CLIP")
+    rows += _Model(engine, alpha, zero_shot=True).score("zero-shot")
+    say(f"[rivals 2/2] {alpha.title}")
+    rows += _Model(engine, alpha, zero_shot=False).score(f"{alpha.trainer} trained at {alpha.size}")
+    return rows
+
+
+class _Model:
+    """One frozen model at the native size and at phi, and the pictures it is measured on.
+
+    Zero-shot CLIP is CoOp's model before training: its context is "a photo of a".
+    """
+
+    def __init__(self, engine: Engine, alpha: Stage, *, zero_shot: bool) -> None:
+        self.engine, self.stage = engine, alpha
+        self.phi, self.native = engine.plan.spec.phi, engine.plan.native_size
+        self.host = engine.host
+        if zero_shot:
+            from loreal_plugin.attach import attach_host
+
+            self.host = attach_host(engine.plan.spec.host, "coop")
+        self.checkpoint: Path | None = None if zero_shot else alpha.folder
+        self.zero_shot = zero_shot
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def score(self, prefix: str) -> list[RivalScore]:
+        """Return the rows of this model."""
+        at_phi = {s: self._student(s, self.phi) for s in SUBSETS}
+        native = self._student("base", self.native)
+        low = at_phi["base"].encode_image
+        enlarge = upsampled(native.encode_image, self.native)
+        test = {
+            s: {"low": self._embed(low, s, self.phi), "upsampled": self._embed(enlarge, s, self.phi)} for s in SUBSETS
+        }
+        train = {
+            "low": self._embed(low, "base", self.phi, train=True),
+            "standard": self._embed(native.encode_image, "base", self.native, train=True),
+        }
+        texts = {s: _class_texts(student) for s, student in at_phi.items()}
+
+        def classify(subset: str, features: Tensor) -> Tensor:
+            student = at_phi[subset]
+            fusion = student.contract.use_fusion(self._cfg(subset, self.phi))
+            return student.logits(features.to(texts[subset]), texts[subset], fusion)
+
+        return score_rivals(prefix, train=train, test=test, classify=classify)
+
+    def _cfg(self, subset: str, size: int) -> Any:
+        """Return the host's config for the classes `subset` at `size`."""
+        cfg = self.engine.resolve(self.stage, subset=subset).clone()
+        cfg.defrost()
+        cfg.INPUT.SIZE = (size, size)
+        cfg.DATASET.SUBSAMPLE_CLASSES = subset
+        if self.zero_shot:
+            cfg.TRAINER.COOP.CTX_INIT = "a photo of a"
+            cfg.TRAINER.COOP.PREC = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
+        cfg.freeze()
+        return cfg
+
+    def _student(self, subset: str, size: int) -> Student:
+        """Return this model for the classes `subset` at `size`."""
+        names = _Names(self.engine.identity.dataset(subset))
+        cfg = self._cfg(subset, size)
+        return quietly(
+            lambda: build_student(
+                self.host, cfg, names, self.device, input_size=size, checkpoint_dir=self.checkpoint, epoch=None
+            )
+        )
+
+    def _embed(self, encode: Any, subset: str, size: int, *, train: bool = False) -> Embeddings:
+        """Return embeddings of the test pictures of a subset, or of the few-shot training ones."""
+        cfg, dataset = self._cfg(subset, size), self.engine.identity.dataset(subset)
+        data = importlib.import_module("dassl.data.data_manager")
+        transforms = importlib.import_module("dassl.data.transforms")
+        loader = data.build_data_loader(
+            cfg,
+            data_source=dataset.train_x if train else dataset.test,
+            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+            tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
+            is_train=False,
+        )
+        return embed(lambda images: encode(images.to(self.device)).cpu(), loader)
+
+
+class _Names:
+    """What `build_student` reads of Dassl's data manager."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
+
+
+@torch.no_grad()
+def _class_texts(student: Student) -> Tensor:
+    """Return the host's own class texts (C, D_v), without slots."""
+    prompts = student.prompts()
+    return student.encode_text(prompts.embeddings, prompts.tokens).float()
