@@ -28,7 +28,7 @@ class StageConsole:
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             if self._shows(line):
-                self._console.write(f"  {line}\n")
+                self._console.write(f"{'' if self._verbose else '  '}{line}\n")
                 self._console.flush()
         return len(text)
 

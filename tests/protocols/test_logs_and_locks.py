@@ -70,7 +70,7 @@ def test_older_logs_are_kept_beside_the_new_one(tmp_path: Path) -> None:
 def test_verbose_console_shows_every_line() -> None:
     console = io.StringIO()
     StageConsole(console, verbose=True).write("one\ntw")
-    assert console.getvalue() == "  one\n"
+    assert console.getvalue() == "one\n"
 
 
 HOLDER = """
