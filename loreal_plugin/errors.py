@@ -30,6 +30,10 @@ class AttributeFileError(LorealError):
     """An attribute file that is missing, malformed or unusable."""
 
 
+class MiningError(LorealError):
+    """Attributes that could not be mined: the endpoint, an answer, or what was asked for."""
+
+
 class CheckpointError(LorealError):
     """A checkpoint that does not fit the run it is loaded into."""
 

@@ -51,6 +51,9 @@ class LorealOptions:
     lld_temperature: float = _key(4.0, "temperature of the contrast over attributes", above=0.0)
     slot_order: str = _key("class_first", "where the slots stand in the prompt",
                            ("class_first", "slots_first", "ctx_first"))
+    slot_parts: str = _key("both", "what a slot holds: contents and words, or (ablations) the attribute `words` alone, "
+                                   "which is one prompt for all images, or the `contents` alone",
+                           ("both", "words", "contents"))
     conditioning: str = _key("instance", "`batch` averages contents over the batch (ablation only)",
                              ("instance", "batch"))
     views: str = _key("paired", "`paired`: both students see the same crop; `independent`: two crops",

@@ -77,6 +77,8 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
         with_token=word_ids(student.tokenize, "with")[0],
         period_token=word_ids(student.tokenize, ".")[0],
         classnames=list(student.classnames),
+        words=options.slot_parts != "contents",
+        contents=options.slot_parts != "words",
     )
     if options.text_path == "reference":
         return ReferenceTextPath(prompts, student.encode_text, options.class_chunk, student.embed_contents)
