@@ -21,6 +21,7 @@ from loreal_plugin.demo.features import FeatureStore, PoolRows
 from loreal_plugin.demo.probes import Prompts, accuracy, few_shot_rows, harmonic_mean
 from loreal_plugin.demo.tokens import TokenTable, token_table
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, expand_demo_state_dict, weights_file
+from loreal_plugin.weights import import_clip
 
 PHI = 96
 RESOLUTIONS = (224, 192, 144, PHI)
@@ -62,6 +63,7 @@ class Result:
 
 def load_check_model(name_or_path: str | Path) -> nn.Module:
     """Returns the frozen fp32 CLIP of a packed file, made by `clip.model.build_model`."""
+    import_clip()
     from clip.model import build_model
 
     model = build_model(expand_demo_state_dict(name_or_path)).float()

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 from loreal_plugin.demo import world
-
-DEFAULT_ROOT = Path.home() / ".cache" / "loreal"
+from loreal_plugin.paths import cache_root
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -26,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 def _add_draw(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("draw", help="draw the pictures that are missing, and a sheet to look at")
-    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="data folder (default: %(default)s)")
+    parser.add_argument("--root", type=Path, default=cache_root(), help="data folder (default: %(default)s)")
     parser.add_argument("--splits", nargs="+", choices=list(world.POOLS), default=list(world.POOLS))
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.add_argument(

@@ -34,10 +34,11 @@ class LossWeights:
     """Weights of the terms; `bare_share` is the share of class captions that state nothing but the name."""
 
     value: float = 2.0
-    name: float = 0.3
-    same_slots: float = 1.0
-    bare_share: float = 0.3
-    heads_end: float = 0.2  # the heads' weight falls from 1 to this at 60 % of the training
+    name: float = 0.1
+    same_slots: float = 2.0
+    bare_share: float = 0.15
+    class_head: float = 0.5  # at the start; 0 at 40 % of the training
+    heads_end: float = 0.2  # the other heads' weight falls from 1 to this at 60 % of the training
 
 
 @dataclass(frozen=True)

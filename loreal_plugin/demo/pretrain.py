@@ -40,7 +40,7 @@ class PretrainConfig:
     """Settings of a pre-training; together with the number of threads they fix the weights."""
 
     seed: int = 1
-    steps: int = 3600
+    steps: int = 3000
     image_share: float = 0.18  # the first steps train the image tower alone, on the auxiliary heads
     whole_share: float = 0.1  # the last steps see all patches
     batch_size: int = 48
@@ -124,17 +124,19 @@ class Pretrainer:
         batch = Batch(coverage[order], self.pool.attributes[rows[order]], self.pool.labels[rows[order]])
         return batch, normalise_patches(torch.from_numpy(patches[order])), keep
 
-    def heads_weight(self) -> float:
-        """Returns the weight of the auxiliary heads at this step."""
-        end = self.config.losses.heads_end
-        return end + (1 - end) * max(0.0, 1 - self.step / (0.6 * self.config.steps))
+    def head_weight(self, name: str) -> float:
+        """Returns the weight of an auxiliary head at this step."""
+        losses, done = self.config.losses, self.step / self.config.steps
+        if name == "class":
+            return losses.class_head * max(0.0, 1 - done / 0.4)
+        return losses.heads_end + (1 - losses.heads_end) * max(0.0, 1 - done / 0.6)
 
     def train_step(self) -> dict[str, float]:
         """Takes one optimiser step; returns the value of every loss term."""
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         batch, patches, keep = self._draw(rng)
         features, token, tokens = encode_patches(self.model, patches, keep)
-        terms = {name: self.heads_weight() * term for name, term in self.heads(token, tokens, batch).items()}
+        terms = {name: self.head_weight(name) * term for name, term in self.heads(token, tokens, batch).items()}
         if self.step >= self.config.image_share * self.config.steps:
             terms |= self.objective(self.model, features, batch, rng)
         for group in self.optimizer.param_groups:

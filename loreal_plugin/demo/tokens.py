@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.demo import captions
+from loreal_plugin.weights import import_clip
 
 START, END = 49406, 49407
 CONTEXT_LENGTH = 77
@@ -59,6 +60,7 @@ def token_table() -> TokenTable:
     Raises:
         ValueError: if a word is not exactly one token of CLIP's tokenizer.
     """
+    import_clip()
     from clip.simple_tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()

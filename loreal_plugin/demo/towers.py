@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.demo.world import IMAGE_SIZE
+from loreal_plugin.weights import import_clip
 
 PATCH_SIZE = 16
 GRID = IMAGE_SIZE // PATCH_SIZE
@@ -40,6 +41,7 @@ class TowerConfig:
 
 def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
     """Returns an untrained `clip.model.CLIP` of these sizes, initialised for a short training."""
+    import_clip()
     from clip.model import CLIP
 
     model = CLIP(
