@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ COMMANDS = {
 }
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -71,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args) or 0)
     except LorealError as error:
         return _fail(one_line(error))
+    except BrokenPipeError:
+        # the reader (head, a pager) has gone; the interpreter must not try to flush to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except (OSError, RuntimeError) as error:
         if disk_full(error):
             return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
