@@ -41,6 +41,31 @@ def test_path_name_dataset_and_fallback(shipped, tmp_path):
     assert available_attributes() == ["generic", "own"]
 
 
+def test_dataset_field_finds_the_file_by_registered_name(shipped):
+    names = ["DescribableTextures", "DTD-small"]
+    write(shipped / "dtd.json", GOOD | {"dataset": names, "attributes": ["rhythm"]})
+    write(shipped / "oxford_pets.json", GOOD | {"dataset": "OxfordPets", "attributes": ["coat"]})
+    for name in ("DescribableTextures", "dtd_small", "dtd"):
+        assert load_attributes("", name).words == ("rhythm",)
+    for name in ("OxfordPets", "oxford_pets", "OxfordPetsHeldout"):
+        assert load_attributes("", name).words == ("coat",)
+    assert load_attributes("", "Pets").fallback
+    assert load_attributes("", "generic").fallback
+
+
+def test_two_files_for_one_dataset_are_refused(shipped):
+    write(shipped / "other.json", GOOD | {"dataset": "own"})
+    with pytest.raises(AttributeFileError, match=r"several attribute files .*other.json, own.json"):
+        load_attributes("", "Own")
+    assert load_attributes("own", "Own").words == ("fur", "ears")
+
+
+def test_broken_file_in_the_folder_is_named(shipped):
+    write(shipped / "bad.json", "{")
+    with pytest.raises(AttributeFileError, match="bad.json cannot be read"):
+        load_attributes("", "Own")
+
+
 def test_first_k_and_shuffle(shipped, tmp_path):
     attributes = load_attributes(write(tmp_path / "a.json", GOOD), "")
     assert attributes.select(2) == ["coat color", "shape"]

@@ -1,4 +1,4 @@
-"""Reading and checking attribute files.
+"""Reading and checking attribute files; docs/ATTRIBUTES.md describes the format.
 
 A file is `{"schema_version": 1, "dataset", "domain", "attributes": [...], "reasons": {}, "provenance": {}}`,
 and may carry `"per_class": {class name: [...]}` for `ATTRIBUTE_SCOPE class`.
@@ -72,19 +72,14 @@ def available_attributes() -> list[str]:
 def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
     """Return the attributes of a file, of a shipped name, or (empty name) of the dataset.
 
-    A dataset without a file of its own gets the generic one, and the result says so.
+    A dataset's file is the one whose "dataset" field or file name is the registered name. A dataset
+    without a file of its own gets the generic one, and the result says so.
 
     Raises:
-        AttributeFileError: absent, malformed, empty, or with duplicates.
+        AttributeFileError: absent, malformed, empty, or with duplicates; two files for one dataset.
     """
     path, fallback = _find(name_or_path, dataset)
-    try:
-        raw = path.read_bytes()
-        content = json.loads(raw.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise AttributeFileError(f"attribute file {path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise AttributeFileError(f"attribute file {path}: wanted a JSON object, got {type(content).__name__}")
+    raw, content = _read_object(path)
     if content.get("schema_version") != SCHEMA_VERSION:
         raise AttributeFileError(
             f"attribute file {path}: wanted schema_version {SCHEMA_VERSION}, "
@@ -146,12 +141,47 @@ def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
         return path, False
     folder = bundle_root() / "attributes"
     if not name_or_path:
-        own = folder / f"{dataset.lower()}.json"
-        return (own, False) if own.is_file() else (folder / f"{GENERIC}.json", True)
+        own = _files_of(dataset, folder)
+        if len(own) > 1:
+            raise AttributeFileError(
+                f"dataset '{dataset}' has several attribute files in {folder} ({', '.join(p.name for p in own)}); "
+                "name one in TRAINER.LOREAL.ATTRIBUTES"
+            )
+        return (own[0], False) if own else (folder / f"{GENERIC}.json", True)
     shipped = folder / f"{name_or_path}.json"
     if not shipped.is_file():
         raise AttributeFileError(unknown_name("attribute file", name_or_path, available_attributes()))
     return shipped, False
+
+
+def _files_of(dataset: str, folder: Path) -> list[Path]:
+    """Return the files of a folder that are for a dataset, by their "dataset" field or by their own name."""
+    wanted, found = _key(dataset), []
+    for path in sorted(folder.glob("*.json")):
+        if path.stem == GENERIC:
+            continue
+        names = _read_object(path)[1].get("dataset")
+        names = names if isinstance(names, list) else [names]
+        if wanted in {_key(str(name)) for name in [path.stem, *names]}:
+            found.append(path)
+    return found
+
+
+def _key(dataset: str) -> str:
+    """Return what counts in a dataset's name: letters and digits; `<X>Heldout` is a part of X's own data."""
+    return "".join(c for c in dataset.lower() if c.isalnum()).removesuffix("heldout")
+
+
+def _read_object(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Return a file's bytes and the JSON object in it."""
+    try:
+        raw = path.read_bytes()
+        content = json.loads(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise AttributeFileError(f"attribute file {path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise AttributeFileError(f"attribute file {path}: wanted a JSON object, got {type(content).__name__}")
+    return raw, content
 
 
 def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
