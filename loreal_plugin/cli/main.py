@@ -23,6 +23,7 @@ COMMANDS = {
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
     "options": "loreal_plugin.cli.options",
+    "attributes": "loreal_plugin.cli.attributes",
 }
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130

@@ -1,0 +1,105 @@
+"""Scores as a table, a picture, and a choice of K words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from loreal_plugin.errors import MiningError
+from loreal_plugin.mining.attribute_file import AttributeFile
+from loreal_plugin.mining.score import NO_WORD, WordScore
+from loreal_plugin.mining.words import word_faults
+
+
+def format_scores(scores: Sequence[WordScore], kinds: dict[str, str], native_size: int, phi: int) -> str:
+    """Return the table, best word first, the texts without a word last.
+
+    Args:
+        kinds: word -> `attribute`, `rejected` or `asked`.
+    """
+    base = next(s for s in scores if s.word == NO_WORD)
+
+    def numbers(score: WordScore) -> tuple[str, str, str]:
+        return f"{score.native:.3f}", f"{score.phi:.3f}", f"{100 * score.kept:.0f} %"
+
+    rows = [
+        (i, s.word, kinds[s.word], *numbers(s), f"{s.phi - base.phi:+.3f}")
+        for i, s in enumerate((s for s in scores if s.word != NO_WORD), start=1)
+    ]
+    rows.append(("", "(no word)", "", *numbers(base), ""))
+    headers = ("rank", "word", "is", f"margin at {native_size}", f"margin at {phi}", "kept", "over no word")
+    return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
+
+
+def choose_words(scores: Sequence[WordScore], file: AttributeFile, classnames: Sequence[str], k: int) -> list[str]:
+    """Return the best `k` words at phi among those that may be attributes, best first.
+
+    Raises:
+        MiningError: there are fewer.
+    """
+    chosen: list[str] = []
+    for score in scores:
+        if score.word == NO_WORD:
+            continue
+        if not word_faults([*chosen, score.word], classnames=classnames, domain=file.words.domain):
+            chosen.append(score.word)
+        if len(chosen) == k:
+            return chosen
+    raise MiningError(f"{k} attributes were to be chosen, only {len(chosen)} candidates may be attributes")
+
+
+def chosen_content(
+    file: AttributeFile, chosen: Sequence[str], scores: Sequence[WordScore], how: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the content of a file with the chosen attributes; what was left out moves to `rejected`.
+
+    Args:
+        how: what the scores were measured on; kept in the file beside them.
+    """
+    by_word = {s.word: s for s in scores}
+    reasons = dict(file.content.get("reasons") or {})
+    left = [word for word in file.words.words if word not in chosen]
+    reason = f"margin {{:.3f}} at {how['phi']}, below the {len(chosen)} chosen"
+    rejected = {w: r for w, r in file.rejected.items() if w not in chosen}
+    rejected |= {w: reason.format(by_word[w].phi) for w in left}
+    measured = f"margin {{:.3f}} at {how['phi']}, {{:.0f}} % of that at {how['native_size']}"
+    return file.content | {
+        "attributes": list(chosen),
+        "reasons": {w: reasons.get(w) or measured.format(by_word[w].phi, 100 * by_word[w].kept) for w in chosen},
+        "rejected": rejected,
+        "scores": {**how, "margins": {s.word: [round(s.native, 4), round(s.phi, 4)] for s in scores}},
+    }
+
+
+def plot_scores(scores: Sequence[WordScore], native_size: int, phi: int, path: Path) -> None:
+    """Draw the margins of every word at both sizes as a PNG.
+
+    Raises:
+        MiningError: it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [s for s in scores if s.word != NO_WORD][::-1]
+    base = next(s for s in scores if s.word == NO_WORD)
+    figure = Figure(figsize=(7, 1.2 + 0.36 * len(shown)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    places = range(len(shown))
+    for shift, size, color, values in (
+        (0.2, native_size, "#9ab8d8", [s.native for s in shown]),
+        (-0.2, phi, "#1f4e79", [s.phi for s in shown]),
+    ):
+        axes.barh([p + shift for p in places], values, height=0.38, color=color, label=f"{size} px")
+    axes.axvline(base.phi, color="black", linestyle=":", linewidth=1, label=f"no word, {phi} px")
+    axes.set_yticks(list(places), [s.word for s in shown])
+    axes.set_xlabel("class margin (standard deviations)")
+    axes.legend(loc="lower right", fontsize=8)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150, format="png")
+    except OSError as error:
+        raise MiningError(f"plot {path} cannot be written: {error.strerror}") from error

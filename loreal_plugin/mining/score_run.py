@@ -1,0 +1,103 @@
+"""Scores a file's words with the CLIP at hand on the few-shot training pictures of a dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.mining.answers import class_key
+from loreal_plugin.mining.attribute_file import AttributeFile
+from loreal_plugin.mining.clip_model import ClipModel
+from loreal_plugin.mining.pictures import open_dataset
+from loreal_plugin.mining.score import WordScore, score_words
+from loreal_plugin.protocols.spec import DEMO_DATASETS
+from loreal_plugin.weights import weights_fingerprint
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores, what each word is, whose classes they are about, and how they were measured."""
+
+    scores: list[WordScore]
+    kinds: dict[str, str]
+    classnames: list[str]
+    how: dict[str, Any]
+    headline: str
+
+
+def score_file(
+    file: AttributeFile,
+    dataset: str,
+    *,
+    extra: Sequence[str] = (),
+    weights: str | None = None,
+    phi: int = 96,
+    subset: str = "base",
+    shots: int = 16,
+    seed: int = 1,
+    data: str | None = None,
+    descriptions: bool = True,
+) -> Scored:
+    """Return the scores of a file's attributes, its rejected candidates and `extra` words.
+
+    Only training pictures are read, by default of the base classes: new classes are not there to choose on.
+
+    Raises:
+        LorealError: dataset, weights or phi that cannot be used.
+    """
+    if shots < 1:
+        raise ConfigError(f"--shots must be at least 1, not {shots}")
+    weights = weights or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
+    found = open_dataset(dataset, data=data, subset=subset, shots=shots, seed=seed, weights=weights, phi=phi)
+    names = [str(name) for name in found.classnames]
+    kinds = {w: "attribute" for w in file.words.words}
+    for words, kind in ((file.rejected, "rejected"), (extra, "asked")):
+        kinds = {w: kind for w in words} | kinds
+    clip = ClipModel(weights, "cuda" if torch.cuda.is_available() else "cpu")
+    paths = [item.impath for item in found.train_x]
+    features = {size: _encode(clip, paths, size) for size in (clip.native_size, phi)}
+    texts = _descriptions(file, names) if descriptions else None
+    scores = score_words(
+        list(kinds),
+        names,
+        native=features[clip.native_size],
+        phi=features[phi],
+        labels=torch.tensor([item.label for item in found.train_x]),
+        encode_texts=clip.encode_texts,
+        descriptions=texts,
+    )
+    how = {
+        "measured": "class margin in standard deviations [native, phi]; loreal_plugin/mining/score.py",
+        "texts": "descriptions" if texts else "class prompts",
+        "weights": weights_fingerprint(weights),
+        "native_size": clip.native_size,
+        "phi": phi,
+        "classes": subset,
+        "shots": shots,
+        "seed": seed,
+    }
+    headline = (
+        f"{dataset}: {len(paths)} training pictures of {len(names)} {subset} classes, weights {weights}, "
+        f"texts: {how['texts']}"
+    )
+    return Scored(scores, kinds, names, how, headline)
+
+
+def _descriptions(file: AttributeFile, names: Sequence[str]) -> dict[str, str] | None:
+    """Return the descriptions by the dataset's spelling, None unless every class has one."""
+    known = {class_key(name): text for name, text in file.descriptions.items()}
+    if any(class_key(name) not in known for name in names):
+        return None
+    return {name: known[class_key(name)] for name in names}
+
+
+def _encode(clip: ClipModel, paths: Sequence[str], size: int) -> torch.Tensor:
+    from tqdm import tqdm
+
+    with tqdm(total=len(paths), desc=f"pictures at {size}", file=sys.stderr, disable=None) as bar:
+        return clip.encode_pictures(paths, size, bar.update)
