@@ -35,7 +35,7 @@ REQUIRED = [
     "matplotlib",
 ]
 EXTRAS = {
-    "test": ["pytest", "pytest-xdist", "pytest-timeout", "ruff", "build", "wheel"],
+    "test": ["pytest", "pytest-xdist", "pytest-timeout", "pytest-httpserver", "openai", "ruff", "build", "wheel"],
     "llm": ["openai"],
     # what the original Dassl imports beyond our own needs
     "hosts": ["gdown"],

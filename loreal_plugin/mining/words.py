@@ -29,9 +29,10 @@ def stem(word: str) -> str:
     """Return a word in lower case, in the singular, in American spelling; good enough to find doubles."""
     word = word.lower()
     word = _IRREGULAR.get(word, word)
-    for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("s", "")):
-        if word.endswith(ending) and not word.endswith("ss") and len(word) > len(ending) + 2:
-            return word[: len(word) - len(ending)] + instead
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("s", "")):
+        rest = len(word) - len(ending)
+        if word.endswith(ending) and not word.endswith("ss") and rest >= (3 if ending == "s" else 2):
+            return word[:rest] + instead
     return word
 
 
