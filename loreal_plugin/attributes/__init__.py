@@ -6,8 +6,9 @@ from loreal_plugin.attributes.files import (
     SCHEMA_VERSION,
     AttributeSet,
     available_attributes,
+    dataset_of,
     load_attributes,
     tokenise_attributes,
 )
 
-__all__ = ["SCHEMA_VERSION", "AttributeSet", "available_attributes", "load_attributes", "tokenise_attributes"]
+__all__ = ["SCHEMA_VERSION", "AttributeSet", "available_attributes", "dataset_of", "load_attributes", "tokenise_attributes"]

@@ -64,6 +64,12 @@ class AttributeSet:
                        f"attribute file {self.source}, class '{name}'") for name in classnames]  # fmt: skip
 
 
+def dataset_of(cfg: Any) -> str:
+    """Return the name that a config's dataset has in attribute files: of one's own pictures the folder's."""
+    name = cfg.DATASET.NAME
+    return (cfg.DATASET.get("FOLDER", "") or name) if name == "Folder" else name
+
+
 def available_attributes() -> list[str]:
     """Return the names of the attribute files that come with the project."""
     return sorted(p.stem for p in (bundle_root() / "attributes").glob("*.json"))

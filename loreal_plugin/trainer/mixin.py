@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attach.clip_source import weights_name
-from loreal_plugin.attributes import load_attributes
+from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions, resolve_options
@@ -144,9 +144,10 @@ class LorealMixin(PersistenceMixin):
     def _attribute_words(self, classnames: list[str]) -> list[Any]:
         """Return the K words of the slots, or K for every class."""
         o = self.options
-        found = load_attributes(o.attributes, self.cfg.DATASET.NAME)
+        dataset = dataset_of(self.cfg)
+        found = load_attributes(o.attributes, dataset)
         if found.fallback:
-            print(f"No attribute file for dataset '{self.cfg.DATASET.NAME}': {found.source.name} is used")
+            print(f"No attribute file for dataset '{dataset}': {found.source.name} is used")
         if o.attribute_scope == "class":
             return found.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
         words = found.select(o.n_attributes, o.attr_shuffle_seed)
