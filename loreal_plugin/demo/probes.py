@@ -91,6 +91,7 @@ class SlotNets(nn.Module):
         self.bias = nn.Parameter(start.expand(count, 1, -1).clone())
 
     def forward(self, features: Tensor) -> Tensor:
+        """Return one slot content for each attribute, (B, K, D_t), from features (B, D_v)."""
         hidden = F.relu(features @ self.down + self.shift)
         return (hidden @ self.up + self.bias).transpose(0, 1)
 
