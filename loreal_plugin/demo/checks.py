@@ -180,7 +180,7 @@ def check_cliff(c: Checker) -> Result:
     met = 15 <= fall[96] <= 35 and fall[144] <= 2 / 3 * fall[96] and fall[192] <= 4 and hm[96] >= 15
     values = {f"hm_{size}": value for size, value in hm.items()}
     measured = " / ".join(f"{hm[size]:.1f}" for size in RESOLUTIONS)
-    asked = "zero-shot HM 224/192/144/96: 96 loses 15 to about 30, 144 at most 2/3 of it, 192 at most 4; 96 above 15"
+    asked = "zero-shot HM 224/192/144/96: 96 loses 15 to 35, 144 at most 2/3 of it, 192 at most 4; 96 above 15"
     return Result("T1", True, asked, measured, met, values)
 
 

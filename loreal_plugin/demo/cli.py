@@ -104,6 +104,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     import torch
 
     from loreal_plugin.demo.checks import CheckConfig, as_json, run_checks
+    from loreal_plugin.demo.files import write_whole
     from loreal_plugin.demo.weights import read_metadata, weights_file
 
     torch.set_num_threads(arguments.threads)
@@ -124,5 +125,6 @@ def run_check(arguments: argparse.Namespace) -> int:
         print("quick run: a few pictures only, the values mean nothing")
     if arguments.json is not None:
         content = {"weights": arguments.weights, "quick": arguments.quick, "metadata": read_metadata(path)}
-        arguments.json.write_text(json.dumps({**content, "results": as_json(results)}, indent=2) + "\n")
+        text = json.dumps({**content, "results": as_json(results)}, indent=2) + "\n"
+        write_whole(arguments.json, text.encode())
     return 0 if all(result.met for result in results if result.required) else 1

@@ -54,8 +54,12 @@ def encode_jpeg(split: str, label: int, index: int) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _stored_sizes(folder: Path, count: int) -> list[int] | None:

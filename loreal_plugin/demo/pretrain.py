@@ -40,7 +40,7 @@ class PretrainConfig:
     """Settings of a pre-training; together with the number of threads they fix the weights."""
 
     seed: int = 1
-    steps: int = 3000
+    steps: int = 2400
     image_share: float = 0.18  # the first steps train the image tower alone, on the auxiliary heads
     whole_share: float = 0.1  # the last steps see all patches
     batch_size: int = 48

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from loreal_plugin.demo import render, world
+from loreal_plugin.demo.files import write_whole
 
 THUMBNAIL = 112
 LABEL_HEIGHT = 14
@@ -32,6 +34,7 @@ def write_sheet(path: Path, pictures: int = 4) -> Path:
     labels = [label for family in world.families() for label in family]
     strips = [np.asarray(_class_strip(label, pictures)) for label in labels]
     columns = [np.concatenate(strips[start : start + 10]) for start in range(0, len(strips), 10)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(columns, axis=1)).save(path)
+    picture = io.BytesIO()
+    Image.fromarray(np.concatenate(columns, axis=1)).save(picture, "PNG")
+    write_whole(path, picture.getvalue())
     return path

@@ -70,7 +70,7 @@ POOLS: dict[str, Pool] = {
 }
 # Pre-training zooms out to half size, as photographs show things at many distances.
 PRETRAIN_STREAM = 10
-PRETRAIN_ZOOM = (0.44, 1.2)
+PRETRAIN_ZOOM = (0.42, 1.2)
 PRETRAIN_CLASS_SHARE = 0.7  # the other pictures show a "thing": eight attributes drawn at random
 
 

@@ -106,6 +106,16 @@ def test_several_processes_draw_the_same_files(tmp_path, monkeypatch):
             assert same[0] == same[1]
 
 
+def test_a_full_disk_leaves_no_half_file(tmp_path, small_world, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pictures.os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        pictures.ensure_pictures(tmp_path, ("val",), workers=1)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_unknown_split_is_named(tmp_path):
     with pytest.raises(KeyError, match="'dev'"):
         pictures.ensure_pictures(tmp_path, ("dev",), workers=1)

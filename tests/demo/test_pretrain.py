@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from loreal_plugin.demo import pool, pretrain, towers
+from loreal_plugin.demo import pool, pretrain, towers, weights
+from loreal_plugin.demo.build import build
 
 
-def weights(trainer):
+def all_weights(trainer):
     return torch.cat([value.flatten() for value in trainer.model.state_dict().values()])
 
 
 def test_the_same_seed_gives_the_same_bits(tiny_config, tiny_pool, tiny_trainer):
     again = pretrain.Pretrainer(tiny_config, tiny_pool)
     pretrain.run(again)
-    assert torch.equal(weights(again), weights(tiny_trainer))
+    assert torch.equal(all_weights(again), all_weights(tiny_trainer))
 
 
 def test_another_seed_gives_other_weights(tiny_config, tiny_pool):
     one, other = (pretrain.Pretrainer(replace(tiny_config, seed=seed), tiny_pool) for seed in (1, 2))
-    assert not torch.equal(weights(one), weights(other))
+    assert not torch.equal(all_weights(one), all_weights(other))
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_config, tiny_pool, tiny_trainer):
@@ -35,7 +36,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, tiny_config, tiny_p
     second.load(tmp_path / "run.pt")
     pretrain.run(second)
     assert second.step == tiny_config.steps
-    assert torch.equal(weights(second), weights(tiny_trainer))
+    assert torch.equal(all_weights(second), all_weights(tiny_trainer))
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, tiny_config, tiny_pool, tiny_trainer):
@@ -90,3 +91,15 @@ def test_pool_is_drawn_once(tmp_path, monkeypatch):
     second = pool.open_pool(tmp_path, 5)
     assert np.array_equal(first.patches, second.patches) and len(second) == 5
     assert second.coverage.shape == (5, 196, 2) and second.coverage[..., 0].max() > 0.9
+
+
+def test_build_packs_what_it_trained_and_goes_on_only_when_told(tmp_path, tiny_config, tiny_pool, tiny_trainer):
+    out = build(tmp_path / "one.safetensors", tmp_path, seed=1, config=tiny_config)
+    expected = tiny_trainer.model.state_dict()
+    found = weights.expand_demo_state_dict(out)
+    assert torch.equal(found["visual.proj"], expected["visual.proj"].half().float())
+    assert weights.read_metadata(out)["threads"] == 1
+    with pytest.raises(ValueError, match="one.pt.*--resume"):
+        build(out, tmp_path, seed=1, config=tiny_config)
+    again = build(tmp_path / "one.safetensors", tmp_path, seed=1, config=tiny_config, resume=True)
+    assert torch.equal(weights.expand_demo_state_dict(again)["visual.proj"], found["visual.proj"])
