@@ -7,12 +7,17 @@ from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.protocols.spec import STAGES
 
 EPILOG = """\
 DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a whole number.
 
 KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key all stages;
-host:KEY reaches stages 1 and 2 only, loreal:KEY stage 3 only.
+host:KEY reaches stages 1 and 2 (keys of INPUT, MODEL and the method's own node stage 3 too, whose students they
+describe), beta:KEY stage 2 only (the row of the host at PHI is then of that training), loreal:KEY stage 3 only.
+
+--until beta stops after stage 2 and prints the rows that exist: for choosing a host's recipe, and for
+"the host at PHI trained on for longer".
 
 environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE
 
@@ -20,6 +25,7 @@ examples:
   loreal base2new maple 96
   loreal base2new coop 144 caltech101 2 --data ~/data
   loreal base2new mmrl 96 demo 1 -- TRAINER.LOREAL.BRIDGE self
+  loreal base2new maple 96 demo 1 --until beta -- beta:OPTIM.MAX_EPOCH 10
 """
 
 
@@ -35,6 +41,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    parser.add_argument(
+        "--until",
+        choices=STAGES,
+        default=STAGES[-1],
+        metavar="STAGE",
+        help=f"stop after this stage: {', '.join(STAGES)}",
+    )
     parser.add_argument("--test-only", action="store_true", help="train nothing; test every stage that is there")
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
@@ -67,8 +80,6 @@ def dataset_and_seed(extra: list[str]) -> tuple[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the protocol; exit code 0 with a whole table."""
-    import os
-
     from loreal_plugin.protocols.base2new import run_base2new
     from loreal_plugin.protocols.spec import build_spec
     from loreal_plugin.protocols.tables import save_plot
@@ -85,9 +96,7 @@ def run(args: argparse.Namespace) -> int:
         recipe=args.recipe,
         opts=args.after,
     )
-    # hosts read the variable before the configuration's backbone name
-    os.environ["CLIP_WEIGHTS"] = spec.weights
-    outcome = run_base2new(spec, test_only=args.test_only, verbose=args.verbose)
+    outcome = run_base2new(spec, test_only=args.test_only, until=args.until, verbose=args.verbose)
     if args.save_plot:
         save_plot(outcome.record, outcome.folder / "table.png")
     if outcome.missing:

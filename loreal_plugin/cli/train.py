@@ -61,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     """Attach the host and do what its train.py would do."""
     import importlib
     import os
+    from contextlib import nullcontext
 
     from loreal_plugin.attach import attach_host
+    from loreal_plugin.protocols.base2new import using_weights
     from loreal_plugin.protocols.spec import find_host
 
     words = [*args.extra, *args.after]
@@ -73,18 +75,23 @@ def run(args: argparse.Namespace) -> int:
     utils = importlib.import_module("dassl.utils")
     if cfg.SEED >= 0:
         utils.set_random_seed(cfg.SEED)
-    return _drive(host, cfg, chosen, utils)
+    # what is written on the command line wins over the environment
+    named = "MODEL.BACKBONE.NAME" in words
+    with using_weights(cfg.MODEL.BACKBONE.NAME) if named else nullcontext():
+        return _drive(host, cfg, chosen, utils)
 
 
 def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
     """Build the trainer and train or test it, with the log in its output folder.
 
     Raises:
-        ConfigError: the output folder, or the one to load from, is not named.
+        ConfigError: the output folder, or the one to load from, is not named, or a setting cannot be used.
+        LorealError: the trainer cannot be built; a folder made for its log is removed again.
     """
     from pathlib import Path
 
     from loreal_plugin.errors import ConfigError
+    from loreal_plugin.protocols.checks import check_trainer
     from loreal_plugin.protocols.engine import load_checkpoint
     from loreal_plugin.protocols.logs import stage_log
 
@@ -92,12 +99,26 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
         raise ConfigError("--output-dir is missing")
     if chosen.eval_only and not chosen.model_dir:
         raise ConfigError("--eval-only needs --model-dir, the output folder of the training")
-    with stage_log(Path(cfg.OUTPUT_DIR), utils.setup_logger, verbose=True):
-        print(f"** Config **\n{cfg}")
-        trainer = host.build_trainer(cfg)
-        if chosen.eval_only:
-            load_checkpoint(trainer, Path(chosen.model_dir), chosen.load_epoch)
-            trainer.test()
-        elif not chosen.no_train:
-            trainer.train()
+    check_trainer(host, cfg)
+    folder, trainer = Path(cfg.OUTPUT_DIR), None
+    is_new = not folder.exists()
+    try:
+        with stage_log(folder, utils.setup_logger, verbose=True):
+            print(f"** Config **\n{cfg}")
+            trainer = host.build_trainer(cfg)
+            if chosen.eval_only:
+                load_checkpoint(trainer, Path(chosen.model_dir), chosen.load_epoch)
+                trainer.test()
+            elif not chosen.no_train:
+                trainer.train()
+    finally:
+        if trainer is None and is_new:
+            _remove_log(folder)
     return 0
+
+
+def _remove_log(folder: Any) -> None:
+    """Remove a folder that holds nothing but the log of a trainer that could not be built."""
+    if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {"log.txt"}:
+        (folder / "log.txt").unlink(missing_ok=True)
+        folder.rmdir()

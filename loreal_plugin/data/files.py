@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from loreal_plugin.errors import DataError
@@ -38,6 +40,36 @@ def read_lines(path: Path, what: str) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
+class Saves:
+    """Files that are to be written once everything else has been found in order."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[Path, object] = {}
+
+    def commit(self) -> None:
+        """Write what waits; DataError where there is no room."""
+        while self.waiting:
+            _write(*reversed(self.waiting.popitem()))
+
+
+_held: Saves | None = None
+
+
+@contextmanager
+def saves_held_back() -> Iterator[Saves]:
+    """Let `save_json_file` only note what it would write; nothing is written without `commit`.
+
+    So a data folder with a broken picture is left as it is. What is noted is drawn with fixed seeds: whoever needs
+    it before it is written draws the same again.
+    """
+    global _held
+    before, _held = _held, Saves()
+    try:
+        yield _held
+    finally:
+        _held = before
+
+
 def save_json_file(content: object, path: Path) -> bool:
     """Write a JSON file atomically; return False where the place may only be read.
 
@@ -47,6 +79,14 @@ def save_json_file(content: object, path: Path) -> bool:
     Raises:
         DataError: writing failed for another reason (disk full, ...); nothing is left behind.
     """
+    if _held is not None:
+        _held.waiting[path] = content
+        return os.access(path.parent if path.parent.is_dir() else path.parent.parent, os.W_OK)
+    return _write(content, path)
+
+
+def _write(content: object, path: Path) -> bool:
+    """Write a JSON file atomically; see `save_json_file`."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.paths import cache_root
+from loreal_plugin.data.files import saves_held_back
+from loreal_plugin.errors import CheckpointError
+from loreal_plugin.protocols.checks import SUBSETS, check_run
 from loreal_plugin.protocols.engine import Engine, Say
-from loreal_plugin.protocols.keys import digest
-from loreal_plugin.protocols.plan import build_plan
+from loreal_plugin.protocols.locks import stage_lock
+from loreal_plugin.protocols.plan import Stage, build_plan
 from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
-from loreal_plugin.protocols.spec import RunSpec
+from loreal_plugin.protocols.spec import STAGES, RunSpec
 from loreal_plugin.protocols.tables import format_run
-from loreal_plugin.protocols.text_files import write_text
-
-SUBSETS = ("base", "new")
-MANY_PICTURES = 2000
 
 
 @dataclass(frozen=True)
@@ -38,91 +38,86 @@ def prepare(spec: RunSpec, *, say: Say = say_line, verbose: bool = False) -> Eng
     """Return an engine ready to run `spec`; everything that can be wrong is found here, before anything is written.
 
     Raises:
-        LorealError: weights, phi, dataset, recipe, overrides, host, attributes or pictures that cannot be used.
+        LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures that cannot be
+            used.
     """
     from loreal_plugin.attach import attach_host
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
-    facts = describe(load_clip_state_dict(spec.weights))
-    plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
-    fingerprint = weights_fingerprint(spec.weights)
-    host = attach_host(spec.host, spec.method)
-    engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
-    check_slots(engine)
-    check_pictures(engine)
+    with using_weights(spec.weights), saves_held_back() as saves:
+        facts = describe(load_clip_state_dict(spec.weights))
+        plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
+        fingerprint = weights_fingerprint(spec.weights)
+        host = attach_host(spec.host, spec.method)
+        engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
+        check_run(engine)
+        for subset in SUBSETS:
+            engine.identity.images(subset)
+        saves.commit()
     return engine
 
 
-def check_slots(engine: Engine) -> None:
-    """Read options and attributes; an attribute that tokenises to nothing is an error here, not in stage 3.
-
-    Raises:
-        AttributeFileError: the attribute file is unusable.
-        ConfigError: options that cannot be used, or LOREAL switched off.
-    """
-    from loreal_plugin.attributes import tokenise_attributes
-    from loreal_plugin.weights import import_clip
-
-    if not engine.identity.options.enabled:
-        raise ConfigError(
-            "TRAINER.LOREAL.ENABLED False is the host alone, which the row 'trained and tested at "
-            f"{engine.plan.spec.phi}' shows already; leave it out (loreal train runs it)"
-        )
-    encode = import_clip().clip._tokenizer.encode
-    tokenise_attributes([str(word) for word in engine.identity.attributes], encode)
+@contextmanager
+def using_weights(name: str) -> Iterator[None]:
+    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their configuration."""
+    before = os.environ.get("CLIP_WEIGHTS")
+    os.environ["CLIP_WEIGHTS"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CLIP_WEIGHTS"]
+        else:
+            os.environ["CLIP_WEIGHTS"] = before
 
 
-def check_pictures(engine: Engine) -> None:
-    """Decode every picture that the run will read, so that a broken one stops it before anything is written.
-
-    Raises:
-        DataError: a picture is missing or broken; names it.
-    """
-    from loreal_plugin.data import Item, check_images
-
-    base, new = (engine.identity.dataset(subset) for subset in SUBSETS)
-    paths = sorted({item.impath for item in [*base.train_x, *base.test, *new.test]})
-    # large test sets take minutes to decode: a list that was found whole, with its sizes, is not read again
-    known = cache_root() / "checked" / digest([paths, *(engine.identity.images(s) for s in SUBSETS)])
-    if known.is_file():
-        return
-    if len(paths) > MANY_PICTURES:
-        engine.say(f"checking {len(paths):,} pictures of '{engine.plan.spec.dataset}' (once)")
-    check_images(Item(path, 0, "") for path in paths)
-    write_text(known, f"{len(paths)} pictures\n")
-
-
-def run_base2new(spec: RunSpec, *, test_only: bool = False, say: Say = say_line, verbose: bool = False) -> Outcome:
+def run_base2new(
+    spec: RunSpec, *, test_only: bool = False, until: str = "loreal", say: Say = say_line, verbose: bool = False
+) -> Outcome:
     """Train what is missing, test every row, write and print the table.
 
     Args:
         test_only: train nothing; test every stage that is there, again.
+        until: the last stage to run (`alpha`, `beta`, `loreal`); rows of later stages are left out.
 
     Raises:
         LorealError: see `prepare`; with `test_only`, CheckpointError when no stage is there.
     """
     engine = prepare(spec, say=say, verbose=verbose)
-    plan, identity = engine.plan, engine.identity
-    stages: dict[str, dict[str, Any]] = {}
-    missing: list[str] = []
-    for number, stage in enumerate(plan.stages.values(), start=1):
-        say(f"[stage {number}/3] {stage.name}: {stage.title}, seed {spec.seed}")
-        if test_only and not is_complete(stage.folder, identity.stage_key(stage.name)):
-            say("  not there")
-            missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
-            continue
-        stages[stage.name] = read_results(stage.folder) if test_only else engine.train(stage)
-        say(_stage_line(stages[stage.name]))
-    if not stages:
-        raise CheckpointError(f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same arguments")
-    record = _run_record(engine, stages, _test_rows(engine, stages, again=test_only))
-    folder = plan.stages["loreal"].folder
-    if "loreal" in stages:
-        write_json(folder / RESULTS, record)
+    plan = engine.plan
+    wanted = list(plan.stages.values())[: STAGES.index(until) + 1]
+    with using_weights(spec.weights):
+        stages, missing = _run_stages(engine, wanted, test_only=test_only)
+        if not stages:
+            raise CheckpointError(
+                f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same arguments"
+            )
+        record = _run_record(engine, stages, _test_rows(engine, stages, again=test_only))
+    folder = wanted[-1].folder
+    if wanted[-1].name in stages:
+        with stage_lock(folder, say):
+            write_json(folder / RESULTS, record)
         say(f"results: {folder / RESULTS}")
     say("")
     say(format_run(record))
     return Outcome(record, folder, missing)
+
+
+def _run_stages(
+    engine: Engine, wanted: list[Stage], *, test_only: bool
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the stages' records by name, and (`test_only`) what is not there."""
+    stages: dict[str, dict[str, Any]] = {}
+    missing: list[str] = []
+    for number, stage in enumerate(wanted, start=1):
+        engine.say(f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed {engine.plan.spec.seed}")
+        if test_only and not is_complete(stage.folder, engine.identity.stage_key(stage.name)):
+            engine.say("  not there")
+            missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
+            continue
+        stages[stage.name] = read_results(stage.folder) if test_only else engine.train(stage)
+        engine.say(_stage_line(stages[stage.name]))
+    return stages, missing
 
 
 def _stage_line(record: dict[str, Any]) -> str:
@@ -146,7 +141,7 @@ def _test_rows(engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
 
 
 def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
-    """Return the run's record: stage 3's own (or an empty head), all stages, all rows."""
+    """Return the run's record: its last stage's own, all stages, all rows."""
     plan = engine.plan
     rows = []
     for row in plan.rows:
@@ -174,7 +169,6 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         }
         for name, record in stages.items()
     }
-    head = stages.get("loreal") or {"method": plan.spec.method, "dataset": plan.spec.dataset, "phi": plan.spec.phi,
-                                    "seed": plan.spec.seed, "weights": {"name": plan.spec.weights},
-                                    "shots": plan.spec.shots, "native_size": plan.native_size}  # fmt: skip
-    return {**head, "stages": facts, "rows": rows}
+    # a run's record is that of its last stage, with all stages and rows
+    head = stages[max(stages, key=list(plan.stages).index)]
+    return {**head, "phi": plan.spec.phi, "stages": facts, "rows": rows}

@@ -49,7 +49,7 @@ class Engine:
     def __init__(self, host: Any, plan: Plan, weights: str, *, say: Say = print, verbose: bool = False) -> None:
         self.host, self.plan, self.say, self.verbose = host, plan, say, verbose
         self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
-        self.identity = Identity(host, plan, self.cfgs, weights)
+        self.identity = Identity(host, plan, self.cfgs, weights, say)
 
     def resolve(self, stage: Stage, row: Row | None = None, subset: str = "base") -> Any:
         """Return the resolved config of a stage, or of testing it as `row` on the classes `subset`.
@@ -91,14 +91,14 @@ class Engine:
                 return read_results(stage.folder)
             resumed = self._claim(stage.folder, key)
             outcome = self._train_now(stage)
-            record = self._record("stage", key, stage, self.cfgs[stage.name]) | outcome | {"resumed": resumed}
+            record = self.record("stage", key, stage, self.cfgs[stage.name]) | outcome | {"resumed": resumed}
             write_json(stage.folder / RESULTS, record)
         return record
 
     def _train_now(self, stage: Stage) -> dict[str, Any]:
         """Train a stage to its end and return what was measured."""
         cfg = self.cfgs[stage.name]
-        with Meter() as meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
+        with Meter(cuda=cfg.USE_CUDA) as meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             tests = _record_tests(trainer)
@@ -151,11 +151,11 @@ class Engine:
                 return read_results(folder)
             if folder.exists() and (read_results(folder) or {}).get("key", key) != key:
                 set_aside(folder, read_results(folder)["key"])
-            with Meter() as meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
+            with Meter(cuda=cfg.USE_CUDA) as meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
                 score = _score(trainer, trainer.test())
-            record = self._record("evaluation", key, stage, cfg) | {
+            record = self.record("evaluation", key, stage, cfg) | {
                 "row": row.name,
                 "subset": subset,
                 "score": score,
@@ -181,7 +181,7 @@ class Engine:
     def _dassl() -> Any:
         return importlib.import_module("dassl.utils")
 
-    def _record(self, kind: str, key: str, stage: Stage, cfg: Any) -> dict[str, Any]:
+    def record(self, kind: str, key: str, stage: Stage, cfg: Any) -> dict[str, Any]:
         """Return the fields that every results.json has."""
         spec = self.plan.spec
         cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)

@@ -7,21 +7,24 @@ import shutil
 from pathlib import Path
 
 from loreal_plugin.protocols.keys import digest
-from loreal_plugin.protocols.spec import RunSpec
+from loreal_plugin.protocols.spec import REACH, RunSpec
 
 PROTOCOL = "base2new"
 
 
-def config_label(spec: RunSpec, *, loreal: bool) -> str:
+def config_label(spec: RunSpec, stage: str) -> str:
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything overrides it.
 
     The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again.
+
+    Args:
+        stage: `alpha`, `beta` or `loreal`.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
-    changed = {o.key: o.value for o in spec.overrides_for(loreal=loreal)}
-    if loreal:
+    changed = {o.key: o.value for o in spec.overrides if stage in REACH[o.scope]}
+    if stage == "loreal":
         # what changes the students changes the run, though stage 3 itself does not see it
-        changed |= {f"host:{o.key}": o.value for o in spec.overrides if o.scope == "host"}
+        changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in ("host", "beta")}
     if spec.weights not in {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(spec.recipe, ()):
         changed["CLIP_WEIGHTS"] = spec.weights
     return f"{label}-{digest(changed)[:8]}" if changed else label

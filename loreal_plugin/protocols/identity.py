@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cached_property
 from typing import Any
 
-from loreal_plugin.attributes import load_attributes
+from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.options import LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.protocols.keys import digest, images_digest, stage_config, stage_key
+from loreal_plugin.protocols.keys import dataset_items, digest, images_digest, stage_config, stage_key
+from loreal_plugin.protocols.pictures import PictureIndex
 from loreal_plugin.protocols.plan import Plan
 
 
@@ -23,13 +25,17 @@ class Identity:
         plan: the run.
         cfgs: resolved config by stage name.
         weights: fingerprint of the CLIP weights.
+        say: prints one line of progress.
     """
 
-    def __init__(self, host: Any, plan: Plan, cfgs: dict[str, Any], weights: str) -> None:
+    def __init__(
+        self, host: Any, plan: Plan, cfgs: dict[str, Any], weights: str, say: Callable[[str], None] = print
+    ) -> None:
         self._host, self._plan, self._cfgs = host, plan, cfgs
         self.weights = weights
         self._datasets: dict[str, Any] = {}
         self._images: dict[str, str] = {}
+        self._pictures = PictureIndex(say)
 
     @cached_property
     def options(self) -> LorealOptions:
@@ -38,10 +44,22 @@ class Identity:
 
     @cached_property
     def attributes(self) -> list[str]:
-        """Return the attribute words that stage 3 uses; AttributeFileError where the file is unusable."""
-        found = load_attributes(self.options.attributes, self._cfgs["loreal"].DATASET.NAME)
-        words = list(found.select(self.options.n_attributes, self.options.attr_shuffle_seed))
-        return [*words, f"per class: {found.sha256}"] if self.options.attribute_scope == "class" else words
+        """Return what keys and records hold of the attributes: the words, or the file's hash where classes differ."""
+        if self.options.attribute_scope == "class":
+            return [f"per class: {self.attribute_file.sha256}"]
+        return self.words([])
+
+    @cached_property
+    def attribute_file(self) -> AttributeSet:
+        """Return the attribute file of stage 3; AttributeFileError where it is unusable."""
+        return load_attributes(self.options.attributes, dataset_of(self._cfgs["loreal"]))
+
+    def words(self, classnames: list[str]) -> list[Any]:
+        """Return the K words of stage 3's slots, or K for every class; AttributeFileError where there are fewer."""
+        o = self.options
+        if o.attribute_scope == "class":
+            return self.attribute_file.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
+        return self.attribute_file.select(o.n_attributes, o.attr_shuffle_seed)
 
     def dataset(self, subset: str) -> Any:
         """Return the host's dataset of the classes `subset` (`base` or `new`).
@@ -60,9 +78,11 @@ class Identity:
         return self._datasets[subset]
 
     def images(self, subset: str) -> str:
-        """Return the hash of the image list of the classes `subset`."""
+        """Return the hash of the image list of the classes `subset`; DataError where a picture cannot be read."""
         if subset not in self._images:
-            self._images[subset] = images_digest(self.dataset(subset))
+            dataset = self.dataset(subset)
+            self._pictures.check(item.impath for items in dataset_items(dataset).values() for item in items)
+            self._images[subset] = images_digest(dataset, self._pictures.sha256)
         return self._images[subset]
 
     def config(self, name: str, cfg: Any) -> dict[str, Any]:
@@ -98,9 +118,10 @@ class Identity:
         """
         embedded = self._host.path == embedded_host()
         revision = getattr(self._host, "revision", None)
+        shims = sorted(str(getattr(s, "name", s)) for s in getattr(self._host, "shims", []))
         return {
             "name": "embedded" if embedded else self._host.path.name,
             "revision": revision,
-            "code": "embedded" if embedded else f"{self._host.path.name}@{revision}",
-            "shims": [str(getattr(s, "name", s)) for s in getattr(self._host, "shims", [])],
+            "code": "embedded" if embedded else f"{self._host.path.name}@{revision} {' '.join(shims)}".strip(),
+            "shims": shims,
         }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# raise it when code changes what the same configuration gives: every stage is then run again
+# Raise it by one in the same commit as any change of code after which the same configuration, seed and pictures
+# give other numbers: the embedded host's trainers, datasets or transforms, the method, the views, the demo's
+# pictures or loss. Every stage is then run again. New keys, log lines and faster code with equal results need nothing.
 METHOD_VERSION = 1
 
 # places and print-outs: the same run in another folder, or with more log lines, is the same run
@@ -96,26 +98,24 @@ def stage_key(
     )
 
 
-def images_digest(dataset: Any) -> str:
-    """Return the hash of a dataset's image list: split, path below the common folder, label, class name, file size.
+def dataset_items(dataset: Any) -> dict[str, list[Any]]:
+    """Return the items (`impath`, `label`, `classname`) of a Dassl dataset by part."""
+    return {name: list(getattr(dataset, name) or []) for name in ("train_x", "val", "test")}
+
+
+def images_digest(dataset: Any, sha256: Callable[[str], str]) -> str:
+    """Return the hash of a dataset's image list: part, path below the common folder, label, class name, contents.
 
     Args:
-        dataset: a Dassl dataset (`train_x`, `val`, `test`: lists with `impath`, `label`, `classname`).
+        dataset: a Dassl dataset.
+        sha256: path -> hash of the file's contents.
     """
-    splits = {name: list(getattr(dataset, name) or []) for name in ("train_x", "val", "test")}
+    splits = dataset_items(dataset)
     paths = [item.impath for items in splits.values() for item in items]
     root = os.path.commonpath([os.path.dirname(p) for p in paths]) if paths else ""
     rows = [
-        [name, Path(os.path.relpath(item.impath, root)).as_posix(), item.label, item.classname, _size(item.impath)]
+        [name, Path(os.path.relpath(item.impath, root)).as_posix(), item.label, item.classname, sha256(item.impath)]
         for name, items in splits.items()
         for item in items
     ]
     return digest(rows)
-
-
-def _size(path: str) -> int:
-    """Return a file's size in bytes, -1 where it is missing (reading it will name it)."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1

@@ -17,17 +17,22 @@ class Meter:
 
     On CUDA the peak is the allocator's; on CPU it is the process's resident size, sampled ten times a second, because
     the system's own high-water mark cannot be set back between stages.
+
+    Args:
+        cuda: the run may use CUDA (`USE_CUDA`); False measures the process on a machine with a GPU, too.
+        interval: seconds between two samples.
     """
 
-    def __init__(self, *, interval: float = 0.1) -> None:
+    def __init__(self, *, cuda: bool = True, interval: float = 0.1) -> None:
         self.seconds = 0.0
         self.peak_memory_mb = 0.0
+        self._cuda = cuda and torch.cuda.is_available()
         self._interval = interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
     def __enter__(self) -> Meter:
-        if torch.cuda.is_available():
+        if self._cuda:
             torch.cuda.reset_peak_memory_stats()
         self._started = time.perf_counter()
         self._thread.start()
@@ -37,7 +42,7 @@ class Meter:
         self.seconds = time.perf_counter() - self._started
         self._stop.set()
         self._thread.join()
-        if torch.cuda.is_available():
+        if self._cuda:
             self.peak_memory_mb = torch.cuda.max_memory_allocated() / _MB
 
     def _sample(self) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.attach.resample import grid_size_of
 from loreal_plugin.contract import get_contract
 from loreal_plugin.data import dataset_config
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.folders import config_label, run_folder
-from loreal_plugin.protocols.spec import RunSpec
+from loreal_plugin.protocols.spec import STAGES, RunSpec
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,19 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
         ConfigError: phi does not fit the patch size, or there is no such recipe.
         DataError: no such dataset.
     """
-    check_phi(spec.phi, patch_size)
+    grid_size_of(spec.phi, patch_size, "PHI")
     contract = get_contract(spec.method)
     choice = dataset_config(spec.dataset, str(spec.data) if spec.data.is_dir() else "")
     quoted = [word if i % 2 == 0 else repr(word) for i, word in enumerate(choice.options)]
-    host_label, label = config_label(spec, loreal=False), config_label(spec, loreal=True)
+    labels = {name: config_label(spec, name) for name in STAGES}
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def stage(name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()) -> Stage:
         third = name == "loreal"
         registered = ours if third else trainer
-        folder = run_folder(spec, "train_base", registered, label if third else host_label, variant)
+        folder = run_folder(spec, "train_base", registered, labels[name], variant)
         recipe = recipe_file(ours, spec.recipe, loreal=third)
-        opts = tuple(word for o in spec.overrides_for(loreal=third) for word in (o.key, o.value))
+        opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
 
     stages = (
@@ -89,28 +90,19 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
     )
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
-        third = of == "loreal"
-        where = (ours if third else trainer, label if third else host_label, variant)
+        where = (ours if of == "loreal" else trainer, labels[of], variant)
         return Row(name, text, of, size, {s: run_folder(spec, f"test_{s}", *where) for s in ("base", "new")})
 
+    changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
+    own = f" with {', '.join(changed)}" if changed else ""
     rows = (
         row("native", f"{trainer}, trained and tested at {native_size}", "alpha", native_size, ""),
         row("native_at_phi", f"{trainer}, trained at {native_size}, tested at {spec.phi}", "alpha", spec.phi,
             f"at_{phi}"),
-        row("phi", f"{trainer}, trained and tested at {spec.phi}", "beta", spec.phi, phi),
+        row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
     )  # fmt: skip
     return Plan(spec, native_size, choice.config, tuple(quoted), {s.name: s for s in stages}, rows)
-
-
-def check_phi(phi: int, patch_size: int) -> None:
-    """Raise ConfigError unless phi is a multiple of the patch size and at least two patches."""
-    if phi % patch_size or phi < 2 * patch_size:
-        near = max(2, round(phi / patch_size)) * patch_size
-        raise ConfigError(
-            f"PHI {phi} does not fit the backbone: it must be a multiple of the patch size {patch_size} "
-            f"and at least {2 * patch_size}; the nearest is {near}"
-        )
 
 
 def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:

@@ -21,16 +21,20 @@ def read_runs(out: Path) -> list[dict[str, Any]]:
     Raises:
         LorealError: there is none.
     """
-    found = []
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path in sorted((out / PROTOCOL / "train_base").rglob(RESULTS)):
         if any(part.endswith(".replaced") for part in path.parts):
             continue
         record = read_results(path.parent)
         if record and record.get("rows"):
-            found.append(record | {"label": path.parent.parent.name})
+            run = record | {"label": path.parent.parent.name}
+            name = (*(run[k] for k in ("dataset", "label", "phi", "method", "seed", "shots")), run["weights"]["name"])
+            # a run that was stopped after stage 2 and then went on has left two records with the same rows
+            if name not in found or len(run["rows"]) > len(found[name]["rows"]):
+                found[name] = run
     if not found:
         raise LorealError(f"no finished run below {out / PROTOCOL / 'train_base'}; run base2new_train.sh first")
-    return found
+    return list(found.values())
 
 
 def format_report(runs: Sequence[dict[str, Any]]) -> str:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from loreal_plugin.protocols.records import harmonic_mean
+
 RIDGE_LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
@@ -49,11 +51,6 @@ class RivalScore:
     def hm(self) -> float:
         """Return the harmonic mean of base and new accuracy."""
         return harmonic_mean(self.base, self.new)
-
-
-def harmonic_mean(base: float, new: float) -> float:
-    """Return the harmonic mean of two accuracies, 0 when both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
 
 
 @torch.no_grad()

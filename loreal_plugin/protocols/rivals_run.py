@@ -43,7 +43,7 @@ def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
             rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, say)]
-            record = engine._record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows}
+            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows}
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
 

@@ -14,7 +14,10 @@ from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 DEMO_WEIGHTS = ("demo", "demo-2")
 DEMO_DATASETS = ("demo", "demo-heldout")
 DEFAULT_SHOTS = "16"
-SCOPES = ("all", "host", "loreal")
+SCOPES = ("all", "host", "beta", "loreal")
+STAGES = ("alpha", "beta", "loreal")
+# which stages see an override of a scope
+REACH = {"all": STAGES, "host": ("alpha", "beta"), "beta": ("beta",), "loreal": ("loreal",)}
 
 # keys that the protocol sets itself, and the argument or variable that steers each
 PROTOCOL_KEYS = {
@@ -32,12 +35,17 @@ PROTOCOL_KEYS = {
     "RESUME": "the protocol (it resumes by itself)",
     "SEED": "the argument SEED",
     "TASK": "the protocol (B2N)",
+    # the table is made of the last epoch's accuracy on the test split
+    "TEST.FINAL_MODEL": "the protocol (the last epoch)",
+    "TEST.NO_TEST": "the protocol (every row is tested)",
+    "TEST.SPLIT": "the protocol (the test split)",
+    "TEST.EVALUATOR": "the protocol (accuracy)",
 }
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `KEY VALUE` of the command line; `scope` says which stages see it (`all`, `host`: 1 and 2, `loreal`: 3)."""
+    """One `KEY VALUE` of the command line; `scope` says which stages see it (see `REACH`)."""
 
     scope: str
     key: str
@@ -60,10 +68,19 @@ class RunSpec:
     recipe: str
     overrides: tuple[Override, ...] = ()
 
-    def overrides_for(self, *, loreal: bool) -> list[Override]:
-        """Return the overrides that stage 3 (`loreal`) or the host stages see, in command-line order."""
-        wanted = ("all", "loreal") if loreal else ("all", "host")
-        return [o for o in self.overrides if o.scope in wanted]
+    def overrides_for(self, stage: str) -> list[Override]:
+        """Return the overrides that a stage (`alpha`, `beta`, `loreal`) sees, in command-line order.
+
+        Stage 3 builds the students again, so what describes them for the host stages describes them there too; an
+        override for stage 3 alone wins there.
+        """
+        third = stage == "loreal"
+        found = [
+            o
+            for o in self.overrides
+            if stage in REACH[o.scope] or (third and o.scope == "host" and describes_student(o.key))
+        ]
+        return sorted(found, key=lambda o: o.scope == "loreal") if third else found
 
 
 def build_spec(
@@ -145,8 +162,14 @@ def find_data(text: str, dataset: str) -> Path:
     return path.resolve()
 
 
+def describes_student(key: str) -> bool:
+    """Return whether a key says what a host's model is or reads, and not how it is trained."""
+    ours = key.startswith("TRAINER.LOREAL.")
+    return key.startswith(("INPUT.", "MODEL.", "TRAINER.")) and not ours
+
+
 def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
-    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:KEY` and `loreal:KEY` narrow the scope.
+    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:` and `loreal:KEY` narrow the scope.
 
     Raises:
         ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets itself.

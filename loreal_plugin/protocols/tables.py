@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
 from loreal_plugin.protocols.published import published_note
+from loreal_plugin.protocols.text_files import write_bytes
 
 HEADERS = ("", "Base", "New", "HM", "tunable parameters", "seconds")
 
@@ -65,8 +67,10 @@ def save_plot(record: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("accuracy (%)")
     axes.set_title(f"{record['method']}, phi {record['phi']}, {record['dataset']}, seed {record['seed']}", fontsize=9)
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format="png")
     plt.close(figure)
+    write_bytes(path, picture.getvalue())
 
 
 _BARS = (

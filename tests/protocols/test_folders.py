@@ -20,30 +20,30 @@ def test_layout_is_the_familys() -> None:
 
 
 def test_shipped_weights_have_folders_of_their_own() -> None:
-    assert config_label(spec(), loreal=True) == "demo"
-    assert config_label(spec(weights="demo-2"), loreal=True) == "demo-2"
-    assert config_label(spec(weights="ViT-B/16"), loreal=True) == "vit_b16"
-    assert config_label(spec(weights="my.pt"), loreal=False).startswith("vit_b16-")
+    assert config_label(spec(), "loreal") == "demo"
+    assert config_label(spec(weights="demo-2"), "loreal") == "demo-2"
+    assert config_label(spec(weights="ViT-B/16"), "loreal") == "vit_b16"
+    assert config_label(spec(weights="my.pt"), "alpha").startswith("vit_b16-")
 
 
 def test_loreal_overrides_leave_the_host_stages_folder() -> None:
     ablation = spec("TRAINER.LOREAL.BRIDGE", "self")
-    assert config_label(ablation, loreal=False) == "demo"
-    assert config_label(ablation, loreal=True).startswith("demo-")
+    assert config_label(ablation, "alpha") == "demo"
+    assert config_label(ablation, "loreal").startswith("demo-")
 
 
 def test_host_overrides_change_every_folder() -> None:
     plain, other = spec("OPTIM.LR", "1"), spec("host:OPTIM.LR", "1")
     for changed in (plain, other):
-        assert config_label(changed, loreal=False) != "demo"
-        assert config_label(changed, loreal=True) != "demo"
-    assert config_label(plain, loreal=True) != config_label(other, loreal=True)
+        assert config_label(changed, "alpha") != "demo"
+        assert config_label(changed, "loreal") != "demo"
+    assert config_label(plain, "loreal") != config_label(other, "loreal")
 
 
 def test_same_overrides_in_another_order_share_a_folder_and_the_last_value_wins() -> None:
-    first = config_label(spec("A.B", "1", "C.D", "2"), loreal=False)
-    assert config_label(spec("C.D", "2", "A.B", "1"), loreal=False) == first
-    assert config_label(spec("A.B", "9", "C.D", "2", "A.B", "1"), loreal=False) == first
+    first = config_label(spec("A.B", "1", "C.D", "2"), "alpha")
+    assert config_label(spec("C.D", "2", "A.B", "1"), "alpha") == first
+    assert config_label(spec("A.B", "9", "C.D", "2", "A.B", "1"), "alpha") == first
 
 
 def test_set_aside_keeps_every_older_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.logs import StageConsole, stage_log
@@ -116,3 +117,16 @@ def test_meter_measures_time_and_memory() -> None:
         block = bytearray(64 * 2**20)
         time.sleep(0.05)
     assert len(block) and 0.05 <= meter.seconds < 30 and meter.peak_memory_mb > 64
+
+
+def test_meter_of_a_run_without_cuda_leaves_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: asked.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: asked.append("read") or 3 * 2**20)
+    with Meter(cuda=False, interval=0.01) as meter:
+        time.sleep(0.02)
+    assert asked == [] and meter.peak_memory_mb > 3
+    with Meter(interval=0.01) as meter:
+        pass
+    assert asked == ["reset", "read"] and meter.peak_memory_mb == 3

@@ -64,8 +64,8 @@ def test_override_scopes() -> None:
         Override("loreal", "TRAINER.LOREAL.BRIDGE", "self"),
     )
     spec = build_spec("maple", "96", opts=["OPTIM.LR", "0.1", "host:A.B", "2", "loreal:C.D", "3"], env={})
-    assert [o.key for o in spec.overrides_for(loreal=False)] == ["OPTIM.LR", "A.B"]
-    assert [o.key for o in spec.overrides_for(loreal=True)] == ["OPTIM.LR", "C.D"]
+    assert [o.key for o in spec.overrides_for("alpha")] == ["OPTIM.LR", "A.B"]
+    assert [o.key for o in spec.overrides_for("loreal")] == ["OPTIM.LR", "C.D"]
 
 
 @pytest.mark.parametrize(

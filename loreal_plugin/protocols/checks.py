@@ -1,0 +1,140 @@
+"""What can be wrong with a run beyond its words, found before anything is written or trained."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.errors import ConfigError, LorealError
+from loreal_plugin.protocols.engine import Engine
+from loreal_plugin.protocols.keys import flatten
+
+SUBSETS = ("base", "new")
+CONTEXT_LENGTH = 77
+# how a picture becomes numbers; the rest of INPUT is augmentation, which stages may choose for themselves
+STUDENT_INPUT = ("INPUT.INTERPOLATION", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.NO_TRANSFORM")
+
+
+def check_run(engine: Engine) -> None:
+    """Check configs, options, attributes and prompts.
+
+    Raises:
+        ConfigError: stage 3 would build other students than stages 1 and 2 trained; a config that the host or LOREAL
+            refuses; LOREAL switched off; a slot order that the method cannot take; a prompt of more than 77 tokens.
+        AttributeFileError: the attribute file is unusable, or has no words for a class.
+    """
+    if not engine.identity.options.enabled:
+        phi = engine.plan.spec.phi
+        raise ConfigError(
+            f"TRAINER.LOREAL.ENABLED False is the host alone, which the row 'trained and tested at {phi}' shows "
+            "already; leave it out (loreal train runs it)"
+        )
+    check_students(engine)
+    for cfg in engine.cfgs.values():
+        check_trainer(engine.host, cfg)
+    check_slots(engine)
+
+
+def check_students(engine: Engine) -> None:
+    """Raise ConfigError unless stage 3 describes the students as the stages that trained them did."""
+    node = engine.host.contract.cfg_node
+    ours = student_facts(engine.cfgs["loreal"], node)
+    for name in ("alpha", "beta"):
+        theirs = student_facts(engine.cfgs[name], node)
+        other = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+        if other:
+            values = ", ".join(f"{k} is {theirs.get(k)!r} in stage '{name}', {ours.get(k)!r} in stage 3" for k in other)
+            raise ConfigError(f"stage 3 would build other students than were trained: {values}; make them equal")
+
+
+def student_facts(cfg: Any, node: str) -> dict[str, Any]:
+    """Return the settings that say what a host's model is and reads; `node` is the method's own under TRAINER."""
+    flat = flatten(cfg)
+    facts = {k: v for k, v in flat.items() if k.startswith((f"TRAINER.{node}.", "MODEL.")) or k in STUDENT_INPUT}
+    return facts | {"INPUT.TRANSFORMS normalize": "normalize" in flat.get("INPUT.TRANSFORMS", ())}
+
+
+def check_trainer(host: Any, cfg: Any) -> None:
+    """Run the trainer's own check of its config, without building it.
+
+    Raises:
+        ConfigError: the host has no such trainer, or the check refuses.
+    """
+    if cfg.TRAINER.NAME == host.contract.loreal_trainer:
+        importlib.import_module(f"trainers.{host.contract.method}_loreal")
+    registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
+    if cfg.TRAINER.NAME not in registry.registered_names():
+        return  # building it names the ones there are
+    kind = registry.get(cfg.TRAINER.NAME)
+    try:
+        kind.check_cfg(kind.__new__(kind), cfg)
+    except LorealError:
+        raise
+    except (AssertionError, AttributeError, KeyError, ValueError) as error:
+        raise ConfigError(f"{cfg.TRAINER.NAME} refuses its configuration: {error or 'an assertion failed'}") from error
+
+
+def check_slots(engine: Engine) -> None:
+    """Raise unless every prompt of base and new classes takes the slots.
+
+    An attribute that tokenises to nothing, or a class without words, is an error here and not after two stages.
+    """
+    identity, contract, options = engine.identity, engine.host.contract, engine.identity.options
+    if options.slot_order not in contract.slot_orders:
+        raise ConfigError(
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which overwrites the "
+            f"rows after the start token; choose {' or '.join(contract.slot_orders)}"
+        )
+    if identity.attribute_file.fallback:
+        engine.say(f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are used")
+    encode = tokenizer()
+    contents = options.n_content if options.slot_parts != "words" else 0
+    for name, words, prompt in host_prompts(engine):
+        attributes = tokenise_attributes(words, encode, identity.attribute_file.source)
+        spoken = sum(map(len, attributes)) if options.slot_parts != "contents" else 0
+        start, end, lead = 1, 1, int(options.slot_order == "class_first")
+        n_tokens = start + len(encode(prompt)) + lead + len(words) * contents + spoken + end
+        if n_tokens > CONTEXT_LENGTH:
+            raise ConfigError(
+                f"class '{name}': its prompt with {len(words)} slots takes {n_tokens} tokens, the text encoder reads "
+                f"{CONTEXT_LENGTH}; use fewer attributes, shorter words or a smaller N_CONTENT"
+            )
+
+
+def tokenizer() -> Callable[[str], list[int]]:
+    """Return CLIP's tokenizer: text -> ids without start and end."""
+    from loreal_plugin.weights import import_clip
+
+    return import_clip().clip._tokenizer.encode
+
+
+def host_prompts(engine: Engine) -> Iterator[tuple[str, list[str], str]]:
+    """Give class name, its K words and the text of the host's own prompt, of all base and new classes."""
+    cfg = engine.cfgs["loreal"]
+    template = prompt_template(engine.host.contract.method, cfg)
+    for subset in SUBSETS:
+        names = list(engine.identity.dataset(subset).classnames)
+        words = engine.identity.words(names)
+        for index, name in enumerate(names):
+            own = words if isinstance(words[0], str) else words[index]
+            yield name, own, template.format(name.replace("_", " "))
+
+
+def prompt_template(method: str, cfg: Any) -> str:
+    """Return the text that a host makes its prompts of, with `{}` for the class name.
+
+    Learned context without words stands as one "X" a token, as the hosts write it.
+    """
+    if method == "mmrl":
+        found = [vars(module).get("CUSTOM_TEMPLATES") for name, module in list(sys.modules.items())
+                 if name.startswith("trainers.")]  # fmt: skip
+        tables = [table for table in found if isinstance(table, dict)]
+        return next((t[cfg.DATASET.NAME] for t in tables if cfg.DATASET.NAME in t), "a photo of a {}.")
+    node = {"coop": "COOP", "maple": "MAPLE", "mma": "MMADAPTER"}[method]
+    options = cfg.TRAINER[node]
+    words = options.get("TEXT_CTX_INIT" if method == "mma" else "CTX_INIT", "")
+    context = words.replace("_", " ") or " ".join(["X"] * options.get("N_CTX", 0))
+    return "{} {{}}.".format(context.replace("{", "").replace("}", ""))
