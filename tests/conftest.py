@@ -28,17 +28,26 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers, so that a misspelt one is an error under `--strict-markers`."""
     config.addinivalue_line("markers", "hosts: needs real checkouts; LOREAL_TEST_HOSTS names their folder")
-    config.addinivalue_line("markers", "slow: more than a few seconds")
+    config.addinivalue_line("markers", "slow: minutes; run with `-m slow` or LOREAL_SLOW=1")
+    config.addinivalue_line("markers", "cuda: needs a CUDA device")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of real checkouts, with the reason, where no folder with them is named."""
-    if os.environ.get("LOREAL_TEST_HOSTS"):
-        return
-    reason = "LOREAL_TEST_HOSTS is not set: it names the folder with checkouts of CoOp, MaPLe, MMA and MMRL"
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason and how to run them, tests that need what is not there or was not asked for."""
+    missing: dict[str, str] = {}
+    if not os.environ.get("LOREAL_TEST_HOSTS"):
+        missing["hosts"] = (
+            "LOREAL_TEST_HOSTS is not set: it names the folder with checkouts of CoOp, MaPLe, MMA and MMRL"
+        )
+    if os.environ.get("LOREAL_SLOW") != "1" and "slow" not in (config.option.markexpr or ""):
+        missing["slow"] = "takes minutes, not run; `pytest -m slow` or LOREAL_SLOW=1 runs it"
+    if not torch.cuda.is_available():
+        missing["cuda"] = "no CUDA device here, not run; `pytest -m cuda` on a machine with one runs it"
     for item in items:
-        if item.get_closest_marker("hosts"):
-            item.add_marker(pytest.mark.skip(reason=reason))
+        for name in (name for name in missing if item.get_closest_marker(name)):
+            # a real checkout that was asked for by name is run, however long it takes
+            if name != "slow" or not item.get_closest_marker("hosts"):
+                item.add_marker(pytest.mark.skip(reason=missing[name]))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from loreal_plugin.attach.arguments import family_parser, with_defaults
 from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import allowed_names
 from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
-from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of
+from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of, sources_digest
 from loreal_plugin.attach.shims import SHIMS
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.rows import raise_for
@@ -60,6 +60,11 @@ class AttachedHost:
     shims: tuple[str, ...]
     revision: str
     clips: ClipSource
+
+    @property
+    def clip_version(self) -> str:
+        """Which CLIP package builds the models: a hash of its sources, the host's own or an installed one."""
+        return sources_digest(Path(sys.modules["clip"].__file__).parent)
 
     @property
     def tokenize(self) -> Callable[..., Any]:
@@ -156,7 +161,7 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
         add_datasets()
         _apply_shims(session, undo, allowed, before_import=False)
         session.undo = undo.pop_all()
-    atexit.register(detach_host)  # removes temporary files, too
+    atexit.register(detach_host)
     return session
 
 

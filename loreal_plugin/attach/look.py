@@ -77,6 +77,14 @@ def revision_of(look: HostLook) -> str:
     return digest.hexdigest()[:16]
 
 
+def sources_digest(folder: Path) -> str:
+    """Return a hash of a package's Python sources: what `__version__` would say if everybody kept it up."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _row(role: str, wanted: str, ok: bool, otherwise: str) -> ContractRow:
     return ContractRow(role, wanted, "found" if ok else otherwise, ok)
 

@@ -11,16 +11,21 @@ from torch import Tensor, nn
 from loreal_plugin.errors import ConfigError, HostError
 
 
-def grid_size_of(input_size: int, patch_size: int) -> int:
-    """Return the number of patches along one side.
+def grid_size_of(input_size: int, patch_size: int, name: str = "input size") -> int:
+    """Return the number of patches along one side; the one rule for input sizes, phi among them.
+
+    Args:
+        input_size, patch_size: in pixels.
+        name: what the user calls this size, for the message.
 
     Raises:
-        ConfigError: `input_size` (pixels) is no multiple of `patch_size`, or below two patches.
+        ConfigError: `input_size` is no multiple of `patch_size`, or below two patches.
     """
     if input_size % patch_size or input_size < 2 * patch_size:
+        near = max(2, round(input_size / patch_size)) * patch_size
         raise ConfigError(
-            f"input size {input_size} was asked for; this backbone needs a multiple of its patch size "
-            f"{patch_size} from {2 * patch_size} pixels up"
+            f"{name} {input_size} does not fit the backbone: it must be a multiple of the patch size {patch_size} "
+            f"and at least {2 * patch_size} pixels; the nearest is {near}"
         )
     return input_size // patch_size
 
@@ -34,7 +39,7 @@ def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int
     Raises:
         HostError: the rows after the prefix are no square grid.
 
-    Source: DESIGN 3.4 (bicubic in float32, `align_corners=False`, no antialias).
+    Source: docs/METHOD.md, the two students (bicubic in float32, `align_corners=False`, no antialias).
     """
     n_patches = pos_embed.shape[0] - num_prefix_tokens
     old_size = math.isqrt(max(n_patches, 0))

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from loreal_plugin.contract.rows import ContractRow, attribute_row, raise_for
 from loreal_plugin.contract.tokens import Tokenize, class_starts
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.method import SLOT_ORDERS
 from loreal_plugin.text.blocks import TextBlocks
-
-SLOT_ORDERS = ("class_first", "slots_first", "ctx_first")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,15 @@ from loreal_plugin.errors import HostError
 Tokenize = Callable[[str], Tensor]
 
 
+def text_ids(text: str, tokenize: Tokenize) -> list[int]:
+    """Return a text's token ids without start and end."""
+    row = tokenize(text).reshape(-1)
+    return row[1 : int(row.argmax())].tolist()
+
+
 def name_ids(classname: str, tokenize: Tokenize) -> list[int]:
     """Return the token ids of a class name as prompts spell it (underscores are spaces)."""
-    row = tokenize(classname.replace("_", " ")).reshape(-1)
-    return row[1 : int(row.argmax())].tolist()
+    return text_ids(classname.replace("_", " "), tokenize)
 
 
 def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) -> Tensor:

@@ -98,7 +98,8 @@ class Engine:
     def _train_now(self, stage: Stage) -> dict[str, Any]:
         """Train a stage to its end and return what was measured."""
         cfg = self.cfgs[stage.name]
-        with Meter(cuda=cfg.USE_CUDA) as meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
+        meter = Meter(cuda=cfg.USE_CUDA)
+        with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             tests = _record_tests(trainer)
@@ -151,7 +152,8 @@ class Engine:
                 return read_results(folder)
             if folder.exists() and (read_results(folder) or {}).get("key", key) != key:
                 set_aside(folder, read_results(folder)["key"])
-            with Meter(cuda=cfg.USE_CUDA) as meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
+            meter = Meter(cuda=cfg.USE_CUDA)
+            with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
                 score = _score(trainer, trainer.test())

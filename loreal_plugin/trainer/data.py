@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import cache_root
 from loreal_plugin.students.build import Student
@@ -30,19 +29,15 @@ def resized(cfg: Any, size: int) -> Any:
     return cfg
 
 
-def check_sizes(native: int, phi: int, patch: int) -> None:
-    """Check both input sizes against the patch size.
-
-    Raises:
-        ConfigError: a size is no multiple of the patch size, or below two patches.
-    """
-    for name, size in (("INPUT.SIZE", native), ("TRAINER.LOREAL.PHI", phi)):
-        if size % patch or size < 2 * patch:
-            near = max(2, round(size / patch)) * patch
-            raise ConfigError(
-                f"{name} {size} is no multiple of the patch size {patch} of at least {2 * patch} pixels; "
-                f"the nearest is {near}"
-            )
+def plain_settings(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a configuration node as `{dotted key: value}` in JSON's types."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= plain_settings(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return found
 
 
 class DataPlan:
@@ -75,7 +70,7 @@ class DataPlan:
         """Return a loader of both students' cached embeddings.
 
         Args:
-            facts: what else can change an embedding: the host's revision, shims and CLIP weights.
+            facts: what else can change an embedding: the host's revision, shims, CLIP package and CLIP weights.
 
         Raises:
             DataError: a picture cannot be read.
@@ -98,6 +93,8 @@ class DataPlan:
             "student": name,
             "method": student.contract.method,
             "learned": student.fingerprint(),
+            # how the learned tensors are used: adapter scale, layers with representation tokens, precision
+            "host_settings": plain_settings(student.cfg.TRAINER[student.contract.cfg_node]),
             "size": student.input_size,
             "dtype": str(student.dtype),
             "device": device.type,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attach.clip_source import weights_name
+from loreal_plugin.attach.resample import grid_size_of
 from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import ConfigError
@@ -25,7 +26,7 @@ from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
-from loreal_plugin.trainer.data import DataPlan, check_sizes, resized
+from loreal_plugin.trainer.data import DataPlan, resized
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets
 from loreal_plugin.trainer.persistence import PersistenceMixin
 from loreal_plugin.trainer.report import warn_untrained_tokens
@@ -60,9 +61,9 @@ class LorealMixin(PersistenceMixin):
             raise ConfigError(
                 f"DATALOADER.TRAIN_X.SAMPLER {sampler} is none of RandomSampler, SequentialSampler"
             )
-        check_sizes(
-            cfg.INPUT.SIZE[0], self.options.phi, describe(load_clip_state_dict(weights_name(cfg)))["patch"]
-        )
+        patch = describe(load_clip_state_dict(weights_name(cfg)))["patch"]
+        grid_size_of(cfg.INPUT.SIZE[0], patch, "INPUT.SIZE")
+        grid_size_of(self.options.phi, patch, "TRAINER.LOREAL.PHI")
 
     # ---- building -----------------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class LorealMixin(PersistenceMixin):
             )
         report = share_clip_tensors(built["alpha"], built["beta"])
         print(f"Students share {report.n_shared} tensors ({report.bytes_shared / 2**20:.1f} MiB)")
-        self.host_facts = {"host": host.revision, "shims": list(host.shims)}
+        self.host_facts = {"host": host.revision, "shims": list(host.shims), "clip": host.clip_version}
         return built["alpha"], built["beta"]
 
     def _attribute_words(self, classnames: list[str]) -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import (
     MetaNets,
@@ -31,12 +32,6 @@ TextPath = Callable[[Tensor], Tensor]
 NEUTRAL_WORDS = ("quite", "very")
 
 
-def word_ids(tokenize: Callable[..., Tensor], text: str) -> list[int]:
-    """Return a text's token ids without start and end."""
-    row = tokenize(text).reshape(-1)
-    return row[1 : int(row.argmax())].tolist()
-
-
 def attribute_ids(student: Student, words: Sequence[Any]) -> list[Any]:
     """Return the ids of K attributes, or of K for every class where `words` has a list a class.
 
@@ -45,7 +40,7 @@ def attribute_ids(student: Student, words: Sequence[Any]) -> list[Any]:
     """
 
     def encode(text: str) -> list[int]:
-        return word_ids(student.tokenize, text)
+        return text_ids(text, student.tokenize)
 
     if words and not isinstance(words[0], str):
         return [tokenise_attributes(list(of_class), encode) for of_class in words]
@@ -74,8 +69,8 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
         n_content=options.n_content,
         order=options.slot_order,
         class_start=host.class_start,
-        with_token=word_ids(student.tokenize, "with")[0],
-        period_token=word_ids(student.tokenize, ".")[0],
+        with_token=text_ids("with", student.tokenize)[0],
+        period_token=text_ids(".", student.tokenize)[0],
         classnames=list(student.classnames),
         words=options.slot_parts != "contents",
         contents=options.slot_parts != "words",
@@ -96,7 +91,7 @@ def build_meta_nets(student: Student, words: Sequence[Any], visual_dim: int, opt
         ids = attribute_ids(student, words)
         per_attribute = list(zip(*ids, strict=True)) if not isinstance(words[0], str) else [[i] for i in ids]
         means = [torch.cat([_rows(student, i) for i in of_k]).mean(0) for of_k in per_attribute]
-        neutral = torch.cat([_rows(student, word_ids(student.tokenize, w)) for w in NEUTRAL_WORDS]).mean(0)
+        neutral = torch.cat([_rows(student, text_ids(w, student.tokenize)) for w in NEUTRAL_WORDS]).mean(0)
         init_meta_nets_(nets, options.meta_init, word_embeddings=torch.stack(means), neutral=neutral)
     return nets.to(student.device)
 

@@ -96,9 +96,10 @@ class PersistenceMixin:
     def _check_same_run(self, path: Path, record: dict[str, Any]) -> None:
         """Raise CheckpointError where a resumed run would be another run."""
         mine = {"classnames": list(self.dm.dataset.classnames),
+                "words": [w if isinstance(w, str) else list(w) for w in self.words],
                 "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
                 **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME}}  # fmt: skip
-        theirs = {**record["options"], "classnames": record["classnames"], "learned": record["learned"]}
+        theirs = {**record["options"], **{key: record[key] for key in ("classnames", "words", "learned")}}
         differ = [f"{key} was {theirs.get(key)!r}, is {value!r}" for key, value in mine.items()
                   if theirs.get(key) != value]  # fmt: skip
         if differ:

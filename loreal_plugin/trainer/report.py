@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from loreal_plugin.contract.tokens import name_ids, text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 
 
@@ -23,9 +24,10 @@ def warn_untrained_tokens(
         return
     attributes = [a for of_class in words for a in ([of_class] if isinstance(of_class, str) else of_class)]
     used: dict[int, None] = {}
-    for text in [name.replace("_", " ") for name in classnames] + attributes:
-        row = tokenize(text).reshape(-1)
-        used |= dict.fromkeys(row[1 : int(row.argmax())].tolist())
+    for name in classnames:
+        used |= dict.fromkeys(name_ids(name, tokenize))
+    for text in attributes:
+        used |= dict.fromkeys(text_ids(text, tokenize))
     untrained = untrained_tokens(used, backbone)
     if untrained:
         warnings.warn(

@@ -63,7 +63,7 @@ def test_rows_that_are_no_grid_are_refused():
 
 @pytest.mark.parametrize("size", [0, 16, 33, 100])
 def test_sizes_that_do_not_fit_the_patch_are_refused(size):
-    with pytest.raises(ConfigError, match="multiple of its patch size 16"):
+    with pytest.raises(ConfigError, match="multiple of the patch size 16"):
         grid_size_of(size, 16)
 
 
@@ -95,3 +95,14 @@ def test_checkpoint_of_the_same_size_loads_the_grid_too():
     visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
     visual.load_state_dict(saved.state_dict())
     assert torch.equal(visual.positional_embedding, saved.positional_embedding)
+
+
+@pytest.mark.parametrize(("size", "grid"), [(32, 2), (96, 6), (224, 14), (256, 16)])
+def test_sizes_that_fit_give_the_grid(size, grid):
+    assert grid_size_of(size, 16) == grid
+
+
+@pytest.mark.parametrize(("size", "near"), [(16, 32), (100, 96), (230, 224)])
+def test_a_wrong_size_is_called_as_the_user_calls_it(size, near):
+    with pytest.raises(ConfigError, match=f"PHI {size} .* at least 32 pixels; the nearest is {near}"):
+        grid_size_of(size, 16, "PHI")

@@ -30,7 +30,7 @@ def test_student_reads_its_input_size(embedded, clip_file, clip_state, size, gri
 
 @pytest.mark.parametrize("size", [16, 40])
 def test_input_size_that_does_not_fit_is_refused(embedded, clip_file, size):
-    with pytest.raises(ConfigError, match="multiple of its patch size 16"):
+    with pytest.raises(ConfigError, match="multiple of the patch size 16"):
         tiny_student(embedded("maple"), clip_file, size=size)
 
 

@@ -11,7 +11,6 @@ import torch
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.students.views import build_recipe, draw_view, read_picture, render_view
-from loreal_plugin.trainer.data import check_sizes
 
 METHODS = sorted(CONTRACTS)
 NATIVE, PHI = 64, 32
@@ -234,8 +233,9 @@ def test_meta_init_sets_the_start_of_the_contents(family, tmp_path, init):
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        (("TRAINER.LOREAL.PHI", 40), "no multiple of the patch size 16 .* nearest is 32"),
+        (("TRAINER.LOREAL.PHI", 40), "PHI 40 .* multiple of the patch size 16 .* nearest is 32"),
         (("TRAINER.LOREAL.PHI", 16), "at least 32"),
+        (("INPUT.SIZE", "(70, 70)"), "INPUT.SIZE 70 .* nearest is 64"),
         (("TRAINER.LOREAL.ALPHA_DIR", ""), "ALPHA_DIR"),
         (("INPUT.TRANSFORMS", "['colorjitter']"), "colorjitter"),
         (("DATALOADER.TRAIN_X.SAMPLER", "SeqDomainSampler"), "SeqDomainSampler"),
@@ -246,25 +246,6 @@ def test_wrong_settings_are_refused(family, tmp_path, options, part):
     with pytest.raises(ConfigError, match=part):
         family.build("coop", tmp_path / "out", *options)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("native", "phi", "fits"),
-    [
-        (224, 96, True),
-        (224, 32, True),
-        (224, 256, True),
-        (224, 100, False),
-        (224, 16, False),
-        (230, 96, False),
-    ],
-)
-def test_sizes_are_multiples_of_the_patch(native, phi, fits):
-    if fits:
-        assert check_sizes(native, phi, 16) is None
-        return
-    with pytest.raises(ConfigError, match="the nearest is"):
-        check_sizes(native, phi, 16)
 
 
 def test_untrained_tokens_of_a_demo_backbone_are_counted_once(monkeypatch):
