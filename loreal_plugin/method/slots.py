@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -125,62 +126,116 @@ def splice_slots(
             another number of classes or attributes; M < 1; nothing to splice; a prompt that would not
             fit into L tokens (the class and the count are named).
     """
+    _check(order, n_content, words or contents)
+    n_classes, length = tokens.shape
+    per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
+    vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
+    lead = (with_token,) if order == "class_first" else ()
+    slots = _SlotRows(lead, tuple(vocabulary), length, n_content if contents else 0, words)
+    rows = [slots.of(attributes) for attributes in per_class]
+    places = _places(tokens, order, class_start, period_token)
+    source, ids, eot = _spliced(tokens, rows, places, classnames, len(per_class[0]))
+    is_content = source >= slots.content_source
+    prompts = SplicedPrompts(
+        host_embeddings=host_embeddings,
+        word_embeddings=_word_rows(embed, vocabulary, host_embeddings),
+        source=source,
+        tokens=ids,
+        eot=eot,
+        # Without contents every row up to the end of text is static.
+        first_content=is_content.long().argmax(dim=-1) if contents else eot,
+        n_attributes=len(per_class[0]),
+        n_content=n_content,
+    )
+    return prompts.to(host_embeddings.device)
+
+
+def _check(order: str, n_content: int, something: bool) -> None:
+    """Raise ConfigError on an unknown order, no content token, or nothing to splice."""
     if order not in SLOT_ORDERS:
         raise ConfigError(unknown_name("SLOT_ORDER", order, SLOT_ORDERS))
     if n_content < 1:
         raise ConfigError(f"N_CONTENT must be at least 1, got {n_content}")
-    if not (words or contents):
+    if not something:
         raise ConfigError("slots need attribute words, contents or both; both were switched off")
-    n_classes, length = tokens.shape
-    per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
-    n_attributes = len(per_class[0])
-    vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
-    word_source = {token: length + i for i, token in enumerate(vocabulary)}
-    content_source = length + len(vocabulary)
 
-    def slot_rows(attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        lead = [(word_source[with_token], with_token)] if order == "class_first" else []
+
+@torch.no_grad()
+def _word_rows(embed: Callable[[Tensor], Tensor], vocabulary: Sequence[int], like: Tensor) -> Tensor:
+    """Return the embeddings (W, D_t) of the vocabulary, on the device and in the type of `like`."""
+    return embed(torch.tensor(vocabulary, device=like.device)).to(like)
+
+
+@dataclass(frozen=True)
+class _SlotRows:
+    """Makes the rows of a class's slots, as pairs of source and id.
+
+    Attributes:
+        lead: ids before the first slot.
+        vocabulary: W ids, in the order of the bank's word rows.
+        length: L.
+        n_content: M, or 0 where contents are left out.
+        words: False where attribute words are left out.
+    """
+
+    lead: tuple[int, ...]
+    vocabulary: tuple[int, ...]
+    length: int
+    n_content: int
+    words: bool
+
+    @cached_property
+    def word_source(self) -> dict[int, int]:
+        """Source of each word's row, by id."""
+        return {token: self.length + i for i, token in enumerate(self.vocabulary)}
+
+    @property
+    def content_source(self) -> int:
+        """Source of the first content."""
+        return self.length + len(self.vocabulary)
+
+    def of(self, attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        """Return the rows for K attributes, each a list of ids."""
+        rows = [(self.word_source[token], token) for token in self.lead]
         for k, ids in enumerate(attributes):
-            lead += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
-            lead += [(word_source[t], t) for t in ids] if words else []
-        return lead
+            rows += [(self.content_source + k, CONTENT_TOKEN)] * self.n_content
+            rows += [(self.word_source[token], token) for token in ids] if self.words else []
+        return rows
 
+
+def _places(tokens: Tensor, order: str, class_start: Tensor, period_token: int) -> list[int]:
+    """Return for each class the position before which its slots go."""
+    if order == "slots_first":
+        return [1] * len(tokens)
+    if order == "ctx_first":
+        return class_start.tolist()
+    ends = tokens.argmax(dim=-1).tolist()
+    return [end - (ids[end - 1] == period_token) for end, ids in zip(ends, tokens.tolist(), strict=True)]
+
+
+def _spliced(
+    tokens: Tensor,
+    rows: Sequence[list[tuple[int, int]]],
+    places: Sequence[int],
+    classnames: Sequence[str],
+    n_attributes: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return source (C, L), ids (C, L) and end of text (C,) of the prompts with `rows` put in at `places`."""
+    length = tokens.shape[1]
     spliced: list[list[tuple[int, int]]] = []
     eot: list[int] = []
-    ends, starts = tokens.argmax(dim=-1).tolist(), class_start.tolist()
-    for c, ids in enumerate(tokens.tolist()):
-        rows, end = slot_rows(per_class[c]), ends[c]
-        before_period = end - (ids[end - 1] == period_token)
-        at = {"class_first": before_period, "slots_first": 1, "ctx_first": starts[c]}[order]
-        n_tokens = end + 1 + len(rows)
+    for c, end in enumerate(tokens.argmax(dim=-1).tolist()):
+        n_tokens = end + 1 + len(rows[c])
         if n_tokens > length:
             raise ConfigError(
                 f"class '{classnames[c]}': its prompt with {n_attributes} slots takes {n_tokens} tokens, the "
                 f"text encoder reads {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
             )
-        host_rows = list(enumerate(ids))
-        spliced.append((host_rows[:at] + rows + host_rows[at:])[:length])
+        host_rows, at = list(enumerate(tokens[c].tolist())), places[c]
+        spliced.append((host_rows[:at] + rows[c] + host_rows[at:])[:length])
         eot.append(n_tokens - 1)
-
-    device = host_embeddings.device
-    # (C, L, 2): source and id of every row.
-    table = torch.tensor(spliced, device=device)
-    is_content = table[..., 0] >= content_source
-    ends_at = torch.tensor(eot, device=device)
-    # Without contents every row up to the end of text is static.
-    first_content = is_content.long().argmax(dim=-1) if contents else ends_at
-    with torch.no_grad():
-        word_embeddings = embed(torch.tensor(vocabulary, device=device)).detach()
-    return SplicedPrompts(
-        host_embeddings=host_embeddings,
-        word_embeddings=word_embeddings.to(device=device, dtype=host_embeddings.dtype),
-        source=table[..., 0],
-        tokens=table[..., 1],
-        eot=ends_at,
-        first_content=first_content,
-        n_attributes=n_attributes,
-        n_content=n_content,
-    )
+    table = torch.tensor(spliced)  # (C, L, 2)
+    return table[..., 0], table[..., 1], torch.tensor(eot)
 
 
 def materialise(prompts: SplicedPrompts, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
