@@ -111,16 +111,22 @@ def _merge(merge: Callable[[Any], None], what: Any, source: str) -> None:
         raise ConfigError(f"{source}: {fault or 'these are not pairs'}") from error
 
 
+def _fix_random_state(seed: int) -> None:
+    """Seed every generator; a negative seed leaves them, and cuDNN is free to choose."""
+    repeatable = seed >= 0
+    if repeatable:
+        set_random_seed(seed)
+    print(f"Seed: {seed if repeatable else 'none'}")
+    # cuDNN's search for the fastest kernel may choose another one the next time
+    torch.backends.cudnn.benchmark = not repeatable
+    torch.backends.cudnn.deterministic = repeatable
+
+
 def main(args: argparse.Namespace) -> None:
     """Train, or with --eval-only load and test."""
     cfg = setup_cfg(args)
-    if cfg.SEED >= 0:
-        print(f"Setting fixed seed: {cfg.SEED}")
-        set_random_seed(cfg.SEED)
     setup_logger(cfg.OUTPUT_DIR)
-    # cuDNN's search for the fastest kernel may choose another one the next time
-    torch.backends.cudnn.benchmark = cfg.SEED < 0
-    torch.backends.cudnn.deterministic = cfg.SEED >= 0
+    _fix_random_state(cfg.SEED)
     print_args(args, cfg)
     print(f"Collecting env info ...\n** System info **\n{collect_env_info()}\n")
     trainer = build_trainer(cfg)

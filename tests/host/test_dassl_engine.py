@@ -211,7 +211,7 @@ def test_infinite_loss_stops() -> None:
 
 
 def test_trainer_without_a_model_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NotImplementedError, match="has to write build_model"):
+    with pytest.raises(ConfigError, match="has to write build_model"):
         SimpleTrainer(toy_cfg(tmp_path / "data", tmp_path))
 
 

@@ -14,6 +14,7 @@ class EuroSAT(FolderPerClass):
     dataset_dir = "eurosat"
     image_folder = "2750"
     split_file = "split_zhou_EuroSAT.json"
+    # facts, from the table of the public CoOp repository: prompts are made of these names
     renamed = {
         "AnnualCrop": "Annual Crop Land",
         "HerbaceousVegetation": "Herbaceous Vegetation Land",

@@ -14,6 +14,7 @@ from dassl.engine import TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_checkpoint, load_pretrained_weights
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
 from trainers._checkpoints import find_checkpoint, restore
@@ -45,7 +46,7 @@ class PromptTrainer(TrainerX):
         """Return the module that is registered, saved and given to the optimiser."""
         return self.model
 
-    def check_cfg(self, cfg) -> None:
+    def check_cfg(self, cfg: CfgNode) -> None:
         """Raise ConfigError on a precision that is none of `PRECISIONS`."""
         precision = cfg.TRAINER[self.node].PREC
         if precision not in PRECISIONS:
@@ -85,14 +86,19 @@ class PromptTrainer(TrainerX):
         if self.scaler is None:
             self.model_backward_and_update(loss)
         else:
-            self.detect_anomaly(loss)
-            self.optim.zero_grad()
-            self.scaler.scale(loss).backward()
-            self.scaler.step(self.optim)
-            self.scaler.update()
+            self._scaled_step(loss, self.scaler)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return {"loss": loss.item(), **shown}
+
+    def _scaled_step(self, loss: Tensor, scaler: torch.amp.GradScaler) -> None:
+        """Step the optimiser on gradients of the scaled loss, so that small ones survive half precision."""
+        self.detect_anomaly(loss)
+        scaled = scaler.scale(loss)
+        self.model_zero_grad([self.registered])
+        scaled.backward()
+        scaler.step(self.optim)
+        scaler.update()
 
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Return images and labels on the trainer's device."""

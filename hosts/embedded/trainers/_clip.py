@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from torch import nn
+from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.weights import import_clip, load_clip_state_dict
@@ -12,7 +13,7 @@ from loreal_plugin.weights import import_clip, load_clip_state_dict
 clip = import_clip()
 
 
-def load_clip_to_cpu(cfg, *_) -> nn.Module:
+def load_clip_to_cpu(cfg: CfgNode, *_: object) -> nn.Module:
     """Return CLIP with the weights of `CLIP_WEIGHTS`, else of `cfg.MODEL.BACKBONE.NAME`, in half precision.
 
     Half precision is what the package's `build_model` makes of any weights; real hosts round alike.
@@ -24,7 +25,7 @@ def load_clip_to_cpu(cfg, *_) -> nn.Module:
     return clip.model.build_model(load_clip_state_dict(source))
 
 
-def check_input_size(cfg, clip_model: nn.Module) -> None:
+def check_input_size(cfg: CfgNode, clip_model: nn.Module) -> None:
     """Raise ConfigError unless `cfg.INPUT.SIZE` is the square that the image encoder takes."""
     resolution = clip_model.visual.input_resolution
     if tuple(cfg.INPUT.SIZE) != (resolution, resolution):

@@ -16,6 +16,17 @@ Enter = Callable[[int, Tensor], Tensor]
 Branch = Callable[[int, Tensor], Tensor | None]
 
 
+# modules and parameters of CLIP's towers, under CLIP's own names
+TEXT_PARTS = ("text_projection", "ln_final", "positional_embedding", "transformer")
+IMAGE_PARTS = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post", "proj")
+
+
+def _take_over(encoder: nn.Module, tower: nn.Module, names: Iterable[str]) -> None:
+    """Make parts of a loaded CLIP attributes of `encoder`, the same objects under the same names."""
+    for name in names:
+        setattr(encoder, name, getattr(tower, name))
+
+
 def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
     """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for all N."""
     rows = rows.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1)
@@ -59,10 +70,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, clip_model: nn.Module) -> None:
         super().__init__()
-        self.transformer = clip_model.transformer
-        self.positional_embedding = clip_model.positional_embedding
-        self.ln_final = clip_model.ln_final
-        self.text_projection = clip_model.text_projection
+        _take_over(self, clip_model, TEXT_PARTS)
         self.dtype = clip_model.dtype
 
     def forward(self, prompts: Tensor, tokenized_prompts: Tensor) -> Tensor:
@@ -103,15 +111,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
-        self.input_resolution = visual.input_resolution
-        self.output_dim = visual.output_dim
-        self.conv1 = visual.conv1
-        self.class_embedding = visual.class_embedding
-        self.positional_embedding = visual.positional_embedding
-        self.ln_pre = visual.ln_pre
-        self.transformer = visual.transformer
-        self.ln_post = visual.ln_post
-        self.proj = visual.proj
+        _take_over(self, visual, ("input_resolution", "output_dim", *IMAGE_PARTS))
         self.register_load_state_dict_pre_hook(_keep_own_positions)
 
     def embed(self, image: Tensor) -> Tensor:

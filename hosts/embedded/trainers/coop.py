@@ -11,6 +11,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 from torch import Tensor, nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
 from trainers._base import PromptTrainer
@@ -24,7 +25,7 @@ POSITIONS = ("end", "middle", "front")
 class PromptLearner(nn.Module):
     """The learned context `ctx`, (n, D_t) or one a class (C, n, D_t), and the fixed rest of the prompts."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         options = cfg.TRAINER.COOP
         self._check(options)
@@ -45,7 +46,7 @@ class PromptLearner(nn.Module):
         self.class_token_position = options.CLASS_TOKEN_POSITION
 
     @staticmethod
-    def _check(options) -> None:
+    def _check(options: CfgNode) -> None:
         if options.CLASS_TOKEN_POSITION not in POSITIONS:
             raise ConfigError(
                 f"TRAINER.COOP.CLASS_TOKEN_POSITION is '{options.CLASS_TOKEN_POSITION}'; "
@@ -75,14 +76,12 @@ class PromptLearner(nn.Module):
 class CustomCLIP(nn.Module):
     """CLIP with learned context; the image encoder is untouched."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
-        self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
-        self.tokenized_prompts = self.prompt_learner.tokenized_prompts
-        self.image_encoder = clip_model.visual
-        self.text_encoder = TextEncoder(clip_model)
-        self.logit_scale = clip_model.logit_scale
-        self.dtype = clip_model.dtype
+        self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
+        self.image_encoder, self.text_encoder = clip_model.visual, TextEncoder(clip_model)
+        learner = PromptLearner(cfg, classnames, clip_model)
+        self.prompt_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits (B, C) of `image` (B, 3, S, S)."""

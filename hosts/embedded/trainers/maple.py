@@ -13,6 +13,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from trainers import _encoders
 from trainers._base import PromptTrainer
@@ -57,7 +58,7 @@ class ImageEncoder(_encoders.ImageEncoder):
 class MultiModalPromptLearner(nn.Module):
     """Learned text tokens for the first blocks, and a linear map of each set into the image tower."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         options = cfg.TRAINER.MAPLE
         depth, n_ctx = options.PROMPT_DEPTH, options.N_CTX
@@ -100,14 +101,12 @@ class MultiModalPromptLearner(nn.Module):
 class CustomCLIP(nn.Module):
     """CLIP with coupled prompts in both towers."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
-        self.prompt_learner = MultiModalPromptLearner(cfg, classnames, clip_model)
-        self.tokenized_prompts = self.prompt_learner.tokenized_prompts
-        self.image_encoder = ImageEncoder(clip_model.visual)
-        self.text_encoder = TextEncoder(clip_model)
-        self.logit_scale = clip_model.logit_scale
-        self.dtype = clip_model.dtype
+        self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
+        self.image_encoder, self.text_encoder = ImageEncoder(clip_model.visual), TextEncoder(clip_model)
+        learner = MultiModalPromptLearner(cfg, classnames, clip_model)
+        self.prompt_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the loss for `label` (B,)."""

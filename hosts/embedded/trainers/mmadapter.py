@@ -14,6 +14,7 @@ import torch
 from dassl.engine import TRAINER_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
 from trainers import _encoders
@@ -23,8 +24,9 @@ from trainers._clip import check_layers, load_clip_to_cpu
 from trainers._encoders import unit
 from trainers._prompts import embed_tokens, spoken, tokenize
 
-# layer index -> (adapter of this tower or None, adapter shared by both towers, scale)
-AdapterFunc = Callable[[int], tuple[nn.Module | None, nn.Module | None, float]]
+# adapter of this tower or None, adapter shared by both towers or None, scale
+Adapters = tuple[nn.Module | None, nn.Module | None, float]
+AdapterFunc = Callable[[int], Adapters]  # from the layer's index
 
 
 class _ScaleGradient(torch.autograd.Function):
@@ -40,7 +42,7 @@ class _ScaleGradient(torch.autograd.Function):
         return grad * ctx.scale, None
 
 
-def adapt(x: Tensor, adapters: tuple[nn.Module | None, nn.Module | None, float]) -> Tensor | None:
+def adapt(x: Tensor, adapters: Adapters) -> Tensor | None:
     """Return the scaled adapter output of `x` (..., D), or None where the layer has no adapter."""
     adapter, shared, scale = adapters
     if adapter is None:
@@ -102,10 +104,11 @@ class Linear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (..., D_out) for `x` (..., D_in), in the type of `x`."""
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
-def _build_adapters(width: int, n_layers: int, options) -> nn.ModuleList:
+def _build_adapters(width: int, n_layers: int, options: CfgNode) -> nn.ModuleList:
     """Return `n_layers` + 1 adapters of a tower `width` wide, None outside ADAPTER_START..ADAPTER_END."""
     bottleneck = options.ADAPTER_DIM
 
@@ -116,13 +119,13 @@ def _build_adapters(width: int, n_layers: int, options) -> nn.ModuleList:
     return _initialised(one, n_layers, options)
 
 
-def _build_shared(n_layers: int, options) -> nn.ModuleList:
+def _build_shared(n_layers: int, options: CfgNode) -> nn.ModuleList:
     """Return the layers between `down` and `up` that both towers use."""
     bottleneck = options.ADAPTER_DIM
     return _initialised(lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options)
 
 
-def _initialised(one: Callable[[], nn.Module], n_layers: int, options) -> nn.ModuleList:
+def _initialised(one: Callable[[], nn.Module], n_layers: int, options: CfgNode) -> nn.ModuleList:
     used = range(options.ADAPTER_START, options.ADAPTER_END + 1)
     adapters = nn.ModuleList(one() if index in used else None for index in range(n_layers + 1))
     for module in adapters.modules():
@@ -135,7 +138,7 @@ def _initialised(one: Callable[[], nn.Module], n_layers: int, options) -> nn.Mod
 class AdapterLearner(nn.Module):
     """The adapters of both towers and the fixed prompts; there are no learned tokens."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         options = cfg.TRAINER.MMADAPTER
         self._check(options, clip_model)
@@ -153,7 +156,7 @@ class AdapterLearner(nn.Module):
         self.n_cls = len(prompts)
 
     @staticmethod
-    def _check(options, clip_model: nn.Module) -> None:
+    def _check(options: CfgNode, clip_model: nn.Module) -> None:
         start, end = options.ADAPTER_START, options.ADAPTER_END
         if start > end:
             raise ConfigError(
@@ -165,16 +168,17 @@ class AdapterLearner(nn.Module):
             )
         check_layers("TRAINER.MMADAPTER.ADAPTER_START/END", [start, end], clip_model, first=0)
 
-    def return_text_adapter(self, index: int) -> tuple[nn.Module | None, nn.Module | None, float]:
-        """Return text adapter, shared adapter and scale of layer `index` (0: embedding, 1: first block)."""
-        return self.text_adapter[index], self.shared_adapter[index], self.adapter_scale
+    def text_adapter_func(self, index: int) -> Adapters:
+        """Return what the text tower has at layer `index` (0: embedding, 1: first block)."""
+        return self._at(self.text_adapter, index)
 
-    def return_visual_adapter(self, index: int) -> tuple[nn.Module | None, nn.Module | None, float]:
-        """Return image adapter, shared adapter and scale of layer `index` (0: embedding, 1: first block)."""
-        return self.visual_adapter[index], self.shared_adapter[index], self.adapter_scale
+    def visual_adapter_func(self, index: int) -> Adapters:
+        """Return what the vision tower has at layer `index` (0: embedding, 1: first block)."""
+        return self._at(self.visual_adapter, index)
 
-    text_adapter_func = return_text_adapter
-    visual_adapter_func = return_visual_adapter
+    def _at(self, tower: nn.ModuleList, index: int) -> Adapters:
+        own, shared = (adapters[index] for adapters in (tower, self.shared_adapter))
+        return own, shared, self.adapter_scale
 
     def forward(self) -> tuple[Tensor, AdapterFunc, AdapterFunc]:
         """Return prompt embeddings (C, L, D_t), layer 0 adapted, and both adapter functions."""
@@ -186,14 +190,12 @@ class AdapterLearner(nn.Module):
 class CustomCLIP(nn.Module):
     """CLIP with adapters in both towers."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
-        self.adapter_learner = AdapterLearner(cfg, classnames, clip_model)
-        self.tokenized_prompts = self.adapter_learner.tokenized_prompts
-        self.image_encoder = ImageEncoder(clip_model.visual)
-        self.text_encoder = TextEncoder(clip_model)
-        self.logit_scale = clip_model.logit_scale
-        self.dtype = clip_model.dtype
+        self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
+        self.image_encoder, self.text_encoder = ImageEncoder(clip_model.visual), TextEncoder(clip_model)
+        learner = AdapterLearner(cfg, classnames, clip_model)
+        self.adapter_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
         self.text_features_for_inference: Tensor | None = None
         self._cache = TextCache(self, ("text_features_for_inference",), self.adapter_learner)
 

@@ -15,6 +15,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.metrics import compute_accuracy
 from torch import Tensor, nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
 from trainers import _encoders
@@ -90,7 +91,7 @@ class MultiModalRepresentationLearner(nn.Module):
     All of it stays in float32: AdamW's epsilon is zero in half precision.
     """
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         options = cfg.TRAINER.MMRL
         self._check(options, clip_model)
@@ -107,7 +108,7 @@ class MultiModalRepresentationLearner(nn.Module):
         self.compound_rep_tokens_r2tproj = self._maps(rep_dim, clip_model.ln_final.weight.shape[0], n_layers)
 
     @staticmethod
-    def _check(options, clip_model: nn.Module) -> None:
+    def _check(options: CfgNode, clip_model: nn.Module) -> None:
         layers = list(options.REP_LAYERS)
         if not layers or layers != sorted(set(layers)):
             raise ConfigError(
@@ -135,7 +136,7 @@ class MultiModalRepresentationLearner(nn.Module):
 class CustomCLIP(nn.Module):
     """CLIP with representation tokens in both towers and two image features."""
 
-    def __init__(self, cfg, classnames: list[str], clip_model: nn.Module) -> None:
+    def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         rep_layers = cfg.TRAINER.MMRL.REP_LAYERS
         self.alpha = cfg.TRAINER.MMRL.ALPHA
@@ -204,7 +205,7 @@ class MMRL(PromptTrainer):
     registered = "MultiModalRepresentationLearner"
     fixed = ("prompt_embeddings",)
 
-    def check_cfg(self, cfg) -> None:
+    def check_cfg(self, cfg: CfgNode) -> None:
         """Raise ConfigError on an unknown precision or task."""
         super().check_cfg(cfg)
         if cfg.TASK not in TASKS:

@@ -34,14 +34,12 @@ class DatasetWrapper(Dataset):
         transform: Transform | Sequence[Transform] | None = None,
         is_train: bool = False,
     ) -> None:
-        self.cfg = cfg
-        self.data_source = data_source
-        self.transform = transform
-        self.is_train = is_train
-        self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        copies = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        if transform is None and copies > 1:
+            raise ConfigError(f"DATALOADER.K_TRANSFORMS is {copies}, but there is no transform to repeat")
+        self.cfg, self.is_train = cfg, is_train
+        self.data_source, self.transform, self.k_tfm = data_source, transform, copies
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
-        if self.k_tfm > 1 and transform is None:
-            raise ConfigError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform to repeat")
         self.to_tensor = self._plain_transform()
 
     def _plain_transform(self) -> T.Compose:

@@ -72,6 +72,7 @@ class SeqDomainSampler(RandomDomainSampler):
         super().__init__(data_source, batch_size, 0)
 
     def choose(self, available: list[int]) -> list[int]:
+        """Return all domains that are left, in ascending order."""
         return sorted(available)
 
 
@@ -89,6 +90,7 @@ class RandomClassSampler(_GroupSampler):
         super().__init__(filled, per_batch, n_ins)
 
     def goes_on(self, left: dict[int, list[int]]) -> bool:
+        """Say whether enough classes have enough pictures left for another batch."""
         return sum(len(items) >= self.per_group for items in left.values()) >= self.groups_per_batch
 
 

@@ -39,9 +39,8 @@ class TrainerBase:
             raise AttributeError("call super().__init__() before register_model()")
         if name in self._models:
             raise ValueError(f"a model '{name}' is registered already")
-        self._models[name] = model
-        self._optims[name] = optim
-        self._scheds[name] = sched
+        for table, entry in ((self._models, model), (self._optims, optim), (self._scheds, sched)):
+            table[name] = entry
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
         """Return all names, or the given ones as a list; raise ValueError when one is not registered."""
@@ -157,8 +156,7 @@ class TrainerBase:
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
         """Run the epochs from `start_epoch` (`before_train` may change it) to `max_epoch`, with all hooks."""
-        self.start_epoch = start_epoch
-        self.max_epoch = max_epoch
+        self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):
             self.epoch = epoch
@@ -239,6 +237,7 @@ class TrainerBase:
 
     def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
         """Clear gradients, compute them, step: for all registered models unless some are named."""
-        self.model_zero_grad(names)
+        chosen = self.get_model_names(names)
+        self.model_zero_grad(chosen)
         self.model_backward(loss)
-        self.model_update(names)
+        self.model_update(chosen)

@@ -22,6 +22,10 @@ from loreal_plugin.errors import ConfigError
 
 from .base import TrainerBase
 
+# what a trainer takes over from its data manager, under the same names
+OF_THE_DATA = ("lab2cname", "num_classes", "num_source_domains")
+OF_THE_DATA += ("train_loader_x", "train_loader_u", "val_loader", "test_loader")
+
 
 def _hms(seconds: float) -> str:
     """Return a duration as h:mm:ss."""
@@ -38,34 +42,33 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         self.check_cfg(cfg)
+        self.cfg, self.output_dir = cfg, cfg.OUTPUT_DIR
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-        self.start_epoch = self.epoch = 0
-        self.max_epoch = cfg.OPTIM.MAX_EPOCH
-        self.output_dir = cfg.OUTPUT_DIR
-        self.cfg = cfg
+        self.epoch, self.start_epoch, self.max_epoch = 0, 0, cfg.OPTIM.MAX_EPOCH
+        self.best_result = -np.inf
         self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
-        self.best_result = -np.inf
 
     def check_cfg(self, cfg: CfgNode) -> None:
         """Refuse a configuration that this trainer cannot run; the base takes any."""
 
     def build_data_loader(self) -> None:
         """Build the data manager and keep what trainers use of it."""
-        dm = DataManager(self.cfg)
-        self.train_loader_x = dm.train_loader_x
-        self.train_loader_u = dm.train_loader_u
-        self.val_loader = dm.val_loader
-        self.test_loader = dm.test_loader
-        self.num_classes = dm.num_classes
-        self.num_source_domains = dm.num_source_domains
-        self.lab2cname = dm.lab2cname
-        self.dm = dm
+        self.dm = DataManager(self.cfg)
+        for name in OF_THE_DATA:
+            setattr(self, name, getattr(self.dm, name))
 
     def build_model(self) -> None:
-        """Build and register the model: a subclass's work, since this package has no backbones."""
-        raise NotImplementedError(f"{type(self).__name__} has to write build_model()")
+        """Build and register the model: a subclass's work, since this package has no backbones.
+
+        Raises:
+            ConfigError: the subclass does not say how.
+        """
+        raise ConfigError(
+            f"trainer {type(self).__name__} has to write build_model(): this package brings no backbone; "
+            "choose a trainer that builds a model"
+        )
 
     # --- life cycle
 
@@ -74,10 +77,12 @@ class SimpleTrainer(TrainerBase):
         super().train(self.start_epoch, self.max_epoch)
 
     def seed_epoch(self) -> None:
+        """Set the random state that follows from seed and epoch, if there is a seed."""
         if self.cfg.SEED >= 0:
             set_random_seed(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
 
     def before_train(self) -> None:
+        """Resume from the newest checkpoint, open TensorBoard and start the clock."""
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
         if self.start_epoch and self.cfg.TEST.FINAL_MODEL == "best_val":
             self.best_result = self._best_so_far()
@@ -85,18 +90,23 @@ class SimpleTrainer(TrainerBase):
         self.time_start = time.time()
 
     def after_train(self) -> None:
+        """Test the final model and print the time taken."""
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
-            if self.cfg.TEST.FINAL_MODEL == "best_val":
-                print("Deploy the model with the best val performance")
-                self.load_model(self.output_dir)
-            else:
-                print("Deploy the last-epoch model")
+            self._deploy()
             self.test()
         print(f"Elapsed: {_hms(round(time.time() - self.time_start))}")
         self.close_writer()
 
+    def _deploy(self) -> None:
+        """Take the best model where TEST.FINAL_MODEL asks for it, else the one at hand; say which."""
+        best = self.cfg.TEST.FINAL_MODEL == "best_val"
+        print(f"Deploy the {'model with the best val performance' if best else 'last-epoch model'}")
+        if best:
+            self.load_model(self.output_dir)
+
     def after_epoch(self) -> None:
+        """Validate and save what `cfg.TEST` and `cfg.TRAIN` ask for, the last epoch always."""
         finished = self.epoch + 1
         if not self.cfg.TEST.NO_TEST and self.cfg.TEST.FINAL_MODEL == "best_val":
             result = self.test(split="val")
@@ -133,9 +143,11 @@ class SimpleTrainer(TrainerBase):
         return next(iter(results.values()))
 
     def model_inference(self, input: Any) -> torch.Tensor:
+        """Return what the evaluator takes for a batch of pictures: logits (B, C)."""
         return self.model(input)
 
     def parse_batch_test(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pictures (B, 3, S, S) and labels (B,) on the trainer's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def get_current_lr(self, names: str | list[str] | None = None) -> float:
@@ -178,10 +190,12 @@ class TrainerX(SimpleTrainer):
     """Trains on labelled pictures."""
 
     def run_epoch(self) -> None:
+        """Take one step a batch of the labelled pictures."""
         self.num_batches = len(self.train_loader_x)
         self._train_batches((batch,) for batch in self.train_loader_x)
 
     def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return pictures (B, 3, S, S), labels (B,) and domains (B,) on the trainer's device."""
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
 
 
@@ -189,6 +203,7 @@ class TrainerXU(SimpleTrainer):
     """Trains on labelled and unlabelled pictures side by side; a loader that ends starts over."""
 
     def run_epoch(self) -> None:
+        """Take as many steps as TRAIN.COUNT_ITER says; raise ConfigError where it names no loader."""
         lengths = {"train_x": len(self.train_loader_x), "train_u": len(self.train_loader_u)}
         lengths["smaller_one"] = min(lengths.values())
         count = self.cfg.TRAIN.COUNT_ITER
@@ -201,6 +216,7 @@ class TrainerXU(SimpleTrainer):
     def parse_batch_train(
         self, batch_x: dict[str, Any], batch_u: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return labelled pictures, their labels and unlabelled pictures on the trainer's device."""
         parts = batch_x["img"], batch_x["label"], batch_u["img"]
         return tuple(part.to(self.device) for part in parts)
 

@@ -6,6 +6,7 @@ Shape legend: B images, C classes.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
 
@@ -19,23 +20,23 @@ from loreal_plugin.errors import DataError
 from .build import EVALUATOR_REGISTRY
 
 
-class EvaluatorBase:
+class EvaluatorBase(ABC):
     """What a trainer calls: `reset`, then `process` for each batch, then `evaluate`."""
 
     def __init__(self, cfg: CfgNode) -> None:
         self.cfg = cfg
 
+    @abstractmethod
     def reset(self) -> None:
         """Forget every prediction."""
-        raise NotImplementedError
 
+    @abstractmethod
     def process(self, mo: torch.Tensor, gt: torch.Tensor) -> None:
         """Take the model output and the labels of one batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self) -> OrderedDict[str, float]:
         """Print and return the results; the first one decides which model is best."""
-        raise NotImplementedError
 
 
 @EVALUATOR_REGISTRY.register()
@@ -50,6 +51,7 @@ class Classification(EvaluatorBase):
         self.reset()
 
     def reset(self) -> None:
+        """Forget the labels and predictions taken so far."""
         self._y_true: list[int] = []
         self._y_pred: list[int] = []
 
@@ -106,5 +108,7 @@ class Classification(EvaluatorBase):
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
         os.makedirs(path.parent, exist_ok=True)
         # a tensor rather than Dassl's NumPy array: torch.load(weights_only=True) takes it
-        torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), path)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), unfinished)
+        os.replace(unfinished, path)
         print(f"Confusion matrix is saved to {path}")

@@ -36,11 +36,13 @@ class WarmupScheduler(LRScheduler):
         raise NotImplementedError
 
     def get_lr(self) -> list[float]:
+        """Return the rate of each parameter group: of the warm-up, then of the successor."""
         if self.last_epoch >= self.warmup_epoch:
             return list(self.successor.get_last_lr())
         return [self.warmup_lr(base_lr) for base_lr in self.base_lrs]
 
     def step(self, epoch: int | None = None) -> None:
+        """Go on by one epoch, in the warm-up or in the successor."""
         if self.last_epoch < self.warmup_epoch:
             super().step(epoch)
             return
@@ -48,10 +50,12 @@ class WarmupScheduler(LRScheduler):
         self._last_lr = list(self.successor.get_last_lr())
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the numbers of both schedules, those of the successor nested under its name."""
         state = {key: value for key, value in super().state_dict().items() if key != "successor"}
         return {**state, "successor": self.successor.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; the successor stays the live one."""
         own = dict(state_dict)
         self.successor.load_state_dict(own.pop("successor"))
         super().load_state_dict(own)
@@ -72,6 +76,7 @@ class ConstantWarmupScheduler(WarmupScheduler):
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
 
     def warmup_lr(self, base_lr: float) -> float:
+        """Return the fixed rate, whatever the base rate."""
         return self.cons_lr
 
 
@@ -90,6 +95,7 @@ class LinearWarmupScheduler(WarmupScheduler):
         super().__init__(optimizer, successor, warmup_epoch, last_epoch)
 
     def warmup_lr(self, base_lr: float) -> float:
+        """Return the smallest rate in the first epoch, then the share of `base_lr` reached."""
         return base_lr * self.last_epoch / self.warmup_epoch if self.last_epoch else self.min_lr
 
 

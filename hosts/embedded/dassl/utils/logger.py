@@ -26,9 +26,9 @@ class Logger:
 
     def write(self, msg: str) -> int:
         """Write `msg` to both places; return the number of characters."""
-        self.console.write(msg)
-        if self.file is not None:
-            self.file.write(msg)
+        for place in (self.console, self.file):
+            if place is not None:
+                place.write(msg)
         return len(msg)
 
     def flush(self) -> None:

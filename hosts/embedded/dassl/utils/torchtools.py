@@ -112,17 +112,16 @@ def resume_from_checkpoint(
         raise FileNotFoundError(f"no file '{POINTER}' in '{fdir}' to resume from")
     fpath = Path(fdir) / name
     print(f'Loading checkpoint from "{fpath}"')
-    checkpoint = load_checkpoint(fpath)
-    model.load_state_dict(checkpoint["state_dict"])
-    print("Loaded model weights")
-    if optimizer is not None and checkpoint.get("optimizer") is not None:
-        optimizer.load_state_dict(checkpoint["optimizer"])
-        print("Loaded optimizer")
-    if scheduler is not None and checkpoint.get("scheduler") is not None:
-        scheduler.load_state_dict(checkpoint["scheduler"])
-        print("Loaded scheduler")
-    print(f"Previous epoch: {checkpoint['epoch']}")
-    return checkpoint["epoch"]
+    saved = load_checkpoint(fpath)
+    model.load_state_dict(saved["state_dict"])
+    loaded = ["model weights"]
+    for key, part in (("optimizer", optimizer), ("scheduler", scheduler)):
+        if part is not None and saved.get(key) is not None:
+            part.load_state_dict(saved[key])
+            loaded.append(key)
+    print("\n".join(f"Loaded {what}" for what in loaded))
+    print(f"Previous epoch: {saved['epoch']}")
+    return saved["epoch"]
 
 
 def open_all_layers(model: nn.Module) -> None:

@@ -24,10 +24,8 @@ class Datum:
             raise DataError(
                 f"picture '{impath}' of class '{classname}' is missing; is the data set complete?"
             )
-        self._impath = impath
-        self._label = label
-        self._domain = domain
-        self._classname = classname
+        self._impath, self._classname = impath, classname
+        self._label, self._domain = label, domain
 
     @property
     def impath(self) -> str:
@@ -73,12 +71,10 @@ class DatasetBase:
     ) -> None:
         if not train_x:
             raise DataError(f"{type(self).__name__}: the training list is empty, so there are no classes")
-        self._train_x = train_x
-        self._train_u = train_u
-        self._val = val
-        self._test = test
-        self._num_classes = self.get_num_classes(train_x)
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        self._num_classes = self.get_num_classes(train_x)
+        self._train_x, self._train_u = train_x, train_u
+        self._val, self._test = val, test
 
     @property
     def train_x(self) -> list[Datum]:

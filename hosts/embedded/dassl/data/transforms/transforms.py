@@ -17,11 +17,8 @@ from loreal_plugin.errors import ConfigError
 
 from .extra import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
 
-INTERPOLATION_MODES = {
-    "bilinear": InterpolationMode.BILINEAR,
-    "bicubic": InterpolationMode.BICUBIC,
-    "nearest": InterpolationMode.NEAREST,
-}
+# by the names that configurations use, which are torchvision's own
+INTERPOLATION_MODES = {name: InterpolationMode(name) for name in ("bicubic", "bilinear", "nearest")}
 
 # each step: the log line, then the transform
 _Step = tuple[str, Any]
