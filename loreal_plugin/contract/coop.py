@@ -28,14 +28,17 @@ class CoOpContract(HostContract):
     }
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         learner = self.own(model)
         order = _row_order(learner, model.tokenized_prompts.shape)
         return learner(), model.tokenized_prompts.gather(1, order.to(model.tokenized_prompts.device))
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens)
 
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder(images),)
 
 

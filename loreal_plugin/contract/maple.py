@@ -34,16 +34,20 @@ class MaPLeContract(HostContract):
     }
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return self.own(model)()[0], model.tokenized_prompts
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens, self.own(model).compound_prompts_text)
 
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the host's image features, not normalised, each (B, D_v)."""
         _, shared_ctx, _, deep_visual = self.own(model)()
         return (model.image_encoder(images, shared_ctx, deep_visual),)
 
     def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        """Return `enter`: deep prompts replace rows 1..n_ctx from the second block on."""
         deep = [rows.detach() for rows in self.own(model).compound_prompts_text]
         if deep and rounds_to_half(model, deep):
             deep = [rows.half() for rows in deep]

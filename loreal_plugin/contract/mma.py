@@ -33,19 +33,24 @@ class MMAContract(HostContract):
     }
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return self.own(model)()[0], model.tokenized_prompts
 
     def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
+        """Return rows (..., D_t) as the adapter of the embedding layer makes them."""
         change = _adapt(self.own(model).text_adapter_func(0), rows)
         return rows if change is None else rows + change
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens, self.own(model).text_adapter_func)
 
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder([images, self.own(model).visual_adapter_func]),)
 
     def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        """Return `branch`: the adapter beside each block."""
         look_up = self.own(model).text_adapter_func
         layers = list(model.text_encoder.transformer.resblocks)
 
@@ -57,6 +62,7 @@ class MMAContract(HostContract):
         return {"branch": branch}
 
     def reset(self, model: nn.Module) -> None:
+        """Forget the text features kept for inference."""
         model.text_features_for_inference = None
 
 

@@ -43,6 +43,7 @@ class MMRLContract(HostContract):
     }
 
     def rows(self, trainer: Any) -> list[ContractRow]:
+        """Return the common rows and one more: the listed layers exist in this backbone."""
         found = super().rows(trainer)
         if not all(row.ok for row in found):
             return found
@@ -54,18 +55,22 @@ class MMRLContract(HostContract):
         return [*found, ContractRow(role, wanted, str(layers), inside)]
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return model.prompt_embeddings, model.tokenized_prompts
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+        """Return text features (N, D_v) of the host's own text encoder."""
         rep_text, _ = self.own(model)()
         with _masks_kept(model):
             return model.text_encoder(embeddings, tokens, rep_text)
 
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the host's image features, not normalised, each (B, D_v)."""
         _, rep_visual = self.own(model)()
         return tuple(model.image_encoder([images, rep_visual]))
 
     def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+        """Return `enter`: tokens come in at the first listed block and are replaced at the others."""
         with torch.no_grad():
             rep_text = [rows.detach() for rows in self.own(model)()[0]]
         # The host numbers blocks from 1 and takes the next token set at each listed block it passes.
@@ -83,12 +88,15 @@ class MMRLContract(HostContract):
         return {"enter": enter}
 
     def fusion_weight(self, model: nn.Module) -> float:
+        """Return the weight of the class feature's logits; the representation feature has the rest."""
         return float(model.alpha)
 
     def logit_scale(self, model: nn.Module) -> Tensor | float:
+        """Return the factor of the cosines."""
         return 100.0  # a literal in the host's forward
 
     def use_fusion(self, cfg: Any, training: bool = False) -> bool:
+        """Say whether both image features count: always in training, at test by task and classes."""
         if training or cfg.TASK == "FS":
             return True
         if cfg.TASK == "B2N":
@@ -96,6 +104,7 @@ class MMRLContract(HostContract):
         return cfg.DATASET.NAME == "ImageNet"
 
     def reset(self, model: nn.Module) -> None:
+        """Forget kept features and tokens; attention masks get their own size back."""
         for name in _CACHES:
             setattr(model, name, None)
         length = model.text_encoder.positional_embedding.shape[0]
