@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def _add_score(actions: Any) -> None:
     parser.add_argument("--dataset", required=True, metavar="NAME", help="of configs/datasets/, or a folder of DATA")
     parser.add_argument("--attributes", default="", metavar="NAME|FILE", help="attribute file (that of the dataset)")
     parser.add_argument("--words", nargs="+", default=[], metavar="WORD", help="further candidates")
+    parser.add_argument(
+        "--values", nargs="+", default=[], metavar="WORD=A,B,...", help="values of a word, on top of the file's"
+    )
     parser.add_argument("--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)")
     parser.add_argument("--phi", type=int, default=96, help="(%(default)s)")
     parser.add_argument("--classes", choices=("base", "all"), default="base", help="(%(default)s)")
@@ -38,7 +42,7 @@ def _add_score(actions: Any) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the few-shot subset (%(default)s)")
     parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
     parser.add_argument("--no-descriptions", action="store_true", help="class prompts though there are descriptions")
-    parser.add_argument("--plot", metavar="PNG", help="draw the margins (./attributes_<dataset>.png)")
+    parser.add_argument("--plot", metavar="PNG", help="draw the scores (./attributes_<dataset>.png)")
     parser.add_argument("--choose", type=int, metavar="K", help="write a file with the best K words; needs --out")
     parser.add_argument("--out", metavar="FILE", help="that file")
     parser.add_argument("--force", action="store_true", help="replace it if it exists")
@@ -93,6 +97,7 @@ def run_score(args: argparse.Namespace) -> int:
         seed=args.seed,
         data=args.data,
         descriptions=not args.no_descriptions,
+        values=_parse_values(args.values),
     )
     print(found.headline)
     print(format_scores(found.scores, found.kinds, found.how["native_size"], args.phi))
@@ -105,6 +110,20 @@ def run_score(args: argparse.Namespace) -> int:
         write_attribute_file(Path(args.out).expanduser(), content, force=args.force)
         print(f"chosen: {', '.join(chosen)}\nwritten: {args.out}")
     return 0
+
+
+def _parse_values(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return word -> values of texts `word=a,b,c`; ConfigError where one is not of this form."""
+    from loreal_plugin.errors import ConfigError
+
+    found = {}
+    for text in texts:
+        word, _, listed = text.partition("=")
+        values = [" ".join(value.split()) for value in listed.split(",") if value.strip()]
+        if not word.strip() or len(values) < 2:
+            raise ConfigError(f"--values '{text}': expected WORD=A,B,... with two values or more")
+        found[" ".join(word.split())] = values
+    return found
 
 
 # ---- show and check -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.protocols.spec import STAGES
+from loreal_plugin.protocols.spec import STAGES, RunSpec
 
 EPILOG = """\
 DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a whole number.
@@ -78,13 +78,11 @@ def dataset_and_seed(extra: list[str]) -> tuple[str, str]:
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the protocol; exit code 0 with a whole table."""
-    from loreal_plugin.protocols.base2new import run_base2new
+def spec_of(args: argparse.Namespace) -> RunSpec:
+    """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError, HostError."""
     from loreal_plugin.protocols.spec import build_spec
-    from loreal_plugin.protocols.tables import save_plot
 
-    spec = build_spec(
+    return build_spec(
         args.method,
         args.phi,
         *dataset_and_seed(args.extra),
@@ -96,7 +94,14 @@ def run(args: argparse.Namespace) -> int:
         recipe=args.recipe,
         opts=args.after,
     )
-    outcome = run_base2new(spec, test_only=args.test_only, until=args.until, verbose=args.verbose)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the protocol; exit code 0 with a whole table."""
+    from loreal_plugin.protocols.base2new import run_base2new
+    from loreal_plugin.protocols.tables import save_plot
+
+    outcome = run_base2new(spec_of(args), test_only=args.test_only, until=args.until, verbose=args.verbose)
     if args.save_plot:
         save_plot(outcome.record, outcome.folder / "table.png")
     if outcome.missing:

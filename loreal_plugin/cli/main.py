@@ -17,6 +17,7 @@ from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 # each module has add_parser(subparsers); imported only when its command is the one that runs, or for --help
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
+    "rivals": "loreal_plugin.cli.rivals",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
     "demo": "loreal_plugin.demo.cli",

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.protocols.base2new import prepare, say_line
+from loreal_plugin.protocols.base2new import prepare, say_line, using_weights
+from loreal_plugin.protocols.checks import SUBSETS
 from loreal_plugin.protocols.engine import Engine, Say, quietly
 from loreal_plugin.protocols.folders import run_folder
 from loreal_plugin.protocols.keys import digest
@@ -22,7 +23,6 @@ from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
 
-SUBSETS = ("base", "new")
 RIVALS_VERSION = 1
 
 
@@ -34,12 +34,19 @@ def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
         LorealError: see `loreal_plugin.protocols.base2new.prepare`.
     """
     engine = prepare(spec, say=say)
+    with using_weights(spec.weights):
+        return _run(engine, say)
+
+
+def _run(engine: Engine, say: Say) -> dict[str, Any]:
+    """Return the record, measured unless it is there; see `run_rivals`."""
+    spec = engine.plan.spec
     alpha = engine.plan.stages["alpha"]
     key = engine.identity.stage_key("alpha")
     if not is_complete(alpha.folder, key):
         raise CheckpointError(f"stage 1 ({alpha.title}) is not in {alpha.folder}; run base2new_train.sh first")
     folder = run_folder(spec, "rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
-    own_key = digest([key, spec.phi, RIVALS_VERSION])
+    own_key = digest([key, spec.phi, *(engine.identity.images(s) for s in SUBSETS), RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
             rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, say)]

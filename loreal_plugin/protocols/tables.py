@@ -28,6 +28,19 @@ def format_run(record: dict[str, Any]) -> str:
     return "\n".join([*parts, *([note] if note else [])])
 
 
+def format_rivals(record: dict[str, Any]) -> str:
+    """Return the table of a rivals record: accuracies and what a picture costs beyond reading it."""
+    title = (
+        f"Rivals of {record['method']}, tested at phi {record['phi']}, dataset {record['dataset']}, "
+        f"{record['shots']} shots, seed {record['seed']}, weights {record['weights']['name']} (accuracy in %)"
+    )
+    rows = record["rows"]
+    body = [[r["name"], *(f"{r[k]:.2f}" for k in ("base", "new", "hm", "milliseconds"))] for r in rows]
+    aligned = ("left", *("right",) * 4)
+    headers = ("", "Base", "New", "HM", "ms/picture")
+    return f"{title}\n\n{tabulate(body, headers=headers, tablefmt='simple', disable_numparse=True, colalign=aligned)}"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     """Return a row's cells; LOREAL's costs come on top of both host stages, which the plus sign says."""
     plus = "+" if row["name"] == "loreal" else ""

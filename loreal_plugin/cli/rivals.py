@@ -1,0 +1,48 @@
+"""`loreal rivals`: what else one would try at low resolution, on the run's own frozen models and pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from loreal_plugin.contract import CONTRACTS
+
+EPILOG = """\
+Measures zero-shot CLIP and the host trained at the native size (stage 1 of base2new, which must be there), both
+tested at PHI: as they are; with the mean shift between the resolutions taken back; with a ridge map from low to
+standard embeddings; with pictures up-sampled to the native size. Corrections are fitted on the few-shot training
+pictures of the base classes. Pairs after -- are those of the base2new run.
+
+example:
+  loreal rivals maple 96
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    from loreal_plugin.cli.base2new import add_environment_options
+
+    parser = subparsers.add_parser(
+        "rivals",
+        usage="loreal rivals METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
+        help="measure zero-shot CLIP, mean shift, ridge and up-sampling on a run's frozen models",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
+    parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    add_environment_options(parser)
+    parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
+    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
+    parser.set_defaults(run=run, takes_extra=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what is not there yet and print the table."""
+    from loreal_plugin.cli.base2new import spec_of
+    from loreal_plugin.protocols.rivals_run import run_rivals
+    from loreal_plugin.protocols.tables import format_rivals
+
+    print(format_rivals(run_rivals(spec_of(args))))
+    return 0
