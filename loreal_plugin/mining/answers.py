@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from loreal_plugin.mining.words import description_fault, stems, tidy, word_faults
+
+MAX_VALUES = 12
+_VALUE = re.compile(r"[a-z][a-z -]{0,30}")
 
 
 class AnswerFault(Exception):
@@ -26,10 +30,11 @@ class Descriptions:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Step 2's answer: attribute -> reason, both in the order of the answer."""
+    """Step 2's answer: attribute -> reason in the order of the answer, and attribute -> values of both kinds."""
 
     kept: dict[str, str]
     vanished: dict[str, str]
+    values: dict[str, list[str]]
 
 
 def read_object(text: str) -> dict[str, Any]:
@@ -115,7 +120,18 @@ def read_proposal(text: str, k: int, classnames: Sequence[str], domain: str) -> 
         faults.append("no vanished attribute was named")
     reasons = [tidy(entry["reason"]) for entry in kept]
     faults += [f"'{tidy(w, 60)}' has no reason" for w, reason in zip(words, reasons, strict=True) if not reason]
-    return Proposal({w.lower(): r for w, r in zip(words, reasons, strict=True)}, gone), faults
+    values = {" ".join(e["attribute"].lower().split()): _values(e.get("values")) for e in [*vanished, *kept]}
+    return Proposal(
+        kept={w.lower(): r for w, r in zip(words, reasons, strict=True)},
+        vanished=gone,
+        values={w: v for w, v in values.items() if len(v) > 1},
+    ), faults
+
+
+def _values(found: Any) -> list[str]:
+    """Return the usable values of an attribute; they serve scoring alone, so a bad one is dropped, not asked for."""
+    texts = [" ".join(v.split()).lower() for v in found if isinstance(v, str)] if isinstance(found, list) else []
+    return [v for v in dict.fromkeys(texts) if _VALUE.fullmatch(v)][:MAX_VALUES]
 
 
 def _entries(content: dict[str, Any], part: str, keys: tuple[str, str]) -> list[dict[str, str]]:

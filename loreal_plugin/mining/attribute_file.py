@@ -41,6 +41,13 @@ class AttributeFile:
         found = self.content.get("rejected") or {}
         return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
+    @property
+    def values(self) -> dict[str, list[str]]:
+        """Word -> values it can take, where the file has two or more."""
+        found = self.content.get("values") or {}
+        lists = {str(w): v for w, v in found.items() if isinstance(v, list)} if isinstance(found, dict) else {}
+        return {w: [str(value) for value in v] for w, v in lists.items() if len(v) > 1}
+
 
 @dataclass
 class Verdict:

@@ -70,6 +70,7 @@ def mine(
         "attributes": list(proposal.kept),
         "reasons": proposal.kept,
         "rejected": proposal.vanished,
+        "values": proposal.values,
         "descriptions": descriptions,
         "classnames": list(task.classnames),
         "provenance": {

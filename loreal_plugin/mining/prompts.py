@@ -37,9 +37,10 @@ whether it stays perceptible while the resolution falls, or vanishes.
 Keep exactly {k} attributes that stay perceptible and that tell different kinds apart: "kept", best first. Name at \
 least 3 that vanish: "vanished". An attribute is a noun phrase of one to three English words in lower case, letters \
 only ("coat color", not "brown coat", not "the color"). All are different, none contains a class name, none of the \
-kept ones is fine-grained (texture, logo, lettering, eyes, ...). Give each a reason of one sentence.
+kept ones is fine-grained (texture, logo, lettering, eyes, ...). Give each a reason of one sentence, and 3 to 8 \
+different typical values in one or two words ("coat color": brown, white, ...).
 
-Answer: {{"kept": [{{"attribute": "...", "reason": "..."}}], "vanished": [{{"attribute": "...", "reason": "..."}}]}}"""
+Answer: {{"kept": [{{"attribute": "...", "reason": "...", "values": ["...", "..."]}}], "vanished": [the same]}}"""
 AGAIN = "\n\nAn earlier answer could not be used: {faults}. Answer again, without these faults."
 
 
@@ -60,7 +61,7 @@ def describe_schema() -> dict[str, Any]:
 
 def propose_schema() -> dict[str, Any]:
     """Return the JSON schema of step 2's answer."""
-    entries = _array(_object(attribute=_TEXT, reason=_TEXT))
+    entries = _array(_object(attribute=_TEXT, reason=_TEXT, values=_array(_TEXT)))
     return _object(kept=entries, vanished=entries)
 
 

@@ -1,27 +1,41 @@
 """How well an attribute word can be told from training pictures at the native size and at phi.
 
-Shapes: N pictures, C classes, D_v joint embedding width.
+Shapes: N pictures, C classes, V values of a word, D_v joint embedding width.
 
-For a word w every class c has a text feature t_c(w), made of the file alone:
+Two measures; f_i(s) are a picture's features at size s.
+
+*Reading*, for words with values ("coat color": brown, white, ...; the file's `values`). With t_v the text feature of
+"a photo of a thing with v v w." - the slot as it is when its two contents say v - minus its mean over the values,
+
+    z_iv(s) = f_i(s) . t_v, minus its mean over the pictures
+    reading(w) = sum_iv z_iv(native) z_iv(phi) / (|z(native)| |z(phi)|)
+
+the correlation of what the slot reads in the same pictures at both sizes: 1 = nothing is lost, 0 = at phi it reads
+something else. `same value` is the share of pictures whose highest z is of the same value. No label is used; whether
+the reading is right at the native size is not measured.
+
+*Class margin*, for every word. For a word w every class c has a text feature t_c(w), made of the file alone:
 
 - with descriptions: the description of c (its class name taken out) is cut into clauses; t_c(w) is the mean of
   their text features, weighted by softmax(cos(clause, w) / 0.05): what the description says about w;
 - without: the text "a photo of a CLS with w.".
 
-With u_c the unit-length t_c minus its mean over the classes, f_i the picture features, s_ic = f_i . u_c:
+With u_c the unit-length t_c minus its mean over the classes and s_ic = f_i . u_c:
 
     margin(w) = mean_c [ mean_{i in c} s_ic - mean_{i not in c} s_ic ] / spread
     spread^2  = mean_c [ var_{i in c} s_ic + var_{i not in c} s_ic ] / 2
 
-a class's pictures against all others, in standard deviations: 0 = cannot be told. It measures what this CLIP
-connects with the word's texts, not what a trained meta-net will make of the slot; without descriptions it
-measures class prompts that carry the word, so look at the difference from the prompt without one.
+a class's pictures against all others, in standard deviations: 0 = cannot be told. Without descriptions the class name
+dominates the text, so only the difference from the prompt without a word says anything, and that little.
+
+Both measure what this CLIP connects with the texts, not what a trained meta-net will make of the slot.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,17 +44,20 @@ from torch import Tensor
 
 EncodeTexts = Callable[[Sequence[str]], Tensor]
 NO_WORD = ""
+VALUE_TEXT = "a photo of a thing with {v} {v} {w}."
 _SHARPNESS = 0.05
 _CLAUSES = re.compile(r"[,;:.]|\b(?:with|on|against|between|in front of|and)\b")
 
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word's margins; `word` is "" for the texts without a word."""
+    """A word's margins and, where it has values, its reading; `word` is "" for the texts without a word."""
 
     word: str
     native: float
     phi: float
+    reading: float | None = None
+    same_value: float | None = None
 
     @property
     def kept(self) -> float:
@@ -57,8 +74,9 @@ def score_words(
     labels: Tensor,
     encode_texts: EncodeTexts,
     descriptions: dict[str, str] | None = None,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> list[WordScore]:
-    """Return the score of the texts without a word, then of every word, best at phi first.
+    """Return the score of the texts without a word, then of every word: by reading, then by margin at phi.
 
     Args:
         words: candidates.
@@ -67,13 +85,28 @@ def score_words(
         labels: (N,).
         encode_texts: texts -> (n, D_v), L2-normalised.
         descriptions: class name -> sentence, for every class; None = class prompts.
+        values: word -> two or more values, for the words that have a reading.
     """
     texts_of = _described(classnames, descriptions, encode_texts) if descriptions else _named(classnames, encode_texts)
     scores = []
     for word in [NO_WORD, *words]:
         texts = texts_of(word)
-        scores.append(WordScore(word, class_margin(native, labels, texts), class_margin(phi, labels, texts)))
-    return scores[:1] + sorted(scores[1:], key=lambda s: -s.phi)
+        read: tuple[float | None, float | None] = (None, None)
+        if word and (values or {}).get(word):
+            read = reading(native, phi, encode_texts([VALUE_TEXT.format(v=v, w=word) for v in values[word]]))
+        margins = (class_margin(features, labels, texts) for features in (native, phi))
+        scores.append(WordScore(word, *margins, *read))
+    return scores[:1] + sorted(scores[1:], key=lambda s: (-math.inf if s.reading is None else s.reading, s.phi))[::-1]
+
+
+def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:
+    """Return correlation and share of equal values of what texts (V, D_v) read in pictures (N, D_v) at two sizes."""
+    texts = (texts - texts.mean(0)).double()
+    z = [features.double() @ texts.T for features in (native, phi)]  # (N, V)
+    z = [one - one.mean(0) for one in z]
+    norm = z[0].norm() * z[1].norm()
+    same = (z[0].argmax(1) == z[1].argmax(1)).double().mean()
+    return (float((z[0] * z[1]).sum() / norm) if norm > 0 else 0.0), float(same)
 
 
 def class_margin(features: Tensor, labels: Tensor, texts: Tensor) -> float:

@@ -22,20 +22,31 @@ def format_scores(scores: Sequence[WordScore], kinds: dict[str, str], native_siz
     """
     base = next(s for s in scores if s.word == NO_WORD)
 
-    def numbers(score: WordScore) -> tuple[str, str, str]:
-        return f"{score.native:.3f}", f"{score.phi:.3f}", f"{100 * score.kept:.0f} %"
+    def numbers(s: WordScore) -> tuple[str, ...]:
+        read = ("", "") if s.reading is None else (f"{s.reading:.3f}", f"{100 * s.same_value:.0f} %")
+        return *read, f"{s.native:.3f}", f"{s.phi:.3f}", f"{100 * s.kept:.0f} %"
 
     rows = [
         (i, s.word, kinds[s.word], *numbers(s), f"{s.phi - base.phi:+.3f}")
         for i, s in enumerate((s for s in scores if s.word != NO_WORD), start=1)
     ]
     rows.append(("", "(no word)", "", *numbers(base), ""))
-    headers = ("rank", "word", "is", f"margin at {native_size}", f"margin at {phi}", "kept", "over no word")
+    headers = (
+        "rank",
+        "word",
+        "is",
+        "reading",
+        "same value",
+        f"margin at {native_size}",
+        f"margin at {phi}",
+        "kept",
+        "over no word",
+    )
     return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
 
 def choose_words(scores: Sequence[WordScore], file: AttributeFile, classnames: Sequence[str], k: int) -> list[str]:
-    """Return the best `k` words at phi among those that may be attributes, best first.
+    """Return the first `k` of the ranked words that may be attributes.
 
     Raises:
         MiningError: there are fewer.
@@ -62,20 +73,30 @@ def chosen_content(
     by_word = {s.word: s for s in scores}
     reasons = dict(file.content.get("reasons") or {})
     left = [word for word in file.words.words if word not in chosen]
-    reason = f"margin {{:.3f}} at {how['phi']}, below the {len(chosen)} chosen"
     rejected = {w: r for w, r in file.rejected.items() if w not in chosen}
-    rejected |= {w: reason.format(by_word[w].phi) for w in left}
-    measured = f"margin {{:.3f}} at {how['phi']}, {{:.0f}} % of that at {how['native_size']}"
+    rejected |= {w: f"{_measured(by_word[w], how)}; not among the {len(chosen)} chosen" for w in left}
     return file.content | {
         "attributes": list(chosen),
-        "reasons": {w: reasons.get(w) or measured.format(by_word[w].phi, 100 * by_word[w].kept) for w in chosen},
+        "reasons": {w: reasons.get(w) or _measured(by_word[w], how) for w in chosen},
         "rejected": rejected,
-        "scores": {**how, "margins": {s.word: [round(s.native, 4), round(s.phi, 4)] for s in scores}},
+        "scores": {**how, "words": {s.word: _rounded(s) for s in scores}},
     }
 
 
+def _measured(score: WordScore, how: dict[str, Any]) -> str:
+    """Return a score in words."""
+    margin = f"class margin {score.phi:.3f} at {how['phi']} pixels"
+    return margin if score.reading is None else f"reading {score.reading:.3f}, {margin}"
+
+
+def _rounded(score: WordScore) -> dict[str, float]:
+    numbers = {"margin_native": score.native, "margin_phi": score.phi, "reading": score.reading,
+               "same_value": score.same_value}  # fmt: skip
+    return {name: round(value, 4) for name, value in numbers.items() if value is not None}
+
+
 def plot_scores(scores: Sequence[WordScore], native_size: int, phi: int, path: Path) -> None:
-    """Draw the margins of every word at both sizes as a PNG.
+    """Draw readings, and margins at both sizes, of every word as a PNG.
 
     Raises:
         MiningError: it cannot be written.
@@ -85,19 +106,23 @@ def plot_scores(scores: Sequence[WordScore], native_size: int, phi: int, path: P
 
     shown = [s for s in scores if s.word != NO_WORD][::-1]
     base = next(s for s in scores if s.word == NO_WORD)
-    figure = Figure(figsize=(7, 1.2 + 0.36 * len(shown)), layout="constrained")
+    read = any(s.reading is not None for s in shown)
+    figure = Figure(figsize=(10 if read else 7, 1.4 + 0.36 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    panels = figure.subplots(1, 2 if read else 1, sharey=True, squeeze=False)[0]
     places = range(len(shown))
+    if read:
+        panels[0].barh(places, [s.reading or 0.0 for s in shown], height=0.6, color="#1f4e79")
+        panels[0].set_xlabel(f"reading: correlation of {native_size} and {phi} px")
     for shift, size, color, values in (
         (0.2, native_size, "#9ab8d8", [s.native for s in shown]),
         (-0.2, phi, "#1f4e79", [s.phi for s in shown]),
     ):
-        axes.barh([p + shift for p in places], values, height=0.38, color=color, label=f"{size} px")
-    axes.axvline(base.phi, color="black", linestyle=":", linewidth=1, label=f"no word, {phi} px")
-    axes.set_yticks(list(places), [s.word for s in shown])
-    axes.set_xlabel("class margin (standard deviations)")
-    axes.legend(loc="lower right", fontsize=8)
+        panels[-1].barh([p + shift for p in places], values, height=0.38, color=color, label=f"{size} px")
+    panels[-1].axvline(base.phi, color="black", linestyle=":", linewidth=1, label=f"no word, {phi} px")
+    panels[0].set_yticks(list(places), [s.word for s in shown])
+    panels[-1].set_xlabel("class margin (standard deviations)")
+    panels[-1].legend(loc="lower right", fontsize=8)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150, format="png")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from loreal_plugin.demo import world
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.mining.answers import class_key
 from loreal_plugin.mining.attribute_file import AttributeFile
@@ -42,10 +43,12 @@ def score_file(
     seed: int = 1,
     data: str | None = None,
     descriptions: bool = True,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> Scored:
     """Return the scores of a file's attributes, its rejected candidates and `extra` words.
 
-    Only training pictures are read, by default of the base classes: new classes are not there to choose on.
+    `values` (word -> values) come on top of the file's own. Only training pictures are read, by default of the base
+    classes: new classes are not there to choose on.
 
     Raises:
         LorealError: dataset, weights or phi that cannot be used.
@@ -70,9 +73,10 @@ def score_file(
         labels=torch.tensor([item.label for item in found.train_x]),
         encode_texts=clip.encode_texts,
         descriptions=texts,
+        values=_values(file, dataset) | dict(values or {}),
     )
     how = {
-        "measured": "class margin in standard deviations [native, phi]; loreal_plugin/mining/score.py",
+        "measured": "see loreal_plugin/mining/score.py",
         "texts": "descriptions" if texts else "class prompts",
         "weights": weights_fingerprint(weights),
         "native_size": clip.native_size,
@@ -86,6 +90,11 @@ def score_file(
         f"texts: {how['texts']}"
     )
     return Scored(scores, kinds, names, how, headline)
+
+
+def _values(file: AttributeFile, dataset: str) -> dict[str, Sequence[str]]:
+    """Return the values of words; the demonstration world knows its own."""
+    return (dict(world.VALUES) if dataset in DEMO_DATASETS else {}) | file.values
 
 
 def _descriptions(file: AttributeFile, names: Sequence[str]) -> dict[str, str] | None:

@@ -60,11 +60,13 @@ def test_mine_interrupt_resume_replay_check(miner, model, capsys, monkeypatch):
 def test_the_file_says_where_it_comes_from(miner, capsys):
     assert miner.run("--seed", 7, "--model", "toy") == 0
     content = miner.content
-    assert list(content) == ["schema_version", "dataset", "domain", "attributes", "reasons", "rejected", "descriptions",
-                             "classnames", "provenance"]  # fmt: skip
+    assert list(content) == ["schema_version", "dataset", "domain", "attributes", "reasons", "rejected", "values",
+                             "descriptions", "classnames", "provenance"]  # fmt: skip
     assert (content["schema_version"], content["dataset"], content["domain"]) == (1, "animals", "animal")
     assert content["attributes"] == WORDS == list(content["reasons"]) and content["rejected"] == VANISHED
     assert content["classnames"] == CLASSES
+    # Values that are no plain words, doubles and single ones are dropped.
+    assert content["values"] == {word: ["small", "large"] for word in WORDS}
     assert content["provenance"] == {
         "how": "mined",
         "model": "toy",

@@ -17,7 +17,7 @@ from loreal_plugin.errors import MiningError
 from loreal_plugin.mining import clip_model
 from loreal_plugin.mining.attribute_file import check_attribute_file, read_attribute_file
 from loreal_plugin.mining.clip_model import ClipModel
-from loreal_plugin.mining.score import NO_WORD, WordScore, class_margin, clauses, score_words
+from loreal_plugin.mining.score import NO_WORD, WordScore, class_margin, clauses, reading, score_words
 from loreal_plugin.mining.score_report import choose_words, format_scores
 
 NAMES = ["red fox", "polar bear", "sea otter"]
@@ -86,6 +86,47 @@ def test_what_blurs_away_ranks_below_what_stays():
     assert coat.phi > base.phi > whiskers.phi
 
 
+def test_reading_equals_the_slow_version_and_finds_what_is_lost():
+    generator = torch.Generator().manual_seed(0)
+    texts = F.normalize(torch.randn(4, 8, generator=generator), dim=-1)
+    native = F.normalize(torch.randn(20, 8, generator=generator), dim=-1)
+    phi = F.normalize(native + 0.3 * torch.randn(20, 8, generator=generator), dim=-1)
+    mean = sum(texts) / 4
+    tables = [[[float(f @ (t - mean)) for t in texts] for f in features] for features in (native, phi)]
+    for table in tables:
+        for v in range(4):
+            middle = sum(row[v] for row in table) / 20
+            for row in table:
+                row[v] -= middle
+    flat = [[z for row in table for z in row] for table in tables]
+    dot = sum(a * b for a, b in zip(*flat, strict=True))
+    same = sum(a.index(max(a)) == b.index(max(b)) for a, b in zip(*tables, strict=True)) / 20
+    expected = dot / math.sqrt(sum(a * a for a in flat[0]) * sum(b * b for b in flat[1]))
+    assert reading(native, phi, texts) == pytest.approx((expected, same), abs=1e-5)
+    assert reading(native, native, texts) == pytest.approx((1.0, 1.0))
+    other = F.normalize(torch.randn(20, 8, generator=generator), dim=-1)
+    assert abs(reading(native, other, texts)[0]) < 0.4
+    assert reading(native, torch.zeros(20, 8), texts)[0] == 0.0
+
+
+def test_words_with_values_rank_by_their_reading():
+    world = toy_world()
+    topic = {"coat color": slice(0, 3), "whiskers": slice(3, 6)}
+
+    def encode(texts):
+        own = {f"a photo of a thing with {i} {i} {w}.": torch.eye(10)[axes][int(i)]
+               for w, axes in topic.items() for i in "012"}  # fmt: skip
+        return torch.stack([own[t] for t in texts]) if texts[0] in own else world["encode_texts"](texts)
+
+    values = {word: ["0", "1", "2"] for word in topic}
+    scores = score_words(["whiskers", "coat color"], **{**world, "encode_texts": encode}, values=values)
+    assert [s.word for s in scores[1:]] == ["coat color", "whiskers"] and scores[0].reading is None
+    assert scores[1].reading > 0.8 > 0.5 > scores[2].reading and scores[1].same_value > 0.9
+    some = score_words(["whiskers", "coat color"], **{**world, "encode_texts": encode},
+                       values={"whiskers": values["whiskers"]})  # fmt: skip
+    assert [s.word for s in some[1:]] == ["whiskers", "coat color"]
+
+
 def test_without_descriptions_the_class_prompt_carries_the_word():
     asked = []
 
@@ -150,6 +191,7 @@ def world(tmp_path, monkeypatch, embedded):
         "attributes": ["main color", "body shape"],
         "reasons": {"main color": "large"},
         "rejected": {"logo": "small"},
+        "values": {"main color": ["red", "blue", "green"], "body shape": ["round"]},
         "classnames": list(TINY_CLASSES[:6]),
         "descriptions": {name: f"a large shape, color number {i}" for i, name in enumerate(TINY_CLASSES[:6])},
     }
@@ -181,13 +223,17 @@ def test_score_ranks_plots_and_chooses(world, capsys, monkeypatch):
     best = read_attribute_file("best.json")
     assert check_attribute_file(best).faults == [] and len(best.words.words) == 2
     assert set(best.words.words) | set(best.rejected) >= {"main color", "body shape"}
-    assert best.content["scores"]["phi"] == 32 and set(best.content["scores"]["margins"]) >= {"", "logo", "outline"}
+    assert best.content["scores"]["phi"] == 32 and set(best.content["scores"]["words"]) >= {"", "logo", "outline"}
+    assert best.words.words[0] == "main color" and "reading" in best.content["scores"]["words"]["main color"]
     assert score(world, *options) == 2 and "--force" in capsys.readouterr().err
 
 
-def test_score_with_class_prompts_and_all_classes(world, capsys):
-    assert score(world, "--no-descriptions", "--classes", "all") == 0
+def test_score_with_class_prompts_all_classes_and_given_values(world, capsys):
+    assert score(world, "--no-descriptions", "--classes", "all", "--values", "logo=red, dark blue") == 0
     said = capsys.readouterr().out
+    rows = [line for line in said.splitlines() if " attribute " in line or " rejected " in line]
+    # Words with values come first, the one without ends the table.
+    assert len(rows) == 3 and "body shape" in rows[2]
     assert "18 training pictures of 6 all classes" in said and "texts: class prompts" in said
     assert (world / "attributes_pictures.png").is_file()
 
@@ -200,6 +246,7 @@ def test_score_with_class_prompts_and_all_classes(world, capsys):
         (["--weights", "absent.pt"], "absent.pt"),
         (["--shots", "0"], "at least 1"),
         (["--choose", "2"], "go together"),
+        (["--values", "size=large"], "two values or more"),
         (["--attributes", "absent.json"], "absent.json does not exist"),
         (["--choose", "9", "--out", "x.json"], "only"),
     ],

@@ -41,9 +41,10 @@ def describe(names: list[str]) -> dict[str, Any]:
 
 
 def propose(words: list[str] = WORDS, vanished: dict[str, str] = VANISHED) -> dict[str, Any]:
+    values = ["small", "large", "<b>", "small"]
     return {
-        "kept": [{"attribute": w, "reason": f"{w} covers many pixels"} for w in words],
-        "vanished": [{"attribute": w, "reason": r} for w, r in vanished.items()],
+        "kept": [{"attribute": w, "reason": f"{w} covers many pixels", "values": values} for w in words],
+        "vanished": [{"attribute": w, "reason": r, "values": ["some"]} for w, r in vanished.items()],
     }
 
 
