@@ -165,7 +165,7 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         name: {
             "key": record["key"],
             "folder": str(plan.stages[name].folder.relative_to(plan.spec.out)),
-            **{k: record[k] for k in ("parameters", "seconds", "peak_memory_mb", "epochs")},
+            **{k: record[k] for k in ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")},
         }
         for name, record in stages.items()
     }

@@ -29,6 +29,7 @@ def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str
     return base | {
         "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96,
         "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows,
+        "kind": "stage", "label": "demo", "overrides": [], "trainer": "MaPLe",
         "device": "cpu", "threads": 2, "git_revision": "abc", "versions": {"torch": "2"},
     }  # fmt: skip
 

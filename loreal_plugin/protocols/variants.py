@@ -1,0 +1,52 @@
+"""Runs that belong beside another run's table: controls of LOREAL, and what one would try instead of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
+LONGER = "OPTIM.MAX_EPOCH"
+_PLAIN, _CONTROL, _RIVAL = range(3)
+
+
+def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's record with only the rows that its table needs, and its place there as `order`.
+
+    A run whose one override is a control (constant conditioning; a longer stage 2) gets the label of the run it
+    controls and one row under a name of its own; a rivals' record gets rows in the form of a run's. Any other run
+    stays as it is.
+    """
+    if record["kind"] == "rivals":
+        return record | {"order": _RIVAL, "rows": [_rival_row(row) for row in record["rows"]]}
+    overrides = [tuple(words) for words in record.get("overrides", [])]
+    plain = {"label": re.sub(r"-[0-9a-f]{8}$", "", record["label"]), "order": _CONTROL}
+    if overrides == [("loreal", CONSTANT, "True")]:
+        text = "+ LOREAL, constant conditioning"
+        return record | plain | {"rows": _renamed(record, "loreal", "loreal_constant", text)}
+    if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:
+        text = f"{record['trainer']} at {record['phi']}, trained on for as many steps as stage 3 takes"
+        return record | plain | {"rows": _renamed(record, "phi", "phi_longer", text)}
+    return record | {"order": _PLAIN}
+
+
+def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
+    """Return how many epochs stage 2 (its facts in a run's record) takes with stage 3's steps on top of its own."""
+    return beta["epochs"] + -(-stage3_steps // max(1, beta["steps_per_epoch"]))
+
+
+def _renamed(record: dict[str, Any], row: str, name: str, label: str) -> list[dict[str, Any]]:
+    """Return the one row of a record under another name."""
+    return [found | {"name": name, "label": label} for found in record["rows"] if found["name"] == row]
+
+
+def _rival_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a rival's score in the form of a run's row; its name leaves out what was fitted."""
+    return {
+        "name": re.sub(r" \(.*\)$", "", row["name"]),
+        "label": re.sub(r" \(.*\)$", "", row["name"]),
+        "base": {"accuracy": row["base"], "total": row["n_base"]},
+        "new": {"accuracy": row["new"], "total": row["n_new"]},
+        "hm": row["hm"],
+        "milliseconds": row["milliseconds"],
+    }

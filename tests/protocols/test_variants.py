@@ -1,0 +1,52 @@
+"""Controls and rivals find their place beside the run that they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.protocols.records import RESULTS, write_json
+from loreal_plugin.protocols.report import format_report, read_runs
+from loreal_plugin.protocols.variants import CONSTANT, LONGER, longer_epochs, merge_variant
+from tests.protocols.test_tables import record
+
+
+def controlled(*override: str) -> dict[str, Any]:
+    return record() | {"label": "demo-0123abcd", "overrides": [list(override)], "order": None}
+
+
+def test_constant_conditioning_becomes_one_row_of_the_run_it_controls() -> None:
+    merged = merge_variant(controlled("loreal", CONSTANT, "True"))
+    assert merged["label"] == "demo"
+    assert [(row["name"], row["hm"]) for row in merged["rows"]] == [("loreal_constant", 70.0)]
+
+
+def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:
+    merged = merge_variant(controlled("beta", LONGER, "40"))
+    assert [(row["name"], row["hm"]) for row in merged["rows"]] == [("phi_longer", 60.0)]
+    assert "trained on for as many steps" in merged["rows"][0]["label"]
+
+
+def test_any_other_override_stays_a_table_of_its_own() -> None:
+    for override in (("loreal", CONSTANT, "False"), ("loreal", "OPTIM.LR", "1"), ("all", LONGER, "40")):
+        merged = merge_variant(controlled(*override))
+        assert merged["label"] == "demo-0123abcd" and len(merged["rows"]) == 4
+
+
+def test_longer_epochs_round_up_to_whole_epochs() -> None:
+    beta = {"epochs": 10, "steps_per_epoch": 20}
+    assert longer_epochs(beta, 40) == 12
+    assert longer_epochs(beta, 41) == 13
+
+
+def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
+    plain = tmp_path / "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1"
+    rival = {"name": "zero-shot, ridge (penalty 0.1)", "base": 40.0, "new": 60.0, "hm": 48.0, "n_base": 1, "n_new": 1,
+             "milliseconds": 1.5}  # fmt: skip
+    write_json(plain / RESULTS, record())
+    folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
+    write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [rival]})
+    lines = format_report(read_runs(tmp_path)).splitlines()
+    table = [line for line in lines if line.startswith("| maple")]
+    assert len(table) == 5
+    assert table[-1] == "| maple | zero-shot, ridge | 40.00 | 60.00 | 48.00 | - | - | 1.50 | 1 |"
