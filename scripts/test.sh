@@ -7,11 +7,11 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/loreal/env.sh"
 
-has_test_tools() { "$1" -c 'import pytest, xdist, pytest_timeout' >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1; }
+has_test_tools() { "$1" -c 'import pytest, xdist, pytest_timeout, pytest_httpserver, openai' >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1; }
 
 loreal_environment test
 if ! has_test_tools "$LOREAL_PY"; then
-    [ -z "${LOREAL_PYTHON:-}" ] || loreal_fail "LOREAL_PYTHON has no pytest, pytest-xdist, pytest-timeout or ruff; pip install them"
+    [ -z "${LOREAL_PYTHON:-}" ] || loreal_fail "LOREAL_PYTHON lacks a test tool; pip install pytest pytest-xdist pytest-timeout pytest-httpserver openai ruff"
     loreal_say "the active environment lacks the test tools; using $LOREAL_VENV"
     loreal_set_up_locked test
     LOREAL_PY="$LOREAL_VENV/bin/python"
