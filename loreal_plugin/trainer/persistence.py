@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.trainer import checkpoint as files
 
@@ -32,7 +33,7 @@ class PersistenceMixin:
             "epoch": epoch + 1,
             "val_result": val_result,
             "phi": self.options.phi,
-            "dataset": self.cfg.DATASET.NAME,
+            "dataset": dataset_of(self.cfg),
             "classnames": list(self.dm.dataset.classnames),
             "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
             "options": vars(self.options),
@@ -120,7 +121,7 @@ class PersistenceMixin:
         attribute file was named; with `target` the tested dataset's own.
         """
         o = self.options
-        if record["dataset"] == self.cfg.DATASET.NAME or o.attribute_scope == "class":
+        if record["dataset"] == dataset_of(self.cfg) or o.attribute_scope == "class":
             return ()
         if o.test_attributes == "target":
             return ("attributes",)
