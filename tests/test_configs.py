@@ -29,6 +29,15 @@ def test_every_method_has_its_four_files():
     assert set(IDS) >= expected
 
 
+@pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)
+def test_head_of_a_dataset_says_command_and_result(path):
+    head = [line for line in path.read_text().split("DATASET:")[0].splitlines() if line.startswith("#")]
+    (command,) = [line for line in head if line.startswith("# Command: ")]
+    assert "base2new_train.sh maple 96" in command or "loreal train --eval-only" in command
+    assert {"demo": "train.sh maple 96", "folder": "FOLDER"}.get(path.stem, path.stem) in command
+    assert len([line for line in head if line.startswith("# Result: ")]) == 1
+
+
 @pytest.mark.parametrize("path", TRAINERS, ids=IDS)
 def test_head_says_command_and_result(path):
     head = [line for line in path.read_text().splitlines()[:6] if line.startswith("#")]

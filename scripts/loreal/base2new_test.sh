@@ -14,13 +14,4 @@
 # Example: bash scripts/loreal/base2new_test.sh maple 96
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-
-case "${1:-}" in
-    -h | --help)
-        sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
-        exit 0
-        ;;
-esac
-[ $# -ge 2 ] || loreal_fail "usage: $(basename "$0") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
-loreal_environment
-exec "$LOREAL_PY" -m loreal_plugin base2new --test-only "$@"
+loreal_base2new "${BASH_SOURCE[0]}" "--test-only" "$@"

@@ -128,15 +128,37 @@ def test_a_broken_picture_is_named(refused: Refused, tmp_path: Path) -> None:
     assert str(victims[0].parent.parent) in line and "cannot be read" in line
 
 
-def test_scripts_pass_the_line_and_the_exit_code_on(place: Place, python_env: dict[str, str]) -> None:
-    script = ROOT / "scripts" / "loreal" / "base2new_train.sh"
+@pytest.mark.parametrize("name", ["base2new_train.sh", "base2new_test.sh"])
+def test_scripts_pass_the_line_and_the_exit_code_on(place: Place, python_env: dict[str, str], name: str) -> None:
+    script = ROOT / "scripts" / "loreal" / name
     done = subprocess.run(
         ["bash", str(script), "mapel", "96"], env=python_env, capture_output=True, text=True, cwd=place.data
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.strip() == "error: unknown method 'mapel'; did you mean 'maple'? (known: coop, maple, mma, mmrl)"
     alone = subprocess.run(["bash", str(script), "maple"], env=python_env, capture_output=True, text=True)
-    assert alone.returncode == 2 and alone.stderr.startswith("error: usage: base2new_train.sh METHOD PHI")
+    assert alone.returncode == 2 and alone.stderr.startswith(f"error: usage: {name} METHOD PHI")
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        (("coop", "33", "pics"), "must be a multiple of the patch size 16"),
+        (("coop", "32", "picks"), "unknown dataset 'picks'"),
+        (("coop", "32", "pics", "one"), "SEED must be a whole number"),
+        (("coop", "32", "pics", "1", "--", "TEST.SPLIT", "val"), "'TEST.SPLIT' cannot be overridden"),
+        (("coop", "32", "pics", "1", "--", "TEST.FINAL_MODEL", "best_val"), "'TEST.FINAL_MODEL' cannot be overridden"),
+        (("coop", "32", "pics"), "nothing to test: stage 1 (CoOp at 64)"),
+    ],
+)
+def test_testing_refuses_what_training_refuses(refused: Refused, words: tuple[str, ...], text: str) -> None:
+    assert text in refused("--test-only", *words)
+
+
+def test_rivals_need_stage_1(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("rivals", "coop", "32", "pics", "--data", str(place.data), "--out", str(place.out), "--recipe", "demo")
+    assert main([*words, "--shots", "2"]) == 2
+    assert "stage 1 (CoOp at 64) is not in" in capsys.readouterr().err and not place.out.exists()
 
 
 def test_a_worker_report_becomes_its_last_line() -> None:
