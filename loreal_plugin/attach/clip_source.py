@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
-import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import nn
 
 from loreal_plugin.attach.resample import keep_own_pos_embed, resample_visual_
-from loreal_plugin.errors import ConfigError
-from loreal_plugin.weights import load_clip_state_dict
+from loreal_plugin.errors import CacheError, ConfigError
+from loreal_plugin.paths import cache_root
+from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
 
 LOADER = "load_clip_to_cpu"
 _MARK = "_loreal_original"
@@ -37,8 +38,6 @@ class ClipSource:
 
     def __init__(self) -> None:
         self._wrapped: list[tuple[ModuleType, Callable]] = []
-        self._files: dict[str, Path] = {}
-        self._folder: Path | None = None
         self._loaded: list[nn.Module] | None = None
 
     def wrap(self, module: ModuleType) -> None:
@@ -74,13 +73,10 @@ class ClipSource:
             self._loaded = before
 
     def close(self) -> None:
-        """Put every loader back and remove the temporary files."""
+        """Put every loader back; the files stay in the cache for the next process."""
         while self._wrapped:
             module, original = self._wrapped.pop()
             setattr(module, LOADER, original)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder, self._files = None, {}
 
     @contextmanager
     def _served(self, loader: Callable, cfg: Any) -> Iterator[None]:
@@ -89,7 +85,7 @@ class ClipSource:
             yield
             return
         clip, name = loader.__globals__["clip"], cfg.MODEL.BACKBONE.NAME
-        path = str(self._file(weights_name(cfg)))
+        path = str(plain_file(weights_name(cfg)))
         models, download = clip._MODELS, clip._download
         clip._MODELS = {**models, name: name}
         clip._download = lambda *_args, **_kwargs: path
@@ -98,12 +94,28 @@ class ClipSource:
         finally:
             clip._MODELS, clip._download = models, download
 
-    def _file(self, name: str) -> Path:
-        """Return a plain state-dict file of the weights: every host reads that, whatever the source was."""
-        if name not in self._files:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="loreal-clip-"))
-            path = self._folder / f"{len(self._files)}.pt"
-            torch.save(load_clip_state_dict(name), path)
-            self._files[name] = path
-        return self._files[name]
+
+def plain_file(name: str) -> Path:
+    """Return a plain state-dict file of the weights: every host reads that, whatever the source was.
+
+    It lies in the cache under the fingerprint of the weights, so that all processes share one file. It is
+    written under another name first: what a killed process leaves unfinished the next one overwrites.
+
+    Raises:
+        WeightsError: the weights are missing, broken or not of a CLIP ViT.
+        CacheError: the cache cannot be written.
+    """
+    path = cache_root() / "clip" / f"{weights_fingerprint(name)}.pt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(path.with_suffix(".lock"))):
+            if not zipfile.is_zipfile(path):  # a truncated archive has lost its directory, which is at the end
+                unfinished = path.with_suffix(".tmp")
+                torch.save(load_clip_state_dict(name), unfinished)
+                os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        raise CacheError(
+            f"the CLIP weights for the host cannot be written to {path} ({error}); free some space or set "
+            "LOREAL_CACHE to another folder"
+        ) from error
+    return path

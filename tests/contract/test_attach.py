@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from fake_host import write_host
 from tiny_hosts import tiny_cfg
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.arguments import family_parser, with_defaults
+from loreal_plugin.attach.clip_source import plain_file
 from loreal_plugin.attach.compat import allowed_names
 from loreal_plugin.attach.look import look_at, methods_of, revision_of
 from loreal_plugin.contract import get_contract
-from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.errors import CacheError, ConfigError, HostError
+from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,16 +180,42 @@ assert model.visual.positional_embedding.shape[0] == 37 and model.visual.input_r
 assert clip._MODELS == models and clip._download is download
 assert host.build_trainer(cfg).cfg is cfg
 loader, module = host.trainers_module.load_clip_to_cpu, host.trainers_module
-folder = host.clips._folder
 attach.detach_host()
 assert module.load_clip_to_cpu is not loader and module.load_clip_to_cpu.__module__ == "trainers.coop"
 assert sys.modules["datasets"] is elsewhere and "train" not in sys.modules and sys.path == path
-assert not folder.exists()
 attach.detach_host()
 """
-    done = run_python(code, tmp_path, CLIP_WEIGHTS=str(clip_file))
+    done = run_python(code, tmp_path, CLIP_WEIGHTS=str(clip_file), LOREAL_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert tree(host) == before
+    assert [path.suffix for path in (tmp_path / "cache" / "clip").iterdir() if path.suffix != ".lock"] == [".pt"]
+
+
+def test_host_weights_are_written_once_and_shared(tmp_path, monkeypatch, clip_file):
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path))
+    path = plain_file(str(clip_file))
+    assert path == tmp_path / "clip" / f"{weights_fingerprint(clip_file)}.pt"
+    state, expected = torch.load(path, weights_only=True), load_clip_state_dict(clip_file)
+    assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+    written = path.stat().st_mtime_ns
+    assert plain_file(str(clip_file)) == path and path.stat().st_mtime_ns == written
+
+
+def test_truncated_or_unfinished_host_weights_are_written_again(tmp_path, monkeypatch, clip_file):
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path))
+    path = plain_file(str(clip_file))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    path.with_suffix(".tmp").write_bytes(b"left by a killed process")
+    assert plain_file(str(clip_file)) == path and not path.with_suffix(".tmp").exists()
+    assert torch.load(path, weights_only=True).keys() == load_clip_state_dict(clip_file).keys()
+
+
+def test_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch, clip_file):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CacheError, match="LOREAL_CACHE"):
+        plain_file(str(clip_file))
 
 
 def test_dassl_beside_the_host_is_found_by_argument_and_environment(tmp_path, monkeypatch):
