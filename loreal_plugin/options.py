@@ -97,7 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "slot_order": "slots_first", "views": "independent", "cache_views": 0},
 }  # fmt: skip
 
-# Published text does not settle these values of `paper` (DESIGN section 3); the table marks them.
+# The paper does not settle these values of `paper` (docs/METHOD.md says why); the table marks them.
 GUESSES: frozenset[str] = frozenset(
     {"students", "hld_direction", "hld_tau_squared", "lld_temperature", "attribute_scope", "test_attributes"}
 )

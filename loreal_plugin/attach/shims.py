@@ -65,7 +65,9 @@ def _warmup_breaks(_look: HostLook) -> bool:
 def _mend_warmup(_look: HostLook) -> Undo:
     base = _module("dassl.optim.lr_scheduler")._BaseWarmupScheduler
 
-    def init(self, optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False) -> None:
+    def init(
+        self: Any, optimizer: Any, successor: Any, warmup_epoch: int, last_epoch: int = -1, verbose: bool = False
+    ) -> None:
         self.successor, self.warmup_epoch = successor, warmup_epoch
         torch.optim.lr_scheduler.LRScheduler.__init__(self, optimizer, last_epoch)
 

@@ -29,7 +29,7 @@ def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
     Raises:
         HostError: the students are of different methods, devices or CLIP weights.
 
-    Source: DESIGN 3.4.
+    Source: docs/METHOD.md, the two students.
     """
     pairs, not_shared = _pairs(alpha, beta)
     different = [name for name, ours, theirs in pairs if not _same_values(ours, theirs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -94,12 +95,12 @@ def _file_of(source: str) -> Path:
     return _downloaded(source, urls[source], download)
 
 
-def vits(names) -> list[str]:
+def vits(names: Iterable[str]) -> list[str]:
     """Return the vision transformers among the model names of the `clip` package."""
     return [name for name in names if name.startswith("ViT-")]
 
 
-def _downloaded(name: str, url: str, download) -> Path:
+def _downloaded(name: str, url: str, download: Callable[..., str]) -> Path:
     folder = os.path.join(os.path.expanduser("~"), ".cache", "clip")
     wanted = os.path.join(folder, url.rsplit("/", 1)[-1])
     try:
