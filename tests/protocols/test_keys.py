@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.protocols.identity import Identity
 from loreal_plugin.protocols.keys import images_digest, stage_config, stage_key
 
 CFG = {
@@ -75,14 +77,26 @@ def dataset(root: Path, names: list[str], label: int = 0) -> SimpleNamespace:
     return SimpleNamespace(train_x=items[:1], val=None, test=items[1:])
 
 
-def test_image_list_digest_follows_names_labels_and_sizes_but_not_the_place(tmp_path: Path) -> None:
+def contents(path: str) -> str:
+    return Path(path).read_bytes().hex()
+
+
+def test_image_list_digest_follows_names_labels_and_contents_but_not_the_place(tmp_path: Path) -> None:
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         for name in ("1.png", "2.png", "3.png"):
             (tmp_path / place / name).write_bytes(b"x" * 10)
-    first = images_digest(dataset(tmp_path / "a", ["1.png", "2.png"]))
-    assert images_digest(dataset(tmp_path / "b", ["1.png", "2.png"])) == first
-    assert images_digest(dataset(tmp_path / "a", ["1.png", "3.png"])) != first
-    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"], label=1)) != first
-    (tmp_path / "a" / "2.png").write_bytes(b"x" * 11)
-    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"])) != first
+    first = images_digest(dataset(tmp_path / "a", ["1.png", "2.png"]), contents)
+    assert images_digest(dataset(tmp_path / "b", ["1.png", "2.png"]), contents) == first
+    assert images_digest(dataset(tmp_path / "a", ["1.png", "3.png"]), contents) != first
+    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"], label=1), contents) != first
+    (tmp_path / "a" / "2.png").write_bytes(b"y" * 10)
+    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"]), contents) != first, "same size, other picture"
+
+
+@pytest.mark.parametrize("place, code", [("/hosts/MaPLe", "MaPLe@r1 a b"), (None, "embedded")])
+def test_keys_know_a_strangers_shims_in_any_order(place: str | None, code: str) -> None:
+    for shims in (("a", "b"), ("b", "a")):
+        host = SimpleNamespace(path=Path(place) if place else embedded_host(), revision="r1", shims=shims)
+        facts = Identity(host, None, {}, "w").host_facts()
+        assert (facts["code"], facts["shims"]) == (code, ["a", "b"])
