@@ -23,26 +23,23 @@ from loreal_plugin.protocols.base2new import prepare, run_base2new
 from loreal_plugin.protocols.records import harmonic_mean
 from loreal_plugin.protocols.spec import RunSpec, build_spec
 
-# Grids of KEY -> values; every combination is a candidate. The first value of each is the recipe's own.
+# Grids of KEY -> values; every combination is a candidate.
 HOST_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "coop": {"OPTIM.LR": ("0.0005", "0.002", "0.01", "0.05"), "OPTIM.MAX_EPOCH": ("20", "40")},
-    "maple": {"OPTIM.LR": ("0.0005", "0.002", "0.0035", "0.01"), "OPTIM.MAX_EPOCH": ("5", "10")},
-    "mma": {"OPTIM.LR": ("0.0005", "0.0015", "0.005"), "OPTIM.MAX_EPOCH": ("5", "10"),
-            "TRAINER.MMADAPTER.ADAPTER_SCALE": ("0.1", "0.01")},
-    "mmrl": {"OPTIM.LR": ("0.0001", "0.0003", "0.001"), "OPTIM.MAX_EPOCH": ("5", "10"),
-             "TRAINER.MMRL.REG_WEIGHT": ("1.0", "0.2")},
-}  # fmt: skip
+    "coop": {"OPTIM.LR": ("0.002", "0.01", "0.05"), "OPTIM.MAX_EPOCH": ("20",)},
+    "maple": {"OPTIM.LR": ("0.0005", "0.0015", "0.0035"), "OPTIM.MAX_EPOCH": ("5",)},
+    "mma": {"OPTIM.LR": ("0.0005", "0.0015", "0.005", "0.02"), "OPTIM.MAX_EPOCH": ("5",)},
+    "mmrl": {"OPTIM.LR": ("0.0001", "0.0003", "0.001", "0.003"), "OPTIM.MAX_EPOCH": ("5", "10")},
+}
 _L = "TRAINER.LOREAL."
 LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "bridge": {f"{_L}BRIDGE": ("cross", "mix", "self", "alpha_to_beta", "beta_to_alpha")},
-    "rate": {f"{_L}BRIDGE": ("self",), "OPTIM.LR": ("0.002", "0.01", "0.02", "0.05")},
-    "init": {f"{_L}BRIDGE": ("self",), f"{_L}META_INIT": ("default", "words", "neutral")},
-    "hld": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta", "mutual"),
-            f"{_L}HLD_TEMPERATURE": ("1", "4")},
-    "tau": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_TAU_SQUARED": ("False", "True")},
-    "weights": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0", "1", "4"), f"{_L}LLD_WEIGHT": ("0", "2")},
-    "order": {f"{_L}BRIDGE": ("self",), f"{_L}SLOT_ORDER": ("class_first", "slots_first")},
-}  # fmt: skip
+    "bridge": {f"{_L}BRIDGE": ("self", "mix", "cross")},
+    "rate": {f"{_L}BRIDGE": ("self",), "OPTIM.LR": ("0.002", "0.1")},
+    "init": {f"{_L}BRIDGE": ("self",), f"{_L}META_INIT": ("neutral", "words")},
+    "hld": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("1", "4")},
+    "ce": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0",), f"{_L}LLD_WEIGHT": ("0", "2")},
+    "epochs": {f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
+    "paper": {f"{_L}PRESET": ("paper",)},
+}
 
 
 def candidates(grid: dict[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
