@@ -8,6 +8,7 @@ base `val` pictures.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -269,13 +270,15 @@ def check_reach(c: Checker) -> Result:
     )
 
 
-def run_checks(weights: str | Path, config: CheckConfig | None = None) -> list[Result]:
-    """Returns T1 to T6 for a packed CLIP ("demo", "demo-2" or a path)."""
+def iter_checks(weights: str | Path, config: CheckConfig | None = None) -> Iterator[Result]:
+    """Yields T1 to T6 for a packed CLIP ("demo", "demo-2" or a path), each as soon as it is measured."""
     checker = Checker(weights, config or CheckConfig())
-    return [
-        check_cliff(checker), check_words_and_names(checker), *check_headroom(checker),
-        check_right_words(checker), check_protocol(checker), check_reach(checker),
-    ]  # fmt: skip
+    yield check_cliff(checker)
+    yield check_words_and_names(checker)
+    yield from check_headroom(checker)
+    yield check_right_words(checker)
+    yield check_protocol(checker)
+    yield check_reach(checker)
 
 
 def as_json(results: list[Result]) -> list[dict]:

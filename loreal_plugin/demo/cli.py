@@ -6,9 +6,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loreal_plugin.demo import world
 from loreal_plugin.paths import cache_root
+
+if TYPE_CHECKING:
+    from loreal_plugin.demo.checks import Result
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
@@ -103,24 +107,20 @@ def run_check(arguments: argparse.Namespace) -> int:
     """Prints T1 to T6; returns 0 only if the required ones hold."""
     import torch
 
-    from loreal_plugin.demo.checks import CheckConfig, as_json, run_checks
+    from loreal_plugin.demo.checks import CheckConfig, as_json, iter_checks
     from loreal_plugin.demo.files import write_whole
     from loreal_plugin.demo.weights import read_metadata, weights_file
 
     torch.set_num_threads(arguments.threads)
+    results = []
     try:
         path = weights_file(arguments.weights)
-        results = run_checks(path, CheckConfig.quick() if arguments.quick else CheckConfig())
+        for result in iter_checks(path, CheckConfig.quick() if arguments.quick else CheckConfig()):
+            results.append(result)
+            print(_check_line(result), flush=True)
     except (OSError, ValueError) as error:
         print(f"loreal demo check: {error}", file=sys.stderr)
         return 2
-    rows = [("", "", "asked", "measured", "met")]
-    for result in results:
-        kind = "required" if result.required else "aim"
-        rows.append((result.test, kind, result.asked, result.measured, "yes" if result.met else "NO"))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     if arguments.quick:
         print("quick run: a few pictures only, the values mean nothing")
     if arguments.json is not None:
@@ -128,3 +128,10 @@ def run_check(arguments: argparse.Namespace) -> int:
         text = json.dumps({**content, "results": as_json(results)}, indent=2) + "\n"
         write_whole(arguments.json, text.encode())
     return 0 if all(result.met for result in results if result.required) else 1
+
+
+def _check_line(result: Result) -> str:
+    """Returns the two lines of one test: verdict and values, then what was asked."""
+    kind = "required" if result.required else "aim"
+    verdict = "met" if result.met else "NOT MET"
+    return f"{result.test:4} {kind:9} {verdict:8} {result.measured}\n     asked: {result.asked}"

@@ -31,7 +31,7 @@ def test_quick_check_prints_every_test_and_writes_json(tiny_weights, tmp_path, c
     printed, stored = capsys.readouterr().out, json.loads(out.read_text())
     tests = [result["test"] for result in stored["results"]]
     assert tests == ["T1", "T2", "T3", "T3b", "T4", "T5", "T6"]
-    assert all(f"\n{test} " in printed for test in tests)
+    assert all(f"\n{test} " in f"\n{printed}" for test in tests)
     assert [r["required"] for r in stored["results"]] == [True, True, True, False, False, True, False]
     required = [result["met"] for result in stored["results"] if result["required"]]
     assert code == (0 if all(required) else 1)
