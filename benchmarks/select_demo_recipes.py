@@ -31,6 +31,7 @@ HOST_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "mmrl": {"OPTIM.LR": ("0.0001", "0.0003", "0.001", "0.003"), "OPTIM.MAX_EPOCH": ("5", "10")},
 }
 _L = "TRAINER.LOREAL."
+_TAUGHT = {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",)}
 LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "bridge": {f"{_L}BRIDGE": ("self", "mix", "cross")},
     "rate": {f"{_L}BRIDGE": ("self",), "OPTIM.LR": ("0.002", "0.1")},
@@ -39,7 +40,15 @@ LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ce": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0",), f"{_L}LLD_WEIGHT": ("0", "2")},
     "epochs": {f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
     "paper": {f"{_L}PRESET": ("paper",)},
-}
+    # around the best of the above: alpha teaches, itself unchanged
+    "teach": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("1", "8")},
+    "teach-long": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), "OPTIM.MAX_EPOCH": ("30",)},
+    "teach-init": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), f"{_L}META_INIT": ("neutral",)},
+    "teach-views": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), f"{_L}META_INIT": ("neutral",),
+                    f"{_L}CACHE_VIEWS": ("16",), "OPTIM.MAX_EPOCH": ("32",)},
+    "teach-lld": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), f"{_L}LLD_TEMPERATURE": ("0.1",)},
+    "teach-mix": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), f"{_L}BRIDGE": ("mix",)},
+}  # fmt: skip
 
 
 def candidates(grid: dict[str, tuple[str, ...]]) -> Iterator[dict[str, str]]:
