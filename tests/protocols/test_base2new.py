@@ -121,8 +121,10 @@ def test_record_has_counts_stages_and_full_precision(world: World) -> None:
 
 def test_schema_page_names_every_field(world: World) -> None:
     page = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
-    for record in (read_results(folder) for folder in world.folders("**")):
-        assert [name for name in record if f"`{name}`" not in page] == []
+    records = [read_results(folder) for folder in world.folders("**")]
+    (run,) = [record for record in records if record.get("rows")]
+    parts = [*records, *run["rows"], *run["stages"].values(), run["rows"][0]["base"], run["host"], run["weights"]]
+    assert {name for part in parts for name in part if f"`{name}`" not in page} == set()
 
 
 def test_second_run_trains_nothing_and_prints_the_same_table(world: World, call: Any) -> None:
@@ -200,6 +202,23 @@ def test_seeds_reproduce_bit_for_bit(world: World, call: Any, tmp_path: Path) ->
     for path in mine:
         again, first = load_file(path), load_file(world.out / path.relative_to(tmp_path / "out"))
         assert again.keys() == first.keys() and all(torch.equal(again[name], first[name]) for name in first)
+
+
+def test_rivals_of_the_run_are_measured_once_and_printed(world: World, call: Any, capsys: Any) -> None:
+    words = ("rivals", *RUN, "--", *FAST)
+    assert main([*words]) == 0
+    first = capsys.readouterr().out
+    for name in ("zero-shot", "zero-shot, mean shift", "zero-shot, ridge", "zero-shot, up-sampled",
+                 "MaPLe trained at 64", "MaPLe trained at 64, mean shift"):  # fmt: skip
+        assert any(line.startswith(name) for line in first.splitlines()), name
+    assert main([*words]) == 0
+    again = capsys.readouterr().out
+    assert "[rivals 1/2]" in first and "[rivals" not in again
+    assert first.splitlines()[-8:] == again.splitlines()[-8:]
+    record = read_results(next((world.out / "base2new" / "rivals").rglob(RESULTS)).parent)
+    plain = next(row for row in record["rows"] if row["name"] == "MaPLe trained at 64")
+    tested = read_results(world.run_folder)["rows"][1]
+    assert (plain["base"], plain["new"]) == (tested["base"]["accuracy"], tested["new"]["accuracy"])
 
 
 def parse_with_the_familys_regex(folder: Path, end_signal: str) -> list[float]:

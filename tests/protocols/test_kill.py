@@ -1,0 +1,176 @@
+"""Runs that are killed, repeated and mixed up: real trainings of the tiny host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import random_clip_file, tiny_image_folder
+from safetensors.torch import load_file
+
+from loreal_plugin.attach import detach_host
+from loreal_plugin.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST = ("--", "OPTIM.MAX_EPOCH", "1")
+LONG = (*FAST, "loreal:OPTIM.MAX_EPOCH", "40")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with pictures of four classes and two weights files."""
+    root = tmp_path_factory.mktemp("kill")
+    tiny_image_folder(root / "data" / "pics", classes=4, per_class=6)
+    random_clip_file(root)
+    random_clip_file(root, "other.pt", seed=1)
+    return root
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"DATA": str(home / "data"), "SHOTS": "2", "RECIPE": "demo", "OMP_NUM_THREADS": "1",
+            "CLIP_WEIGHTS": str(home / "tiny_clip.pt"), "LOREAL_CACHE": str(home / "cache")}  # fmt: skip
+
+
+@pytest.fixture
+def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Give a function that runs the command line here and returns exit code, stdout, stderr."""
+    for name, value in environment(home).items():
+        monkeypatch.setenv(name, value)
+    for name in ("HOST", "OUT"):
+        monkeypatch.delenv(name, raising=False)
+    detach_host()
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(list(words))
+        return code, *capsys.readouterr()
+
+    yield run
+    detach_host()
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return what a checkpoint of the host or of LOREAL holds."""
+    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)["state_dict"]
+
+
+def checkpoints(out: Path) -> dict[str, Path]:
+    """Return the checkpoint files of a run by their path below `out`, resumable extras left out."""
+    files = [p for p in out.rglob("*") if p.name.startswith("model.pth.tar") or p.suffix == ".safetensors"]
+    return {str(path.relative_to(out)): path for path in files}
+
+
+def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
+    """Assert that two output folders hold the same checkpoints, bit for bit, of `learners` trained stages."""
+    one, two = checkpoints(first), checkpoints(again)
+    assert one.keys() == two.keys() and len({Path(name).parent for name in one}) == learners
+    for name, path in one.items():
+        a, b = tensors(path), tensors(two[name])
+        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), name
+
+
+@pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
+def test_seeds_reproduce_every_stage_bit_for_bit(call: Any, tmp_path: Path, method: str) -> None:
+    for name in ("first", "again"):
+        code, _, err = call("base2new", method, "32", "pics", "3", "--out", str(tmp_path / name), *FAST)
+        assert code == 0, err
+    assert_same_checkpoints(tmp_path / "first", tmp_path / "again", learners=3)
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until something is there; fail if the process ends before."""
+    limit = time.monotonic() + 240
+    while not what():
+        assert process.poll() is None, f"ended before it could be killed: {process.communicate()}"
+        assert time.monotonic() < limit, "never came so far"
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_killed_stage_3_goes_on_to_the_same_end(home: Path, call: Any, tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    assert call("base2new", "coop", "32", "pics", "--out", str(killed), "--until", "beta", *FAST)[0] == 0
+    shutil.copytree(killed, whole)
+    command = [sys.executable, "-m", "loreal_plugin", "base2new", "coop", "32", "pics", "--out", str(killed), *LONG]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, cwd=home,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    wait_for(lambda: len(list(killed.rglob("loreal/*.safetensors"))) >= 3, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not list(killed.rglob("CoOp_LOREAL/phi32/*/seed1/results.json")), "it was killed in the middle"
+    code, out, err = call("base2new", "coop", "32", "pics", "--out", str(killed), *LONG)
+    assert code == 0 and "an interrupted run of the same key" in out, err
+    code, out, err = call("base2new", "coop", "32", "pics", "--out", str(whole), *LONG)
+    assert code == 0 and "an interrupted run" not in out, err
+    assert_same_checkpoints(killed, whole, learners=3)
+
+
+def test_loreal_train_leaves_nothing_for_a_setting_that_cannot_be_used(home: Path, call: Any, tmp_path: Path) -> None:
+    words = ["train", "--trainer", "CoOp_LOREAL", "--root", str(home / "data"), "--seed", "1",
+             "--dataset-config-file", str(ROOT / "configs/datasets/folder.yaml"),
+             "--config-file", str(ROOT / "configs/trainers/CoOp_LOREAL/demo.yaml"),
+             "--output-dir", str(tmp_path / "out"), "DATASET.FOLDER", "pics", "INPUT.SIZE", "(64, 64)"]  # fmt: skip
+    for opts, text in (
+        (("TRAINER.LOREAL.PHI", "33"), "33"),
+        (("TRAINER.LOREAL.PHI", "32"), "ALPHA_DIR and BETA_DIR must name"),
+        (("TRAINER.LOREAL.PHI", "32", "MODEL.BACKBONE.NAME", str(tmp_path / "none.pt")), "none.pt"),
+    ):
+        code, _, err = call(*words, *opts)
+        assert code == 2 and text in err.strip().splitlines()[-1], err
+        assert not (tmp_path / "out").exists(), f"{opts} left something"
+    assert os.environ["CLIP_WEIGHTS"] == str(home / "tiny_clip.pt"), "put back"
+
+
+@pytest.fixture(scope="module")
+def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the output folder of a finished run of MaPLe."""
+    out = tmp_path_factory.mktemp("finished")
+    command = [sys.executable, "-m", "loreal_plugin", "base2new", "maple", "32", "pics", "--out", str(out), *FAST]
+    env = os.environ | environment(home) | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.parametrize(
+    "opts, text",
+    [
+        (("TRAINER.LOREAL.N_ATTRIBUTES", "3"), "n_attributes"),
+        (("TRAINER.LOREAL.HIDDEN_DIM", "16"), "hidden_dim"),
+        (("TRAINER.LOREAL.ATTR_SHUFFLE_SEED", "5"), "attributes"),
+        (("MODEL.BACKBONE.NAME", "other.pt"), "backbone"),
+        (("--method", "coop"), "method"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line(
+    home: Path, finished: Path, call: Any, tmp_path: Path, opts: tuple[str, str], text: str
+) -> None:
+    stage = {name: next(finished.glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
+             for name, place in (("alpha", "MaPLe/demo-*"), ("beta", "MaPLe/phi32/*"),
+                                 ("loreal", "MaPLe_LOREAL/phi32/*"))}  # fmt: skip
+    trainer, extra = "MaPLe_LOREAL", [str(home / word) if word.endswith(".pt") else word for word in opts]
+    if opts[0] == "--method":
+        trainer, extra = "CoOp_LOREAL", []
+        code, _, err = call("base2new", "coop", "32", "pics", "--out", str(tmp_path / "coop"), "--until", "beta", *FAST)
+        assert code == 0, err
+        for name, place in (("alpha", "CoOp/demo-*"), ("beta", "CoOp/phi32/*")):
+            stage[name] = next((tmp_path / "coop").glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
+    code, _, err = call(
+        "train", "--trainer", trainer, "--eval-only", "--model-dir", str(stage["loreal"]), "--seed", "1",
+        "--root", str(home / "data"), "--dataset-config-file", str(ROOT / "configs/datasets/folder.yaml"),
+        "--config-file", str(ROOT / f"configs/trainers/{trainer}/demo.yaml"), "--load-epoch", "1",
+        "--output-dir", str(tmp_path / "out"), "DATASET.FOLDER", "pics", "DATASET.NUM_SHOTS", "2",
+        "INPUT.SIZE", "(64, 64)", "DATASET.SUBSAMPLE_CLASSES", "base", "TRAINER.LOREAL.PHI", "32",
+        "TRAINER.LOREAL.ALPHA_DIR", str(stage["alpha"]), "TRAINER.LOREAL.BETA_DIR", str(stage["beta"]), *extra,
+    )  # fmt: skip
+    lines = [line for line in err.strip().splitlines() if not line.startswith(" ") and "Warning" not in line]
+    assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), err
+    assert text in lines[0].lower(), lines[0]
