@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import clip
 import pytest
@@ -10,6 +11,7 @@ import torch
 from clip.model import build_model
 
 from loreal_plugin.demo import towers, weights
+from loreal_plugin.demo.pretrain import PretrainConfig
 from loreal_plugin.demo.tokens import token_table
 
 PROMPTS = ("a photo of a anchor.", "a photo of a saddle with red red color low low place.")
@@ -85,6 +87,13 @@ def test_shipped_weights_load_and_have_heads_of_64(name):
     for block in (model.visual.transformer.resblocks[0], model.transformer.resblocks[0]):
         assert block.attn.embed_dim // block.attn.num_heads == 64
     assert weights.read_metadata(name)["steps"] > 1000
+
+
+@pytest.mark.parametrize(("name", "seed"), [("demo", 1), ("demo-2", 2)])
+def test_shipped_weights_are_those_of_the_default_recipe(name, seed):
+    recipe = json.loads(json.dumps(asdict(replace(PretrainConfig(), seed=seed))))
+    metadata = weights.read_metadata(name)
+    assert metadata["config"] == recipe and metadata["steps"] == recipe["steps"] and metadata["threads"] == 1
 
 
 def test_shipped_weights_know_every_caption_word():
