@@ -41,6 +41,7 @@ LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "epochs": {f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
     "paper": {f"{_L}PRESET": ("paper",)},
     # around the best of the above: alpha teaches, itself unchanged
+    "best": {**_TAUGHT},
     "teach": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("1", "8")},
     "teach-long": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), "OPTIM.MAX_EPOCH": ("30",)},
     "teach-init": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("8",), f"{_L}META_INIT": ("neutral",)},

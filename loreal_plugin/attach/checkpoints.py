@@ -14,7 +14,6 @@ from torch import Tensor
 from loreal_plugin.errors import CheckpointError
 
 
-
 def _empty_dict(*_factory: Any) -> dict:
     return {}
 

@@ -24,10 +24,15 @@ def imports_from(look: HostLook) -> Iterator[None]:
 
     Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside. No byte
     code is written meanwhile: nothing may change under the host.
+
+    Where a part of the host was imported already, what came with it stays imported: its registries remember
+    it, and importing it once more would register it twice.
     """
     path, no_bytecode = list(sys.path), sys.dont_write_bytecode
     foreign = {name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)}
     mine = set(look.packages)
+    aside = {name for name in foreign if name in sys.modules}
+    stays = mine - aside if mine - foreign else set()
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in mine}
     for name in before:
         if name.split(".")[0] in foreign:
@@ -40,7 +45,7 @@ def imports_from(look: HostLook) -> Iterator[None]:
         yield
     finally:
         sys.path[:], sys.dont_write_bytecode = path, no_bytecode
-        for name in [name for name in sys.modules if name.split(".")[0] in mine]:
+        for name in [name for name in sys.modules if name.split(".")[0] in mine - stays]:
             del sys.modules[name]
         sys.modules.update(before)
         importlib.invalidate_caches()

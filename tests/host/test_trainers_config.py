@@ -9,6 +9,7 @@ import torch
 from helpers import random_clip_file
 from trainer_helpers import CLASSES, build_trainer, host_module, learned, trainer_cfg
 
+from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.weights import import_clip
 
@@ -19,6 +20,12 @@ RECIPES = {
     "mma": {"ADAPTER_START": 5, "ADAPTER_END": 12, "ADAPTER_DIM": 32},
     "mmrl": {"REP_LAYERS": [6, 7, 8, 9, 10, 11, 12], "REP_DIM": 512, "N_REP_TOKENS": 5},
 }
+
+
+@pytest.fixture(autouse=True)
+def bare_host() -> None:
+    """Undo what attaching adds to the host: it lets CLIP load at any input size."""
+    detach_host()
 
 
 @pytest.fixture(scope="module")
