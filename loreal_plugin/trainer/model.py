@@ -28,8 +28,9 @@ from loreal_plugin.students.build import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 
 TextPath = Callable[[Tensor], Tensor]
-# Two words that mean next to nothing before an attribute: the start of META_INIT neutral.
-NEUTRAL_WORDS = ("quite", "very")
+# A word that means next to nothing before an attribute, and stands for "not told" in the demonstration captions:
+# the start of META_INIT neutral.
+NEUTRAL_WORD = "some"
 
 
 def attribute_ids(student: Student, words: Sequence[Any]) -> list[Any]:
@@ -91,7 +92,7 @@ def build_meta_nets(student: Student, words: Sequence[Any], visual_dim: int, opt
         ids = attribute_ids(student, words)
         per_attribute = list(zip(*ids, strict=True)) if not isinstance(words[0], str) else [[i] for i in ids]
         means = [torch.cat([_rows(student, i) for i in of_k]).mean(0) for of_k in per_attribute]
-        neutral = torch.cat([_rows(student, text_ids(w, student.tokenize)) for w in NEUTRAL_WORDS]).mean(0)
+        neutral = _rows(student, text_ids(NEUTRAL_WORD, student.tokenize)).mean(0)
         init_meta_nets_(nets, options.meta_init, word_embeddings=torch.stack(means), neutral=neutral)
     return nets.to(student.device)
 
