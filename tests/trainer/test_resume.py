@@ -121,8 +121,8 @@ def test_other_classes_may_be_tested_and_not_trained_on(family, tmp_path):
     new.load_model(str(tmp_path), epoch=1)
     with pytest.raises(CheckpointError, match="classnames was .* choose another output folder"):
         new.train()
-    other = family.build("coop", tmp_path, "TRAINER.LOREAL.BRIDGE", "self")
-    with pytest.raises(CheckpointError, match="bridge was 'mix', is 'self'"):
+    other = family.build("coop", tmp_path, "TRAINER.LOREAL.BRIDGE", "mix")
+    with pytest.raises(CheckpointError, match="bridge was 'self', is 'mix'"):
         other.train()
 
 
