@@ -11,4 +11,11 @@ from loreal_plugin.attributes.files import (
     tokenise_attributes,
 )
 
-__all__ = ["SCHEMA_VERSION", "AttributeSet", "available_attributes", "dataset_of", "load_attributes", "tokenise_attributes"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "AttributeSet",
+    "available_attributes",
+    "dataset_of",
+    "load_attributes",
+    "tokenise_attributes",
+]
