@@ -61,7 +61,7 @@ class LorealOptions:
     cache_views: int = _key(4, "augmented views per image in the embedding cache, epoch e uses view e mod V; "
                                "0 = no cache, a new view every epoch", low=0)
     meta_bias: bool = _key(True, "biases in the meta-nets")
-    meta_init: str = _key("default", "start of the meta-nets' output", ("default", "words", "neutral"))
+    meta_init: str = _key("neutral", "start of the meta-nets' output", ("default", "words", "neutral"))
     attribute_scope: str = _key("dataset", "`class`: every class has its own words", ("dataset", "class"))
     attr_shuffle_seed: int = _key(-1, "seed that shuffles the attributes; -1 keeps the file's order", low=-1)
     test_attributes: str = _key("source", "words of the slots when tested on another dataset",
@@ -91,7 +91,7 @@ _PAPER: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     # chosen on held-out data of the demonstration world (docs/METHOD.md, "What we measured")
-    "default": {**_PAPER, "bridge": "self", "hld_direction": "alpha_to_beta", "cache_views": 4},
+    "default": {**_PAPER, "bridge": "self", "hld_direction": "alpha_to_beta", "meta_init": "neutral", "cache_views": 4},
     "paper": _PAPER,
     "authors": {**_PAPER, "attributes": "generic", "bridge": "mix", "hld_direction": "alpha_to_beta",
                 "hld_temperature": 1.0, "hld_tau_squared": True, "lld_temperature": 1.0,
