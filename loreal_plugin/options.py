@@ -162,8 +162,10 @@ def _checked(spec: Field, value: Any) -> tuple[Any, str]:
 def _cross_faults(values: dict[str, Any]) -> list[str]:
     """Return what is wrong between keys."""
     faults = []
-    if values["meta_init"] == "words" and values["meta_bias"] is False:
-        faults.append("META_INIT words writes the output bias, so it needs META_BIAS True")
+    if values["meta_init"] in ("words", "neutral") and values["meta_bias"] is False:
+        faults.append(
+            f"META_INIT {values['meta_init']} writes the output bias, so it needs META_BIAS True (or META_INIT default)"
+        )
     if values["constant_conditioning"] is True and values["cache_views"] == 0:
         faults.append("CONSTANT_CONDITIONING needs the training mean before training: set CACHE_VIEWS >= 1")
     return faults

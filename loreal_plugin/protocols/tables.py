@@ -24,7 +24,7 @@ def format_run(record: dict[str, Any]) -> str:
     aligned = ("left", *("right",) * 5)
     table = tabulate(body, headers=HEADERS, tablefmt="simple", disable_numparse=True, colalign=aligned)
     parts = [title, "", table, "", *sentences(record)]
-    note = published_note(record["method"], record["phi"], record["dataset"])
+    note = published_note(record["method"], record["phi"], record["dataset"], record["recipe"])
     return "\n".join([*parts, *([note] if note else [])])
 
 

@@ -29,7 +29,7 @@ def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str
     return base | {
         "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96,
         "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows,
-        "kind": "stage", "label": "demo", "overrides": [], "trainer": "MaPLe",
+        "kind": "stage", "label": "demo", "overrides": [], "trainer": "MaPLe", "recipe": "demo",
         "device": "cpu", "threads": 2, "git_revision": "abc", "versions": {"torch": "2"},
     }  # fmt: skip
 
@@ -51,8 +51,9 @@ def test_sentences_are_signed_both_ways() -> None:
 
 
 def test_published_numbers_only_where_they_compare() -> None:
-    assert "57.25" in published_note("maple", 96, "caltech101")
-    assert published_note("maple", 96, "demo") == "" == published_note("maple", 144, "caltech101")
+    assert "57.25" in published_note("maple", 96, "caltech101", "vit_b16")
+    assert published_note("maple", 96, "demo", "demo") == "" == published_note("maple", 144, "caltech101", "vit_b16")
+    assert published_note("maple", 96, "caltech101", "demo") == ""
 
 
 def test_plot_is_a_picture(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ class Family:
             alpha, beta = self.stages(method)
             words += ["TRAINER.LOREAL.PHI", PHI, "TRAINER.LOREAL.ALPHA_DIR", alpha]
             words += ["TRAINER.LOREAL.BETA_DIR", beta]
+            # contents that depend on the image before any training, so that tests of untrained nets can fail
+            words += ["TRAINER.LOREAL.META_INIT", "default"]
         return self.attach(method).setup_cfg([str(w) for w in (*words, *opts)])
 
     def build(self, method: str, out: Path, *opts: Any, **kind: Any) -> Any:
