@@ -109,7 +109,7 @@ class Engine:
             "seconds": meter.seconds,
             "peak_memory_mb": meter.peak_memory_mb,
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
-            "steps_per_epoch": int(trainer.num_batches),
+            "steps_per_epoch": len(trainer.train_loader_x),
             "base": _score(trainer, tests[-1]) if tests else None,
         }
         del trainer
