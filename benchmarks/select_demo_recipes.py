@@ -31,14 +31,16 @@ HOST_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "mmrl": {"OPTIM.LR": ("0.0001", "0.0003", "0.001", "0.003"), "OPTIM.MAX_EPOCH": ("5", "10")},
 }
 _L = "TRAINER.LOREAL."
-_TAUGHT = {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",)}
+# What the first round left at the preset's values of that time; pinned, so that a run today gives the same table.
+_FIRST = {f"{_L}HLD_DIRECTION": ("mutual",), f"{_L}META_INIT": ("default",)}
+_TAUGHT = {**_FIRST, f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",)}
 LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
-    "bridge": {f"{_L}BRIDGE": ("self", "mix", "cross")},
-    "rate": {f"{_L}BRIDGE": ("self",), "OPTIM.LR": ("0.002", "0.1")},
-    "init": {f"{_L}BRIDGE": ("self",), f"{_L}META_INIT": ("neutral", "words")},
-    "hld": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("1", "4")},
-    "ce": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0",), f"{_L}LLD_WEIGHT": ("0", "2")},
-    "epochs": {f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
+    "bridge": {**_FIRST, f"{_L}BRIDGE": ("self", "mix", "cross")},
+    "rate": {**_FIRST, f"{_L}BRIDGE": ("self",), "OPTIM.LR": ("0.002", "0.1")},
+    "init": {**_FIRST, f"{_L}BRIDGE": ("self",), f"{_L}META_INIT": ("neutral", "words")},
+    "hld": {**_TAUGHT, f"{_L}HLD_TEMPERATURE": ("1", "4")},
+    "ce": {**_FIRST, f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0",), f"{_L}LLD_WEIGHT": ("0", "2")},
+    "epochs": {**_FIRST, f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
     "paper": {f"{_L}PRESET": ("paper",)},
     # around the best of the above: alpha teaches, itself unchanged
     "best": {**_TAUGHT},

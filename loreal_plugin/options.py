@@ -6,6 +6,7 @@ in a YAML or on the command line wins over the preset.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any
 
@@ -190,3 +191,14 @@ def options_table() -> str:
         choices = ", ".join(f"`{c}`" for c in spec.metadata["choices"]) or type(spec.default).__name__
         lines.append(f"| `{spec.name.upper()}` | {choices} | {' | '.join(shown)} | {spec.metadata['help']} |")
     return "\n".join(lines)
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a config node as `{"A.B.C": value}` with tuples as lists."""
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat

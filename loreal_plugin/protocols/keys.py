@@ -12,6 +12,8 @@ from typing import Any
 # Raise it by one in the same commit as any change of code after which the same configuration, seed and pictures
 # give other numbers: the embedded host's trainers, datasets or transforms, the method, the views, the demo's
 # pictures or loss. Every stage is then run again. New keys, log lines and faster code with equal results need nothing.
+from loreal_plugin.options import flatten
+
 METHOD_VERSION = 1
 
 # places and print-outs: the same run in another folder, or with more log lines, is the same run
@@ -36,17 +38,6 @@ def digest(value: Any) -> str:
     """Return the sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config node as `{"A.B.C": value}` with tuples as lists."""
-    flat: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.options import LorealOptions
+from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.paths import cache_root
 from loreal_plugin.students.build import Student
 from loreal_plugin.students.cache import EmbeddingCache, encode_views, pictures_digest
@@ -27,17 +27,6 @@ def resized(cfg: Any, size: int) -> Any:
     cfg.INPUT.SIZE = (size, size)
     cfg.freeze()
     return cfg
-
-
-def plain_settings(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a configuration node as `{dotted key: value}` in JSON's types."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            found |= plain_settings(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return found
 
 
 class DataPlan:
@@ -94,7 +83,7 @@ class DataPlan:
             "method": student.contract.method,
             "learned": student.fingerprint(),
             # how the learned tensors are used: adapter scale, layers with representation tokens, precision
-            "host_settings": plain_settings(student.cfg.TRAINER[student.contract.cfg_node]),
+            "host_settings": flatten(student.cfg.TRAINER[student.contract.cfg_node]),
             "size": student.input_size,
             "dtype": str(student.dtype),
             "device": device.type,
