@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from loreal_plugin.contract.rows import ContractRow, attribute_row, raise_for
 from loreal_plugin.contract.tokens import Tokenize, class_starts
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method import SLOT_ORDERS
 from loreal_plugin.text.blocks import TextBlocks
 
@@ -154,6 +154,23 @@ class HostContract(ABC):
         return {}
 
     # ---- images and logits --------------------------------------------------------------------------
+
+    def image_attention(self, model: nn.Module) -> list[nn.MultiheadAttention]:
+        """Return the attention of each block of the image tower, first block first.
+
+        Raises:
+            HostError: a block has none that torch's attention weights can be read from.
+        """
+        encoder = getattr(model, "image_encoder", None)
+        blocks = getattr(getattr(encoder, "transformer", None), "resblocks", ())
+        found = [getattr(block, "attn", None) for block in blocks]
+        if not found or not all(isinstance(attention, nn.MultiheadAttention) for attention in found):
+            kinds = ", ".join(sorted({type(attention).__name__ for attention in found})) or "no blocks"
+            raise HostError(
+                f"{self.trainer}: attention was looked for in image_encoder.transformer.resblocks.*.attn, found {kinds}; "
+                "only CLIP's vision transformers can be looked into"
+            )
+        return found
 
     @abstractmethod
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:

@@ -152,6 +152,14 @@ class LorealModel(nn.Module):
         contents = self.meta_nets(self._condition("beta", features_beta))
         return self._logits("beta", features_beta, contents, self.fusion)
 
+    def contents(self, name: str, features: Tensor) -> Tensor:
+        """Return the contents (B, K, D_t) that a student's features (B, F, D_v) give."""
+        return self.meta_nets(self._condition(name, features))
+
+    def logits(self, name: str, features: Tensor, contents: Tensor) -> Tensor:
+        """Return a student's logits (B, C) for its features (B, F, D_v) with contents (B, K, D_t) in its prompts."""
+        return self._logits(name, features, contents, self.fusion)
+
     def losses(self, features_alpha: Tensor, features_beta: Tensor, labels: Tensor,
                progress: float) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
         """Return the losses of a batch by name, and beta's logits (B, C).
