@@ -12,6 +12,9 @@ from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
 
+# The names of `contract.CONTRACTS`, here so that the command line can offer them without importing torch.
+METHODS = ("coop", "maple", "mma", "mmrl", "cocoop", "ivlp")
+
 
 def _key(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
          high: float | None = None, above: float | None = None) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.options import METHODS
 from loreal_plugin.protocols.spec import STAGES, RunSpec
 
 EPILOG = """\
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     parser.add_argument(
         "--until",
@@ -98,10 +98,12 @@ def spec_of(args: argparse.Namespace) -> RunSpec:
 
 def run(args: argparse.Namespace) -> int:
     """Run the protocol; exit code 0 with a whole table."""
+    spec = spec_of(args)  # before torch is imported, so that wrong input is refused at once
+
     from loreal_plugin.protocols.base2new import run_base2new
     from loreal_plugin.protocols.tables import save_plot
 
-    outcome = run_base2new(spec_of(args), test_only=args.test_only, until=args.until, verbose=args.verbose)
+    outcome = run_base2new(spec, test_only=args.test_only, until=args.until, verbose=args.verbose)
     if args.save_plot:
         save_plot(outcome.record, outcome.folder / "table.png")
     if outcome.missing:

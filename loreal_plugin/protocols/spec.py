@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
+from loreal_plugin.options import METHODS
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEMO_WEIGHTS = ("demo", "demo-2")
@@ -105,8 +105,8 @@ def build_spec(
         DataError: DATA is needed and missing.
         HostError: HOST is no folder.
     """
-    if method.lower() not in CONTRACTS:
-        raise ConfigError(unknown_name("method", method, CONTRACTS))
+    if method.lower() not in METHODS:
+        raise ConfigError(unknown_name("method", method, METHODS))
     chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
     recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
     return RunSpec(
