@@ -21,13 +21,23 @@ BORDER_PIXELS = 12
 NOISE_LEVEL = 0.015
 EDGE_PIXELS = 1.5
 
-_COLORS = np.array(
-    [(.85, .12, .12), (.95, .52, .08), (.93, .90, .15), (.97, .55, .75),
-     (.15, .65, .20), (.15, .25, .85), (.50, .15, .70), (.15, .78, .82)], np.float32)  # fmt: skip
-_GROUNDS = np.array(
-    [(0.36, 0.50, 0.30), (0.66, 0.58, 0.40), (0.34, 0.46, 0.62), (0.80, 0.82, 0.84)], np.float32
-)
-_BORDERS = np.array([(0.04, 0.04, 0.04), (0.97, 0.97, 0.97), (0.42, 0.26, 0.14)], np.float32)
+
+@dataclass(frozen=True)
+class Palette:
+    """Red, green and blue in [0, 1] of every colour (8, 3), ground (4, 3) and border (3, 3), in order of value."""
+
+    colors: np.ndarray
+    grounds: np.ndarray
+    borders: np.ndarray
+
+
+PALETTE = Palette(
+    np.array(
+        [(.85, .12, .12), (.95, .52, .08), (.93, .90, .15), (.97, .55, .75),
+         (.15, .65, .20), (.15, .25, .85), (.50, .15, .70), (.15, .78, .82)], np.float32),
+    np.array([(.36, .50, .30), (.66, .58, .40), (.34, .46, .62), (.80, .82, .84)], np.float32),
+    np.array([(.04, .04, .04), (.97, .97, .97), (.42, .26, .14)], np.float32),
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -44,9 +54,9 @@ def _blob_basis(cells: int = 7) -> np.ndarray:
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells))).astype(np.float32)
 
 
-def _background(ground: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the (3, S, S) ground: its colour, a linear gradient and soft blobs."""
-    color = _GROUNDS[ground] + rng.standard_normal(3, dtype=np.float32) * 0.03
+def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns a (3, S, S) ground of the colour `ground` (3,), with a linear gradient and soft blobs."""
+    color = ground + rng.standard_normal(3, dtype=np.float32) * 0.03
     angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.12) / (S / 2)
     axis = np.arange(S, dtype=np.float32) - S / 2
     plane = axis * np.float32(math.cos(angle) * slope) + (axis * np.float32(math.sin(angle) * slope))[:, None]
@@ -116,13 +126,18 @@ def _window(center: float, reach: float) -> slice:
 
 
 def _paint_object(
-    image: np.ndarray, coverage: np.ndarray, attributes: dict[str, int], zoom: float, rng: np.random.Generator
+    image: np.ndarray,
+    coverage: np.ndarray,
+    attributes: dict[str, int],
+    zoom: float,
+    rng: np.random.Generator,
+    palette: Palette,
 ) -> None:
     """Paints the object and its mark into `image` (3, S, S) and their masks into `coverage` (2, S, S)."""
     sign = -1 if attributes["place"] == 0 else 1
     cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(20, 38)
     size, angle = rng.uniform(52, 64) * zoom, rng.uniform(-0.08, 0.08)
-    color = _COLORS[attributes["color"]] + rng.standard_normal(3, dtype=np.float32) * 0.04
+    color = palette.colors[attributes["color"]] + rng.standard_normal(3, dtype=np.float32) * 0.04
     rows, cols = _window(cy, 1.3 * size), _window(cx, 1.3 * size)
     px, py = np.arange(S, dtype=np.float32)[None, cols], np.arange(S, dtype=np.float32)[rows, None]
     x, y = px - np.float32(cx), py - np.float32(cy)
@@ -144,7 +159,7 @@ def _paint_object(
 
 
 def draw(
-    attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float]
+    attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float], palette: Palette = PALETTE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns a picture (S, S, 3) uint8 with these eight value indices; `rng` decides everything else.
 
@@ -152,11 +167,11 @@ def draw(
     """
     named = dict(zip(world.ATTRIBUTES, (int(value) for value in attributes), strict=True))
     zoom = math.exp(rng.uniform(math.log(zoom_range[0]), math.log(zoom_range[1])))
-    image = _background(named["ground"], rng)
+    image = _background(palette.grounds[named["ground"]], rng)
     coverage = np.zeros((2, S, S), np.float32)
-    _paint_object(image, coverage, named, zoom, rng)
+    _paint_object(image, coverage, named, zoom, rng, palette)
     image *= np.float32(rng.uniform(1.0, 1.15) if named["light"] == 0 else rng.uniform(0.6, 0.72))
-    border = _BORDERS[named["border"]][:, None, None]
+    border = palette.borders[named["border"]][:, None, None]
     for edge in (np.s_[:, :BORDER_PIXELS], np.s_[:, -BORDER_PIXELS:]):
         image[edge] = border
         image.transpose(0, 2, 1)[edge] = border
