@@ -135,7 +135,7 @@ def build_student(
         CheckpointError: a learned tensor is missing in the checkpoint or of another shape.
     """
     contract = host.contract
-    shell = _shell(host, _at_size(cfg, contract.trainer, input_size), dm, torch.device(device))
+    shell = build_shell(host, at_size(cfg, contract.trainer, input_size), dm, torch.device(device))
     with host.clips.recorded() as clips:
         shell.build_model()
     # Dassl's trainers wrap the model where there are several GPUs; students run on one.
@@ -162,7 +162,7 @@ def build_student(
     )
 
 
-def _at_size(cfg: Any, trainer: str, input_size: int) -> Any:
+def at_size(cfg: Any, trainer: str, input_size: int) -> Any:
     """Return a frozen copy of the configuration for the host's trainer at another input size."""
     cfg = cfg.clone()
     cfg.defrost()
@@ -172,7 +172,7 @@ def _at_size(cfg: Any, trainer: str, input_size: int) -> Any:
     return cfg
 
 
-def _shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> Any:
+def build_shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> Any:
     """Return an instance of the host's trainer that has no model yet and has loaded no data.
 
     Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
