@@ -74,3 +74,19 @@ def embedded() -> Iterator[Callable[[str], AttachedHost]]:
         patch.delenv("LOREAL_COMPAT", raising=False)
         yield lambda method: attach_host(embedded_host(), method)
         detach_host()
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], AttachedHost]]:
+    """Give a function that attaches a host with stand-ins of CoCoOp and IVLP; detached after the module's last test."""
+    from stand_ins import write_stand_in_host
+
+    from loreal_plugin.attach import attach_host, detach_host
+
+    root = write_stand_in_host(tmp_path_factory.mktemp("stand_in") / "host")
+    detach_host()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CLIP_WEIGHTS", raising=False)
+        patch.delenv("LOREAL_COMPAT", raising=False)
+        yield lambda method: attach_host(root, method)
+        detach_host()

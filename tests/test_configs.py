@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stand_ins import EXTRA_METHODS
+from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.options import resolve_options
@@ -64,6 +66,8 @@ def test_stage_3_builds_its_students_as_the_host_stages_did(path):
         ("MaPLe_LOREAL", ("sgd", 0.0035, 5, 4)),
         ("MMA_LOREAL", ("sgd", 0.0015, 5, 16)),
         ("MMRL_LOREAL", ("adamw", 0.001, 10, 4)),
+        ("CoCoOp_LOREAL", ("sgd", 0.002, 10, 1)),
+        ("IVLP_LOREAL", ("sgd", 0.0035, 5, 4)),
     ],
 )
 def test_host_recipes_have_the_published_values(name, expected):
@@ -73,21 +77,14 @@ def test_host_recipes_have_the_published_values(name, expected):
     assert (optim["NAME"], optim["LR"], optim["MAX_EPOCH"], batch) == expected
 
 
-@pytest.mark.parametrize("path", TRAINERS, ids=IDS)
+def test_every_method_is_tested_on_some_host():
+    assert sorted(METHODS + EXTRA_METHODS) == sorted(CONTRACTS)
+
+
+@pytest.mark.parametrize("path", [p for p in TRAINERS if contract_of(p).method in METHODS],
+                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
 def test_recipe_loads_through_the_hosts_own_setup_cfg(embedded, path):
-    contract = contract_of(path)
-    host_stage = path.stem.startswith("host_")
-    trainer = contract.trainer if host_stage else contract.loreal_trainer
-    dataset = ROOT / "datasets" / "caltech101.yaml"
-    argv = ["--trainer", trainer, "--dataset-config-file", str(dataset), "--config-file", str(path)]
-    cfg = embedded(contract.method).setup_cfg(argv)
-    written = yaml.safe_load(path.read_text())
-    assert (cfg.TRAINER.NAME, cfg.DATASET.NAME) == (trainer, "Caltech101")
-    assert tuple(cfg.INPUT.SIZE) == (224, 224) and cfg.OPTIM.LR == written["OPTIM"]["LR"]
-    node = written["TRAINER"][contract.cfg_node]
-    assert {key: cfg.TRAINER[contract.cfg_node][key] for key in node} == node
-    assert build_recipe(cfg).interpolation == "bicubic"
-    assert resolve_options(cfg.TRAINER.LOREAL).preset == "default"
+    assert_recipe_loads(embedded, path)
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=[p.stem for p in DATASETS])
@@ -99,6 +96,28 @@ def test_dataset_config_names_a_registered_dataset(embedded, path):
     assert cfg.DATASET.NAME in registry.registered_names()
 
 
+@pytest.mark.parametrize("path", [p for p in TRAINERS if contract_of(p).method in EXTRA_METHODS],
+                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
+def test_recipe_of_the_other_rows_loads_where_the_trainer_is(stand_in, path):
+    assert_recipe_loads(stand_in, path)
+
+
+def assert_recipe_loads(attach, path):
+    contract = contract_of(path)
+    host_stage = path.stem.startswith("host_")
+    trainer = contract.trainer if host_stage else contract.loreal_trainer
+    dataset = ROOT / "datasets" / "caltech101.yaml"
+    argv = ["--trainer", trainer, "--dataset-config-file", str(dataset), "--config-file", str(path)]
+    cfg = attach(contract.method).setup_cfg(argv)
+    written = yaml.safe_load(path.read_text())
+    assert (cfg.TRAINER.NAME, cfg.DATASET.NAME) == (trainer, "Caltech101")
+    assert tuple(cfg.INPUT.SIZE) == (224, 224) and cfg.OPTIM.LR == written["OPTIM"]["LR"]
+    node = written["TRAINER"][contract.cfg_node]
+    assert {key: cfg.TRAINER[contract.cfg_node][key] for key in node} == node
+    assert build_recipe(cfg).interpolation == "bicubic"
+    assert resolve_options(cfg.TRAINER.LOREAL).preset == "default"
+
+
 @pytest.mark.parametrize("method", sorted(CONTRACTS))
 def test_demo_layers_lie_within_the_demo_clip(method):
     contract = CONTRACTS[method]
@@ -106,6 +125,7 @@ def test_demo_layers_lie_within_the_demo_clip(method):
     node = node[contract.cfg_node]
     depth = describe(load_clip_state_dict("demo"))["layers"]
     layers = {"maple": [node.get("PROMPT_DEPTH", 1)], "mmrl": node.get("REP_LAYERS", []),
-              "mma": [node.get("ADAPTER_START", 1), node.get("ADAPTER_END", 1)], "coop": [1]}[method]  # fmt: skip
+              "mma": [node.get("ADAPTER_START", 1), node.get("ADAPTER_END", 1)], "coop": [1], "cocoop": [1],
+              "ivlp": [node.get("PROMPT_DEPTH_VISION", 1), node.get("PROMPT_DEPTH_TEXT", 1)]}[method]  # fmt: skip
     assert layers and all(1 <= layer <= depth for layer in layers)
     assert node["PREC"] == "fp32"

@@ -11,7 +11,7 @@ import torch
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.students.build import Student, build_student
 
-METHODS = ("coop", "maple", "mma", "mmrl")
+METHODS = ("coop", "maple", "mma", "mmrl")  # of the embedded host; stand_ins has the others
 CLASSNAMES = ("airplane", "hot air balloon", "photo", "sea_lion")
 
 # The tiny CLIP has three layers: deep prompts, adapters and representation tokens have to lie within.
@@ -26,6 +26,11 @@ RECIPES = {
     "mmrl": [
         *("TRAINER.MMRL.REP_LAYERS", "[2, 3]", "TRAINER.MMRL.REP_DIM", "32"),
         *("TRAINER.MMRL.PREC", "fp32"),
+    ],
+    "cocoop": ["TRAINER.COCOOP.CTX_INIT", "a photo of a", "TRAINER.COCOOP.PREC", "fp32"],
+    "ivlp": [
+        *("TRAINER.IVLP.PROMPT_DEPTH_VISION", "3", "TRAINER.IVLP.PROMPT_DEPTH_TEXT", "3"),
+        *("TRAINER.IVLP.PREC", "fp32"),
     ],
 }
 

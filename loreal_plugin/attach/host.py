@@ -119,6 +119,8 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
         )
     look = look_at(path, contract, Path(dassl) if dassl else None)
     advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
+    if contract.repositories:
+        advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
     raise_for(look.rows, f"host '{path.name}', method '{method}',", advice)
     allowed = allowed_names(shim.name for shim in SHIMS)
     if _session is None:

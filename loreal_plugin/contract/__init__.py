@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from loreal_plugin.contract.base import HostContract, HostPrompts
+from loreal_plugin.contract.cocoop import CoCoOpContract
 from loreal_plugin.contract.coop import CoOpContract
+from loreal_plugin.contract.ivlp import IVLPContract
 from loreal_plugin.contract.maple import MaPLeContract
 from loreal_plugin.contract.mma import MMAContract
 from loreal_plugin.contract.mmrl import MMRLContract
 from loreal_plugin.contract.rows import ContractRow
 from loreal_plugin.errors import ConfigError, unknown_name
 
-CONTRACTS: dict[str, HostContract] = {
-    contract.method: contract for contract in (CoOpContract(), MaPLeContract(), MMAContract(), MMRLContract())
-}
+_ROWS = (CoOpContract, MaPLeContract, MMAContract, MMRLContract, CoCoOpContract, IVLPContract)
+CONTRACTS: dict[str, HostContract] = {row.method: row() for row in _ROWS}
 
 
 def get_contract(method: str) -> HostContract:

@@ -49,6 +49,8 @@ class HostContract(ABC):
     slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
     cli_defaults: ClassVar[dict[str, str]] = {}  # options that the host wants on its command line
     parts: ClassVar[dict[str, str]] = {}  # further parts: role -> dotted path below trainer.model
+    static_prompts: ClassVar[bool] = True  # without slots a prompt is the same for every image
+    repositories: ClassVar[tuple[str, ...]] = ()  # where the trainer is found, if not in a host of its own
 
     # ---- what is looked for -------------------------------------------------------------------------
 
@@ -126,6 +128,13 @@ class HostContract(ABC):
     def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
         """Return what the host makes of token embeddings (..., D_t) before its text encoder sees them."""
         return rows
+
+    def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
+        """Return what images add to rows 1..n of the host's prompts, (B, n, D_t); None: nothing.
+
+        `features` (B, F, D_v) are the images' own, of this model, normalised.
+        """
+        return None
 
     @abstractmethod
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:

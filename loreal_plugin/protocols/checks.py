@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.protocols.engine import Engine
 from loreal_plugin.protocols.keys import flatten
@@ -133,8 +134,10 @@ def prompt_template(method: str, cfg: Any) -> str:
                  if name.startswith("trainers.")]  # fmt: skip
         tables = [table for table in found if isinstance(table, dict)]
         return next((t[cfg.DATASET.NAME] for t in tables if cfg.DATASET.NAME in t), "a photo of a {}.")
-    node = {"coop": "COOP", "maple": "MAPLE", "mma": "MMADAPTER"}[method]
-    options = cfg.TRAINER[node]
+    options = cfg.TRAINER[get_contract(method).cfg_node]
     words = options.get("TEXT_CTX_INIT" if method == "mma" else "CTX_INIT", "")
-    context = words.replace("_", " ") or " ".join(["X"] * options.get("N_CTX", 0))
+    n_ctx = options.get("N_CTX_TEXT" if method == "ivlp" else "N_CTX", 0)
+    if method == "ivlp" and n_ctx > 4:
+        words = ""  # the host then starts from random rows
+    context = words.replace("_", " ") or " ".join(["X"] * n_ctx)
     return "{} {{}}.".format(context.replace("{", "").replace("}", ""))

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.errors import CheckpointError
+from loreal_plugin.contract import get_contract
+from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.protocols.base2new import prepare, say_line, using_weights
 from loreal_plugin.protocols.checks import SUBSETS
 from loreal_plugin.protocols.engine import Engine, Say, quietly
@@ -30,9 +31,15 @@ def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
     """Measure zero-shot CLIP and the trained alpha with each correction; return and store the record.
 
     Raises:
+        ConfigError: the method has no class texts of its own that serve all images.
         CheckpointError: stage 1 of the run is not complete.
         LorealError: see `loreal_plugin.protocols.base2new.prepare`.
     """
+    if not get_contract(spec.method).static_prompts:
+        raise ConfigError(
+            f"rivals fit classifiers to one text a class; the prompts of method '{spec.method}' differ from image to "
+            "image, so there is none; choose another method"
+        )
     engine = prepare(spec, say=say)
     with using_weights(spec.weights):
         return _run(engine, say)

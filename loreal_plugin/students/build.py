@@ -78,6 +78,10 @@ class Student:
         """Return the host's own prompts, without gradients."""
         return self.contract.prompts(self.model, self.classnames, self.tokenize)
 
+    def prompt_shift(self, features: Tensor) -> Tensor | None:
+        """Return what images with these features (B, F, D_v) add to rows 1..n of the prompts, (B, n, D_t) or None."""
+        return self.contract.prompt_shift(self.model, features)
+
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
         """Return L2-normalised features (B, F, D_v) of images (B, 3, input_size, input_size)."""

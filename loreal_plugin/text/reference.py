@@ -38,17 +38,22 @@ class ReferenceTextPath:
         self.chunk = check_chunk(chunk)
         self.embed_contents = embed_contents
 
-    def __call__(self, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
-        """Return text features (B, C', D_v), not normalised, of the contents (B, K, D_t)."""
+    def __call__(
+        self, contents: Tensor, classes: slice | Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Return text features (B, C', D_v), not normalised, of the contents (B, K, D_t).
+
+        `shift` (B, n, D_t) is what each image adds to rows 1..n of the host's own prompts (CoCoOp).
+        """
         if self.embed_contents is not None:
             contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
         index = class_index(self.prompts, classes)
         rows, width = len(contents) * self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
         chunk = self.chunk or auto_chunk(rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device)
-        return run_in_chunks(self._run, index, chunk, (contents,))
+        return run_in_chunks(self._run, index, chunk, (contents,) if shift is None else (contents, shift))
 
-    def _run(self, classes: Tensor, contents: Tensor) -> Tensor:
-        full = materialise(self.prompts, contents, classes)
+    def _run(self, classes: Tensor, contents: Tensor, shift: Tensor | None = None) -> Tensor:
+        full = materialise(self.prompts, contents, classes, shift)
         tokens = self.prompts.tokens[classes].expand(len(contents), -1, -1)
         return self.encode(full.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, full.shape[:2])
 

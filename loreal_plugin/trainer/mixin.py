@@ -27,7 +27,7 @@ from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan, resized
-from loreal_plugin.trainer.model import LorealModel, build_meta_nets
+from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
 from loreal_plugin.trainer.persistence import PersistenceMixin
 from loreal_plugin.trainer.report import warn_untrained_tokens
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
@@ -55,6 +55,7 @@ class LorealMixin(PersistenceMixin):
         if not cfg.TRAINER.LOREAL.ENABLED:
             return
         self.options: LorealOptions = resolve_options(cfg.TRAINER.LOREAL)
+        check_text_path(self.contract, self.options)
         build_recipe(cfg)
         sampler = cfg.DATALOADER.TRAIN_X.SAMPLER
         if sampler not in ("RandomSampler", "SequentialSampler"):

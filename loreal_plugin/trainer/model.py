@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.contract import HostContract
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import (
@@ -27,7 +28,7 @@ from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.build import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 
-TextPath = Callable[[Tensor], Tensor]
+TextPath = Callable[..., Tensor]
 # A word that means next to nothing before an attribute, and stands for "not told" in the demonstration captions:
 # the start of META_INIT neutral.
 NEUTRAL_WORD = "some"
@@ -48,6 +49,25 @@ def attribute_ids(student: Student, words: Sequence[Any]) -> list[Any]:
     return tokenise_attributes(list(words), encode)
 
 
+def check_text_path(contract: HostContract, options: LorealOptions) -> None:
+    """Check that a method can take the slot order and the text path.
+
+    Raises:
+        ConfigError: it overwrites the rows where the slots would be; or its prompts differ from image to image,
+            so that nothing of them can be computed once a class.
+    """
+    if options.slot_order not in contract.slot_orders:
+        raise ConfigError(
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which "
+            f"overwrites the rows after the start token; choose {' or '.join(contract.slot_orders)}"
+        )
+    if options.text_path == "prefix" and not contract.static_prompts:
+        raise ConfigError(
+            f"TEXT_PATH prefix is not possible for method '{contract.method}', whose own context depends on the "
+            "image; set TRAINER.LOREAL.TEXT_PATH reference"
+        )
+
+
 def build_text_path(student: Student, words: Sequence[Any], options: LorealOptions) -> TextPath:
     """Return contents (B, K, D_t) -> text features (B, C, D_v) of a student's prompts with slots.
 
@@ -55,12 +75,7 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
         ConfigError: the method cannot take the slot order, or a prompt would be too long.
         AttributeFileError: an attribute tokenises to nothing.
     """
-    contract = student.contract
-    if options.slot_order not in contract.slot_orders:
-        raise ConfigError(
-            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which "
-            f"overwrites the rows after the start token; choose {' or '.join(contract.slot_orders)}"
-        )
+    check_text_path(student.contract, options)
     host = student.prompts()
     prompts = splice_slots(
         host.embeddings,
@@ -223,10 +238,13 @@ class LorealModel(nn.Module):
 
     def _logits(self, name: str, features: Tensor, contents: Tensor, fusion: bool) -> Tensor:
         """Return a student's logits (B, C) with these contents (B, K, D_t) in its prompts."""
-        if self.options.conditioning == "batch":
-            text = self.paths[name](contents.mean(0, keepdim=True))[0]
-        elif self.options.constant_conditioning:
-            text = self.paths[name](contents[:1])[0]  # (C, D_v): one prompt a class serves all images
+        path, shift = self.paths[name], self.students[name].prompt_shift(features)
+        batch, constant = self.options.conditioning == "batch", self.options.constant_conditioning
+        if batch or constant:
+            contents = contents.mean(0, keepdim=True) if batch else contents[:1]
+        if shift is not None:  # the host's own prompts differ from image to image, whatever the contents are
+            text = path(contents.expand(len(features), -1, -1), shift=shift)
         else:
-            text = self.paths[name](contents)
+            text = path(contents)
+            text = text[0] if batch or constant else text  # (C, D_v): one prompt a class serves all images
         return self.students[name].logits(features, text, fusion)

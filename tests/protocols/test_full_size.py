@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
+from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.protocols.records import RESULTS
@@ -29,7 +30,7 @@ def vit_b16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.unlink()
 
 
-@pytest.mark.parametrize("method", sorted(CONTRACTS))
+@pytest.mark.parametrize("method", METHODS)
 def test_one_epoch_of_the_three_stages_at_full_size(tmp_path, vit_b16, method):
     tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=8, size=96)
     node = CONTRACTS[method].cfg_node

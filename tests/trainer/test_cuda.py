@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 
@@ -11,7 +12,7 @@ pytestmark = pytest.mark.cuda
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "amp"])
-@pytest.mark.parametrize("method", sorted(CONTRACTS))
+@pytest.mark.parametrize("method", METHODS)
 def test_one_step_and_inference(family, tmp_path, method, precision):
     options = (f"TRAINER.{CONTRACTS[method].cfg_node}.PREC", precision)
     trainer = family.build(method, tmp_path, *options, "OPTIM.LR", 0.01, "TRAINER.LOREAL.CACHE_VIEWS", 1)

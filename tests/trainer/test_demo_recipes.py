@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.demo import world
@@ -28,7 +29,7 @@ def demo_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("method", sorted(CONTRACTS))
+@pytest.mark.parametrize("method", METHODS)
 def test_every_learned_tensor_gets_a_gradient(embedded, demo_pictures, tmp_path, monkeypatch, method):
     monkeypatch.setenv("CLIP_WEIGHTS", "demo")
     contract, host = CONTRACTS[method], embedded(method)

@@ -7,12 +7,12 @@ import warnings
 
 import pytest
 import torch
+from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.students.views import build_recipe, draw_view, read_picture, render_view
 
-METHODS = sorted(CONTRACTS)
 NATIVE, PHI = 64, 32
 
 

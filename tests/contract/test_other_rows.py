@@ -1,0 +1,169 @@
+"""Rows of methods that the embedded host does not have: CoCoOp and IVLP, on stand-ins with the public names."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from stand_ins import EXTRA_METHODS
+from test_text_of_hosts import assert_paths_agree, spliced
+from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
+
+from loreal_plugin.attach import attach_host, detach_host
+from loreal_plugin.contract import get_contract
+from loreal_plugin.contract.ivlp import rows_of_block
+from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.method.slots import materialise
+from loreal_plugin.options import resolve_options
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.text import ReferenceTextPath
+from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
+
+
+def text_for(student, features):
+    """Return the host's own text features: (C, D_v), or (B, C, D_v) where they depend on the image."""
+    prompts, shift = student.prompts(), student.prompt_shift(features)
+    if shift is None:
+        return student.encode_text(prompts.embeddings, prompts.tokens)
+    rows = prompts.embeddings.repeat(len(features), 1, 1, 1)
+    rows[:, :, 1 : 1 + shift.shape[1]] += shift[:, None]
+    tokens = prompts.tokens.repeat(len(features), 1)
+    return student.encode_text(rows.flatten(0, 1), tokens).unflatten(0, rows.shape[:2])
+
+
+@pytest.mark.parametrize("method", EXTRA_METHODS)
+@pytest.mark.parametrize("size", [64, 96])
+def test_logits_through_the_contract_are_the_hosts(stand_in, clip_file, method, size):
+    student = tiny_student(stand_in(method), clip_file, size=size)
+    images = torch.randn(3, 3, size, size)
+    features = student.encode_image(images)
+    got = student.logits(features, text_for(student, features))
+    with torch.no_grad():
+        want = student.model(images)
+    assert got.shape == (3, len(CLASSNAMES)) and want.std() > 0
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
+def test_context_of_cocoop_depends_on_the_image_and_of_ivlp_not(stand_in, clip_file):
+    shifts = {}
+    for method in EXTRA_METHODS:
+        student = tiny_student(stand_in(method), clip_file)
+        shifts[method] = student.prompt_shift(student.encode_image(torch.randn(2, 3, 64, 64)))
+    assert shifts["ivlp"] is None
+    assert shifts["cocoop"].shape == (2, 4, 64)
+    assert torch.equal(shifts["cocoop"][:, 0], shifts["cocoop"][:, 3])
+    assert not torch.allclose(shifts["cocoop"][0], shifts["cocoop"][1])
+
+
+@pytest.mark.parametrize("order", ["class_first", "slots_first", "ctx_first"])
+def test_shifted_rows_are_the_hosts_context_wherever_it_stands(stand_in, clip_file, order):
+    student = tiny_student(stand_in("cocoop"), clip_file)
+    prompts, shift = spliced(student, order), torch.randn(2, 4, 64)
+    contents = torch.randn(2, 3, 64)
+    plain, shifted = (materialise(prompts, contents, shift=s) for s in (None, shift))
+    moved = (plain != shifted).any(dim=-1)  # (B, C, L)
+    context = (prompts.source >= 1) & (prompts.source <= 4)
+    assert torch.equal(moved, context.expand_as(moved)) and context.sum() == 4 * len(CLASSNAMES)
+    rows = (shifted - plain)[:, context].unflatten(1, (len(CLASSNAMES), 4))
+    torch.testing.assert_close(rows, shift[:, None].expand_as(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_text_of_shifted_prompts_is_the_hosts_and_does_not_depend_on_chunks(stand_in, clip_file):
+    student = tiny_student(stand_in("cocoop"), clip_file)
+    prompts = spliced(student, "class_first")
+    shift, contents = torch.randn(2, 4, 64), torch.randn(2, 3, 64)
+    whole, parts = (
+        ReferenceTextPath(prompts, student.encode_text, chunk)(contents, shift=shift) for chunk in (0, 1)
+    )
+    torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-5)
+    rows = materialise(prompts, contents[1:], torch.tensor([2]), shift[1:])[0]
+    want = student.encode_text(rows, prompts.tokens[2:3])
+    torch.testing.assert_close(whole[1, 2:3], want, rtol=1e-5, atol=1e-5)
+
+
+def model_of(student, **keys):
+    """Return the deployed model of a student alone, with two attributes."""
+    options = resolve_options({"TEXT_PATH": "reference", "N_ATTRIBUTES": 2, "META_INIT": "default", **keys})
+    nets = build_meta_nets(student, ["color", "shape"], 64, options, seed=1)
+    model = LorealModel(None, student, nets, options, fusion=False)
+    model.set_words(["color", "shape"])
+    return model
+
+
+@pytest.mark.parametrize("keys", [{}, {"CONDITIONING": "batch"}, {"CONSTANT_CONDITIONING": True}])
+def test_own_prompts_of_cocoop_stay_the_images_under_every_conditioning(stand_in, clip_file, keys):
+    student = tiny_student(stand_in("cocoop"), clip_file)
+    model = model_of(student, **keys)
+    features = student.encode_image(torch.randn(3, 3, 64, 64))
+    model.means.beta = features.mean(0)
+    together = model.predict(features).detach()
+    if "CONDITIONING" not in keys:
+        alone = torch.cat([model.predict(row[None]) for row in features]).detach()
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-3)
+    with torch.no_grad():
+        bias = student.model.prompt_learner.meta_net.linear2.bias
+        bias.add_(torch.randn_like(bias))  # not a constant: layer norms take that out again
+    assert not torch.allclose(model.predict(features).detach(), together)
+
+
+def test_prefix_path_is_refused_where_prompts_depend_on_the_image():
+    options = resolve_options({})
+    with pytest.raises(ConfigError, match="'cocoop', whose own context depends on the image.*TEXT_PATH reference"):
+        check_text_path(get_contract("cocoop"), options)
+    check_text_path(get_contract("ivlp"), options)
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+@pytest.mark.parametrize("order", ["class_first", "ctx_first"])
+def test_prefix_path_of_ivlp_equals_the_host_rounded_or_not(stand_in, clip_file, monkeypatch, rounds, order):
+    student = tiny_student(stand_in("ivlp"), clip_file)
+    monkeypatch.setattr(sys.modules["trainers.independentVL"], "ROUNDS", rounds)
+    block = student.model.text_encoder.transformer.resblocks[1]
+    half = block.VPT_shallow.half().float()
+    assert not torch.equal(half, block.VPT_shallow)
+    assert torch.equal(rows_of_block(block, 77), half if rounds else block.VPT_shallow)
+    assert_paths_agree(student, order)
+
+
+def test_slots_before_the_rows_that_ivlp_overwrites_are_refused():
+    with pytest.raises(ConfigError, match="SLOT_ORDER slots_first is not possible for method 'ivlp'"):
+        check_text_path(get_contract("ivlp"), resolve_options({"SLOT_ORDER": "slots_first"}))
+
+
+LEARNED = {
+    "cocoop": {"prompt_learner.ctx", *(f"prompt_learner.meta_net.linear{i}.{p}" for i in (1, 2)
+                                       for p in ("weight", "bias"))},
+    "ivlp": {"prompt_learner.ctx", "image_encoder.VPT",
+             *(f"{tower}.transformer.resblocks.{i}.VPT_shallow" for i in (1, 2)
+               for tower in ("image_encoder", "text_encoder"))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", EXTRA_METHODS)
+def test_what_was_learned_is_loaded_and_is_not_shared(stand_in, clip_file, method, tmp_path):
+    host = stand_in(method)
+    trained = [tiny_student(host, clip_file, size=size, seed=size) for size in (64, 96)]
+    folders = [save_host_checkpoint(s, tmp_path / str(s.input_size)) for s in trained]
+    alpha, beta = (
+        tiny_student(host, clip_file, size=s.input_size, checkpoint_dir=folder)
+        for s, folder in zip(trained, folders, strict=True)
+    )
+    assert set(alpha.learned) == LEARNED[method]
+    assert [s.fingerprint() for s in (alpha, beta)] == [s.fingerprint() for s in trained]
+    images = torch.randn(2, 3, 96, 96)
+    before = beta.model(images)
+    report = share_clip_tensors(alpha, beta)
+    assert torch.equal(beta.model(images), before)
+    assert set(report.not_shared) == LEARNED[method] | {"image_encoder.positional_embedding"}
+
+
+@pytest.mark.parametrize("method", EXTRA_METHODS)
+def test_host_without_the_trainer_is_told_where_it_is(method):
+    detach_host()
+    with pytest.raises(HostError) as caught:
+        attach_host(embedded_host(), method)
+    text = str(caught.value)
+    assert f"method '{method}'" in text and "methods found there: coop, maple, mma, mmrl" in text
+    assert "muzairkhattak/multimodal-prompt-learning" in text and "HOST" in text

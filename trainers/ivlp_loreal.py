@@ -1,0 +1,13 @@
+"""IVLP with LOREAL: trainer `IVLP_LOREAL`, found beside the host's own trainers."""
+
+from __future__ import annotations
+
+from dassl.engine import TRAINER_REGISTRY
+from trainers.independentVL import IVLP
+
+from loreal_plugin.trainer import LorealMixin
+
+
+@TRAINER_REGISTRY.register()
+class IVLP_LOREAL(LorealMixin, IVLP):  # noqa: N801 (the registered name follows the family's habit)
+    """The host's `IVLP` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""
