@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": "loreal_plugin.demo.cli",
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
+    "report": "loreal_plugin.cli.report",
     "options": "loreal_plugin.cli.options",
     "attributes": "loreal_plugin.cli.attributes",
 }

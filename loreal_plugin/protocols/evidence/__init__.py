@@ -1,0 +1,1 @@
+"""What finished runs say: collected from results.json, averaged over seeds, tested, drawn, and put on a page."""
