@@ -21,7 +21,9 @@ _TRAINING_BUDGET = {"cpu": 2 * GIB, "cuda": 8 * GIB}
 _INFERENCE_BUDGET = {"cpu": GIB // 4, "cuda": 2 * GIB}
 
 
-def auto_chunk(rows_per_class: int, width: int, n_layers: int, needs_grad: bool, device: torch.device) -> int:
+def auto_chunk(
+    rows_per_class: int, width: int, n_layers: int, needs_grad: bool, device: torch.device, budget: int = 0
+) -> int:
     """Return how many classes fit the activation budget at once.
 
     Args:
@@ -30,11 +32,17 @@ def auto_chunk(rows_per_class: int, width: int, n_layers: int, needs_grad: bool,
         n_layers: layers whose activations are alive at the same time in training.
         needs_grad: whether activations are kept for a backward pass.
         device: where the rows live.
+        budget: bytes; 0 = a fixed number for the device.
     """
     budgets = _TRAINING_BUDGET if needs_grad else _INFERENCE_BUDGET
-    budget = budgets.get(device.type, budgets["cpu"])
+    budget = budget or budgets.get(device.type, budgets["cpu"])
     per_class = rows_per_class * width * _WIDTHS_PER_ROW * 4 * (n_layers if needs_grad else 1)
     return max(1, budget // max(1, per_class))
+
+
+def memory_share(device: torch.device, budget: int = 0) -> int:
+    """Return how many bytes stored keys and values may take: a quarter of the budget, or a fixed number."""
+    return budget // 4 or _INFERENCE_BUDGET.get(device.type, _INFERENCE_BUDGET["cpu"])
 
 
 def check_chunk(chunk: int) -> int:

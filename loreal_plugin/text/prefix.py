@@ -23,7 +23,7 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.method.slots import SplicedPrompts, class_index
 from loreal_plugin.text.attention import causal_bias, run_block
 from loreal_plugin.text.blocks import TextBlocks
-from loreal_plugin.text.chunks import auto_chunk, check_chunk, run_in_chunks
+from loreal_plugin.text.chunks import auto_chunk, check_chunk, memory_share, run_in_chunks
 
 # Classes whose static rows are run together; bounds the memory of building the keys and values.
 _BUILD_CHUNK = 64
@@ -54,16 +54,22 @@ class PrefixTextPath:
     Args:
         prompts: C spliced prompts.
         blocks: the host's text transformer.
-        chunk: classes per pass; 0 = automatic.
+        chunk: classes per pass; 0 = as many as the budget holds.
         store_keys: keep the static keys and values (about 0.5 MB a class at CLIP's text size in float32);
-            False computes them again for every chunk.
+            False computes them again for every chunk; None keeps them where they fit a part of the budget.
+        budget: bytes that activations may take; 0 = a fixed number for the device.
 
     Raises:
         ConfigError: a negative chunk; or a host that overwrites rows where the contents would be.
     """
 
     def __init__(
-        self, prompts: SplicedPrompts, blocks: TextBlocks, chunk: int = 0, store_keys: bool = True
+        self,
+        prompts: SplicedPrompts,
+        blocks: TextBlocks,
+        chunk: int = 0,
+        store_keys: bool | None = None,
+        budget: int = 0,
     ) -> None:
         shortest = int(prompts.first_content.min())
         if shortest < blocks.min_static_rows:
@@ -74,8 +80,9 @@ class PrefixTextPath:
         self.prompts = prompts
         self.blocks = blocks
         self.chunk = check_chunk(chunk)
-        self.store_keys = store_keys
+        self.budget = budget
         self._layout = _find_layout(prompts)
+        self.store_keys = self._keys_fit() if store_keys is None else store_keys
         self._stored: list[Tensor] | None = None
 
     def invalidate(self) -> None:
@@ -84,27 +91,65 @@ class PrefixTextPath:
 
     def __call__(self, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
         """Return text features (B, C', D_v), not normalised, of the contents (B, K, D_t)."""
-        contents = self.blocks.embed_contents(contents.to(self._dtype))
+        contents = self._embedded(contents)
         index = class_index(self.prompts, classes)
+        common = self._run_common(contents)
+        chunk = self.chunk or self._auto_chunk(index, len(contents), contents.requires_grad)
+        if chunk >= len(index):
+            return run_in_chunks(self._run_classes, index, chunk, (contents, *common))
+        # Classes whose static rows are equally many go together, so that no chunk is padded to the longest.
+        order = self._layout.begin[index].argsort(stable=True)
+        features = run_in_chunks(self._run_classes, index[order], chunk, (contents, *common))
+        return features[:, order.argsort()]
+
+    def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+        """Return text features (N, D_v) of N chosen pairs of an image and a class.
+
+        Args:
+            contents: (B, K, D_t).
+            images: (N,) which contents fill the slots of a pair.
+            classes: (N,) whose prompt it is.
+        """
+        contents = self._embedded(contents)
+        common = self._run_common(contents)
+        chunk = self.chunk * len(contents) or self._auto_chunk(classes, 1, contents.requires_grad)
+        order = self._layout.begin[classes].argsort(stable=True)
+        numbers = torch.arange(len(classes), device=classes.device)[order]
+
+        def run(part: Tensor, contents: Tensor, *common: Tensor) -> Tensor:
+            return self._run_pairs(images[part], classes[part], contents, common)
+
+        features = run_in_chunks(run, numbers, max(1, chunk), (contents, *common))
+        return features[0, order.argsort()]
+
+    def _embedded(self, contents: Tensor) -> Tensor:
+        return self.blocks.embed_contents(contents.to(self._dtype))
+
+    def _auto_chunk(self, classes: Tensor, n_images: int, needs_grad: bool) -> int:
+        """Return how many of these classes, each with n_images images, fit the budget at once."""
         layout = self._layout
-        common: tuple[Tensor, ...] = ()
-        if layout.n_common:
-            common = self._run_common(contents)
-        n_rows = int((layout.end - layout.begin)[index].max()) + 1 - layout.n_common
-        width, n_layers = contents.shape[-1], len(self.blocks.layers)
-        chunk = self.chunk or auto_chunk(
-            len(contents) * n_rows, width, n_layers, contents.requires_grad, index.device
-        )
-        return run_in_chunks(self._run_classes, index, chunk, (contents, *common))
+        n_rows = int((layout.end - layout.begin)[classes].max()) + 1 - layout.n_common
+        width, n_layers = self.blocks.positional_embedding.shape[-1], len(self.blocks.layers)
+        return auto_chunk(n_images * n_rows, width, n_layers, needs_grad, classes.device, self.budget)
+
+    def _keys_fit(self) -> bool:
+        """Say whether the static keys and values of all classes take at most a quarter of the budget."""
+        n_classes = 1 if self._layout.alike else self.prompts.n_classes
+        weight = self.blocks.layers[0].attn.in_proj_weight
+        per_row = 2 * weight.shape[1] * weight.element_size() * len(self.blocks.layers)
+        return n_classes * self._layout.n_static * per_row <= memory_share(weight.device, self.budget)
 
     @property
     def _dtype(self) -> torch.dtype:
         return self.blocks.layers[0].attn.in_proj_weight.dtype
 
     def _run_common(self, contents: Tensor) -> tuple[Tensor, ...]:
-        """Return each layer's keys and values (B, 1, R, 2D) of the rows that all classes share."""
+        """Return each layer's keys and values (B, 1, R, 2D) of the rows that all classes share; () without any."""
+        if not self._layout.n_common:
+            return ()
         first = torch.zeros(1, dtype=torch.long, device=contents.device)
-        x = self._rows(first, contents, skip=0, n_rows=self._layout.n_common)
+        position, which = self._row_places(first, 0, self._layout.n_common)
+        x = self._filled(first, position, which, contents[:, which.clamp(min=0)])
         past = self._static_keys(first)
         kept = []
         for i in range(len(self.blocks.layers)):
@@ -115,10 +160,28 @@ class PrefixTextPath:
 
     def _run_classes(self, classes: Tensor, contents: Tensor, *common: Tensor) -> Tensor:
         """Return text features (B, C, D_v) of one chunk of classes."""
+        position, which = self._places(classes)
+        x = self._filled(classes, position, which, contents[:, which.clamp(min=0)])
+        return self._through(classes, x, common)
+
+    def _run_pairs(
+        self, images: Tensor, classes: Tensor, contents: Tensor, common: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Return text features (1, N, D_v): pairs stand where classes stand, with contents of their own."""
+        position, which = self._places(classes)
+        x = self._filled(classes, position, which, contents[images[:, None], which.clamp(min=0)][None])
+        return self._through(classes, x, tuple(keys[images].transpose(0, 1) for keys in common))
+
+    def _places(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return positions and contents' numbers (C, S) of a chunk's rows behind what is common."""
         layout = self._layout
-        begin, end = layout.begin[classes], layout.end[classes]
+        n_rows = int((layout.end - layout.begin)[classes].max()) + 1 - layout.n_common
+        return self._row_places(classes, layout.n_common, n_rows)
+
+    def _through(self, classes: Tensor, x: Tensor, common: tuple[Tensor, ...]) -> Tensor:
+        """Return text features (B, C, D_v) of the suffix rows x (B, C, S, D)."""
+        layout = self._layout
         skip = layout.n_common
-        x = self._rows(classes, contents, skip, int((end - begin).max()) + 1 - skip)
         past = self._static_keys(classes)
         last = len(self.blocks.layers) - 1
         bias = None
@@ -128,53 +191,60 @@ class PrefixTextPath:
                 bias = self._bias(classes, n_past, skip, x.shape[2], x.dtype)
             earlier = [past[i][None], common[i]] if common else [past[i][None]]
             # Of the last layer only the end-of-text row is read.
-            read = end - begin - skip if i == last else None
+            read = (layout.end - layout.begin)[classes] - skip if i == last else None
             x, _ = run_block(self.blocks, i, x, earlier, bias, read)
         return self.blocks.finish(x.flatten(0, 2)).unflatten(0, x.shape[:2])
 
-    def _rows(self, classes: Tensor, contents: Tensor, skip: int, n_rows: int) -> Tensor:
-        """Return rows (B, C, n_rows, D) with positions, from ``skip`` rows after the first content on."""
+    def _row_places(self, classes: Tensor, skip: int, n_rows: int) -> tuple[Tensor, Tensor]:
+        """Return positions (C, n_rows) from ``skip`` rows after the first content on, and the number of the
+        content that stands there (negative: none)."""
         prompts = self.prompts
         steps = torch.arange(skip, skip + n_rows, device=classes.device)
         # Classes with a shorter suffix repeat rows of their padding, which no row that counts attends to.
         position = (self._layout.begin[classes, None] + steps).clamp(max=prompts.context_length - 1)
-        static = prompts.static_rows(classes, position).to(self._dtype)
-        which = prompts.source[classes].gather(1, position) - prompts.first_content_source
-        rows = torch.where((which >= 0)[..., None], contents[:, which.clamp(min=0)], static)
+        return position, prompts.source[classes].gather(1, position) - prompts.first_content_source
+
+    def _filled(self, classes: Tensor, position: Tensor, which: Tensor, contents: Tensor) -> Tensor:
+        """Return rows (B, C, S, D) with positions; contents (B, C, S, D) stand where ``which`` names one."""
+        static = self.prompts.static_rows(classes, position).to(self._dtype)
+        rows = torch.where((which >= 0)[..., None], contents, static)
         return rows + self.blocks.positional_embedding.to(self._dtype)[position]
+
+    def _longest(self, classes: Tensor) -> int:
+        return int(self._layout.begin[classes].max())
 
     def _bias(self, classes: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype) -> Tensor:
         """Return the additive mask (C, S, T + R + S); inserted rows stand before the padding."""
-        inserted = n_past - self._layout.n_static
+        inserted = n_past - self._longest(classes)
         n_valid = self._layout.begin[classes] + inserted
         return causal_bias(n_valid, n_past, n_common, n_rows, dtype)
 
     def _static_keys(self, classes: Tensor) -> list[Tensor]:
-        """Return each layer's keys and values (C or 1, T, 2D) of the static rows."""
+        """Return each layer's keys and values (C or 1, T, 2D), padded to the longest of these classes."""
         if self._layout.alike:
             classes = classes[:1] * 0
         if not self.store_keys:
-            return self._build_keys(classes)
+            return self._build_keys(classes, self._longest(classes))
+        n_static = self._layout.n_static
         if self._stored is None:
             everything = torch.arange(
                 1 if self._layout.alike else self.prompts.n_classes, device=classes.device
             )
-            parts = [self._build_keys(part) for part in everything.split(_BUILD_CHUNK)]
+            parts = [self._build_keys(part, n_static) for part in everything.split(_BUILD_CHUNK)]
             self._stored = [torch.cat(layer) for layer in zip(*parts, strict=True)]
-        return [layer[classes] for layer in self._stored]
+        unused = n_static - self._longest(classes)
+        return [layer[classes, : layer.shape[1] - unused] for layer in self._stored]
 
     @torch.no_grad()
-    def _build_keys(self, classes: Tensor) -> list[Tensor]:
+    def _build_keys(self, classes: Tensor, n_rows: int) -> list[Tensor]:
         # In full precision even under autocast: stored values must not depend on who asks first.
         with torch.autocast(classes.device.type, enabled=False):
-            position = self.blocks.positional_embedding[: self._layout.n_static].to(self._dtype)
-            rows = self.prompts.static_rows(classes)[:, : self._layout.n_static].to(self._dtype)
-            x = rows + position
+            position = self.blocks.positional_embedding[:n_rows].to(self._dtype)
+            x = self.prompts.static_rows(classes)[:, :n_rows].to(self._dtype) + position
             kept = []
             for i in range(len(self.blocks.layers)):
                 x = self.blocks.enter(i, x).to(self._dtype)
-                n_rows = x.shape[1]
-                bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, n_rows, x.dtype)
+                bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, x.shape[1], x.dtype)
                 y, keys = run_block(self.blocks, i, x[None], [], bias)
                 x = y[0]
                 kept.append(keys[0])

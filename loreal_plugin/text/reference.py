@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from loreal_plugin.method.slots import SplicedPrompts, class_index, materialise
@@ -19,8 +20,9 @@ class ReferenceTextPath:
     Args:
         prompts: C spliced prompts.
         encode: ``(embeddings (N, L, D_t), tokens (N, L)) -> (N, D_v)``, the host's text encoder.
-        chunk: classes per pass; 0 = automatic.
+        chunk: classes per pass; 0 = as many as the budget holds.
         embed_contents: change of raw contents that the prompts' rows already had, see ``TextBlocks``.
+        budget: bytes that activations may take; 0 = a fixed number for the device.
 
     Raises:
         ConfigError: a negative chunk.
@@ -32,11 +34,13 @@ class ReferenceTextPath:
         encode: Callable[[Tensor, Tensor], Tensor],
         chunk: int = 0,
         embed_contents: Callable[[Tensor], Tensor] | None = None,
+        budget: int = 0,
     ) -> None:
         self.prompts = prompts
         self.encode = encode
         self.chunk = check_chunk(chunk)
         self.embed_contents = embed_contents
+        self.budget = budget
 
     def __call__(
         self, contents: Tensor, classes: slice | Tensor | None = None, shift: Tensor | None = None
@@ -49,13 +53,34 @@ class ReferenceTextPath:
             contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
         index = class_index(self.prompts, classes)
         rows, width = len(contents) * self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
-        chunk = self.chunk or auto_chunk(rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device)
+        chunk = self.chunk or auto_chunk(
+            rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device, self.budget
+        )
         return run_in_chunks(self._run, index, chunk, (contents,) if shift is None else (contents, shift))
 
     def _run(self, classes: Tensor, contents: Tensor, shift: Tensor | None = None) -> Tensor:
         full = materialise(self.prompts, contents, classes, shift)
         tokens = self.prompts.tokens[classes].expand(len(contents), -1, -1)
         return self.encode(full.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, full.shape[:2])
+
+    def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
+        """Return text features (N, D_v) of N pairs of an image and a class; see `PrefixTextPath.pairs`."""
+        if self.embed_contents is not None:
+            contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
+        rows, width = self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
+        chunk = self.chunk * len(contents) or auto_chunk(
+            rows, width, _ASSUMED_LAYERS, contents.requires_grad, classes.device, self.budget
+        )
+
+        def run(part: Tensor, contents: Tensor) -> Tensor:
+            which = self.prompts.source[classes[part]] - self.prompts.first_content_source
+            static = self.prompts.static_rows(classes[part])
+            filled = contents.to(static.dtype)[images[part][:, None], which.clamp(min=0)]
+            full = torch.where((which >= 0)[..., None], filled, static)
+            return self.encode(full, self.prompts.tokens[classes[part]])[None]
+
+        numbers = torch.arange(len(classes), device=classes.device)
+        return run_in_chunks(run, numbers, max(1, chunk), (contents,))[0]
 
     def invalidate(self) -> None:
         """Do nothing: this path keeps nothing between calls."""
