@@ -70,6 +70,9 @@ class LorealOptions:
     attr_shuffle_seed: int = _key(-1, "seed that shuffles the attributes; -1 keeps the file's order", low=-1)
     test_attributes: str = _key("source", "words of the slots when tested on another dataset",
                                 ("source", "target"))
+    drift: str = _key("mean", "correction of beta's embeddings, fitted on training pictures: `mean` shifts them to "
+                              "alpha's mean, `ridge` maps them to alpha's; not of the paper",
+                      ("none", "mean", "ridge"))
     mmrl_condition: str = _key("class", "MMRL: which visual feature conditions the prompt",
                                ("class", "fusion"))
     text_path: str = _key("prefix", "`prefix` computes what stands before the slots once a class; "
@@ -90,12 +93,13 @@ _PAPER: dict[str, Any] = {
     "hld_weight": 1.0, "lld_weight": 2.0, "hld_direction": "mutual", "hld_temperature": 4.0,
     "hld_tau_squared": False, "lld_temperature": 4.0, "slot_order": "class_first", "conditioning": "instance",
     "views": "paired", "cache_views": 1, "meta_bias": True, "meta_init": "default",
-    "attribute_scope": "dataset", "test_attributes": "source", "mmrl_condition": "class",
+    "attribute_scope": "dataset", "test_attributes": "source", "mmrl_condition": "class", "drift": "none",
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
     # chosen on held-out data of the demonstration world (docs/METHOD.md, "What we measured")
-    "default": {**_PAPER, "bridge": "self", "hld_direction": "alpha_to_beta", "meta_init": "neutral", "cache_views": 4},
+    "default": {**_PAPER, "bridge": "self", "hld_direction": "alpha_to_beta", "meta_init": "neutral", "cache_views": 4,
+                "drift": "mean"},
     "paper": _PAPER,
     "authors": {**_PAPER, "attributes": "generic", "bridge": "mix", "hld_direction": "alpha_to_beta",
                 "hld_temperature": 1.0, "hld_tau_squared": True, "lld_temperature": 1.0,

@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from loreal_plugin.method import choose_ridge_penalty, fit_mean_shift, fit_ridge
 from loreal_plugin.protocols.records import harmonic_mean
-
-RIDGE_LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -70,50 +69,6 @@ def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor
     return lambda images: encode(F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False))
 
 
-def fit_mean_shift(low: Tensor, standard: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return f -> normalize(f - mean(low) + mean(standard)) for features (N, F, D_v) of the same pictures."""
-    shift = standard.mean(0) - low.mean(0)
-    return lambda features: F.normalize(features + shift, dim=-1)
-
-
-def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
-    """Return the ridge map low -> standard, one per feature, fitted on paired features (N, F, D_v).
-
-    Solved in float64: with N near D_v the normal equations lose too much in float32.
-    """
-    maps = []
-    for f in range(low.shape[1]):
-        x, y = low[:, f].double(), standard[:, f].double()
-        mean_x, mean_y = x.mean(0), y.mean(0)
-        centred = x - mean_x
-        gram = centred.T @ centred + penalty * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-        maps.append((mean_x, torch.linalg.solve(gram, centred.T @ (y - mean_y)), mean_y))
-
-    def apply(features: Tensor) -> Tensor:
-        out = [(features[:, f].double() - mx) @ w + my for f, (mx, w, my) in enumerate(maps)]
-        return F.normalize(torch.stack(out, 1), dim=-1).to(features.dtype)
-
-    return apply
-
-
-def choose_ridge_penalty(
-    low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_LAMBDAS
-) -> float:
-    """Return the penalty whose map, fitted on half of the training classes, best predicts the other half.
-
-    Whole classes are held out, because the map has to carry over to classes it never saw.
-    """
-    held_out = labels % 2 == 1
-    if held_out.all() or not held_out.any():
-        return penalties[len(penalties) // 2]
-
-    def similarity(penalty: float) -> float:
-        mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
-        return float((mapped * standard[held_out]).sum(-1).mean())
-
-    return max(penalties, key=similarity)
-
-
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the accuracy of (N, C) logits in percent."""
     return 100 * int((logits.argmax(1) == labels).sum()) / len(labels)
@@ -131,7 +86,7 @@ def score_rivals(
     Args:
         prefix: name of the model in the rows, e.g. `zero-shot`.
         train: few-shot base pictures, as `low` (at phi) and `standard` (at the native size), same order.
-        test: `base` and `new` -> `low` and `upsampled` embeddings of the test pictures.
+        test: `base` and `new` -> `low` and, where there are any, `upsampled` embeddings of the test pictures.
         classify: (subset, features (N, F, D_v)) -> logits (N, C) against that subset's class texts.
     """
     low, standard = train["low"].features, train["standard"].features
@@ -140,8 +95,9 @@ def score_rivals(
         prefix: ("low", lambda f: f),
         f"{prefix}, mean shift": ("low", fit_mean_shift(low, standard)),
         f"{prefix}, ridge (penalty {penalty:g})": ("low", fit_ridge(low, standard, penalty)),
-        f"{prefix}, up-sampled": ("upsampled", lambda f: f),
     }
+    if all("upsampled" in found for found in test.values()):
+        corrections[f"{prefix}, up-sampled"] = ("upsampled", lambda f: f)
     rows = []
     for name, (kind, correct) in corrections.items():
         found = {s: test[s][kind] for s in ("base", "new")}

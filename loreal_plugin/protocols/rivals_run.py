@@ -24,15 +24,15 @@ from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
 
-RIVALS_VERSION = 1
+RIVALS_VERSION = 2
 
 
 def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
-    """Measure zero-shot CLIP and the trained alpha with each correction; return and store the record.
+    """Measure zero-shot CLIP, alpha and beta with each correction; return and store the record.
 
     Raises:
         ConfigError: the method has no class texts of its own that serve all images.
-        CheckpointError: stage 1 of the run is not complete.
+        CheckpointError: stage 1 or 2 of the run is not complete.
         LorealError: see `loreal_plugin.protocols.base2new.prepare`.
     """
     if not get_contract(spec.method).static_prompts:
@@ -48,27 +48,34 @@ def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
 def _run(engine: Engine, say: Say) -> dict[str, Any]:
     """Return the record, measured unless it is there; see `run_rivals`."""
     spec = engine.plan.spec
-    alpha = engine.plan.stages["alpha"]
-    key = engine.identity.stage_key("alpha")
-    if not is_complete(alpha.folder, key):
-        raise CheckpointError(f"stage 1 ({alpha.title}) is not in {alpha.folder}; run base2new_train.sh first")
+    alpha, beta = engine.plan.stages["alpha"], engine.plan.stages["beta"]
+    keys = [engine.identity.stage_key(stage.name) for stage in (alpha, beta)]
+    for number, stage, key in zip((1, 2), (alpha, beta), keys, strict=True):
+        if not is_complete(stage.folder, key):
+            raise CheckpointError(
+                f"stage {number} ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
+            )
     folder = run_folder(spec, "rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
-    own_key = digest([key, spec.phi, *(engine.identity.images(s) for s in SUBSETS), RIVALS_VERSION])
+    own_key = digest([*keys, spec.phi, *(engine.identity.images(s) for s in SUBSETS), RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
-            rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, say)]
+            rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, beta, say)]
             record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows}
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
 
 
-def _measure(engine: Engine, alpha: Stage, say: Say) -> list[RivalScore]:
-    """Return the rows of zero-shot CLIP, then of alpha."""
+def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalScore]:
+    """Return the rows of zero-shot CLIP, then of alpha, then of beta."""
     rows = []
-    say("[rivals 1/2] zero-shot CLIP")
+    say("[rivals 1/3] zero-shot CLIP")
     rows += _Model(engine, alpha, zero_shot=True).score("zero-shot")
-    say(f"[rivals 2/2] {alpha.title}")
-    rows += _Model(engine, alpha, zero_shot=False).score(f"{alpha.trainer} trained at {alpha.size}")
+    say(f"[rivals 2/3] {alpha.title}")
+    trained = _Model(engine, alpha, zero_shot=False)
+    rows += trained.score(f"{alpha.trainer} trained at {alpha.size}")
+    say(f"[rivals 3/3] {beta.title}")
+    # beta is pulled to where alpha's embeddings lie; enlarged pictures are alpha's business
+    rows += _Model(engine, beta, zero_shot=False).score(f"{beta.trainer} trained at {beta.size}", towards=trained)
     return rows
 
 
@@ -78,27 +85,33 @@ class _Model:
     Zero-shot CLIP is CoOp's model before training: its context is "a photo of a".
     """
 
-    def __init__(self, engine: Engine, alpha: Stage, *, zero_shot: bool) -> None:
-        self.engine, self.stage = engine, alpha
+    def __init__(self, engine: Engine, stage: Stage, *, zero_shot: bool) -> None:
+        self.engine, self.stage = engine, stage
         self.phi, self.native = engine.plan.spec.phi, engine.plan.native_size
         self.host = engine.host
         if zero_shot:
             from loreal_plugin.attach import attach_host
 
             self.host = attach_host(engine.plan.spec.host, "coop")
-        self.checkpoint: Path | None = None if zero_shot else alpha.folder
+        self.checkpoint: Path | None = None if zero_shot else stage.folder
         self.zero_shot = zero_shot
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def score(self, prefix: str) -> list[RivalScore]:
-        """Return the rows of this model."""
+    def score(self, prefix: str, towards: _Model | None = None) -> list[RivalScore]:
+        """Return the rows of this model.
+
+        Args:
+            towards: the model whose embeddings at the native size are the goal of the corrections, where it is
+                another than this one; there is no up-sampled row then.
+        """
         at_phi = {s: self._student(s, self.phi) for s in SUBSETS}
-        native = self._student("base", self.native)
+        native = (towards or self)._student("base", self.native)
         low = at_phi["base"].encode_image
         enlarge = upsampled(native.encode_image, self.native)
-        test = {
-            s: {"low": self._embed(low, s, self.phi), "upsampled": self._embed(enlarge, s, self.phi)} for s in SUBSETS
-        }
+        test = {s: {"low": self._embed(low, s, self.phi)} for s in SUBSETS}
+        if towards is None:
+            for s in SUBSETS:
+                test[s]["upsampled"] = self._embed(enlarge, s, self.phi)
         train = {
             "low": self._embed(low, "base", self.phi, train=True),
             "standard": self._embed(native.encode_image, "base", self.native, train=True),

@@ -27,7 +27,7 @@ BEST = "model-best.safetensors"
 LATEST = "checkpoint"
 # What the meta-nets were trained for; `loreal_plugin.trainer.mixin` fills it in.
 IDENTITY = ("method", "backbone", "n_attributes", "hidden_dim", "visual_dim", "text_dim", "meta_bias",
-            "n_content", "slot_order", "attributes")  # fmt: skip
+            "n_content", "slot_order", "slot_parts", "drift", "attributes")  # fmt: skip
 
 
 def file_name(epoch: int) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from loreal_plugin.method import Drift
 from loreal_plugin.students.views import PairedViews
 
 
@@ -71,6 +72,10 @@ class FeatureLoader:
         self.alpha, self.beta, self.labels = alpha, beta, labels
         self.sampler, self.batch_size = sampler, batch_size
         self.view = 0
+
+    def correct_beta(self, drift: Drift) -> None:
+        """Replace beta's embeddings by their corrected ones."""
+        self.beta = drift(self.beta.flatten(0, 1)).unflatten(0, self.beta.shape[:2])
 
     def set_epoch(self, epoch: int) -> None:
         """Choose order and view of the next pass."""

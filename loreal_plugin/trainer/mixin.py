@@ -7,6 +7,7 @@ evaluation stay Dassl's. `dassl` is imported inside functions, because it comes 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 from pathlib import Path
@@ -21,6 +22,7 @@ from loreal_plugin.attach.resample import grid_size_of
 from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.method import fit_drift
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
@@ -170,6 +172,8 @@ class LorealMixin(PersistenceMixin):
             "meta_bias": o.meta_bias,
             "n_content": o.n_content,
             "slot_order": o.slot_order,
+            "slot_parts": o.slot_parts,
+            "drift": o.drift,
             # Words of a class belong to that class; only their number ties them to the meta-nets.
             "attributes": "per class" if per_class else list(self.words),
         }
@@ -197,12 +201,29 @@ class LorealMixin(PersistenceMixin):
             return
         if self.start_epoch:
             self.best_result = self.best_of_interrupted_run()
+        if self.options.drift != "none":
+            self._fit_drift()
         if self.options.cache_views:
-            alpha, beta = self.model.students["alpha"], self.model.students["beta"]
-            facts = {**self.host_facts, "weights": self.identity["backbone"]}
-            self.train_loader_x = self.data.feature_loader(alpha, beta, facts, self.device)
+            self.train_loader_x = self._features(self.data)
+            if self.model.drift:
+                self.train_loader_x.correct_beta(self.model.drift)
             self.model.means.alpha = self.train_loader_x.alpha.double().mean((0, 1)).float()
             self.model.means.beta = self.train_loader_x.beta.double().mean((0, 1)).float()
+
+    def _features(self, data: DataPlan) -> Any:
+        """Return the loader of both students' embeddings of the training pictures, from the cache where it has them."""
+        facts = {**self.host_facts, "weights": self.identity["backbone"]}
+        return data.feature_loader(self.model.students["alpha"], self.model.students["beta"], facts, self.device)
+
+    def _fit_drift(self) -> None:
+        """Fit beta's drift correction on the training pictures, both students seeing the same crops."""
+        o = self.options
+        paired = dataclasses.replace(o, views="paired", cache_views=o.cache_views or 1)
+        found = self._features(DataPlan(self.cfg, paired, self.data.items, self.data.seed))
+        n_views = found.alpha.shape[1]
+        labels = found.labels.repeat_interleave(n_views)
+        self.model.drift = fit_drift(o.drift, found.beta.flatten(0, 1), found.alpha.flatten(0, 1), labels)
+        print(f"Drift correction '{o.drift}' fitted on {len(found.labels)} x {n_views} training views")
 
     def before_epoch(self) -> None:
         """Choose the order and the views of the epoch."""
@@ -221,7 +242,7 @@ class LorealMixin(PersistenceMixin):
             return alpha, beta, labels
         students = self.model.students
         alpha = students["alpha"].encode_image(batch["img"].to(self.device))
-        beta = students["beta"].encode_image(batch["img_low"].to(self.device))
+        beta = self.model.embed_beta(batch["img_low"].to(self.device))
         self.model.means.add(alpha, beta)
         return alpha, beta, labels
 

@@ -17,6 +17,7 @@ from loreal_plugin.contract import HostContract
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import (
+    Drift,
     MetaNets,
     condition_inputs,
     init_meta_nets_,
@@ -148,6 +149,7 @@ class LorealModel(nn.Module):
         self.meta_nets = meta_nets
         self.options, self.fusion = options, fusion
         self.means = TrainingMeans()
+        self.drift: Drift | None = None
         # Plain objects: the students are no parameters of this model and never change mode.
         self.students: dict[str, Student] = (
             {"beta": beta} if alpha is None else {"alpha": alpha, "beta": beta}
@@ -160,7 +162,12 @@ class LorealModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return beta's logits (B, C) for images (B, 3, phi, phi)."""
-        return self.predict(self.students["beta"].encode_image(images))
+        return self.predict(self.embed_beta(images))
+
+    def embed_beta(self, images: Tensor) -> Tensor:
+        """Return beta's features (B, F, D_v) of images (B, 3, phi, phi), corrected for drift where DRIFT says so."""
+        features = self.students["beta"].encode_image(images)
+        return features if self.drift is None else self.drift(features)
 
     def predict(self, features_beta: Tensor) -> Tensor:
         """Return beta's logits (B, C) for its features (B, F, D_v), with contents made of these."""
@@ -180,7 +187,7 @@ class LorealModel(nn.Module):
         """Return the losses of a batch by name, and beta's logits (B, C).
 
         Args:
-            features_alpha, features_beta: (B, F, D_v) of the same pictures.
+            features_alpha, features_beta: (B, F, D_v) of the same pictures, beta's corrected for drift.
             labels: (B,).
             progress: share of the training done, in [0, 1]; steers the mix bridge.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.method import drift_from_tensors
 from loreal_plugin.trainer import checkpoint as files
 
 # Options that a resumed run may change: places, and how the same numbers are computed.
@@ -28,6 +29,7 @@ class PersistenceMixin:
         tensors |= {name: value for name, value in self.model.meta_nets.state_dict().items()}
         means = {"means.alpha": self.model.means.alpha, "means.beta": self.model.means.beta}
         tensors |= {name: value for name, value in means.items() if value is not None}
+        tensors |= self.model.drift.tensors() if self.model.drift else {}
         record = {
             "identity": self.identity,
             "epoch": epoch + 1,
@@ -113,6 +115,7 @@ class PersistenceMixin:
         own = self.model.meta_nets.state_dict()
         self.model.meta_nets.load_state_dict({name: tensors[name] for name in own})
         self.model.means.alpha, self.model.means.beta = tensors.get("means.alpha"), tensors.get("means.beta")
+        self.model.drift = drift_from_tensors(tensors)
 
     def _take_words(self, record: dict[str, Any]) -> tuple[str, ...]:
         """On another dataset, choose whose words the slots hold; return what need not agree.

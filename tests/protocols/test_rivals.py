@@ -9,10 +9,7 @@ import torch.nn.functional as F
 from loreal_plugin.protocols.rivals import (
     Embeddings,
     accuracy,
-    choose_ridge_penalty,
     embed,
-    fit_mean_shift,
-    fit_ridge,
     score_rivals,
     upsampled,
 )
@@ -20,44 +17,6 @@ from loreal_plugin.protocols.rivals import (
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
-
-
-def test_mean_shift_moves_every_feature_by_its_own_mean() -> None:
-    low, standard, new = unit(9, 2, 4), unit(9, 2, 4, seed=1), unit(3, 2, 4, seed=2)
-    got = fit_mean_shift(low, standard)(new)
-    for picture in range(3):
-        for feature in range(2):
-            moved = new[picture, feature] - low[:, feature].mean(0) + standard[:, feature].mean(0)
-            torch.testing.assert_close(got[picture, feature], moved / moved.norm())
-
-
-@pytest.mark.parametrize("penalty", [0.01, 1.0])
-def test_ridge_is_the_least_squares_of_the_augmented_system(penalty: float) -> None:
-    low, standard, new = unit(12, 2, 5), unit(12, 2, 5, seed=1), unit(3, 2, 5, seed=2)
-    got = fit_ridge(low, standard, penalty)(new)
-    for feature in range(2):
-        x, y = low[:, feature].double(), standard[:, feature].double()
-        rows = torch.cat([x - x.mean(0), penalty**0.5 * torch.eye(5, dtype=torch.float64)])
-        goal = torch.cat([y - y.mean(0), torch.zeros(5, 5, dtype=torch.float64)])
-        w = torch.linalg.lstsq(rows, goal).solution
-        naive = F.normalize((new[:, feature].double() - x.mean(0)) @ w + y.mean(0), dim=-1)
-        torch.testing.assert_close(got[:, feature].double(), naive, atol=1e-6, rtol=1e-5)
-
-
-def test_ridge_recovers_an_exact_linear_map() -> None:
-    low = unit(40, 1, 4)
-    turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(3))).Q
-    new = unit(5, 1, 4, seed=4)
-    torch.testing.assert_close(fit_ridge(low, low @ turn, 1e-9)(new), new @ turn, atol=1e-5, rtol=1e-4)
-
-
-def test_penalty_is_the_one_that_carries_over_to_held_out_classes() -> None:
-    labels = torch.arange(40) % 4
-    low, noise = unit(40, 1, 8), unit(40, 1, 8, seed=1)
-    assert choose_ridge_penalty(low, low, labels, (1e-6, 1e3)) == 1e-6, "a true map wants no penalty"
-    assert choose_ridge_penalty(low, noise, labels, (1e-6, 1e3)) == 1e3, "noise wants the mean alone"
-    one_class = torch.zeros(40, dtype=torch.long)
-    assert choose_ridge_penalty(low, low, one_class, (1.0, 2.0, 3.0)) == 2.0, "nothing to hold out"
 
 
 def test_upsampling_gives_the_encoder_the_native_size() -> None:

@@ -1,0 +1,108 @@
+"""Drift correction: a fixed affine map that takes low-resolution embeddings to where standard ones lie.
+
+A picture's embedding at phi differs from its embedding at the native size by a part that is the same for all
+pictures and a part that is its own. `mean` removes the first; `ridge` also maps what it can of the second.
+Both are fitted once, on training pictures, and act on each picture alone.
+
+Shapes: N pictures (or pictures x views), F features a picture, D_v embedding width.
+Source: not of the LOREAL paper; a baseline that the plug-in measures beside it (docs/RESULTS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError, unknown_name
+
+DRIFTS = ("none", "mean", "ridge")
+RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_PREFIX = "drift."
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The map f -> normalize(f @ weight + offset), one a feature; without weight only the offset is added."""
+
+    offset: Tensor  # (F, D_v) float32
+    weight: Tensor | None = None  # (F, D_v, D_v) float32
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return corrected, L2-normalised features of the shape (B, F, D_v) and dtype given."""
+        moved = features.float()
+        if self.weight is not None:
+            moved = torch.einsum("bfv,fvw->bfw", moved, self.weight.to(moved.device))
+        return F.normalize(moved + self.offset.to(moved.device), dim=-1).to(features.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint keeps of the map."""
+        kept = {"offset": self.offset} | ({} if self.weight is None else {"weight": self.weight})
+        return {f"{_PREFIX}{name}": value for name, value in kept.items()}
+
+
+def drift_from_tensors(tensors: Mapping[str, Tensor]) -> Drift | None:
+    """Return the map that a checkpoint keeps, None where it has none."""
+    offset = tensors.get(f"{_PREFIX}offset")
+    return None if offset is None else Drift(offset, tensors.get(f"{_PREFIX}weight"))
+
+
+def fit_drift(kind: str, low: Tensor, standard: Tensor, labels: Tensor) -> Drift | None:
+    """Return the map of a kind, fitted on features (N, F, D_v) of the same pictures at both sizes.
+
+    Args:
+        labels: (N,) classes of the pictures; `ridge` holds classes out to choose its penalty.
+
+    Raises:
+        ConfigError: unknown kind.
+    """
+    if kind not in DRIFTS:
+        raise ConfigError(unknown_name("DRIFT", kind, DRIFTS))
+    if kind == "none":
+        return None
+    if kind == "mean":
+        return fit_mean_shift(low, standard)
+    return fit_ridge(low, standard, choose_ridge_penalty(low, standard, labels))
+
+
+def fit_mean_shift(low: Tensor, standard: Tensor) -> Drift:
+    """Return the map that adds the difference of the means of features (N, F, D_v)."""
+    return Drift((standard.double().mean(0) - low.double().mean(0)).float())
+
+
+def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
+    """Return the ridge regression low -> standard of paired features (N, F, D_v), one per feature.
+
+    Solved in float64: with N near D_v the normal equations lose too much in float32.
+    """
+    weights, offsets = [], []
+    for f in range(low.shape[1]):
+        x, y = low[:, f].double(), standard[:, f].double()
+        mean_x, mean_y = x.mean(0), y.mean(0)
+        centred = x - mean_x
+        gram = centred.T @ centred + penalty * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+        weight = torch.linalg.solve(gram, centred.T @ (y - mean_y))
+        weights.append(weight)
+        offsets.append(mean_y - mean_x @ weight)
+    return Drift(torch.stack(offsets).float(), torch.stack(weights).float())
+
+
+def choose_ridge_penalty(
+    low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_PENALTIES
+) -> float:
+    """Return the penalty whose map, fitted on half of the training classes, best predicts the other half.
+
+    Whole classes are held out, because the map has to carry over to classes it never saw.
+    """
+    held_out = labels % 2 == 1
+    if held_out.all() or not held_out.any():
+        return penalties[len(penalties) // 2]
+
+    def similarity(penalty: float) -> float:
+        mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
+        return float((mapped * standard[held_out]).sum(-1).mean())
+
+    return max(penalties, key=similarity)
