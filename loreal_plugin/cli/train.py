@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 EPILOG = """\
@@ -42,18 +43,20 @@ def family_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def method_of(trainer: str) -> str:
+def method_of(trainer: str, host: Path) -> str:
     """Return the method that a registered trainer name belongs to.
 
     Raises:
-        ConfigError: no method has that trainer; the nearest name is offered.
+        ConfigError: no method has that trainer; the nearest name is offered, or, where the host has such a
+            trainer, the questions that a contract row for it has to answer.
     """
+    from loreal_plugin.attach.look import unknown_trainer
     from loreal_plugin.contract import CONTRACTS
-    from loreal_plugin.errors import ConfigError, unknown_name
+    from loreal_plugin.errors import ConfigError
 
     names = {name: method for method, c in CONTRACTS.items() for name in (c.trainer, c.loreal_trainer)}
     if trainer not in names:
-        raise ConfigError(unknown_name("trainer", trainer, names) if trainer else "--trainer is missing")
+        raise ConfigError(unknown_trainer("trainer", trainer, names, host) if trainer else "--trainer is missing")
     return names[trainer]
 
 
@@ -69,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
     words = [*args.extra, *args.after]
     chosen, _ = family_parser().parse_known_args(words)
-    method = method_of(chosen.trainer)
-    host = attach_host(find_host(args.host or os.environ.get("HOST") or ""), method)
+    path = find_host(args.host or os.environ.get("HOST") or "")
+    host = attach_host(path, method_of(chosen.trainer, path))
     cfg = host.setup_cfg(words)
     utils = importlib.import_module("dassl.utils")
     if cfg.SEED >= 0:
@@ -88,8 +91,6 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
         ConfigError: the output folder, or the one to load from, is not named, or a setting cannot be used.
         LorealError: the trainer cannot be built; a folder made for its log is removed again.
     """
-    from pathlib import Path
-
     from loreal_plugin.errors import ConfigError
     from loreal_plugin.protocols.checks import check_trainer
     from loreal_plugin.protocols.engine import load_checkpoint

@@ -106,7 +106,9 @@ def build_spec(
         HostError: HOST is no folder.
     """
     if method.lower() not in METHODS:
-        raise ConfigError(unknown_name("method", method, METHODS))
+        from loreal_plugin.attach.look import unknown_trainer  # torch comes with it: not before something is wrong
+
+        raise ConfigError(unknown_trainer("method", method, METHODS, find_host(host or env.get("HOST") or "")))
     chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
     recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
     return RunSpec(

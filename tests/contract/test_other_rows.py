@@ -11,8 +11,10 @@ from test_text_of_hosts import assert_paths_agree, spliced
 from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 
 from loreal_plugin.attach import attach_host, detach_host
-from loreal_plugin.contract import get_contract
+from loreal_plugin.attach.look import unknown_trainer
+from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.ivlp import rows_of_block
+from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import materialise
 from loreal_plugin.options import resolve_options
@@ -167,3 +169,20 @@ def test_host_without_the_trainer_is_told_where_it_is(method):
     text = str(caught.value)
     assert f"method '{method}'" in text and "methods found there: coop, maple, mma, mmrl" in text
     assert "muzairkhattak/multimodal-prompt-learning" in text and "HOST" in text
+
+
+def test_every_question_is_one_of_the_contract():
+    known = set(HostContract.__annotations__) | set(vars(HostContract))
+    assert {name for name, _ in QUESTIONS} <= known
+
+
+@pytest.mark.parametrize("kind, name", [("trainer", "VPT_LOREAL"), ("trainer", "VPT"), ("method", "vpt")])
+def test_trainer_without_a_row_gets_the_questions(tmp_path, kind, name):
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "vpt.py").write_text("@TRAINER_REGISTRY.register()\nclass VPT(TrainerX):\n    pass\n")
+    (tmp_path / "trainers" / "broken.py").write_text("def (")
+    text = unknown_trainer(kind, name, ["coop", "maple"], tmp_path)
+    assert text.startswith("trainer 'VPT' (trainers/vpt.py) has no row") and "docs/ADD_A_HOST.md" in text
+    assert all(question in text for question, _ in QUESTIONS) and "\n" not in text
+    assert unknown_trainer(kind, "mapel", ["coop", "maple"], tmp_path).startswith(f"unknown {kind} 'mapel'; did you")
+    assert "no row" not in unknown_trainer(kind, "CoOp_x", ["coop"], tmp_path)

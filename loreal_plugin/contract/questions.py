@@ -1,0 +1,38 @@
+"""The questions that a contract row answers, as the error for a trainer without a row names them."""
+
+from __future__ import annotations
+
+# names are those of HostContract; docs/ADD_A_HOST.md goes through them in this order
+QUESTIONS: tuple[tuple[str, str], ...] = (
+    ("trainer", "the registered name"),
+    ("module", "the file under trainers/"),
+    ("cfg_node", "its node under cfg.TRAINER"),
+    ("learner", "the prompt learner's attribute on trainer.model"),
+    ("checkpoint", "the registered model, which names the checkpoint's folder"),
+    ("whole_model", "whether that is the whole model"),
+    ("parts", "further attributes that the answers below use"),
+    ("learned", "what trains"),
+    ("static_prompts", "whether a prompt is the same for every image"),
+    ("slot_orders", "where slots may stand"),
+    ("prompt_rows", "the prompts as embeddings and tokens"),
+    ("encode_text", "how its text encoder is called"),
+    ("block_parts", "what it changes inside the text blocks"),
+    ("image_features", "how its image encoder is called"),
+    ("logits", "how features become logits"),
+    ("reset", "what it keeps between forwards"),
+)
+
+
+def trainer_without_row(trainer: str, file: str, known: list[str]) -> str:
+    """Return the text of the error for a host's trainer that no contract knows.
+
+    Args:
+        trainer: its registered name.
+        file: where the host defines it.
+        known: methods with a row.
+    """
+    asked = ", ".join(f"{name} ({text})" for name, text in QUESTIONS)
+    return (
+        f"trainer '{trainer}' ({file}) has no row in the host contract, so LOREAL cannot be put on it; a row answers: "
+        f"{asked}; docs/ADD_A_HOST.md shows how; methods with a row: {', '.join(known)}"
+    )
