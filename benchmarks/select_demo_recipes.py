@@ -31,8 +31,10 @@ HOST_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "mmrl": {"OPTIM.LR": ("0.0001", "0.0003", "0.001", "0.003"), "OPTIM.MAX_EPOCH": ("5", "10")},
 }
 _L = "TRAINER.LOREAL."
-# What the first round left at the preset's values of that time; pinned, so that a run today gives the same table.
-_FIRST = {f"{_L}HLD_DIRECTION": ("mutual",), f"{_L}META_INIT": ("default",)}
+# What the first rounds left at the values that preset and recipes had then; pinned, so that a run today gives the
+# same table.
+_THEN = {f"{_L}DRIFT": ("none",), "OPTIM.LR": ("0.02",)}
+_FIRST = {**_THEN, f"{_L}HLD_DIRECTION": ("mutual",), f"{_L}META_INIT": ("default",)}
 _TAUGHT = {**_FIRST, f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",)}
 LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "bridge": {**_FIRST, f"{_L}BRIDGE": ("self", "mix", "cross")},
@@ -41,7 +43,10 @@ LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "hld": {**_TAUGHT, f"{_L}HLD_TEMPERATURE": ("1", "4")},
     "ce": {**_FIRST, f"{_L}BRIDGE": ("self",), f"{_L}HLD_WEIGHT": ("0",), f"{_L}LLD_WEIGHT": ("0", "2")},
     "epochs": {**_FIRST, f"{_L}BRIDGE": ("self",), "OPTIM.MAX_EPOCH": ("5", "30")},
-    "paper": {f"{_L}PRESET": ("paper",)},
+    "paper": {**_THEN, f"{_L}PRESET": ("paper",)},
+    # the last round: how far to train, and on which embeddings; the smallest rate leaves the neutral start as it is
+    "drift": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",),
+              f"{_L}META_INIT": ("neutral",), f"{_L}DRIFT": ("none", "mean"), "OPTIM.LR": ("0.000001", "0.002", "0.02")},
     # around the best of the above: alpha teaches, itself unchanged
     "best": {**_TAUGHT},
     "teach": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("1", "8")},
