@@ -20,12 +20,18 @@ COMMANDS = {
     "rivals": "loreal_plugin.cli.rivals",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
+    "patch": "loreal_plugin.cli.patch",
+    "unpatch": "loreal_plugin.cli.unpatch",
     "demo": "loreal_plugin.demo.cli",
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
+    "sweep": "loreal_plugin.cli.sweep",
     "report": "loreal_plugin.cli.report",
+    "explain": "loreal_plugin.cli.explain",
+    "embed": "loreal_plugin.cli.embed",
     "options": "loreal_plugin.cli.options",
     "attributes": "loreal_plugin.cli.attributes",
+    "bench": "loreal_plugin.cli.bench",
 }
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130

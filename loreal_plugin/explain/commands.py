@@ -1,0 +1,101 @@
+"""What `loreal explain` and `loreal embed` do: open the run, choose pictures, write pages and numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.explain.drift import drift_numbers, embed_pictures, in_the_plane
+from loreal_plugin.explain.explain import Explainer
+from loreal_plugin.explain.map_page import save_map
+from loreal_plugin.explain.page import save_page
+from loreal_plugin.explain.pictures import choose, label_of, split_words
+from loreal_plugin.explain.runs import OpenRun, Say, open_run
+from loreal_plugin.explain.slots import load_vocabulary
+from loreal_plugin.protocols.base2new import say_line
+from loreal_plugin.protocols.records import write_json
+
+NUMBERS = "explanations.json"
+
+
+def explain_pictures(
+    words: list[str],
+    run_path: Path,
+    folder: Path,
+    *,
+    count: int,
+    pick: str,
+    say: Say = say_line,
+    **where: Any,
+) -> list[Path]:
+    """Write one page a picture and `explanations.json` with the numbers; return the pages.
+
+    Args:
+        words: picture files, or one dataset; none means the run's own dataset.
+        run_path: the run's results.json or its folder.
+        folder: where pages go.
+        count, pick: how many pictures of a dataset, and which, see `choose`.
+        where: `classes`, `host`, `data`, `weights` of `open_run`.
+
+    Raises:
+        LorealError: something cannot be read, used or written; pages that are there by then are whole.
+    """
+    files, dataset = split_words(words)
+    run = open_run(run_path, dataset=dataset, say=say, **where)
+    if files:
+        pictures = [(file, label_of(run, file)) for file in files]
+    else:
+        chosen = choose(run, run.items("test"), count, pick, say)
+        pictures = [(item.impath, run.classnames[item.label]) for item in chosen]
+    explainer, pages, numbers = Explainer(run, load_vocabulary(run)), [], []
+    for index, (file, label) in enumerate(pictures):
+        explanation = explainer.explain(file, label)
+        pages.append(folder / page_name(index, label, file))
+        save_page(explanation, run.title, pages[-1])
+        numbers.append({"page": pages[-1].name, **explanation.numbers()})
+        say(f"[{index + 1}/{len(pictures)}] {pages[-1]}")
+    write_json(folder / NUMBERS, {**facts(run), "pictures": numbers})
+    return pages
+
+
+def page_name(index: int, label: str, file: str) -> str:
+    """Return a page's file name: number, class and picture, in letters that any file system takes."""
+    parts = [f"{index:02d}", label, Path(file).stem]
+    return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", part) for part in parts if part) + ".png"
+
+
+def facts(run: OpenRun) -> dict[str, Any]:
+    """Return which run and classes something was made of, in JSON's types."""
+    record = run.record
+    named = {key: record[key] for key in ("key", "method", "phi", "seed", "shots", "attributes")}
+    return {**named, "trained_on": record["dataset"], "dataset": run.spec.dataset, "classes": run.classes}
+
+
+def embed_dataset(
+    dataset: str, run_path: Path, path: Path, *, part: str, count: int, kind: str, say: Say = say_line, **where: Any
+) -> dict[str, dict[str, float]]:
+    """Draw the map of a dataset's embeddings at both sizes, write its numbers beside it as JSON, and return them.
+
+    Args:
+        dataset: empty means the run's own.
+        run_path: the run's results.json or its folder.
+        path: the PNG.
+        part: `test` or `train`.
+        count: pictures, spread evenly.
+        kind: `pca` or `tsne`.
+        where: `classes`, `host`, `data`, `weights` of `open_run`.
+
+    Raises:
+        LorealError: something cannot be read, used or written.
+    """
+    run = open_run(run_path, dataset=dataset, say=say, **where)
+    items = choose(run, run.items(part), count, say=say)
+    say(f"embedding {len(items)} {part} pictures at {run.native_size} and {run.phi}")
+    embedded = embed_pictures(run, items, say)
+    numbers = {name: drift_numbers(embedded.native, low, embedded.labels) for name, low in embedded.low.items()}
+    title = f"{run.title}: {len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
+    sizes = (run.native_size, run.phi)
+    save_map(path, title, in_the_plane(embedded, kind), embedded.labels, run.classnames, numbers, sizes, kind)
+    write_json(path.with_suffix(".json"), {**facts(run), "part": part, "map": kind, "drift": numbers})
+    return numbers

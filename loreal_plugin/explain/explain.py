@@ -1,0 +1,168 @@
+"""What a run makes of one picture, as numbers: predictions, attention maps, slots.
+
+Shapes: g patches a side, K attributes, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.explain.rollout import look
+from loreal_plugin.explain.runs import OpenRun
+from loreal_plugin.explain.slots import Vocabulary, leave_one_out, moves, stand_ins
+
+TOP = 5
+NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The top five classes of one model, best first; `size` is the side of the picture it read."""
+
+    name: str
+    size: int
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One slot at one size: the words nearest to its content, and what leaving it out does.
+
+    Attributes:
+        attribute: the slot's own words.
+        words: nearest vocabulary words with their cosine, best first.
+        moves: distance of the content from its training mean, in lengths of that mean; None without a mean.
+        drop: by stand-in (see `stand_ins`), the logit of the predicted class with the slot minus without it.
+        probability: by stand-in, that of the predicted class without the slot.
+    """
+
+    attribute: str
+    words: tuple[tuple[str, float], ...]
+    moves: float | None
+    drop: dict[str, float]
+    probability: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All that a page shows.
+
+    Attributes:
+        path: the picture file.
+        label: its class, empty where it is not known.
+        pictures: what the models read, (S, S, 3) in [0, 1], by size.
+        maps: where the class token looks, (g, g), by name of the model: `alpha`, `alpha_at_phi`, `beta`.
+        predictions: host and LOREAL at the native size, then at phi the host trained at the native size, the host
+            trained at phi, LOREAL.
+        slots: K slots by size; empty where slots hold words only.
+    """
+
+    path: str
+    label: str
+    pictures: dict[int, Tensor]
+    maps: dict[str, Tensor]
+    predictions: tuple[Prediction, ...]
+    slots: dict[int, tuple[Slot, ...]]
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what is in it without pictures and maps, in JSON's types."""
+        return {
+            "picture": self.path,
+            "label": self.label or None,
+            "predictions": [vars(prediction) for prediction in self.predictions],
+            "slots": {str(size): [vars(slot) for slot in slots] for size, slots in self.slots.items()},
+        }
+
+
+class Explainer:
+    """Explains pictures of one run.
+
+    Args:
+        run: the opened run.
+        vocabulary: the words to compare contents with.
+    """
+
+    def __init__(self, run: OpenRun, vocabulary: Vocabulary) -> None:
+        self.run, self.vocabulary = run, vocabulary
+        parts = run.model.options.slot_parts
+        self._stand_ins = {name: stand_ins(run, name) for name in ("alpha", "beta") if parts != "words"}
+
+    @torch.no_grad()
+    def explain(self, path: str, label: str = "") -> Explanation:
+        """Return the explanation of a picture file.
+
+        Raises:
+            DataError: it is missing or broken.
+        """
+        run, students = self.run, self.run.model.students
+        sizes = {"alpha": run.native_size, "beta": run.phi}
+        pixels = {name: run.pixels(path, size) for name, size in sizes.items()}
+        # LOREAL may read beta's embedding corrected for drift, the host never does
+        own = {name: students[name].encode_image(pixels[name]) for name in sizes}
+        features = {"alpha": own["alpha"], "beta": run.model.embed_beta(pixels["beta"])}
+        logits = {name: self._loreal(name, features[name]) for name in features}
+        drifted = run.alpha_at_phi.encode_image(pixels["beta"])
+        host, phi, native = run.host.contract.trainer, run.phi, run.native_size
+        predictions = (
+            self._prediction(host, native, run.host_logits(students["alpha"], own["alpha"])),
+            self._prediction("+ LOREAL", native, logits["alpha"]),
+            self._prediction(f"{host}, trained at {native}", phi, run.host_logits(run.alpha_at_phi, drifted)),
+            self._prediction(f"{host}, trained at {phi}", phi, run.host_logits(students["beta"], own["beta"])),
+            self._prediction("+ LOREAL", phi, logits["beta"]),
+        )
+        return Explanation(
+            path=path,
+            label=label,
+            pictures={sizes[name]: run.shown(pixels[name]) for name in sizes},
+            maps={
+                "alpha": look(students["alpha"], pixels["alpha"])[0],
+                "alpha_at_phi": look(run.alpha_at_phi, pixels["beta"])[0],
+                "beta": look(students["beta"], pixels["beta"])[0],
+            },
+            predictions=predictions,
+            slots={sizes[n]: self._slots(n, features[n], logits[n]) for n in self._stand_ins},
+        )
+
+    def _loreal(self, name: str, features: Tensor) -> Tensor:
+        """Return a student's logits (1, C) with contents of its own embedding."""
+        model = self.run.model
+        return model.logits(name, features, model.contents(name, features)).float()
+
+    def _prediction(self, name: str, size: int, logits: Tensor) -> Prediction:
+        """Return the best classes of logits (1, C)."""
+        best = logits[0].softmax(0).topk(min(TOP, logits.shape[1]))
+        names = tuple(self.run.classnames[i] for i in best.indices.tolist())
+        return Prediction(name, size, names, tuple(best.values.tolist()))
+
+    def _slots(self, name: str, features: Tensor, logits: Tensor) -> tuple[Slot, ...]:
+        """Return a student's slots for features (1, F, D_v) with which it gave `logits` (1, C)."""
+        model, predicted = self.run.model, int(logits[0].argmax())
+        contents, instead = model.contents(name, features), self._stand_ins[name]
+        found = {
+            kind: leave_one_out(lambda c: model.logits(name, features, c), contents, vectors)
+            for kind, vectors in instead.items()
+        }
+        words = self.vocabulary.nearest(contents[0], NEAREST)
+        far = moves(contents[0], instead["mean"]).tolist() if "mean" in instead else [None] * len(words)
+        attributes = attributes_of(self.run.trainer.words, predicted)
+        return tuple(
+            Slot(
+                attribute,
+                tuple(words[k]),
+                far[k],
+                {kind: float(all_of[0, predicted] - all_of[1 + k, predicted]) for kind, all_of in found.items()},
+                {kind: float(all_of[1 + k].softmax(-1)[predicted]) for kind, all_of in found.items()},
+            )
+            for k, attribute in enumerate(attributes)
+        )
+
+
+def attributes_of(words: Sequence[Any], predicted: int) -> list[str]:
+    """Return the K attributes in the prompt of a class: the same for all, or its own."""
+    return list(words) if isinstance(words[0], str) else list(words[predicted])

@@ -1,0 +1,99 @@
+"""Which pictures to look at: files that were named, or some of a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.explain.runs import OpenRun
+from loreal_plugin.students.views import read_picture
+
+PICKS = ("spread", "rescued", "lost")
+BATCH = 50
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], str]:
+    """Return the picture files among words, or the one dataset's name; neither means the run's own dataset.
+
+    Raises:
+        ConfigError: files and a dataset, or two datasets.
+        DataError: a picture is missing or broken.
+    """
+    files = [word for word in words if _is_file(word)]
+    names = [word for word in words if not _is_file(word)]
+    if len(names) > 1 or (files and names):
+        raise ConfigError(f"give picture files or one dataset, not both or several: {', '.join(words)}")
+    for file in files:
+        read_picture(file)
+    return files, names[0] if names else ""
+
+
+def _is_file(word: str) -> bool:
+    """Return whether a word names a picture file, there or not."""
+    return Path(word).is_file() or word.lower().endswith(_SUFFIXES)
+
+
+def spread(count: int, total: int) -> list[int]:
+    """Return up to `count` places, evenly spaced over 0 .. total - 1."""
+    count = min(count, total)
+    return [(2 * i + 1) * total // (2 * count) for i in range(count)]
+
+
+def choose(
+    run: OpenRun, items: Sequence[Any], count: int, pick: str = "spread", say: Callable[[str], None] = print
+) -> list[Any]:
+    """Return up to `count` items, evenly spread over the list.
+
+    Args:
+        pick: `spread`: of all; `rescued`: of those that the host trained at phi gets wrong and LOREAL right;
+            `lost`: the other way round.
+
+    Raises:
+        DataError: there is none.
+    """
+    places = list(range(len(items)))
+    if pick != "spread":
+        host, loreal = hits_at_phi(run, items, say)
+        wanted = loreal & ~host if pick == "rescued" else host & ~loreal
+        places = wanted.nonzero().flatten().tolist()
+        say(f"{pick}: {len(places)} of {len(items)} pictures")
+    if not places:
+        raise DataError(f"no picture to show: none of {len(items)} is '{pick}'")
+    return [items[places[i]] for i in spread(count, len(places))]
+
+
+@torch.no_grad()
+def hits_at_phi(run: OpenRun, items: Sequence[Any], say: Callable[[str], None]) -> tuple[Tensor, Tensor]:
+    """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
+    beta, model, host, loreal = run.model.students["beta"], run.model, [], []
+    for start in range(0, len(items), BATCH):
+        part = items[start : start + BATCH]
+        pixels = pixels_of(run, part, run.phi)
+        labels = torch.tensor([item.label for item in part], device=pixels.device)
+        host.append(run.host_logits(beta, beta.encode_image(pixels)).argmax(1) == labels)
+        loreal.append(model.predict(model.embed_beta(pixels)).argmax(1) == labels)
+        if start and start % (20 * BATCH) == 0:
+            say(f"  {start} of {len(items)} pictures classified")
+    return torch.cat(host).cpu(), torch.cat(loreal).cpu()
+
+
+def pixels_of(run: OpenRun, items: Sequence[Any], size: int) -> Tensor:
+    """Return items as the host's test transform gives them, (B, 3, size, size)."""
+    return torch.cat([run.pixels(item.impath, size) for item in items])
+
+
+def label_of(run: OpenRun, file: str) -> str:
+    """Return the class of a picture file where it belongs to the run's dataset and classes, else an empty text."""
+    wanted = os.path.realpath(file)
+    for part in ("test", "train"):
+        for item in run.items(part):
+            if os.path.realpath(item.impath) == wanted:
+                return run.classnames[item.label]
+    return ""

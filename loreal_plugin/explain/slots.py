@@ -1,0 +1,96 @@
+"""What the slots say and what they are worth: nearest words of a content, and the logits without it.
+
+Shapes: K attributes, C classes, D_t text width, V words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loreal_plugin.contract.tokens import text_ids
+from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
+from loreal_plugin.explain.runs import OpenRun
+from loreal_plugin.trainer.model import NEUTRAL_WORD
+from loreal_plugin.weights import import_clip
+
+_WORD = re.compile(r"[a-z]{3,}</w>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """V words that are one token each, and their embeddings (V, D_t)."""
+
+    words: tuple[str, ...]
+    embeddings: Tensor
+
+    def nearest(self, contents: Tensor, count: int) -> list[list[tuple[str, float]]]:
+        """Return for each content of (K, D_t) its `count` nearest words with their cosine, best first."""
+        table = F.normalize(self.embeddings.float(), dim=-1)
+        cosine = F.normalize(contents.float(), dim=-1) @ table.T
+        best = cosine.topk(min(count, len(self.words)), dim=-1)
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [[(self.words[i], value) for i, value in zip(*row, strict=True)] for row in rows]
+
+
+def whole_words(decoder: dict[int, str], skip: set[int] = frozenset()) -> dict[int, str]:
+    """Return the tokens of CLIP's tokenizer that are a whole word of three or more letters, by id."""
+    return {i: text.removesuffix("</w>") for i, text in decoder.items() if _WORD.fullmatch(text) and i not in skip}
+
+
+def load_vocabulary(run: OpenRun) -> Vocabulary:
+    """Return the words of the run's CLIP; of a demonstration CLIP those that it has learned."""
+    decoder = import_clip().clip._tokenizer.decoder
+    name = run.spec.weights
+    skip = set(untrained_tokens(decoder, name)) if name in DEMO_WEIGHTS else set()
+    found = whole_words(decoder, skip)
+    weight = run.model.students["beta"].token_weight
+    return Vocabulary(tuple(found.values()), weight[torch.tensor(list(found), device=weight.device)])
+
+
+@torch.no_grad()
+def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
+    """Return what takes a content's place when its slot is left out, (K, D_t) each.
+
+    - `mean`: the contents of the training pictures' mean embedding; tells what this picture put into the slot. Left out
+      where the checkpoint has no mean;
+    - `neutral`: the embedding of the word "some", which META_INIT neutral starts from and which means next to nothing
+      before an attribute; tells what the content is worth at all.
+
+    Args:
+        student: `alpha` or `beta`.
+    """
+    model = run.model
+    beta, mean = model.students["beta"], getattr(model.means, student)
+    ids = torch.tensor(text_ids(NEUTRAL_WORD, beta.tokenize), device=beta.device)
+    found = {"neutral": beta.token_weight[ids].float().mean(0).expand(len(model.meta_nets.meta_nets), -1)}
+    if mean is not None:
+        found["mean"] = model.contents(student, mean[None].to(beta.device))[0]
+    return found
+
+
+def moves(contents: Tensor, mean: Tensor) -> Tensor:
+    """Return how far contents (K, D_t) lie from their training mean (K, D_t), in lengths of that mean, (K,)."""
+    return (contents - mean).float().norm(dim=-1) / mean.float().norm(dim=-1)
+
+
+@torch.no_grad()
+def leave_one_out(logits: Callable[[Tensor], Tensor], contents: Tensor, stand_in: Tensor) -> Tensor:
+    """Return logits (1 + K, C): with all contents, then with each content k replaced by its stand-in.
+
+    Args:
+        logits: contents (1, K, D_t) -> (1, C).
+        contents: (1, K, D_t).
+        stand_in: (K, D_t).
+    """
+    found = [logits(contents)]
+    for k in range(contents.shape[1]):
+        without = contents.clone()
+        without[:, k] = stand_in[k]
+        found.append(logits(without))
+    return torch.cat(found).float()
