@@ -198,7 +198,7 @@ def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Re
     """Yield a run's or rivals' rows; of a control only the row that its run's table needs."""
     merged = merge_variant(record | {"label": path.parent.parent.name})
     plain = merged["label"] != path.parent.parent.name
-    setting = _setting(record, () if plain else _control(record))
+    setting = setting_of(record, () if plain else _control(record))
     for row in merged["rows"]:
         # zero-shot CLIP is the same whichever method's run it was measured beside
         shared = record["kind"] == "rivals" and row["name"].startswith("zero-shot")
@@ -221,7 +221,9 @@ def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Re
         )
 
 
-def _setting(record: Mapping[str, Any], overrides: tuple[str, ...]) -> Setting:
+def setting_of(record: Mapping[str, Any], overrides: tuple[str, ...] | None = None) -> Setting:
+    """Return a record's setting, with `overrides` in place of its own where they are given."""
+    overrides = _control(record) if overrides is None else overrides
     host = record["host"] or {}
     return Setting(
         record.get("protocol", "base2new"), record["dataset"], record["method"], record["phi"], record["shots"],

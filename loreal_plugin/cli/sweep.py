@@ -1,0 +1,68 @@
+"""`loreal sweep`: many runs from one plan file, those that are complete left out, and a report at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+PLAN is a YAML file or the name of one in configs/plans/. It lists methods, phis, datasets, seeds, shots, protocols
+and variants; every combination is one run. A run that fails is listed and the others go on (exit code 1 at the end);
+a sweep that was broken off goes on when it is started again. Logs: OUT/sweeps/<name>/logs/.
+
+--slurm submits one task for each family of runs that share a stage, as an array through submitit (the extra `slurm`),
+waits for them, then writes the report; its words are submitit's parameters, --jobs is the number of tasks at a time.
+
+environment (an option wins): DATA, HOST, OUT, LOREAL_CACHE
+
+examples:
+  loreal sweep demo --dry-run
+  loreal sweep demo --jobs 2
+  loreal sweep plan.yaml --slurm timeout_min=240 slurm_partition=gpu gpus_per_node=1 cpus_per_task=8
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "sweep", help="make every run of a plan that is not there yet, then the report",
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("plan", metavar="PLAN", help="a YAML file, or a name of configs/plans/")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and the time they will take")
+    parser.add_argument("--jobs", default="1", metavar="N", help="runs at a time (1)")
+    parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="run as a SLURM array")
+    parser.add_argument("--no-report", action="store_true", help="write no report at the end")
+    parser.add_argument("--out", help="folder for results (OUT; ./output)")
+    parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
+    parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sweep; 0 when everything is done, 1 when a run failed or a row could not be averaged."""
+    from loreal_plugin.protocols.spec import whole_number
+    from loreal_plugin.protocols.sweep.go import describe, known_evidence, sweep
+    from loreal_plugin.protocols.sweep.plan import read_plan
+    from loreal_plugin.protocols.sweep.runs import Place, expand
+
+    jobs = whole_number("--jobs", args.jobs, minimum=1)
+    out = Path(args.out or os.environ.get("OUT") or "output").expanduser().resolve()
+    place, plan = Place(out, args.data, args.host), read_plan(args.plan)
+    if args.dry_run:
+        runs = expand(plan, place)
+        print("\n".join(describe(plan, runs, known_evidence(out), jobs)))
+        return 0
+    settings = None
+    if args.slurm is not None:
+        from loreal_plugin.protocols.sweep.slurm import parse_settings
+
+        settings = parse_settings(args.slurm)
+    ended = sweep(plan, place, jobs=jobs, slurm=settings, report=not args.no_report, say=_say)
+    return 1 if ended.failed or ended.open or ended.refused else 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
