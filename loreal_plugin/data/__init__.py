@@ -1,11 +1,12 @@
 """Datasets the plug-in brings along, for the embedded host and for any other Dassl host.
 
-`register_plugin_datasets(registry, dataset_base, datum)` adds three names to a host's dataset registry:
+`register_plugin_datasets(registry, dataset_base, datum)` adds these names to a host's dataset registry:
 
 - `Folder`: a folder per class, for anybody's own pictures: `<DATASET.ROOT>/<DATASET.FOLDER>/<class>/*.jpg`;
 - `Demo`: the demonstration world, drawn on first use into the cache (`LOREAL_CACHE`), unless
   `<DATASET.ROOT>/demo/images` is there;
-- `DemoHeldout`: its base classes on held-out pictures, for choosing settings.
+- `DemoHeldout`: its base classes on held-out pictures, for choosing settings;
+- `DemoFresh`, `DemoSketch` ... (`demo.DEMO_TARGETS`): its target worlds, test-only, drawn on first use.
 
 Configuration. `Folder` reads one key that no host has, `DATASET.FOLDER`: the name of the folder under
 `DATASET.ROOT`. `add_data_keys(cfg)` adds it (idempotent); whoever makes the default config calls it: the

@@ -1,4 +1,4 @@
-"""`Demo`: the demonstration world as a dataset, and `DemoHeldout`: what settings are chosen on."""
+"""`Demo`: the demonstration world as a dataset, `DemoHeldout`: what settings are chosen on, and the target worlds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ from loreal_plugin.data.items import Item
 from loreal_plugin.data.splits import Split
 from loreal_plugin.paths import cache_root
 
+# registered name -> name of a target world (loreal_plugin.demo.targets), which is also its folder
+DEMO_TARGETS = {
+    "DemoFresh": "demo-fresh",
+    "DemoSketch": "demo-sketch",
+    "DemoClutter": "demo-clutter",
+    "DemoPalette": "demo-palette",
+    "DemoTextures": "demo-textures",
+    "DemoMarks": "demo-marks",
+    "DemoShapes": "demo-shapes",
+    "DemoFrames": "demo-frames",
+}
 
-def demo_root(root: str) -> Path:
-    """Return the folder that holds, or will hold, `demo/images/`: `root` if it has them, else the cache.
+
+def demo_root(root: str, name: str = "demo") -> Path:
+    """Return the folder that holds, or will hold, `<name>/images/`: `root` if it has them, else the cache.
 
     So nobody's data folder is written to unasked, and one set of pictures serves every run.
     """
     own = Path(os.path.abspath(os.path.expanduser(root))) if root else None
-    return own if own is not None and (own / "demo" / "images").is_dir() else cache_root()
+    return own if own is not None and (own / name / "images").is_dir() else cache_root()
 
 
 class DemoMixin(FewShotMixin):
@@ -59,3 +71,42 @@ class DemoHeldoutMixin(DemoMixin):
         drawn = super().draw()
         train, val = ([item for item in part if item.label in BASE_CLASSES] for part in (drawn.train, drawn.val))
         return Split(train=train, val=val, test=val)
+
+
+class DemoTargetMixin(FewShotMixin):
+    """A target world, drawn on first use: all pictures are the test part and stand in as the training part.
+
+    Shots and class halves do not apply, as for the ImageNet variants.
+    """
+
+    image_folder = "images"
+
+    def find_dataset_dir(self, cfg: Any) -> Path:
+        """Return the folder of the world, after drawing the pictures that are missing."""
+        from loreal_plugin.demo.target_pictures import ensure_target_pictures
+        from loreal_plugin.demo.targets import target_worlds
+
+        return ensure_target_pictures(demo_root(cfg.DATASET.ROOT, self.dataset_dir), target_worlds()[self.dataset_dir])
+
+    def draw(self) -> Split:
+        """Return all pictures, as train and as test."""
+        from loreal_plugin.demo.target_pictures import list_target_items
+        from loreal_plugin.demo.targets import target_worlds
+
+        rows = list_target_items(self.dataset_dir.parent, target_worlds()[self.dataset_dir.name])
+        items = [Item(*row) for row in rows]
+        return Split(items, [], items)
+
+    def few_shot(self, split: Split, shots: int, seed: int) -> Split:
+        """Return the split unchanged."""
+        return split
+
+    def subsample(self, split: Split, which: str) -> Split:
+        """Return the split unchanged."""
+        return split
+
+
+DEMO_TARGET_MIXINS: dict[str, type[FewShotMixin]] = {
+    name: type(f"{name}Mixin", (DemoTargetMixin,), {"dataset_dir": folder, "__doc__": f"The target world {folder}."})
+    for name, folder in DEMO_TARGETS.items()
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loreal_plugin.data.base import FewShotMixin
-from loreal_plugin.data.demo import DemoHeldoutMixin, DemoMixin
+from loreal_plugin.data.demo import DEMO_TARGET_MIXINS, DemoHeldoutMixin, DemoMixin
 from loreal_plugin.data.folder import FolderMixin
 from loreal_plugin.errors import HostError
 
@@ -13,6 +13,7 @@ PLUGIN_DATASETS: dict[str, type[FewShotMixin]] = {
     "Folder": FolderMixin,
     "Demo": DemoMixin,
     "DemoHeldout": DemoHeldoutMixin,
+    **DEMO_TARGET_MIXINS,
 }
 
 

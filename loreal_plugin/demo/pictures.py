@@ -14,11 +14,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -44,12 +45,16 @@ def picture_path(root: Path, split: str, label: int, index: int) -> Path:
     return class_folder(root, split, label) / f"{index:03d}.jpg"
 
 
-def encode_jpeg(split: str, label: int, index: int) -> bytes:
-    """Returns the JPEG file of one picture."""
-    picture, _ = render.draw_picture(split, label, index)
+def as_jpeg(picture: np.ndarray) -> bytes:
+    """Returns the JPEG file of pixels (S, S, 3) uint8."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
+
+
+def encode_jpeg(split: str, label: int, index: int) -> bytes:
+    """Returns the JPEG file of one picture."""
+    return as_jpeg(render.draw_picture(split, label, index)[0])
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -62,11 +67,11 @@ def _write(path: Path, data: bytes) -> None:
         raise
 
 
-def _stored_sizes(folder: Path, count: int) -> list[int] | None:
+def _stored_sizes(folder: Path, count: int, version: object) -> list[int] | None:
     """Returns the sizes in a folder's manifest, or None where it is missing, broken or of another world."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        sizes = manifest["sizes"] if manifest["world_version"] == world.WORLD_VERSION else None
+        sizes = manifest["sizes"] if manifest["world_version"] == version else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return sizes if isinstance(sizes, list) and len(sizes) == count else None
@@ -74,8 +79,16 @@ def _stored_sizes(folder: Path, count: int) -> list[int] | None:
 
 def faulty_pictures(root: Path, split: str, label: int) -> list[int]:
     """Returns the indices of the pictures of one class that are missing or do not have their size."""
-    folder, count = class_folder(root, split, label), world.get_pool(split).per_class
-    sizes = _stored_sizes(folder, count)
+    return faulty_files(class_folder(root, split, label), world.get_pool(split).per_class)
+
+
+def faulty_files(folder: Path, count: int, version: object = world.WORLD_VERSION) -> list[int]:
+    """Returns the numbers of the pictures of a folder of `count` that are missing or do not have their size.
+
+    Args:
+        version: what its manifest must hold as `world_version`, in JSON's types.
+    """
+    sizes = _stored_sizes(folder, count, version)
     if sizes is None:
         return list(range(count))
     with os.scandir(folder) as entries:
@@ -86,17 +99,29 @@ def faulty_pictures(root: Path, split: str, label: int) -> list[int]:
 def draw_class(root: Path, split: str, label: int) -> int:
     """Draws what is faulty in one class folder and renews its manifest; returns the number of pictures drawn."""
     folder, count = class_folder(root, split, label), world.get_pool(split).per_class
-    faulty = faulty_pictures(root, split, label)
+    return fill_folder(folder, count, lambda index: encode_jpeg(split, label, index), split)
+
+
+def fill_folder(
+    folder: Path, count: int, encode: Callable[[int], bytes], split: str, version: object = world.WORLD_VERSION
+) -> int:
+    """Writes what is faulty in a folder of `count` pictures and renews its manifest; returns how many were written.
+
+    Args:
+        encode: number of a picture -> its file.
+        version: see `faulty_files`.
+    """
+    faulty = faulty_files(folder, count, version)
     if not faulty:
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = _stored_sizes(folder, count) or [0] * count
+    sizes = _stored_sizes(folder, count, version) or [0] * count
     (folder / MANIFEST).unlink(missing_ok=True)
     for index in faulty:
-        data = encode_jpeg(split, label, index)
-        _write(picture_path(root, split, label, index), data)
+        data = encode(index)
+        _write(folder / f"{index:03d}.jpg", data)
         sizes[index] = len(data)
-    manifest = {"world_version": world.WORLD_VERSION, "split": split, "count": count, "sizes": sizes}
+    manifest = {"world_version": version, "split": split, "count": count, "sizes": sizes}
     _write(folder / MANIFEST, json.dumps(manifest).encode())
     return len(faulty)
 

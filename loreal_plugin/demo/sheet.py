@@ -10,31 +10,50 @@ from PIL import Image, ImageDraw
 
 from loreal_plugin.demo import render, world
 from loreal_plugin.demo.files import write_whole
+from loreal_plugin.demo.targets import TargetWorld
 
 THUMBNAIL = 112
 LABEL_HEIGHT = 14
+COLUMN = 10  # classes below each other
 
 
-def _class_strip(label: int, pictures: int) -> Image.Image:
-    """Returns `pictures` test pictures of one class side by side, its name above."""
-    strip = Image.new("RGB", (THUMBNAIL * pictures, THUMBNAIL + LABEL_HEIGHT), "white")
-    half = "base" if label in world.BASE_CLASSES else "new"
-    ImageDraw.Draw(strip).text((2, 1), f"{world.NAMES[label]} ({half})", fill="black")
-    for index in range(pictures):
-        picture = Image.fromarray(render.draw_picture("test", label, index)[0])
-        strip.paste(
-            picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC),
-            (THUMBNAIL * index, LABEL_HEIGHT),
-        )
-    return strip
+def _strip(title: str, pictures: list[np.ndarray]) -> np.ndarray:
+    """Returns pictures (S, S, 3) side by side, small, a title above."""
+    strip = Image.new("RGB", (THUMBNAIL * len(pictures), THUMBNAIL + LABEL_HEIGHT), "white")
+    ImageDraw.Draw(strip).text((2, 1), title, fill="black")
+    for index, pixels in enumerate(pictures):
+        small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC)
+        strip.paste(small, (THUMBNAIL * index, LABEL_HEIGHT))
+    return np.asarray(strip)
 
 
-def write_sheet(path: Path, pictures: int = 4) -> Path:
-    """Writes a PNG with `pictures` test pictures of every class, classes of a family next to each other."""
-    labels = [label for family in world.families() for label in family]
-    strips = [np.asarray(_class_strip(label, pictures)) for label in labels]
-    columns = [np.concatenate(strips[start : start + 10]) for start in range(0, len(strips), 10)]
+def _write(path: Path, strips: list[np.ndarray]) -> Path:
+    """Writes strips as a PNG, ten below each other; what is left of the last column stays white."""
+    blank = np.full_like(strips[0], 255)
+    strips = strips + [blank] * (-len(strips) % COLUMN)
+    columns = [np.concatenate(strips[start : start + COLUMN]) for start in range(0, len(strips), COLUMN)]
     picture = io.BytesIO()
     Image.fromarray(np.concatenate(columns, axis=1)).save(picture, "PNG")
     write_whole(path, picture.getvalue())
     return path
+
+
+def write_sheet(path: Path, pictures: int = 4) -> Path:
+    """Writes a PNG with `pictures` test pictures of every class, classes of a family next to each other."""
+    strips = []
+    for label in (label for family in world.families() for label in family):
+        half = "base" if label in world.BASE_CLASSES else "new"
+        drawn = [render.draw_picture("test", label, index)[0] for index in range(pictures)]
+        strips.append(_strip(f"{world.NAMES[label]} ({half})", drawn))
+    return _write(path, strips)
+
+
+def write_target_sheet(path: Path, target: TargetWorld, pictures: int = 4) -> Path:
+    """Writes a PNG with `pictures` pictures of every class of a target world."""
+    return _write(
+        path,
+        [
+            _strip(name, [target.draw(label, index) for index in range(pictures)])
+            for label, name in enumerate(target.classnames)
+        ],
+    )

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.data.demo import DEMO_TARGETS
 from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
 from loreal_plugin.options import METHODS
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEMO_WEIGHTS = ("demo", "demo-2")
-DEMO_DATASETS = ("demo", "demo-heldout")
+DEMO_DATASETS = ("demo", "demo-heldout", *DEMO_TARGETS.values())
 DEFAULT_SHOTS = "16"
 SCOPES = ("all", "host", "beta", "loreal")
 STAGES = ("alpha", "beta", "loreal")
