@@ -13,6 +13,7 @@ from miniatures import MINIATURES, write_classes, write_lines, write_picture
 from yacs.config import CfgNode
 
 from loreal_plugin.data import SPLIT_SEED, add_data_keys, dataset_config, register_plugin_datasets
+from loreal_plugin.data.demo import DEMO_TARGETS
 from loreal_plugin.data.items import ClassPictures
 from loreal_plugin.data.splits import draw_split
 from loreal_plugin.errors import DataError, HostError
@@ -176,7 +177,7 @@ class PlainDatum:
 def test_plugin_datasets_work_on_any_host(tmp_path):
     tiny_image_folder(tmp_path / "mine", classes=4, per_class=10, size=8)
     registry = Registry()
-    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == ["Folder", "Demo", "DemoHeldout"]
+    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == ["Folder", "Demo", "DemoHeldout", *DEMO_TARGETS]
     assert register_plugin_datasets(registry, PlainBase, PlainDatum) == []
     dataset = registry.get("Folder")(dataset_cfg(tmp_path, shots=1, subsample="new", folder="mine"))
     assert isinstance(dataset, PlainBase)
