@@ -1,0 +1,153 @@
+"""Cells: what is measured together in one fresh process, and the plan of all of them.
+
+Variants of a cell are timed in turns, so ratios inside a cell are of one run. Names of variants:
+
+- `host`: the host alone (its own training step; at test its image encoder and text features kept from before)
+- `cached:ORDER`, `uncached:ORDER`: a stage-3 step of ours from kept embeddings, or with both image encoders
+- `MODE:ORDER`: our prediction in an inference mode (`exact`, ...); `auto@R` checks R percent of the pictures exactly
+- `published`: the published formulation of benchmarks/published.py
+- `phiN`: the host's image encoder at N pixels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from loreal_plugin.bench.sizes import ModelSize
+from loreal_plugin.options import LorealOptions
+
+METHODS = ("coop", "maple", "mma", "mmrl")
+TRAIN_CLASSES, TRAIN_BATCH = 50, 4
+TEST_CLASSES = 100
+AUTO_RATES = (5, 25)  # percent of the pictures
+GROWTH_CLASSES = (10, 100, 1000)
+GROWTH_BATCHES = (1, 4, 32)
+KINDS = ("train", "infer", "versus-train", "versus-infer", "image", "memory-train", "memory-infer")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement; equal cells measure the same thing."""
+
+    kind: str
+    method: str
+    phi: int
+    n_classes: int
+    batch: int
+    variants: tuple[str, ...]
+    size: str = "vit_b16"
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "fp32"
+
+    @property
+    def id(self) -> str:
+        """Return its name in the results; a memory cell has one variant, which is part of it."""
+        parts = [self.kind, self.size, self.device, f"t{self.threads}", self.precision, self.method]
+        parts += [f"phi{self.phi}", f"C{self.n_classes}", f"B{self.batch}"]
+        return "/".join([*parts, *(self.variants if self.kind.startswith("memory") else ())])
+
+    @property
+    def trains(self) -> bool:
+        """Whether training steps are measured, not predictions."""
+        return self.kind in ("train", "versus-train", "memory-train")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the cell in JSON's types."""
+        return {**asdict(self), "variants": list(self.variants)}
+
+
+def cell_of(values: dict[str, Any]) -> Cell:
+    """Return the cell that `as_dict` wrote."""
+    known = {f.name for f in fields(Cell)}
+    return Cell(**{**{k: v for k, v in values.items() if k in known}, "variants": tuple(values["variants"])})
+
+
+def inference_modes() -> tuple[str, ...]:
+    """Return the inference modes that this version has."""
+    return next(f for f in fields(LorealOptions) if f.name == "inference").metadata["choices"]
+
+
+def orders_of(method: str) -> tuple[str, ...]:
+    """Return the slot orders that are compared for a method: those that it can take."""
+    return ("class_first",) if method == "maple" else ("class_first", "slots_first")
+
+
+def plan(size: ModelSize, methods: Sequence[str], phis: Sequence[int], **settings: Any) -> list[Cell]:
+    """Return all cells, the ones that say most first.
+
+    Args:
+        settings: device, threads and precision of every cell.
+    """
+    low = min(phis)
+    base = Cell("", "", low, TEST_CLASSES, 1, (), size=size.name, **settings)
+    cells = [*_versus(base, methods, low), *_efficiency(base, methods, phis), *_growth(base, methods, low)]
+    cells += [replace(base, kind="image", method=m, phi=max(phis), batch=b, n_classes=10,
+                      variants=tuple(f"phi{p}" for p in phis)) for m in methods for b in (1, 32)]  # fmt: skip
+    cells += list(_memory(base, methods, phis))
+    return list(dict.fromkeys(cells))
+
+
+def _versus(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
+    """Yield comparisons with the published formulation."""
+    for method in methods:
+        at = replace(base, method=method, phi=low)
+        steps = tuple(f"{how}:{order}" for order in orders_of(method) for how in ("cached", "uncached"))
+        yield replace(at, kind="versus-train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH,
+                      variants=("published", *steps))  # fmt: skip
+        exact = tuple(f"exact:{order}" for order in orders_of(method))
+        yield replace(at, kind="versus-infer", variants=("published", *exact))
+
+
+def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
+    """Yield the rows of the published table: host, and host with LOREAL."""
+    for method in methods:
+        for phi in phis:
+            at = replace(base, method=method, phi=phi)
+            yield replace(at, kind="train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH, variants=_steps())
+            for batch in (1, 32):
+                yield replace(at, kind="infer", batch=batch, variants=_predictions(batch))
+
+
+def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
+    """Yield growth with C and with B, for the first method."""
+    at = replace(base, method=methods[0], phi=low)
+    for n_classes in GROWTH_CLASSES:
+        yield replace(at, kind="train", n_classes=n_classes, batch=TRAIN_BATCH, variants=_steps())
+        yield replace(at, kind="infer", n_classes=n_classes, variants=_predictions(1))
+    for batch in GROWTH_BATCHES:
+        yield replace(at, kind="infer", batch=batch, variants=_predictions(batch))
+
+
+def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
+    """Yield one cell a variant, because only a fresh process tells its peak."""
+    places = [(method, phi, TEST_CLASSES, 1) for method in methods for phi in phis]
+    places += [(methods[0], min(phis), n_classes, 1) for n_classes in GROWTH_CLASSES]
+    places += [(methods[0], phi, TEST_CLASSES, 32) for phi in phis]
+    for method, phi, n_classes, batch in places:
+        at = replace(base, kind="memory-infer", method=method, phi=phi, n_classes=n_classes, batch=batch)
+        yield from _one_each(at, _predictions(batch))
+    for method in methods:
+        at = replace(base, kind="memory-train", method=method, n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH)
+        yield from _one_each(at, ("host", "cached:class_first"))
+    for n_classes in GROWTH_CLASSES:
+        at = replace(base, kind="memory-train", method=methods[0], n_classes=n_classes, batch=TRAIN_BATCH)
+        yield from _one_each(at, ("cached:class_first",))
+
+
+def _one_each(cell: Cell, variants: Iterable[str]) -> Iterator[Cell]:
+    return (replace(cell, variants=(variant,)) for variant in variants)
+
+
+def _steps() -> tuple[str, ...]:
+    return ("host", "cached:class_first", "uncached:class_first")
+
+
+def _predictions(batch: int) -> tuple[str, ...]:
+    """Return host and modes; of one picture `auto` checks nothing or everything, of many the rates."""
+    rates = (0, 100) if batch == 1 else AUTO_RATES
+    modes = [name for mode in inference_modes()
+             for name in ([f"auto@{r}" for r in rates] if mode == "auto" else [mode])]  # fmt: skip
+    return ("host", *(f"{mode}:class_first" for mode in modes))

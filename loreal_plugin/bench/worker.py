@@ -1,0 +1,120 @@
+"""Measures one cell; run as `python -m loreal_plugin.bench.worker`, a fresh process a cell.
+
+Reads `{"cell", "host", "rounds", "budget_s"}` as JSON from stdin; the last line of stdout is the cell's record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from loreal_plugin.bench.cells import Cell, cell_of
+from loreal_plugin.bench.memory import peak_of
+from loreal_plugin.bench.modes import ready, slim
+from loreal_plugin.bench.timing import interleave
+from loreal_plugin.bench.variants import build_variant, fast_loss, published_logits, published_loss
+from loreal_plugin.bench.workshop import Workshop
+from loreal_plugin.protocols.records import versions
+
+
+def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str, Any]:
+    """Return the record of a cell: samples or memory by variant, facts, and where it was measured."""
+    torch.set_num_threads(cell.threads)
+    shop = Workshop(cell, host)
+    load = os.getloadavg()[0]
+    record: dict[str, Any] = {"cell": cell.as_dict(), "facts": facts_of(shop)}
+    if cell.kind.startswith("memory"):
+        record["memory"] = {name: _memory(shop, name) for name in cell.variants}
+    else:
+        if cell.kind.startswith("versus"):
+            record["facts"]["agreement"] = {order: agreement(shop, order) for order in _orders(cell)}
+        calls = {name: build_variant(shop, name) for name in cell.variants}
+        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device)
+    record["where"] = place(shop.device, cell.threads) | {"load_before": load, "load_after": os.getloadavg()[0]}
+    return record
+
+
+def _memory(shop: Workshop, name: str) -> dict[str, Any]:
+    """Return the memory of a variant, without what only building it needed."""
+    call = build_variant(shop, name)
+    if not shop.cell.trains:
+        call()
+        slim(shop, name)
+    return peak_of(call, shop.device)
+
+
+def facts_of(shop: Workshop) -> dict[str, Any]:
+    """Return what a table says beside times: parameters that train, and what the prompts are made of."""
+    facts = {"words": list(shop.words), "host": f"{shop.host.path.name} ({shop.host.revision})"}
+    if shop.cell.kind.startswith("memory"):
+        return facts  # counting would build, and hold, more than the variant
+    return facts | {
+        "host_parameters": sum(p.numel() for p in shop.beta.learned.values()),
+        "loreal_parameters": sum(p.numel() for p in shop.nets.parameters()),
+    }
+
+
+def agreement(shop: Workshop, order: str) -> dict[str, float]:
+    """Return how far our loss and gradients, or logits, are from the published formulation's."""
+    if not shop.cell.trains:
+        pictures = shop.pictures["beta"]
+        slow, fast = published_logits(shop, order)(pictures), ready(shop, "exact", order)(pictures)
+        return {"logits_absolute": (slow - fast).abs().max().item()}
+    found = []
+    for loss in (published_loss(shop, order), fast_loss(shop, order, cached=True)):
+        shop.nets.zero_grad()
+        value = loss()
+        value.backward()
+        found.append((value.item(), torch.cat([p.grad.flatten() for p in shop.nets.parameters()])))
+    (slow, slow_grad), (fast, fast_grad) = found
+    return {
+        "loss_absolute": abs(slow - fast),
+        "gradient_relative": ((slow_grad - fast_grad).norm() / slow_grad.norm()).item(),
+    }
+
+
+def _orders(cell: Cell) -> list[str]:
+    return sorted({name.partition(":")[2] for name in cell.variants} - {""})
+
+
+def place(device: torch.device, threads: int) -> dict[str, Any]:
+    """Return the machine, the versions and the time."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "threads": threads,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else (platform.processor() or platform.machine())
+
+
+def main() -> None:
+    """Measure the cell on stdin and print its record as one line."""
+    job = json.load(sys.stdin)
+    cell = cell_of(job["cell"])
+    record = measure(cell, Path(job["host"]), rounds=job["rounds"], budget_s=job["budget_s"])
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

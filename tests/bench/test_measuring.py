@@ -1,0 +1,137 @@
+"""Timing in turns, memory of a call, and the record of a cell; no test here looks at how long anything took."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loreal_plugin.bench.cells import METHODS, Cell, cell_of, inference_modes, orders_of, plan
+from loreal_plugin.bench.memory import peak_of
+from loreal_plugin.bench.modes import margin_for, ready, slim
+from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state_dict
+from loreal_plugin.bench.timing import interleave, ratios, spread
+from loreal_plugin.bench.variants import build_variant
+from loreal_plugin.bench.worker import measure
+from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.trainer.modes import contenders
+from loreal_plugin.weights.layout import checked, describe
+
+CPU = torch.device("cpu")
+
+
+def test_variants_are_called_in_turns_starting_with_another_one_each_round(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("loreal_plugin.bench.timing.SHORTEST", 0.0)
+    seen: list[str] = []
+    variants = {name: lambda name=name: seen.append(name) for name in "abc"}
+    samples = interleave(variants, rounds=4, budget_s=100, device=CPU)
+    assert "".join(seen) == "aabbcc" + "abc" + "bca" + "cab" + "abc"
+    assert {name: (len(s["wall"]), len(s["cpu"])) for name, s in samples.items()} == dict.fromkeys("abc", (4, 4))
+
+
+def test_a_spent_budget_still_gives_three_rounds():
+    samples = interleave({"a": lambda: None}, rounds=9, budget_s=0, device=CPU)
+    assert len(samples["a"]["wall"]) == 3
+
+
+def test_spread_and_ratios_are_of_pairs():
+    assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "q1": 1.0, "q3": 3.0, "min": 1.0, "n": 3}
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0])["q1"] == 2.0
+    samples = {"slow": {"wall": [10.0, 40.0, 90.0]}, "fast": {"wall": [1.0, 2.0, 3.0]}}
+    assert ratios(samples, "slow", "fast")["median"] == 20.0  # of 10, 20, 30; not of the medians
+
+
+def test_peak_memory_sees_what_a_call_holds_for_a_moment():
+    def call() -> None:
+        torch.ones(64 * 2**20 // 4).sum()
+
+    found = peak_of(call, CPU)
+    assert 56 < found["peak_mib"] - found["held_mib"] < 160
+    assert peak_of(lambda: None, CPU)["peak_mib"] - found["held_mib"] < 32
+    assert found["how"] in ("high-water mark", "sampled")
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_random_weights_are_a_clip_of_that_size(name: str):
+    size = get_size(name)
+    if name == "tiny":  # the other one is 150 million numbers
+        assert describe(checked(random_state_dict(size), name)) | size.facts == describe(random_state_dict(size))
+    assert size.native == max(size.phis) and all(phi % size.facts["patch"] == 0 for phi in size.phis)
+
+
+def test_class_names_are_real_and_limited():
+    assert len(set(class_names(1000))) > 990
+    with pytest.raises(ConfigError, match="1001 classes were asked for"):
+        class_names(1001)
+
+
+def test_plan_covers_the_table_and_both_comparisons():
+    size = get_size("vit_b16")
+    cells = plan(size, METHODS, size.phis)
+    assert len({cell.id for cell in cells}) == len(cells)
+    table = {(c.method, c.phi, c.batch) for c in cells if c.kind == "infer" and c.n_classes == 100}
+    assert {(m, phi, b) for m in METHODS for phi in (96, 144, 192, 224) for b in (1, 32)} <= table
+    assert {c.n_classes for c in cells if c.kind == "train"} == {10, 50, 100, 1000}
+    assert {c.method for c in cells if c.kind == "versus-train"} == set(METHODS)
+    assert all(len(c.variants) == 1 for c in cells if c.kind.startswith("memory"))
+    assert all(cell_of(cell.as_dict()) == cell for cell in cells)
+    modes = {v.partition(":")[0].partition("@")[0] for c in cells if c.kind == "infer" for v in c.variants}
+    assert modes == {"host", *inference_modes()}
+
+
+def test_orders_are_those_that_the_contracts_allow():
+    assert all(set(orders_of(method)) <= set(CONTRACTS[method].slot_orders) for method in METHODS)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell("train", "mmrl", 32, 6, 2, ("host", "cached:class_first", "uncached:class_first"), size="tiny"),
+        Cell("infer", "maple", 32, 6, 2, ("host", "exact:class_first"), size="tiny"),
+        Cell("versus-train", "mma", 32, 6, 2, ("published", "cached:slots_first"), size="tiny"),
+        Cell("image", "coop", 64, 6, 2, ("phi32", "phi64"), size="tiny"),
+        Cell("memory-infer", "coop", 32, 6, 2, ("host",), size="tiny"),
+    ],
+    ids=lambda cell: cell.kind,
+)
+def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
+    record = measure(cell, embedded_host(), rounds=1, budget_s=0)
+    found = record["memory"] if cell.kind.startswith("memory") else record["samples"]
+    assert set(found) == set(cell.variants)
+    assert cell_of(record["cell"]) == cell
+    assert record["where"]["versions"]["torch"] == torch.__version__.split("+")[0] and record["where"]["threads"] == 1
+    if cell.kind == "train":
+        assert record["facts"]["loreal_parameters"] == 5 * (32 * 128 + 32 + 64)
+        assert record["facts"]["host_parameters"] > 0
+    if cell.kind.startswith("versus"):
+        assert record["facts"]["agreement"]["slots_first"]["loss_absolute"] < 1e-4
+
+
+@pytest.mark.parametrize("variant", ["host", "static:class_first", "tangent:class_first"])
+def test_what_needs_no_text_encoder_is_measured_without_it(shop, variant: str):
+    made = shop("memory-infer", "maple", variant)
+    call = build_variant(made, variant)
+    before = call()
+    slim(made, variant)
+    assert made.beta.model.text_encoder is None and len(made.beta.token_weight) == 1
+    assert torch.equal(call(), before)
+    if variant != "host":
+        assert made.deployed.paths == {} and made.deployed.inference.path is None
+
+
+@pytest.mark.parametrize("mode", inference_modes())
+def test_every_mode_gives_logits_of_its_own(shop, mode: str):
+    made = shop("infer", "coop", batch=8)
+    name = f"{mode}@25" if mode == "auto" else mode
+    logits, exact = (ready(made, n, "class_first")(made.pictures["beta"]) for n in (name, "exact"))
+    assert logits.shape == (8, 6) and made.deployed is not None
+    assert torch.equal(logits, exact) == (mode == "exact")
+
+
+def test_auto_checks_the_rate_of_pictures_that_its_name_says():
+    first = torch.tensor([[0.0, 5.0, 1.0], [3.0, 2.5, 0.0], [1.0, 9.0, 8.9], [0.0, 0.0, 7.0]])
+    for wanted in range(5):
+        close = contenders(first, 3, margin_for(first, wanted)).any(dim=1)
+        assert int(close.sum()) == wanted
+    assert contenders(first, 3, margin_for(first, 1)).any(dim=1).tolist() == [False, False, True, False]

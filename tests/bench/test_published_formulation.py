@@ -1,0 +1,66 @@
+"""The slow code of benchmarks/ and ours: the same loss, gradients and logits, so that their times may be compared."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loreal_plugin.bench.cells import METHODS, orders_of
+from loreal_plugin.bench.modes import ready
+from loreal_plugin.bench.variants import fast_loss, published_logits, published_loss
+from loreal_plugin.bench.worker import agreement
+from loreal_plugin.bench.workshop import published_module
+
+CASES = [(method, order) for method in METHODS for order in orders_of(method)]
+
+
+def loss_and_gradients(loss, nets) -> tuple[float, torch.Tensor]:
+    nets.zero_grad()
+    value = loss()
+    value.backward()
+    return value.item(), torch.cat([p.grad.flatten() for p in nets.parameters()])
+
+
+@pytest.mark.parametrize(("method", "order"), CASES)
+def test_training_step_has_the_same_loss_and_gradients(shop, method: str, order: str):
+    made = shop("versus-train", method)
+    slow, slow_grad = loss_and_gradients(published_loss(made, order), made.nets)
+    for cached in (True, False):
+        fast, fast_grad = loss_and_gradients(fast_loss(made, order, cached=cached), made.nets)
+        assert abs(slow - fast) < 1e-4
+        assert (slow_grad - fast_grad).norm() < 1e-3 * slow_grad.norm()
+    assert slow_grad.norm() > 1e-6
+
+
+@pytest.mark.parametrize(("method", "order"), CASES)
+def test_predictions_are_equal_and_depend_on_the_picture(shop, method: str, order: str):
+    made = shop("versus-infer", method)
+    slow, fast = published_logits(made, order), ready(made, "exact", order)
+    pictures = made.pictures["beta"]
+    assert (slow(pictures) - fast(pictures)).abs().max() < 1e-4
+    assert (slow(pictures) - slow(pictures.flip(0))).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("bridge", ["self", "cross"])
+@pytest.mark.parametrize("direction", ["alpha_to_beta", "mutual"])
+def test_all_its_options_agree(shop, bridge: str, direction: str):
+    made = shop("versus-train", "coop")
+    plain = made.options
+
+    def options(*args: str) -> object:
+        from dataclasses import replace
+
+        return replace(plain(*args), bridge=bridge, hld_direction=direction)
+
+    made.options = options
+    found = agreement(made, "class_first")
+    assert found["loss_absolute"] < 1e-4 and found["gradient_relative"] < 1e-3
+
+
+def test_it_refuses_what_it_does_not_know(shop):
+    from dataclasses import replace
+
+    made = shop("versus-train", "coop")
+    options = replace(made.options("class_first"), bridge="mix")
+    with pytest.raises(ValueError, match="bridge mix"):
+        published_module().PublishedFormulation({}, made.nets, made.words, options, fusion=False)
