@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import pickle
 import types
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
+
+TRUSTED = "LOREAL_UNPICKLE"
 
 
 def _empty_dict(*_factory: Any) -> dict:
@@ -50,36 +53,60 @@ class _TensorsOnly(pickle.Unpickler):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a checkpoint on the CPU; objects other than tensors, numbers, texts and containers are empty.
-
-    Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly; here
-    the scheduler is left out and nothing of the file is executed.
+    """Return a Dassl checkpoint on the CPU, read as `read_saved` does.
 
     Raises:
         CheckpointError: the file is missing, truncated or no checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} is not there")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        content = _read_inert(path)
-    except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error
+    content = read_saved(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} is no Dassl checkpoint: it has no 'state_dict' of tensors")
+        raise CheckpointError(
+            f"{path} is no Dassl checkpoint: it has no 'state_dict' of tensors. If its tensors are inside other "
+            f"objects, unpickling runs code of the file: name it in {TRUSTED} only if you trust it"
+        )
     return content
 
 
-def _read_inert(path: Path) -> Any:
-    tensors_only = types.SimpleNamespace(
+def read_saved(path: str | Path) -> Any:
+    """Return what torch.save wrote, on the CPU; objects other than tensors, numbers, texts and containers are empty.
+
+    Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly; here
+    the scheduler is left out and nothing of the file is executed. Only files that the user names in
+    `LOREAL_UNPICKLE` (paths, separated as in PATH) are unpickled fully.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or not written by torch.save.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} is not there")
+    if path.resolve() in _trusted():
+        print(f"{path} is unpickled fully, because {TRUSTED} names it: this runs whatever code it holds")
+        return _guarded(path, weights_only=False)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        return _guarded(path, weights_only=False, pickle_module=_inert_pickle())
+    except Exception as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error
+
+
+def _trusted() -> set[Path]:
+    named = os.environ.get(TRUSTED, "").split(os.pathsep)
+    return {Path(name).expanduser().resolve() for name in named if name}
+
+
+def _inert_pickle() -> Any:
+    return types.SimpleNamespace(
         __name__="pickle",
         Unpickler=_TensorsOnly,
         load=lambda file, **kwargs: _TensorsOnly(file, **kwargs).load(),
     )
+
+
+def _guarded(path: Path, **how: Any) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=tensors_only)
+        return torch.load(path, map_location="cpu", **how)
     except Exception as error:
         raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from loreal_plugin.attach.compat import ShimFacts
 from loreal_plugin.attach.resample import keep_own_pos_embed, resample_visual_
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.paths import cache_root
@@ -22,6 +23,30 @@ from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
 
 LOADER = "load_clip_to_cpu"
 _MARK = "_loreal_original"
+WEIGHTS, INPUT_SIZE, POSITION = "weights", "input-size", "position"
+LOADER_FACTS = (
+    ShimFacts(
+        WEIGHTS,
+        "all",
+        "clip/clip.py:55, called by load_clip_to_cpu",
+        "always",
+        "CLIP is downloaded under a fixed name; CLIP_WEIGHTS is given instead, converted if need be",
+    ),
+    ShimFacts(
+        INPUT_SIZE,
+        "all",
+        "CoOp trainers/coop.py:70, MaPLe maple.py:82, MMA mmadapter.py:56, MMRL mmrl.py:156",
+        "always",
+        "INPUT.SIZE other than the backbone's own is an AssertionError; the positional embedding is resampled",
+    ),
+    ShimFacts(
+        POSITION,
+        "MaPLe, MMRL",
+        "torch load_state_dict of trainers/maple.py:333, mmrl.py:483",
+        "always",
+        "checkpoints hold the positional embedding of the size they were trained at: size mismatch at another",
+    ),
+)
 
 
 def weights_name(cfg: Any) -> str:
@@ -34,9 +59,13 @@ class ClipSource:
 
     The host's own loader still builds the model: only the file it reads, the positional embedding and the
     resolution it reports are ours.
+
+    Args:
+        allowed: which of the three repairs named in `LOADER_FACTS` may be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Collection[str] = (WEIGHTS, INPUT_SIZE, POSITION)) -> None:
+        self._allowed = allowed
         self._wrapped: list[tuple[ModuleType, Callable]] = []
         self._loaded: list[nn.Module] | None = None
 
@@ -53,8 +82,10 @@ class ClipSource:
                 raise ConfigError(f"INPUT.SIZE is {size}; CLIP reads squares")
             with self._served(original, cfg):
                 model = original(cfg, *args, **kwargs)
-            resample_visual_(model.visual, size[0])
-            model.visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
+            if INPUT_SIZE in self._allowed:
+                resample_visual_(model.visual, size[0])
+            if POSITION in self._allowed:
+                model.visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
             if self._loaded is not None:
                 self._loaded.append(model)
             return model
@@ -81,7 +112,7 @@ class ClipSource:
     @contextmanager
     def _served(self, loader: Callable, cfg: Any) -> Iterator[None]:
         """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file instead."""
-        if "_download" not in loader.__code__.co_names:
+        if WEIGHTS not in self._allowed or "_download" not in loader.__code__.co_names:
             yield
             return
         clip, name = loader.__globals__["clip"], cfg.MODEL.BACKBONE.NAME

@@ -10,6 +10,26 @@ from loreal_plugin.attach.look import HostLook
 from loreal_plugin.errors import ConfigError, unknown_name
 
 Undo = Callable[[], None]
+LIST = "list"  # LOREAL_COMPAT=list prints the table and applies what `all` does
+
+
+@dataclass(frozen=True)
+class ShimFacts:
+    """What is known of a repair.
+
+    Attributes:
+        name: what `LOREAL_COMPAT` calls it.
+        host: the repositories that need it.
+        where: file and line of the cause.
+        since: from which version on, of what, or `always`.
+        why: the failure without it.
+    """
+
+    name: str
+    host: str
+    where: str
+    since: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -17,31 +37,39 @@ class Shim:
     """One named repair of a host on today's torch.
 
     Attributes:
-        name: what `LOREAL_COMPAT` calls it.
-        why: host, file and the failure without it.
-        before_import: probed and applied before anything of the host is imported, else after.
+        facts: name, host, place and cause.
         needed: looks for the cause; the shim is applied only where it is found.
         apply: applies it and returns what takes it back.
+        before_import: probed and applied before anything of the host is imported, else after.
     """
 
-    name: str
-    why: str
-    before_import: bool
+    facts: ShimFacts
     needed: Callable[[HostLook], bool]
     apply: Callable[[HostLook], Undo]
+    before_import: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return what `LOREAL_COMPAT` calls it."""
+        return self.facts.name
+
+
+def setting_of(setting: str | None = None) -> str:
+    """Return `LOREAL_COMPAT` (or `setting`) without spaces around it."""
+    return (os.environ.get("LOREAL_COMPAT", "") if setting is None else setting).strip()
 
 
 def allowed_names(known: Iterable[str], setting: str | None = None) -> set[str]:
     """Return the shims that may be applied under `LOREAL_COMPAT` (or `setting`).
 
-    `all` or nothing: every one; `none`: not one; `a,b`: only these; `-a,-b`: every one but these.
+    `all`, `list` or nothing: every one; `none`: not one; `a,b`: only these; `-a,-b`: every one but these.
 
     Raises:
         ConfigError: an unknown name, or both forms mixed.
     """
     names = set(known)
-    text = (os.environ.get("LOREAL_COMPAT", "") if setting is None else setting).strip()
-    if text in ("", "all"):
+    text = setting_of(setting)
+    if text in ("", "all", LIST):
         return names
     if text == "none":
         return set()

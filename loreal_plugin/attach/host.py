@@ -5,19 +5,19 @@ from __future__ import annotations
 import atexit
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loreal_plugin.attach.arguments import family_parser, with_defaults
+from loreal_plugin.attach.arguments import family_parser
 from loreal_plugin.attach.clip_source import ClipSource
-from loreal_plugin.attach.compat import allowed_names
+from loreal_plugin.attach.compat import LIST, ShimFacts, allowed_names, setting_of
 from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
 from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of, sources_digest
-from loreal_plugin.attach.shims import SHIMS
+from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.rows import raise_for
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
@@ -29,8 +29,8 @@ class _Session:
 
     look: HostLook
     revision: str
+    clips: ClipSource
     shims: list[str] = field(default_factory=list)
-    clips: ClipSource = field(default_factory=ClipSource)
     undo: ExitStack = field(default_factory=ExitStack)
 
 
@@ -77,9 +77,7 @@ class AttachedHost:
         Raises:
             ConfigError: the command line has an argument that the family does not know.
         """
-        args = family_parser().parse_args(argv)
-        args.opts = with_defaults(args.opts, self.contract.cli_defaults)
-        return self.train.setup_cfg(args)
+        return self.train.setup_cfg(family_parser().parse_args(argv))
 
     def build_trainer(self, cfg: Any) -> Any:
         """Build the trainer that `cfg.TRAINER.NAME` names: the host's, or ours on top of it.
@@ -122,10 +120,51 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
     if contract.repositories:
         advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
     raise_for(look.rows, f"host '{path.name}', method '{method}',", advice)
-    allowed = allowed_names(shim.name for shim in SHIMS)
+    allowed = allowed_names(facts.name for facts in ALL_FACTS)
     if _session is None:
         _session = _open(look, allowed)
+        if setting_of() == LIST:
+            print(format_shims(describe_shims()), flush=True)
     return _view(_session, contract)
+
+
+@dataclass(frozen=True)
+class ShimState:
+    """A repair and what became of it: `applied`, `not needed`, `switched off`, or `known` (no host is attached)."""
+
+    facts: ShimFacts
+    state: str
+
+
+def describe_shims() -> list[ShimState]:
+    """Return every repair there is, with its state on the host that is attached, if one is.
+
+    The three of the CLIP loader count as applied wherever they are allowed: each load looks for its cause.
+
+    Raises:
+        ConfigError: `LOREAL_COMPAT` names an unknown one.
+    """
+    allowed = allowed_names(facts.name for facts in ALL_FACTS)
+    applied = {facts.name for facts in LOADER_FACTS} | set(_session.shims if _session else ())
+
+    def state(name: str) -> str:
+        if name not in allowed:
+            return "switched off"
+        if _session is None:
+            return "known"
+        return "applied" if name in applied else "not needed"
+
+    return [ShimState(facts, state(facts.name)) for facts in ALL_FACTS]
+
+
+def format_shims(states: Iterable[ShimState]) -> str:
+    """Return the repairs as lines of text: name, state, host and place, since when, and why."""
+    lines = ["repairs of the host (LOREAL_COMPAT=none, =a,b or =-a,-b switches them):"]
+    for one in states:
+        facts = one.facts
+        lines.append(f"  {facts.name:<11} {one.state:<12} {facts.host}: {facts.where}; since: {facts.since}")
+        lines.append(f"  {'':<24} {facts.why}")
+    return "\n".join(lines)
 
 
 def detach_host() -> None:
@@ -139,7 +178,7 @@ def detach_host() -> None:
 
 def _open(look: HostLook, allowed: set[str]) -> _Session:
     """Act: import the host with everything in place, or leave no trace."""
-    session = _Session(look, revision_of(look))
+    session = _Session(look, revision_of(look), clips=ClipSource(allowed))
     with ExitStack() as undo:
         undo.enter_context(imports_from(look))
         undo.callback(session.clips.close)

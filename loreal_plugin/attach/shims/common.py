@@ -1,0 +1,87 @@
+"""What the shims share: finding imported modules, reading what a function names, replacing and putting back."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from loreal_plugin.attach.compat import Undo
+
+_MISSING = object()
+
+
+def module(name: str) -> Any:
+    """Return an imported module, or None."""
+    return sys.modules.get(name)
+
+
+def modules_of(package: str) -> list[ModuleType]:
+    """Return the imported modules of a top-level package."""
+    return [found for name, found in list(sys.modules.items()) if found and name.split(".")[0] == package]
+
+
+def classes_of(owner: ModuleType) -> list[type]:
+    """Return the classes that a module itself defines."""
+    return [kind for kind in vars(owner).values() if isinstance(kind, type) and kind.__module__ == owner.__name__]
+
+
+def names_in(function: Any) -> set[str]:
+    """Return the names and attributes that a Python function uses, those of nested functions included."""
+    code = getattr(function, "__code__", None)
+    return _names(code) if code is not None else set()
+
+
+def _names(code: CodeType) -> set[str]:
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _names(constant)
+    return found
+
+
+def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
+    """Give every node of a module's source file."""
+    yield from ast.walk(ast.parse(Path(owner.__file__ or "").read_text(encoding="utf-8")))
+
+
+def replace(owner: Any, name: str, value: Any) -> Undo:
+    """Set an attribute and return what puts the old one back; on a class also where it was inherited."""
+    old = vars(owner).get(name, _MISSING) if isinstance(owner, type) else getattr(owner, name)
+    setattr(owner, name, value)
+    if old is _MISSING:
+        return lambda: delattr(owner, name)
+    return lambda: setattr(owner, name, old)
+
+
+def wrap(owner: Any, name: str, around: Callable[[Callable], Callable]) -> Undo:
+    """Replace a function by `around(function)`, under its name and documentation."""
+    original = getattr(owner, name)
+    return replace(owner, name, functools.wraps(original)(around(original)))
+
+
+def together(undo: Iterable[Undo]) -> Undo:
+    """Return one step that takes back all, the last first."""
+    steps = list(undo)
+
+    def take_back() -> None:
+        for step in reversed(steps):
+            step()
+
+    return take_back
+
+
+class Stand(ModuleType):
+    """A module that answers as another one, but for the names that are set on it."""
+
+    def __init__(self, original: Any, **own: Any) -> None:
+        super().__init__(getattr(original, "__name__", "stand"))
+        vars(self).update(own)
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)

@@ -1,0 +1,92 @@
+"""Repairs of MaPLe's repository: casts to half precision whatever the configured precision is.
+
+Source of the failures: docs/HOSTS.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.shims.common import classes_of, module, modules_of, names_in, replace, together, wrap
+
+
+def _projection_halved(_look: HostLook) -> bool:
+    learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
+    return learner is not None and "half" in names_in(learner.__init__)
+
+
+def _projection_in_clip_dtype(_look: HostLook) -> Undo:
+    def around(original: Callable) -> Callable:
+        def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
+            original(self, cfg, classnames, clip_model)
+            self.proj.to(clip_model.dtype)
+
+        return init
+
+    return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
+
+
+def _halving_classes(_look: HostLook) -> list[type]:
+    """Return the modules of the host's CLIP whose forward casts prompts to half."""
+    kinds = [kind for owner in modules_of("clip") for kind in classes_of(owner) if issubclass(kind, nn.Module)]
+    return [kind for kind in kinds if "half" in names_in(vars(kind).get("forward"))]
+
+
+def _keep_float32(look: HostLook) -> Undo:
+    """Make `Tensor.half` return its tensor while a float32 module of these classes runs.
+
+    The count is kept a thread: several may run models, and code outside must halve as always.
+    """
+    inside = threading.local()
+    halve = torch.Tensor.half
+
+    def half(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self if getattr(inside, "depth", 0) else halve(self, *args, **kwargs)
+
+    def around(original: Callable) -> Callable:
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if next(self.parameters()).dtype != torch.float32:
+                return original(self, *args, **kwargs)
+            inside.depth = getattr(inside, "depth", 0) + 1
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                inside.depth -= 1
+
+        return forward
+
+    undo = [wrap(kind, "forward", around) for kind in _halving_classes(look)]
+    return together([replace(torch.Tensor, "half", half), *undo])
+
+
+MAPLE_SHIMS: tuple[Shim, ...] = (
+    Shim(
+        ShimFacts(
+            "maple-proj",
+            "MaPLe",
+            "trainers/maple.py:104",
+            "always (PREC fp32, or amp without CUDA)",
+            "one projection is halved whatever PREC says: RuntimeError, Float and Half do not multiply",
+        ),
+        _projection_halved,
+        _projection_in_clip_dtype,
+    ),
+    Shim(
+        ShimFacts(
+            "maple-half",
+            "MaPLe",
+            "clip/model.py:306, 323, 457",
+            "always (PREC fp32 or amp)",
+            "prompts are rounded to half precision inside a float32 model: gradients are off by up to 6e-4",
+        ),
+        lambda look: bool(_halving_classes(look)),
+        _keep_float32,
+    ),
+)

@@ -1,0 +1,222 @@
+"""Repairs of MMRL's repository.
+
+Source of the failures: docs/HOSTS.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from loreal_plugin.attach.arguments import with_defaults
+from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.shims.common import (
+    Stand,
+    classes_of,
+    module,
+    modules_of,
+    names_in,
+    replace,
+    together,
+    wrap,
+)
+from loreal_plugin.errors import CheckpointError
+
+_ZERO_SHOT = "_get_text_base_features_zero_shot"
+_TABLE = "get_dataset_specified_config"
+
+# its zero-shot text encoder goes to CUDA whatever the device is -------------------------------------------
+
+
+def _zero_shot_modules() -> list[ModuleType]:
+    return [found for found in modules_of("trainers") if hasattr(found, _ZERO_SHOT)]
+
+
+def _cuda_called(_look: HostLook) -> bool:
+    called = any("cuda" in names_in(getattr(found, _ZERO_SHOT)) for found in _zero_shot_modules())
+    return called and not torch.cuda.is_available()
+
+
+def _stay_on_cpu(_look: HostLook) -> Undo:
+    def around(function: Callable) -> Callable:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            owners = (torch.Tensor, nn.Module)
+            undo = together([replace(owner, "cuda", lambda self, *_a, **_k: self) for owner in owners])
+            try:
+                return function(*args, **kwargs)
+            finally:
+                undo()
+
+        return run
+
+    return together([wrap(found, _ZERO_SHOT, around) for found in _zero_shot_modules()])
+
+
+# its train.py wants TASK on the command line, and looks trainers up in a table of its own two -------------
+
+
+def _task_wanted(_look: HostLook) -> bool:
+    code = getattr(getattr(module("train"), "setup_cfg", None), "__code__", None)
+    return code is not None and "TASK" in code.co_consts
+
+
+def _task_by_default(_look: HostLook) -> Undo:
+    def around(original: Callable) -> Callable:
+        def setup_cfg(args: Any) -> Any:
+            args.opts = with_defaults(args.opts, {"TASK": "B2N"})
+            return original(args)
+
+        return setup_cfg
+
+    return wrap(module("train"), "setup_cfg", around)
+
+
+def _name_of_the_base(_look: HostLook) -> Undo:
+    def around(original: Callable) -> Callable:
+        def look_up(dataset: str, trainer: str, task: str) -> list:
+            return original(dataset=dataset, trainer=trainer.removesuffix("_LOREAL"), task=task)
+
+        return look_up
+
+    return wrap(module("train"), _TABLE, around)
+
+
+# its load_model takes whatever file comes last, whichever epoch was asked for -----------------------------
+
+
+def _listing_loaders(_look: HostLook) -> list[type]:
+    kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
+    return [kind for kind in kinds if "listdir" in names_in(vars(kind).get("load_model"))]
+
+
+def _load_the_epoch(look: HostLook) -> Undo:
+    """Let the host's own `load_model` see the wanted file only."""
+
+    def around(original: Callable) -> Callable:
+        def load_model(self: Any, directory: str, epoch: int | None = None) -> Any:
+            if not directory or epoch is None:
+                return original(self, directory, epoch)
+            for name in self.get_model_names():
+                _check_epoch(Path(directory) / name, epoch)
+            with _only_epoch(original, epoch):
+                return original(self, directory, epoch)
+
+        return load_model
+
+    return together([wrap(kind, "load_model", around) for kind in _listing_loaders(look)])
+
+
+def _check_epoch(folder: Path, epoch: int) -> None:
+    names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    there = [match[1] for name in names if (match := re.fullmatch(r"model\.pth\.tar-(\d+)", name))]
+    if str(epoch) not in there:
+        raise CheckpointError(f"{folder}: epoch {epoch} was asked for; epochs there: {', '.join(there) or 'none'}")
+
+
+@contextmanager
+def _only_epoch(loader: Callable, epoch: int) -> Iterator[None]:
+    names = loader.__globals__
+    before = names["os"]
+    names["os"] = Stand(before, listdir=lambda _path: [f"model.pth.tar-{epoch}"])
+    try:
+        yield
+    finally:
+        names["os"] = before
+
+
+# its text blocks enlarge their attention mask and leave it so ---------------------------------------------
+
+
+def _masks_stick(_look: HostLook) -> bool:
+    forwards = [
+        names_in(vars(kind).get("forward"))
+        for owner in modules_of("clip")
+        for kind in classes_of(owner)
+        if issubclass(kind, nn.Module)
+    ]
+    return any({"attn_mask", "triu_"} <= names for names in forwards)
+
+
+def _masks_put_back(_look: HostLook) -> Undo:
+    def around(original: Callable) -> Callable:
+        def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            blocks = [block for block in self.transformer.resblocks if hasattr(block, "attn_mask")]
+            before = [block.attn_mask for block in blocks]
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                for block, mask in zip(blocks, before, strict=True):
+                    block.attn_mask = mask
+
+        return forward
+
+    kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
+    encoders = [kind for kind in kinds if kind.__name__.startswith("TextEncoder") and "forward" in vars(kind)]
+    return together([wrap(kind, "forward", around) for kind in encoders])
+
+
+MMRL_SHIMS: tuple[Shim, ...] = (
+    Shim(
+        ShimFacts(
+            "cuda",
+            "MMRL",
+            "trainers/mmrl.py:116, 129; mmrlpp.py:117, 130",
+            "always (without CUDA)",
+            ".cuda() is called while the zero-shot teacher is built: RuntimeError",
+        ),
+        _cuda_called,
+        _stay_on_cpu,
+    ),
+    Shim(
+        ShimFacts(
+            "mmrl-task",
+            "MMRL",
+            "train.py:132",
+            "always",
+            "TASK is looked for among the command line's options only: ValueError; B2N is added where it is missing",
+        ),
+        _task_wanted,
+        _task_by_default,
+    ),
+    Shim(
+        ShimFacts(
+            "mmrl-names",
+            "MMRL",
+            "trainers/config.py:4",
+            "always",
+            "names of trainers other than its own two are refused: AssertionError",
+        ),
+        lambda _look: hasattr(module("train"), _TABLE),
+        _name_of_the_base,
+    ),
+    Shim(
+        ShimFacts(
+            "mmrl-epoch",
+            "MMRL",
+            "trainers/mmrl.py:463",
+            "always",
+            "load_model ignores --load-epoch and takes whatever file is listed last",
+        ),
+        lambda look: bool(_listing_loaders(look)),
+        _load_the_epoch,
+    ),
+    Shim(
+        ShimFacts(
+            "mmrl-mask",
+            "MMRL",
+            "clip/model_mmrl.py:243",
+            "always",
+            "text blocks keep the attention mask of their longer sequence: a plain pass afterwards fails",
+        ),
+        _masks_stick,
+        _masks_put_back,
+    ),
+)

@@ -1,0 +1,152 @@
+"""Repairs of what several hosts' trainers and datasets have in common.
+
+Source of the failures: docs/HOSTS.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from collections.abc import Callable
+from types import ModuleType
+from typing import IO, Any
+
+from torch import nn
+
+from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.shims.common import Stand, classes_of, modules_of, names_in, nodes_of, replace, together, wrap
+from loreal_plugin.data.register import PLUGIN_DATASETS
+from loreal_plugin.errors import DataError
+
+_CACHED = "_for_inference"
+_TEMPLATES = "CUSTOM_TEMPLATES"
+PLAIN_TEMPLATE = "a photo of a {}."
+
+# text features are kept from the first evaluation on -------------------------------------------------------
+
+
+def _caching_trainers(_look: HostLook) -> list[type]:
+    """Return the trainers of the modules whose CLIP keeps text features between evaluations."""
+    found = []
+    for owner in modules_of("trainers"):
+        kinds = classes_of(owner)
+        if any(_kept_by(kind) for kind in kinds):
+            found += [kind for kind in kinds if "build_model" in vars(kind)]
+    return found
+
+
+def _kept_by(kind: type) -> set[str]:
+    if not issubclass(kind, nn.Module):
+        return set()
+    return {name for name in names_in(vars(kind).get("forward")) if name.endswith(_CACHED)}
+
+
+def _forget_on_change(look: HostLook) -> Undo:
+    """Drop what is kept whenever the mode changes or a checkpoint is loaded."""
+
+    def around(original: Callable) -> Callable:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(self, *args, **kwargs)
+            model = getattr(self.model, "module", self.model)
+            for name in _kept_by(type(model)):
+                setattr(model, name, None)
+            return result
+
+        return method
+
+    names = ("set_model_mode", "load_model")
+    return together([wrap(kind, name, around) for kind in _caching_trainers(look) for name in names])
+
+
+# prompts are made from a table of the family's datasets ----------------------------------------------------
+
+
+def _tables_without_ours(_look: HostLook) -> list[dict[str, str]]:
+    tables = [vars(owner)[_TEMPLATES] for owner in modules_of("trainers") if _indexes_table(owner)]
+    return [table for table in tables if not PLUGIN_DATASETS.keys() <= table.keys()]
+
+
+def _indexes_table(owner: ModuleType) -> bool:
+    """Say whether a module looks a dataset up in its table in the way that fails for an unknown one."""
+    return isinstance(vars(owner).get(_TEMPLATES), dict) and any(
+        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _TEMPLATES
+        for node in nodes_of(owner)
+    )
+
+
+def _templates_for_ours(look: HostLook) -> Undo:
+    undo = []
+    for table in _tables_without_ours(look):
+        added = [name for name in PLUGIN_DATASETS if name not in table]
+        table.update(dict.fromkeys(added, PLAIN_TEMPLATE))
+        undo.append(lambda table=table, added=added: [table.pop(name) for name in added] and None)
+    return together(undo)
+
+
+# few-shot subsets are pickles in the data folder -----------------------------------------------------------
+
+
+class _Records(pickle.Unpickler):
+    """Reads lists of the host's own records and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "Datum" and module.startswith("dassl.data.datasets"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}")
+
+
+def _load_records(file: IO[bytes], **_kwargs: Any) -> Any:
+    try:
+        return _Records(file).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
+        raise DataError(
+            f"few-shot file {getattr(file, 'name', '')} is no list of pictures ({error}); it was not loaded, "
+            "because a pickle can run code; delete it to draw the subset again"
+        ) from error
+
+
+def _pickling_datasets(_look: HostLook) -> list[ModuleType]:
+    return [owner for owner in modules_of("datasets") if vars(owner).get("pickle") is pickle]
+
+
+def _read_records_only(look: HostLook) -> Undo:
+    stand = Stand(pickle, load=_load_records)
+    return together([replace(owner, "pickle", stand) for owner in _pickling_datasets(look)])
+
+
+TRAINER_SHIMS: tuple[Shim, ...] = (
+    Shim(
+        ShimFacts(
+            "text-cache",
+            "MMA, MMRL",
+            "MMA trainers/mmadapter.py:193; MMRL trainers/mmrl.py:217",
+            "always",
+            "text features of the first evaluation are used for all later ones, trained further or not",
+        ),
+        lambda look: bool(_caching_trainers(look)),
+        _forget_on_change,
+    ),
+    Shim(
+        ShimFacts(
+            "templates",
+            "MMRL (and zero-shot CLIP in CoOp, MaPLe)",
+            "trainers/mmrl.py:118",
+            "always",
+            f"datasets outside its table of prompts have none: KeyError; Demo and Folder get '{PLAIN_TEMPLATE}'",
+        ),
+        lambda look: bool(_tables_without_ours(look)),
+        _templates_for_ours,
+    ),
+    Shim(
+        ShimFacts(
+            "fewshot",
+            "all",
+            "datasets/*.py, pickle.load",
+            "always",
+            "few-shot subsets in the data folder are unpickled, which can run code; lists of pictures are read only",
+        ),
+        lambda look: bool(_pickling_datasets(look)),
+        _read_records_only,
+    ),
+)
