@@ -77,7 +77,20 @@ class LorealOptions:
                                ("class", "fusion"))
     text_path: str = _key("prefix", "`prefix` computes what stands before the slots once a class; "
                                     "`reference` runs whole prompts", ("prefix", "reference"))
-    class_chunk: int = _key(0, "classes a text pass runs at a time; 0 = chosen from the batch size", low=0)
+    class_chunk: int = _key(0, "classes a text pass runs at a time; 0 = as many as the memory budget holds", low=0)
+    memory_budget_mb: int = _key(0, "MiB that the activations of a text pass may take, in training and at test; "
+                                    "0 = a fixed number for the device", low=0)
+    inference: str = _key("exact", "text features at test: `exact`; `shortlist`: exact for the leading classes of "
+                                   "`static`; `tangent`: a series around the training mean, no text encoder; "
+                                   "`auto`: `tangent`, exact where classes are close; `static`: the training mean's",
+                          ("exact", "shortlist", "tangent", "auto", "static"))
+    shortlist_k: int = _key(5, "classes of an image that `shortlist` runs exactly, and `auto` at most", low=1)
+    tangent_kind: str = _key("fitted", "the series: `fitted` to training images by least squares, or the `jacobian` "
+                                       "at their mean", ("fitted", "jacobian"))
+    tangent_rank: int = _key(32, "directions of the training images in the series; 0 = all K * D_s", low=0)
+    tangent_products: int = _key(8, "`fitted`: leading directions whose products are terms, too", low=0)
+    auto_margin: float = _key(-1.0, "`auto`: logits below the highest that are still checked; -1 = as loreal calibrate "
+                                    "found", low=-1.0)
     cache_dir: str = _key("", "folder of the embedding cache; empty = `$LOREAL_CACHE/embeddings`")
     alpha_dir: str = _key("", "output folder of stage 1 (the host trained at the native size)")
     beta_dir: str = _key("", "output folder of stage 2 (the host trained at phi)")
@@ -105,6 +118,11 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "hld_temperature": 1.0, "hld_tau_squared": True, "lld_temperature": 1.0,
                 "slot_order": "slots_first", "views": "independent", "cache_views": 0},
 }  # fmt: skip
+
+# Keys that act after training alone: they are no part of what decides whether a training is complete.
+INFERENCE_ONLY: frozenset[str] = frozenset(
+    {"INFERENCE", "SHORTLIST_K", "TANGENT_KIND", "TANGENT_RANK", "TANGENT_PRODUCTS", "AUTO_MARGIN"}
+)
 
 # The paper does not settle these values of `paper` (docs/METHOD.md says why); the table marks them.
 GUESSES: frozenset[str] = frozenset(

@@ -93,7 +93,7 @@ def run_base2new(
                 f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same arguments"
             )
         record = _run_record(engine, stages, _test_rows(engine, stages, again=test_only))
-    folder = wanted[-1].folder
+    folder = plan.record if wanted[-1].loreal else wanted[-1].folder
     if wanted[-1].name in stages:
         with stage_lock(folder, say):
             write_json(folder / RESULTS, record)
@@ -133,6 +133,8 @@ def _test_rows(engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
     for number, row in enumerate(rows, start=1):
         engine.say(f"[test {number}/{len(rows)}] {row.label}")
         own = stages[row.stage].get("base") if row.name != "native_at_phi" and not again else None
+        if stages[row.stage].get("inference") != engine.identity.inference(row.stage):
+            own = None  # the training was tested in another inference mode
         scores = {"base": own or engine.evaluate(row, "base", again=again)["score"]}
         scores["new"] = engine.evaluate(row, "new", again=again)["score"]
         engine.say(f"  base {scores['base']['accuracy']:.2f} %, new {scores['new']['accuracy']:.2f} %")
@@ -171,4 +173,5 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
     }
     # a run's record is that of its last stage, with all stages and rows
     head = stages[max(stages, key=list(plan.stages).index)]
-    return {**head, "phi": plan.spec.phi, "stages": facts, "rows": rows}
+    inference = engine.identity.inference(head["stage"])
+    return {**head, "inference": inference, "phi": plan.spec.phi, "stages": facts, "rows": rows}

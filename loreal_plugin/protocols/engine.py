@@ -208,6 +208,7 @@ class Engine:
             "overrides": [list(vars(o).values()) for o in spec.overrides],
             "attributes": self.identity.attributes if stage.loreal else None,
             "config": self.identity.config(stage.name, cfg),
+            "inference": self.identity.inference(stage.name),
             "images": self.identity.images("new" if cfg.DATASET.SUBSAMPLE_CLASSES == "new" else "base"),
             "parents": {name: self.identity.stage_key(name) for name in stage.parents},
             "device": torch.cuda.get_device_name() if cuda else "cpu",

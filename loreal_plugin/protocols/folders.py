@@ -6,22 +6,25 @@ import re
 import shutil
 from pathlib import Path
 
-from loreal_plugin.protocols.keys import digest
+from loreal_plugin.protocols.keys import digest, inference_only
 from loreal_plugin.protocols.spec import REACH, RunSpec
 
 PROTOCOL = "base2new"
 
 
-def config_label(spec: RunSpec, stage: str) -> str:
+def config_label(spec: RunSpec, stage: str, *, testing: bool = False) -> str:
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything overrides it.
 
-    The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again.
+    The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again; nor does that
+    of stage 3's training on how it predicts.
 
     Args:
         stage: `alpha`, `beta` or `loreal`.
+        testing: the name for evaluations.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
-    changed = {o.key: o.value for o in spec.overrides if stage in REACH[o.scope]}
+    acting = [o for o in spec.overrides if testing or not inference_only(o.key)]
+    changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if stage == "loreal":
         # what changes the students changes the run, though stage 3 itself does not see it
         changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in ("host", "beta")}

@@ -10,11 +10,15 @@ from functools import cached_property
 from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
-from loreal_plugin.options import LorealOptions, options_dict, resolve_options
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.protocols.keys import dataset_items, digest, images_digest, stage_config, stage_key
 from loreal_plugin.protocols.pictures import PictureIndex
 from loreal_plugin.protocols.plan import Plan
+from loreal_plugin.protocols.records import read_json
+from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.inference import CALIBRATION
+from loreal_plugin.trainer.tables import FOLDER
 
 
 class Identity:
@@ -109,7 +113,18 @@ class Identity:
     def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
         """Return the key of testing stage `name` with config `cfg` on the classes `subset`."""
         tested = [self.stage_key(name), self.config(name, cfg), self.images(subset)]
-        return digest(tested)
+        inference = self.inference(name)
+        return digest(tested if inference is None else [*tested, inference])
+
+    def inference(self, name: str) -> dict[str, Any] | None:
+        """Return how stage 3 predicts, with all that can change a prediction; None where it is exact."""
+        if name != "loreal" or self.options.inference == "exact":
+            return None
+        found = {key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY}
+        if self.options.inference == "auto" and self.options.auto_margin < 0:
+            path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
+            found["calibration"] = (read_json(path) or {}).get("margin")
+        return found
 
     def host_facts(self) -> dict[str, Any]:
         """Return which host this is; `code` is what keys depend on.

@@ -12,7 +12,7 @@ from typing import Any
 # Raise it by one in the same commit as any change of code after which the same configuration, seed and pictures
 # give other numbers: the embedded host's trainers, datasets or transforms, the method, the views, the demo's
 # pictures or loss. Every stage is then run again. New keys, log lines and faster code with equal results need nothing.
-from loreal_plugin.options import flatten
+from loreal_plugin.options import INFERENCE_ONLY, flatten
 
 METHOD_VERSION = 1
 
@@ -34,6 +34,16 @@ VOLATILE = frozenset(
 )
 
 
+LOREAL = "TRAINER.LOREAL."
+# keys that came after runs had been made, left out of a key where they have the value that says "as before"
+LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
+
+
+def inference_only(key: str) -> bool:
+    """Return whether a config key acts after training alone."""
+    return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)
+
+
 def digest(value: Any) -> str:
     """Return the sha256 of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -41,7 +51,7 @@ def digest(value: Any) -> str:
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:
-    """Return the resolved settings that can change a stage, flat.
+    """Return the resolved settings that can change a stage, flat; how stage 3 predicts is none of them.
 
     Args:
         host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left out.
@@ -50,11 +60,11 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
     mine = {"TRAINER.NAME", *(("TRAINER.LOREAL",) if loreal else ()), f"TRAINER.{host_node}"}
 
     def counts(key: str) -> bool:
-        if key in VOLATILE:
+        if key in VOLATILE or inference_only(key):
             return False
         return not key.startswith("TRAINER.") or any(key == m or key.startswith(f"{m}.") for m in mine)
 
-    return {key: value for key, value in flatten(cfg).items() if counts(key)}
+    return {key: value for key, value in flatten(cfg).items() if counts(key) and LATER.get(key, ...) != value}
 
 
 def stage_key(

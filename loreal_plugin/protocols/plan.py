@@ -47,7 +47,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do, before anything is done."""
+    """Everything a run will do, before anything is done.
+
+    `record` is the folder of the whole run's results: stage 3's own, another where stage 3 does not predict exactly.
+    """
 
     spec: RunSpec
     native_size: int
@@ -55,6 +58,7 @@ class Plan:
     dataset_opts: tuple[str, ...]
     stages: dict[str, Stage]
     rows: tuple[Row, ...]
+    record: Path
 
 
 def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
@@ -73,6 +77,7 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
     choice = dataset_config(spec.dataset, str(spec.data) if spec.data.is_dir() else "")
     quoted = [word if i % 2 == 0 else repr(word) for i, word in enumerate(choice.options)]
     labels = {name: config_label(spec, name) for name in STAGES}
+    tests = {name: config_label(spec, name, testing=True) for name in STAGES}
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def stage(name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()) -> Stage:
@@ -90,7 +95,7 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
     )
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
-        where = (ours if of == "loreal" else trainer, labels[of], variant)
+        where = (ours if of == "loreal" else trainer, tests[of], variant)
         return Row(name, text, of, size, {s: run_folder(spec, f"test_{s}", *where) for s in ("base", "new")})
 
     changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
@@ -102,7 +107,8 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
         row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
     )  # fmt: skip
-    return Plan(spec, native_size, choice.config, tuple(quoted), {s.name: s for s in stages}, rows)
+    record = run_folder(spec, "train_base", ours, tests["loreal"], phi)
+    return Plan(spec, native_size, choice.config, tuple(quoted), {s.name: s for s in stages}, rows, record)
 
 
 def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:

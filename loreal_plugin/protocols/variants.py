@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from loreal_plugin.protocols.keys import inference_only
+
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
 LONGER = "OPTIM.MAX_EPOCH"
 _PLAIN, _CONTROL, _RIVAL = range(3)
@@ -24,6 +26,11 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
     if overrides == [("loreal", CONSTANT, "True")]:
         text = "+ LOREAL, constant conditioning"
         return record | plain | {"rows": _renamed(record, "loreal", "loreal_constant", text)}
+    if overrides and all(scope == "loreal" and inference_only(key) for scope, key, _ in overrides):
+        mode = (record.get("inference") or {}).get("INFERENCE", "exact")
+        settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for _, key, value in overrides)
+        name = f"loreal_{mode}" if len(overrides) == 1 else f"loreal_{mode} {record['label']}"
+        return record | plain | {"rows": _renamed(record, "loreal", name, f"+ LOREAL, {settings}")}
     if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:
         text = f"{record['trainer']} at {record['phi']}, trained on for as many steps as stage 3 takes"
         return record | plain | {"rows": _renamed(record, "phi", "phi_longer", text)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,19 @@ class DataPlan:
             DataError: a picture cannot be read.
             CacheError: the cache cannot be written.
         """
-        pictures = pictures_digest(self.items)
         features = [
-            self._embed(name, student, {**facts, "pictures": pictures}, device)
-            for name, student in (("alpha", alpha), ("beta", beta))
+            self.features(name, student, facts, device) for name, student in (("alpha", alpha), ("beta", beta))
         ]
         labels = torch.tensor([item.label for item in self.items])
         return FeatureLoader(*features, labels, self._sampler(), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+
+    def features(self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device) -> Tensor:
+        """Return a student's embeddings (N, V, F, D_v) of the training pictures; see `feature_loader`."""
+        return self._embed(name, student, {**facts, "pictures": self._digest}, device)
+
+    @cached_property
+    def _digest(self) -> str:
+        return pictures_digest(self.items)
 
     def _embed(self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device) -> Tensor:
         """Return a student's embeddings (N, V, F, D_v), from the cache where it has them."""

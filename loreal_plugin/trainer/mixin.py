@@ -29,13 +29,14 @@ from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan, resized
+from loreal_plugin.trainer.inference import InferenceMixin, check_inference
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
 from loreal_plugin.trainer.persistence import PersistenceMixin
 from loreal_plugin.trainer.report import warn_untrained_tokens
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
 
-class LorealMixin(PersistenceMixin):
+class LorealMixin(InferenceMixin, PersistenceMixin):
     """The LOREAL life cycle; to be put before a host trainer of the family."""
 
     # ---- what is on ---------------------------------------------------------------------------------
@@ -58,6 +59,7 @@ class LorealMixin(PersistenceMixin):
             return
         self.options: LorealOptions = resolve_options(cfg.TRAINER.LOREAL)
         check_text_path(self.contract, self.options)
+        check_inference(self.contract, self.options)
         build_recipe(cfg)
         sampler = cfg.DATALOADER.TRAIN_X.SAMPLER
         if sampler not in ("RandomSampler", "SequentialSampler"):
@@ -272,13 +274,22 @@ class LorealMixin(PersistenceMixin):
 
     def model_inference(self, input: Tensor) -> Tensor:
         """Return the logits of images at phi: beta alone, with contents of its own embedding."""
-        return self.model(input) if self.loreal_enabled else super().model_inference(input)
+        if not self.loreal_enabled:
+            return super().model_inference(input)
+        if self.model.inference is None and not self._validating:
+            self.prepare_inference()
+        return self.model(input)
 
     def test(self, split: str | None = None) -> float:
         """Evaluate in Dassl's own loop: a host's loop (MMRL's) would bypass `model_inference`."""
         if not self.loreal_enabled:
             return super().test(split)
-        return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
+        # Validation between epochs is exact: tables of meta-nets that are still training are worth nothing.
+        self.model.inference, self._validating = None, split == "val"
+        try:
+            return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
+        finally:
+            self._validating = False
 
 
 def beta_blank(student: Any) -> Tensor:

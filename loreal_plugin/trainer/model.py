@@ -28,6 +28,7 @@ from loreal_plugin.method import (
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.build import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
+from loreal_plugin.trainer.modes import Inference
 
 TextPath = Callable[..., Tensor]
 # A word that means next to nothing before an attribute, and stands for "not told" in the demonstration captions:
@@ -92,9 +93,20 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
         words=options.slot_parts != "contents",
         contents=options.slot_parts != "words",
     )
+    budget = options.memory_budget_mb * 2**20 // _text_passes(options)
     if options.text_path == "reference":
-        return ReferenceTextPath(prompts, student.encode_text, options.class_chunk, student.embed_contents)
-    return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk)
+        return ReferenceTextPath(prompts, student.encode_text, options.class_chunk, student.embed_contents, budget)
+    return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)
+
+
+def _text_passes(options: LorealOptions) -> int:
+    """Return how many text passes of a training step hold activations at the same time."""
+    return 1 + int(alpha_learns(options)) + (2 if options.cross_weight else 0)
+
+
+def alpha_learns(options: LorealOptions) -> bool:
+    """Return whether a loss lets a gradient through to alpha's text features."""
+    return options.hld_direction != "alpha_to_beta" and (options.hld_weight > 0 or options.cross_weight > 0)
 
 
 def build_meta_nets(student: Student, words: Sequence[Any], visual_dim: int, options: LorealOptions,
@@ -150,6 +162,7 @@ class LorealModel(nn.Module):
         self.options, self.fusion = options, fusion
         self.means = TrainingMeans()
         self.drift: Drift | None = None
+        self.inference: Inference | None = None  # None: exact
         # Plain objects: the students are no parameters of this model and never change mode.
         self.students: dict[str, Student] = (
             {"beta": beta} if alpha is None else {"alpha": alpha, "beta": beta}
@@ -170,7 +183,9 @@ class LorealModel(nn.Module):
         return features if self.drift is None else self.drift(features)
 
     def predict(self, features_beta: Tensor) -> Tensor:
-        """Return beta's logits (B, C) for its features (B, F, D_v), with contents made of these."""
+        """Return beta's logits (B, C) for its features (B, F, D_v), with contents made of these, in the mode set."""
+        if self.inference is not None:
+            return self.inference(features_beta)
         contents = self.meta_nets(self._condition("beta", features_beta))
         return self._logits("beta", features_beta, contents, self.fusion)
 
@@ -204,9 +219,7 @@ class LorealModel(nn.Module):
         def contents_of(f: Tensor) -> Tensor:
             return own[id(f)] if id(f) in own else self.meta_nets(f)
 
-        # Alpha's text features get a gradient only where a loss lets it through.
-        teaches = o.hld_direction != "alpha_to_beta" and (o.hld_weight > 0 or o.cross_weight > 0)
-        with torch.set_grad_enabled(teaches and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(alpha_learns(o) and torch.is_grad_enabled()):
             logits_alpha = self._logits("alpha", features_alpha, contents_of(for_alpha), True)
         logits_beta = self._logits("beta", features_beta, contents_of(for_beta), True)
         cross = None

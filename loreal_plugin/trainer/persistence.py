@@ -10,10 +10,12 @@ from torch import Tensor
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.method import drift_from_tensors
+from loreal_plugin.options import INFERENCE_ONLY
 from loreal_plugin.trainer import checkpoint as files
 
 # Options that a resumed run may change: places, and how the same numbers are computed.
-FREE_ON_RESUME = ("alpha_dir", "beta_dir", "cache_dir", "attributes", "text_path", "class_chunk")
+FREE_ON_RESUME = ("alpha_dir", "beta_dir", "cache_dir", "attributes", "text_path", "class_chunk", "memory_budget_mb",
+                  *(name.lower() for name in INFERENCE_ONLY))  # fmt: skip
 
 
 class PersistenceMixin:
@@ -66,6 +68,7 @@ class PersistenceMixin:
         skip = self._take_words(record)
         files.check_identity(path, record, self.identity, skip)
         self._take_tensors(tensors)
+        self.loaded = Path(directory), record
         if record["phi"] != self.options.phi:
             print(f"Note: {path} was trained for phi {record['phi']}, this run tests at {self.options.phi}")
         print(f"Load {path} to {files.NAME} (epoch={record['epoch']}, val_result={record['val_result']})")

@@ -1,0 +1,67 @@
+"""`loreal calibrate`: what each inference mode costs and how often it agrees with `exact`, on held-out pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from loreal_plugin.options import METHODS
+
+EPILOG = """\
+Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of every mode, on
+pictures of the training classes that stage 3 never saw. Makes the tables that the modes need, finds the threshold
+of `auto`, names the cheapest mode that agrees often enough, and keeps all of it beside the checkpoint, in
+loreal/inference/. Pairs after -- are those of the base2new run; TANGENT_* and SHORTLIST_K may be given, too.
+
+examples:
+  loreal calibrate maple 96
+  loreal calibrate coop 96 demo 1 --target 99.9 -- TRAINER.LOREAL.TANGENT_RANK 16
+  loreal base2new maple 96 demo 1 -- TRAINER.LOREAL.INFERENCE auto
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    from loreal_plugin.cli.base2new import add_environment_options
+
+    parser = subparsers.add_parser(
+        "calibrate",
+        usage="loreal calibrate METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
+        help="measure the inference modes of a run and set the threshold of auto",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    parser.add_argument("--target", metavar="PERCENT", default="99.5", help="agreement that is wanted (99.5)")
+    parser.add_argument("--pictures", metavar="N", default="1000", help="held-out embeddings, at least (1000)")
+    add_environment_options(parser)
+    parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
+    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
+    parser.set_defaults(run=run, takes_extra=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print the table."""
+    from loreal_plugin.cli.base2new import spec_of
+    from loreal_plugin.protocols.calibrate import format_calibration, run_calibrate
+    from loreal_plugin.protocols.spec import whole_number
+
+    target = share_of(args.target)
+    pictures = whole_number("--pictures", args.pictures, minimum=2)
+    print(format_calibration(run_calibrate(spec_of(args), target=target, pictures=pictures)))
+    return 0
+
+
+def share_of(text: str) -> float:
+    """Return a percentage as a share; ConfigError where it is not above 0 and at most 100."""
+    from loreal_plugin.errors import ConfigError
+
+    try:
+        share = float(text) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ConfigError(f"--target must be a percentage above 0 and at most 100, not '{text}'")
+    return share
