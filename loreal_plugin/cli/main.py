@@ -18,6 +18,7 @@ from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
     "rivals": "loreal_plugin.cli.rivals",
+    "calibrate": "loreal_plugin.cli.calibrate",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
     "patch": "loreal_plugin.cli.patch",
