@@ -5,7 +5,7 @@ Shapes: g patches a side, K attributes, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,6 +134,19 @@ class Explainer:
         model = self.run.model
         return model.logits(name, features, model.contents(name, features)).float()
 
+    def _logits_of(self, name: str, features: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return contents (B, K, D_t) -> logits (B, C) of one picture's features (1, F, D_v)."""
+        model, options = self.run.model, self.run.model.options
+        # with these, rows of a batch share their contents
+        alone = options.conditioning == "batch" or options.constant_conditioning
+
+        def logits(given: Tensor) -> Tensor:
+            if alone:
+                return torch.cat([model.logits(name, features, one[None]) for one in given])
+            return model.logits(name, features.expand(len(given), -1, -1), given)
+
+        return logits
+
     def _prediction(self, name: str, size: int, logits: Tensor) -> Prediction:
         """Return the best classes of logits (1, C)."""
         best = logits[0].softmax(0).topk(min(TOP, logits.shape[1]))
@@ -144,10 +157,7 @@ class Explainer:
         """Return a student's slots for features (1, F, D_v) with which it gave `logits` (1, C)."""
         model, predicted = self.run.model, int(logits[0].argmax())
         contents, instead = model.contents(name, features), self._stand_ins[name]
-        found = {
-            kind: leave_one_out(lambda c: model.logits(name, features, c), contents, vectors)
-            for kind, vectors in instead.items()
-        }
+        found = {k: leave_one_out(self._logits_of(name, features), contents, v) for k, v in instead.items()}
         words = self.vocabulary.nearest(contents[0], NEAREST)
         far = moves(contents[0], instead["mean"]).tolist() if "mean" in instead else [None] * len(words)
         attributes = attributes_of(self.run.trainer.words, predicted)

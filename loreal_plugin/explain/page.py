@@ -88,6 +88,8 @@ def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: fl
         share = heat / heat.max()
         axes.imshow(share, cmap="autumn_r", vmin=0, vmax=1, alpha=0.85 * share, interpolation="nearest",
                     extent=(0, 1, 0, 1))  # fmt: skip
+        axes.text(0.5, -0.03, f"strongest patch {100 * heat.max():.0f} %, all patches {100 * heat.sum():.0f} %",
+                  ha="center", va="top", fontsize=8, color="#444444")  # fmt: skip
 
 
 def _draw_prediction(axes: Any, prediction: Prediction, label: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from loreal_plugin.data.files import saves_held_back
 from loreal_plugin.errors import CheckpointError, HostError, WeightsError
+from loreal_plugin.options import flatten
 from loreal_plugin.protocols.base2new import say_line, using_weights
 from loreal_plugin.protocols.engine import Engine, load_checkpoint, quietly
 from loreal_plugin.protocols.plan import Plan, build_plan
@@ -254,13 +255,25 @@ def _with_folders(plan: Plan, out: Path, record: dict[str, Any]) -> Plan:
 def _load(engine: Engine, record: dict[str, Any], classes: str) -> Any:
     """Return the trainer of stage 3 with its last checkpoint, built for `classes`."""
     stage = engine.plan.stages["loreal"]
-    cfg = engine.resolve(stage, subset=classes).clone()
-    if "TASK" in cfg and "TASK" in record["config"]:
-        cfg.defrost()
-        cfg.TASK = record["config"]["TASK"]
-        cfg.freeze()
+    cfg = _as_recorded(engine.resolve(stage, subset=classes), record["config"])
     importlib.import_module("dassl.utils").set_random_seed(cfg.SEED)
     trainer = engine.host.build_trainer(cfg)
-    load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+    load_checkpoint(trainer, stage.folder, int(record["stages"]["loreal"]["epochs"]))
     trainer.model.eval()
     return trainer
+
+
+def _as_recorded(cfg: Any, recorded: dict[str, Any]) -> Any:
+    """Return a config with the run's own settings of model and input: recipes and defaults may have changed since."""
+    known = flatten(cfg)
+    kept = {k: v for k, v in recorded.items() if k in known and k.startswith(("TRAINER.", "INPUT.", "TASK"))}
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in kept.items():
+        *parents, name = key.split(".")
+        node = cfg
+        for parent in parents:
+            node = node[parent]
+        node[name] = type(node[name])(value) if isinstance(node[name], (list, tuple)) else value
+    cfg.freeze()
+    return cfg

@@ -84,13 +84,12 @@ def leave_one_out(logits: Callable[[Tensor], Tensor], contents: Tensor, stand_in
     """Return logits (1 + K, C): with all contents, then with each content k replaced by its stand-in.
 
     Args:
-        logits: contents (1, K, D_t) -> (1, C).
+        logits: contents (B, K, D_t) -> (B, C), each row by itself.
         contents: (1, K, D_t).
         stand_in: (K, D_t).
     """
-    found = [logits(contents)]
-    for k in range(contents.shape[1]):
-        without = contents.clone()
-        without[:, k] = stand_in[k]
-        found.append(logits(without))
-    return torch.cat(found).float()
+    n_slots = contents.shape[1]
+    variants = contents.repeat(1 + n_slots, 1, 1)
+    for k in range(n_slots):
+        variants[1 + k, k] = stand_in[k]
+    return logits(variants).float()
