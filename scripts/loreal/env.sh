@@ -5,7 +5,15 @@
 # 3. Otherwise .venv at the root of the checkout, made and filled on first use; an interrupted set-up goes on
 #    where it stopped, and two at a time wait for each other.
 
-LOREAL_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+# Inside a host that `loreal patch` has patched, HOST is that host; where its scripts are links, the environment is
+# that of the checkout they point into.
+
+LOREAL_HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+LOREAL_SELF="$(readlink "${BASH_SOURCE[0]}" || printf '%s' "${BASH_SOURCE[0]}")"
+LOREAL_ROOT="$(cd "$(dirname "$LOREAL_SELF")/../.." && pwd)"
+if [ -z "${HOST:-}" ] && [ -f "$LOREAL_HERE/.loreal-patch.json" ]; then
+    export HOST="$LOREAL_HERE"
+fi
 LOREAL_VENV="$LOREAL_ROOT/.venv"
 
 loreal_say() { printf '%s\n' "$*" >&2; }

@@ -1,0 +1,61 @@
+"""`loreal patch`: our trainers, configs and scripts inside a host's folder, for `python train.py` there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loreal_plugin.patch import Outcome
+
+EPILOG = """\
+afterwards, inside the host:
+  python train.py --trainer MaPLe_LOREAL ... KEY VALUE ...     (all of the family's own command line)
+  bash scripts/loreal/base2new_train.sh maple 96
+
+train.py gets a few lines between marks; nothing else that the host has is changed. `loreal unpatch HOST` restores
+the folder byte for byte.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "patch",
+        usage="loreal patch HOST [--dry-run] [--link | --copy]",
+        help="put our trainers, configs and scripts into a host, for `python train.py --trainer <X>_LOREAL` there",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("host", metavar="HOST", help="root of a CoOp-family checkout")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--link", action="store_true", help="link to our files (default): they change with this project")
+    how.add_argument("--copy", action="store_true", help="copy our files: for a host that goes elsewhere")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show what changes, then change it."""
+    from loreal_plugin.patch import patch_host
+
+    host = Path(args.host)
+    if not args.dry_run:
+        show(patch_host(host, copy=args.copy, dry_run=True))
+    outcome = patch_host(host, copy=args.copy, dry_run=args.dry_run)
+    if args.dry_run:
+        show(outcome)
+        print("dry run: nothing was changed")
+    elif outcome.files:
+        print(f"patched: {host}")
+    return 0
+
+
+def show(outcome: Outcome) -> None:
+    """Print the difference of train.py, then files and remarks, a line each."""
+    if outcome.diff:
+        print(outcome.diff, end="")
+    for line in (*outcome.files, *outcome.remarks):
+        print(line)
