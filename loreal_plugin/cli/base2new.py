@@ -41,6 +41,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    add_run_options(parser)
+    # argparse cannot place optional words around options, so DATASET and SEED are taken from what it leaves
+    parser.set_defaults(run=run, takes_extra=True)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every protocol that trains."""
     parser.add_argument(
         "--until",
         choices=STAGES,
@@ -49,13 +56,12 @@ def add_parser(subparsers: Any) -> None:
         help=f"stop after this stage: {', '.join(STAGES)}",
     )
     parser.add_argument("--test-only", action="store_true", help="train nothing; test every stage that is there")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of all stages and tests; do nothing")
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
     parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
     parser.add_argument("--verbose", action="store_true", help="show the host's whole output, not only in log.txt")
     parser.add_argument("--save-plot", action="store_true", help="also draw the table as table.png beside results.json")
-    # argparse cannot place optional words around options, so DATASET and SEED are taken from what it leaves
-    parser.set_defaults(run=run, takes_extra=True)
 
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +72,7 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)")
 
 
-def dataset_and_seed(extra: list[str]) -> tuple[str, str]:
+def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, str]:
     """Return DATASET and SEED from the words after METHOD and PHI.
 
     Raises:
@@ -74,18 +80,19 @@ def dataset_and_seed(extra: list[str]) -> tuple[str, str]:
     """
     unknown = [word for word in extra if word.startswith("-")] or extra[2:]
     if unknown:
-        raise ConfigError(f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, see loreal base2new --help")
+        help_of = f"see loreal {command} --help"
+        raise ConfigError(f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, {help_of}")
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
 
 
-def spec_of(args: argparse.Namespace) -> RunSpec:
+def spec_of(args: argparse.Namespace, command: str = "base2new") -> RunSpec:
     """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError, HostError."""
     from loreal_plugin.protocols.spec import build_spec
 
     return build_spec(
         args.method,
         args.phi,
-        *dataset_and_seed(args.extra),
+        *dataset_and_seed(args.extra, command),
         host=args.host,
         data=args.data,
         out=args.out,
@@ -99,6 +106,10 @@ def spec_of(args: argparse.Namespace) -> RunSpec:
 def run(args: argparse.Namespace) -> int:
     """Run the protocol; exit code 0 with a whole table."""
     spec = spec_of(args)  # before torch is imported, so that wrong input is refused at once
+    if args.dry_run:
+        from loreal_plugin.protocols.protocol import BASE2NEW
+
+        return print_commands(args, spec, BASE2NEW)
 
     from loreal_plugin.protocols.base2new import run_base2new
     from loreal_plugin.protocols.tables import save_plot
@@ -108,4 +119,14 @@ def run(args: argparse.Namespace) -> int:
         save_plot(outcome.record, outcome.folder / "table.png")
     if outcome.missing:
         raise CheckpointError(f"not tested, because never trained: {'; '.join(outcome.missing)}")
+    return 0
+
+
+def print_commands(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> int:
+    """Print what a run would do, in commands of the family's kind; nothing is trained, tested or written."""
+    from loreal_plugin.protocols.base2new import prepare
+    from loreal_plugin.protocols.commands import run_commands
+
+    engine = prepare(spec, protocol=protocol, look=False)
+    print("\n".join(run_commands(engine, until=args.until, test_only=args.test_only)))
     return 0

@@ -11,10 +11,11 @@ from typing import Any
 
 from loreal_plugin.data.files import saves_held_back
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.protocols.checks import SUBSETS, check_run
+from loreal_plugin.protocols.checks import check_run
 from loreal_plugin.protocols.engine import Engine, Say
 from loreal_plugin.protocols.locks import stage_lock
-from loreal_plugin.protocols.plan import Stage, build_plan
+from loreal_plugin.protocols.plan import Row, Stage, build_plan
+from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
 from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
 from loreal_plugin.protocols.spec import STAGES, RunSpec
 from loreal_plugin.protocols.tables import format_run
@@ -34,8 +35,13 @@ def say_line(text: str) -> None:
     print(text, flush=True)
 
 
-def prepare(spec: RunSpec, *, say: Say = say_line, verbose: bool = False) -> Engine:
+def prepare(
+    spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line, verbose: bool = False, look: bool = True
+) -> Engine:
     """Return an engine ready to run `spec`; everything that can be wrong is found here, before anything is written.
+
+    Args:
+        look: also look at datasets, pictures and prompts; without, only at what the command line says.
 
     Raises:
         LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures that cannot be
@@ -46,13 +52,14 @@ def prepare(spec: RunSpec, *, say: Say = say_line, verbose: bool = False) -> Eng
 
     with using_weights(spec.weights), saves_held_back() as saves:
         facts = describe(load_clip_state_dict(spec.weights))
-        plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
+        plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol)
         fingerprint = weights_fingerprint(spec.weights)
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
-        check_run(engine)
-        for subset in SUBSETS:
-            engine.identity.images(subset)
+        if look:
+            check_run(engine)
+            for subset in plan.tests:
+                engine.identity.images(subset)
         saves.commit()
     return engine
 
@@ -87,7 +94,7 @@ def run_base2new(
     plan = engine.plan
     wanted = list(plan.stages.values())[: STAGES.index(until) + 1]
     with using_weights(spec.weights):
-        stages, missing = _run_stages(engine, wanted, test_only=test_only)
+        stages, missing = run_stages(engine, wanted, test_only=test_only)
         if not stages:
             raise CheckpointError(
                 f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same arguments"
@@ -103,7 +110,7 @@ def run_base2new(
     return Outcome(record, folder, missing)
 
 
-def _run_stages(
+def run_stages(
     engine: Engine, wanted: list[Stage], *, test_only: bool
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return the stages' records by name, and (`test_only`) what is not there."""
@@ -122,7 +129,8 @@ def _run_stages(
 
 def _stage_line(record: dict[str, Any]) -> str:
     """Return what a stage gave, in one line."""
-    base = f", base {record['base']['accuracy']:.2f} %" if record.get("base") else ""
+    word = "base" if record["protocol"] == "base2new" else "test"
+    base = f", {word} {record['base']['accuracy']:.2f} %" if record.get("base") else ""
     return f"  {record['seconds']:.1f} s, {record['parameters']:,} tunable parameters{base}"
 
 
@@ -132,14 +140,44 @@ def _test_rows(engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
     rows = [row for row in engine.plan.rows if row.stage in stages]
     for number, row in enumerate(rows, start=1):
         engine.say(f"[test {number}/{len(rows)}] {row.label}")
-        own = stages[row.stage].get("base") if row.name != "native_at_phi" and not again else None
-        if stages[row.stage].get("inference") != engine.identity.inference(row.stage):
-            own = None  # the training was tested in another inference mode
+        own = None if again else final_test(engine, row, stages[row.stage])
         scores = {"base": own or engine.evaluate(row, "base", again=again)["score"]}
         scores["new"] = engine.evaluate(row, "new", again=again)["score"]
         engine.say(f"  base {scores['base']['accuracy']:.2f} %, new {scores['new']['accuracy']:.2f} %")
         found[row.name] = scores
     return found
+
+
+def final_test(engine: Engine, row: Row, stage: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the score of the training's own test, where it tested what the row tests."""
+    if row.name == "native_at_phi" or stage.get("inference") != engine.identity.inference(row.stage):
+        return None  # at another size, or in another inference mode
+    return stage.get("base")
+
+
+def row_facts(engine: Engine, row: Row, stage: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run's record says of a row beside its scores."""
+    plan = engine.plan
+    return {
+        "name": row.name,
+        "label": row.label,
+        "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
+        "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
+        "parameters": stage["parameters"],
+        "seconds": stage["seconds"],
+    }
+
+
+def stage_facts(engine: Engine, stages: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run's record says of its stages, by name."""
+    return {
+        name: {
+            "key": record["key"],
+            "folder": str(engine.plan.stages[name].folder.relative_to(engine.plan.spec.out)),
+            **{k: record[k] for k in ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")},
+        }
+        for name, record in stages.items()
+    }
 
 
 def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
@@ -150,28 +188,9 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         if row.name not in scores:
             continue
         base, new = scores[row.name]["base"], scores[row.name]["new"]
-        rows.append(
-            {
-                "name": row.name,
-                "label": row.label,
-                "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
-                "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
-                "base": base,
-                "new": new,
-                "hm": harmonic_mean(base["accuracy"], new["accuracy"]),
-                "parameters": stages[row.stage]["parameters"],
-                "seconds": stages[row.stage]["seconds"],
-            }
-        )
-    facts = {
-        name: {
-            "key": record["key"],
-            "folder": str(plan.stages[name].folder.relative_to(plan.spec.out)),
-            **{k: record[k] for k in ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")},
-        }
-        for name, record in stages.items()
-    }
+        scored = {"base": base, "new": new, "hm": harmonic_mean(base["accuracy"], new["accuracy"])}
+        rows.append(row_facts(engine, row, stages[row.stage]) | scored)
     # a run's record is that of its last stage, with all stages and rows
     head = stages[max(stages, key=list(plan.stages).index)]
     inference = engine.identity.inference(head["stage"])
-    return {**head, "inference": inference, "phi": plan.spec.phi, "stages": facts, "rows": rows}
+    return {**head, "inference": inference, "phi": plan.spec.phi, "stages": stage_facts(engine, stages), "rows": rows}

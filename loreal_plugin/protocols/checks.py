@@ -79,7 +79,7 @@ def check_trainer(host: Any, cfg: Any) -> None:
 
 
 def check_slots(engine: Engine) -> None:
-    """Raise unless every prompt of base and new classes takes the slots.
+    """Raise unless every prompt of the classes that are tested takes the slots.
 
     An attribute that tokenises to nothing, or a class without words, is an error here and not after two stages.
     """
@@ -113,12 +113,12 @@ def tokenizer() -> Callable[[str], list[int]]:
 
 
 def host_prompts(engine: Engine) -> Iterator[tuple[str, list[str], str]]:
-    """Give class name, its K words and the text of the host's own prompt, of all base and new classes."""
+    """Give class name, its K words and the text of the host's own prompt, of all classes that are tested."""
     cfg = engine.cfgs["loreal"]
     template = prompt_template(engine.host.contract.method, cfg)
-    for subset in SUBSETS:
+    for subset in engine.plan.tests:
         names = list(engine.identity.dataset(subset).classnames)
-        words = engine.identity.words(names)
+        words = engine.identity.words_on(subset, names)
         for index, name in enumerate(names):
             own = words if isinstance(words[0], str) else words[index]
             yield name, own, template.format(name.replace("_", " "))

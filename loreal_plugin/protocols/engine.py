@@ -20,6 +20,7 @@ from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.logs import stage_log
 from loreal_plugin.protocols.measure import Meter
 from loreal_plugin.protocols.plan import Plan, Row, Stage, family_argv
+from loreal_plugin.protocols.protocol import SOURCE
 from loreal_plugin.protocols.records import (
     RESULTS,
     SCHEMA_VERSION,
@@ -51,12 +52,13 @@ class Engine:
         self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
         self.identity = Identity(host, plan, self.cfgs, weights, say)
 
-    def resolve(self, stage: Stage, row: Row | None = None, subset: str = "base") -> Any:
-        """Return the resolved config of a stage, or of testing it as `row` on the classes `subset`.
+    def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
+        """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what it trains on).
 
         Raises:
             ConfigError: an override names no key, or has a value of the wrong type.
         """
+        subset = subset or self.plan.source
         folder = row.folders[subset] if row else stage.folder
         size = row.size if row else stage.size
         argv = family_argv(self.plan, stage, folder=folder, size=size, subset=subset)
@@ -69,7 +71,7 @@ class Engine:
         """Return the text for a config that the host refused, with the nearest key where one is unknown."""
         text = str(error).strip("'\"")
         plain = Stage(**{**vars(stage), "opts": ()})
-        argv = family_argv(self.plan, plain, folder=plain.folder, size=plain.size, subset="base")
+        argv = family_argv(self.plan, plain, folder=plain.folder, size=plain.size, subset=self.plan.source)
         try:
             known = flatten(self.host.setup_cfg(argv))
         except (ConfigError, AssertionError, KeyError, ValueError):
@@ -102,7 +104,7 @@ class Engine:
         with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
-            tests = _record_tests(trainer)
+            tests, hits = _record_tests(trainer), record_hits(trainer)
             trainer.train()
         outcome = {
             "parameters": tunable,
@@ -110,7 +112,7 @@ class Engine:
             "peak_memory_mb": meter.peak_memory_mb,
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
-            "base": _score(trainer, tests[-1]) if tests else None,
+            "base": _score(trainer, tests[-1], hits) if tests else None,
         }
         del trainer
         _free()
@@ -137,7 +139,7 @@ class Engine:
     # ---- evaluation ---------------------------------------------------------------------------------
 
     def evaluate(self, row: Row, subset: str, *, again: bool = False) -> dict[str, Any]:
-        """Return the record of a row's accuracy on the classes `subset`, from the stage's last epoch.
+        """Return the record of a row's accuracy on `subset`, from the stage's last epoch.
 
         Args:
             again: test even where a complete record exists.
@@ -157,8 +159,9 @@ class Engine:
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
-                score = _score(trainer, trainer.test())
-            record = self.record("evaluation", key, stage, cfg) | {
+                hits = record_hits(trainer)
+                score = _score(trainer, trainer.test(), hits)
+            record = self.record("evaluation", key, stage, cfg, subset) | {
                 "row": row.name,
                 "subset": subset,
                 "score": score,
@@ -184,12 +187,14 @@ class Engine:
     def _dassl() -> Any:
         return importlib.import_module("dassl.utils")
 
-    def record(self, kind: str, key: str, stage: Stage, cfg: Any) -> dict[str, Any]:
-        """Return the fields that every results.json has."""
-        spec = self.plan.spec
+    def record(self, kind: str, key: str, stage: Stage, cfg: Any, subset: str = "") -> dict[str, Any]:
+        """Return the fields that every results.json has; `subset` is what was tested (empty: the source)."""
+        spec, protocol, subset = self.plan.spec, self.plan.protocol, subset or self.plan.source
+        at_home = kind == "stage" or self.plan.tests[subset].role == SOURCE
         cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
         return {
             "schema_version": SCHEMA_VERSION,
+            "protocol": protocol.home if at_home else protocol.name,
             "kind": kind,
             "key": key,
             "stage": stage.name,
@@ -206,10 +211,10 @@ class Engine:
             "weights": {"name": spec.weights, "sha256": self.identity.weights},
             "recipe": spec.recipe,
             "overrides": [list(vars(o).values()) for o in spec.overrides],
-            "attributes": self.identity.attributes if stage.loreal else None,
+            "attributes": self.identity.attributes_on(subset) if stage.loreal else None,
             "config": self.identity.config(stage.name, cfg),
             "inference": self.identity.inference(stage.name),
-            "images": self.identity.images("new" if cfg.DATASET.SUBSAMPLE_CLASSES == "new" else "base"),
+            "images": self.identity.images(subset),
             "parents": {name: self.identity.stage_key(name) for name in stage.parents},
             "device": torch.cuda.get_device_name() if cuda else "cpu",
             "threads": torch.get_num_threads(),
@@ -232,11 +237,40 @@ def _record_tests(trainer: Any) -> list[float]:
     return found
 
 
-def _score(trainer: Any, accuracy: float) -> dict[str, Any]:
-    """Return accuracy in percent to full precision with its counts."""
+def _score(trainer: Any, accuracy: float, hits: list[bool]) -> dict[str, Any]:
+    """Return accuracy in percent to full precision with its counts, and which pictures were right.
+
+    Args:
+        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures one by one.
+    """
     total = len(trainer.dm.dataset.test)
     correct = round(accuracy / 100 * total)
-    return {"accuracy": 100 * correct / total, "correct": correct, "total": total}
+    score = {"accuracy": 100 * correct / total, "correct": correct, "total": total}
+    return score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
+
+
+def record_hits(trainer: Any) -> list[bool]:
+    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last test were right."""
+    evaluator, hits = trainer.evaluator, []
+    reset, process = evaluator.reset, evaluator.process
+
+    def restart() -> None:
+        hits.clear()
+        reset()
+
+    def take(output: torch.Tensor, labels: torch.Tensor) -> None:
+        hits.extend((output.argmax(1) == labels).tolist())
+        process(output, labels)
+
+    evaluator.reset, evaluator.process = restart, take
+    return hits
+
+
+def pack_bits(hits: list[bool]) -> str:
+    """Return truth values as hexadecimal, the first one highest, filled up with 0 to whole bytes."""
+    text = "".join("1" if hit else "0" for hit in hits)
+    text += "0" * (-len(text) % 8)
+    return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
 
 
 def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:

@@ -12,7 +12,9 @@ from loreal_plugin.protocols.spec import REACH, RunSpec
 PROTOCOL = "base2new"
 
 
-def config_label(spec: RunSpec, stage: str, *, testing: bool = False) -> str:
+def config_label(
+    spec: RunSpec, stage: str, *, testing: bool = False, at_test: frozenset[str] = frozenset()
+) -> str:
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything overrides it.
 
     The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again; nor does that
@@ -21,9 +23,10 @@ def config_label(spec: RunSpec, stage: str, *, testing: bool = False) -> str:
     Args:
         stage: `alpha`, `beta` or `loreal`.
         testing: the name for evaluations.
+        at_test: further keys that only evaluations know.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
-    acting = [o for o in spec.overrides if testing or not inference_only(o.key)]
+    acting = [o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)]
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if stage == "loreal":
         # what changes the students changes the run, though stage 3 itself does not see it
@@ -33,15 +36,25 @@ def config_label(spec: RunSpec, stage: str, *, testing: bool = False) -> str:
     return f"{label}-{digest(changed)[:8]}" if changed else label
 
 
-def run_folder(spec: RunSpec, split: str, trainer: str, label: str, variant: str = "") -> Path:
-    """Return `<out>/base2new/<split>/<dataset>/shots_N/<trainer>[/<variant>]/<label>/seedN`.
+def run_folder(
+    spec: RunSpec,
+    split: str,
+    trainer: str,
+    label: str,
+    variant: str = "",
+    *,
+    protocol: str = PROTOCOL,
+    target: str = "",
+) -> Path:
+    """Return `<out>/<protocol>/<split>/<dataset>[/<target>]/shots_N/<trainer>[/<variant>]/<label>/seedN`.
 
     Args:
-        split: `train_base`, `test_base` or `test_new`.
+        split: `train_base`, `test_base` or `test_new`; `train`, `test` or `run` of other protocols.
+        target: the dataset that is tested, where it is not the one that was trained on.
         variant: `phi96` (trained and tested at 96), `at_phi96` (only tested at 96), empty at the native size.
     """
-    dataset = re.sub(r"[^A-Za-z0-9._-]+", "_", spec.dataset)
-    folder = spec.out / PROTOCOL / split / dataset / f"shots_{spec.shots}" / trainer
+    dataset, target = (re.sub(r"[^A-Za-z0-9._-]+", "_", name) for name in (spec.dataset, target))
+    folder = spec.out / protocol / split / dataset / target / f"shots_{spec.shots}" / trainer
     return (folder / variant if variant else folder) / label / f"seed{spec.seed}"
 
 

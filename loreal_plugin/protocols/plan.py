@@ -1,17 +1,17 @@
-"""The stages and evaluations of a base-to-new run, and the family's command line for each."""
+"""The stages and evaluations of a run, and the family's command line for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.attach.resample import grid_size_of
 from loreal_plugin.contract import get_contract
-from loreal_plugin.data import dataset_config
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.folders import config_label, run_folder
+from loreal_plugin.protocols.protocol import BASE2NEW, TARGET, Protocol, TestSet, test_sets
 from loreal_plugin.protocols.spec import STAGES, RunSpec
 
 
@@ -36,7 +36,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a trained stage, tested at `size`; `folders` by `base` and `new`."""
+    """One row of the table: a trained stage, tested at `size`; `folders` by what is tested."""
 
     name: str
     label: str
@@ -49,7 +49,8 @@ class Row:
 class Plan:
     """Everything a run will do, before anything is done.
 
-    `record` is the folder of the whole run's results: stage 3's own, another where stage 3 does not predict exactly.
+    `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where stage 3 does not
+    predict exactly. `tests` are what is tested, by name; the first is what the stages are trained on.
     """
 
     spec: RunSpec
@@ -59,9 +60,16 @@ class Plan:
     stages: dict[str, Stage]
     rows: tuple[Row, ...]
     record: Path
+    protocol: Protocol = BASE2NEW
+    tests: dict[str, TestSet] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Return the name of the test set whose classes the stages are trained on."""
+        return next(iter(self.tests))
 
 
-def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
+def build_plan(spec: RunSpec, *, native_size: int, patch_size: int, protocol: Protocol = BASE2NEW) -> Plan:
     """Return the three stages and four rows of a run.
 
     Args:
@@ -74,16 +82,15 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
     """
     grid_size_of(spec.phi, patch_size, "PHI")
     contract = get_contract(spec.method)
-    choice = dataset_config(spec.dataset, str(spec.data) if spec.data.is_dir() else "")
-    quoted = [word if i % 2 == 0 else repr(word) for i, word in enumerate(choice.options)]
-    labels = {name: config_label(spec, name) for name in STAGES}
+    sets = test_sets(spec, protocol)
+    labels = {name: config_label(spec, name, at_test=protocol.at_test) for name in STAGES}
     tests = {name: config_label(spec, name, testing=True) for name in STAGES}
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def stage(name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()) -> Stage:
         third = name == "loreal"
         registered = ours if third else trainer
-        folder = run_folder(spec, "train_base", registered, labels[name], variant)
+        folder = run_folder(spec, protocol.train, registered, labels[name], variant, protocol=protocol.home)
         recipe = recipe_file(ours, spec.recipe, loreal=third)
         opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
@@ -96,7 +103,7 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
         where = (ours if of == "loreal" else trainer, tests[of], variant)
-        return Row(name, text, of, size, {s: run_folder(spec, f"test_{s}", *where) for s in ("base", "new")})
+        return Row(name, text, of, size, {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()})
 
     changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
     own = f" with {', '.join(changed)}" if changed else ""
@@ -107,8 +114,20 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int) -> Plan:
         row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
     )  # fmt: skip
-    record = run_folder(spec, "train_base", ours, tests["loreal"], phi)
-    return Plan(spec, native_size, choice.config, tuple(quoted), {s.name: s for s in stages}, rows, record)
+    where = "train_base" if protocol.halves else "run"
+    record = run_folder(spec, where, ours, tests["loreal"], phi, protocol=protocol.name)
+    source = next(iter(sets.values()))
+    by_name = {s.name: s for s in stages}
+    return Plan(spec, native_size, source.config, source.options, by_name, rows, record, protocol, sets)
+
+
+def _test_folder(spec: RunSpec, protocol: Protocol, test: TestSet, trainer: str, label: str, variant: str) -> Path:
+    """Return where an evaluation lies; tests on the source belong to the protocol that trained on it."""
+    if protocol.halves:
+        return run_folder(spec, f"test_{test.classes}", trainer, label, variant)
+    name = protocol.name if test.role == TARGET else protocol.home
+    target = test.dataset if protocol.name != "few_shot" else ""
+    return run_folder(spec, "test", trainer, label, variant, protocol=name, target=target)
 
 
 def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
@@ -126,17 +145,24 @@ def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
 
 
 def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:
-    """Return the command line that the family's `train.py` would get for this training or evaluation."""
-    spec = plan.spec
+    """Return the command line that the family's `train.py` would get for this training or evaluation.
+
+    Args:
+        subset: a name of `plan.tests`; any other: these classes (`all`, `base`, `new`) of the source.
+    """
+    spec, test = plan.spec, plan.tests.get(subset)
+    yaml, options = (test.config, test.options) if test else (plan.dataset_yaml, plan.dataset_opts)
     argv = ["--root", str(spec.data), "--seed", str(spec.seed), "--trainer", stage.trainer]
-    argv += ["--dataset-config-file", str(plan.dataset_yaml), "--config-file", str(stage.recipe)]
-    argv += ["--output-dir", str(folder), *plan.dataset_opts]
+    argv += ["--dataset-config-file", str(yaml), "--config-file", str(stage.recipe)]
+    argv += ["--output-dir", str(folder), *options]
+    words = get_contract(spec.method).cli_defaults
     settings: dict[str, Any] = {
-        **get_contract(spec.method).cli_defaults,
+        **words,
+        **({"TASK": plan.protocol.task} if "TASK" in words else {}),
         # train.py takes --seed 0 for "no seed"
         "SEED": spec.seed,
         "DATASET.NUM_SHOTS": spec.shots,
-        "DATASET.SUBSAMPLE_CLASSES": subset,
+        "DATASET.SUBSAMPLE_CLASSES": test.classes if test else subset,
         "INPUT.SIZE": f"({size}, {size})",
         # quoted: yacs would read a text like 2024 as a number
         "MODEL.BACKBONE.NAME": repr(spec.weights),

@@ -13,7 +13,8 @@ from loreal_plugin import __version__
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.text_files import write_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
 RESULTS = "results.json"
 REQUIRED = ("schema_version", "kind", "key", "method", "host", "dataset", "phi", "seed", "shots", "config")
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "clip-anytorch")
@@ -34,11 +35,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """Return a folder's `results.json`, or None when it is absent, broken, incomplete or of another schema."""
+    """Return a folder's `results.json`, or None when it is absent, broken, incomplete or of an unknown schema."""
     record = read_json(folder / RESULTS)
-    if record is None or record.get("schema_version") != SCHEMA_VERSION:
+    if record is None or record.get("schema_version") not in READABLE:
         return None
-    return None if missing_fields(record) else record
+    return None if missing_fields(record) else {"protocol": "base2new"} | record
 
 
 def missing_fields(record: dict[str, Any]) -> list[str]:

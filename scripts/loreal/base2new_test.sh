@@ -4,6 +4,7 @@
 #   bash scripts/loreal/base2new_test.sh METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]
 #
 #   METHOD   coop, maple, mma or mmrl          PHI   side of the low-resolution input, e.g. 96
+#   --dry-run before the -- prints the commands of all stages and tests, and does nothing
 #
 # Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the
 # embedded host), OUT (default ./output), SHOTS (16), CLIP_WEIGHTS (demo, demo-2, an OpenAI name or a file),
@@ -14,4 +15,4 @@
 # Example: bash scripts/loreal/base2new_test.sh maple 96
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-loreal_base2new "${BASH_SOURCE[0]}" "--test-only" "$@"
+loreal_protocol "${BASH_SOURCE[0]}" base2new "--test-only" "$@"

@@ -107,11 +107,11 @@ loreal_environment() {
     LOREAL_PY="$LOREAL_VENV/bin/python"
 }
 
-# The body of the base2new scripts: prints the head of the script $1 for --help, else runs `loreal base2new` with $2
-# (extra words, may be empty) and the rest.
-loreal_base2new() {
-    local script="$1" extra="$2"
-    shift 2
+# The body of the scripts: prints the head of the script $1 for --help, else runs `loreal $2` with $3 (extra words, may
+# be empty) and the rest.
+loreal_protocol() {
+    local script="$1" command="$2" extra="$3"
+    shift 3
     case "${1:-}" in
         -h | --help)
             sed -n '2,/^set -/{/^set -/d; s/^# \{0,1\}//; p;}' "$script"
@@ -120,5 +120,5 @@ loreal_base2new() {
     esac
     [ $# -ge 2 ] || loreal_fail "usage: $(basename "$script") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
     loreal_environment
-    exec "$LOREAL_PY" -m loreal_plugin base2new ${extra:+"$extra"} "$@"
+    exec "$LOREAL_PY" -m loreal_plugin "$command" ${extra:+"$extra"} "$@"
 }

@@ -10,27 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from loreal_plugin.data.templates import DEFAULT_TEMPLATE
+from loreal_plugin.data.templates import TEMPLATES as CUSTOM_TEMPLATES
 from loreal_plugin.errors import ConfigError
 from trainers._clip import clip
-
-CUSTOM_TEMPLATES = {
-    "Caltech101": "a photo of a {}.",
-    "DescribableTextures": "{} texture.",
-    "EuroSAT": "a centered satellite photo of {}.",
-    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
-    "Food101": "a photo of {}, a type of food.",
-    "ImageNet": "a photo of a {}.",
-    "ImageNetA": "a photo of a {}.",
-    "ImageNetR": "a photo of a {}.",
-    "ImageNetSketch": "a photo of a {}.",
-    "ImageNetV2": "a photo of a {}.",
-    "OxfordFlowers": "a photo of a {}, a type of flower.",
-    "OxfordPets": "a photo of a {}, a type of pet.",
-    "StanfordCars": "a photo of a {}.",
-    "SUN397": "a photo of a {}.",
-    "UCF101": "a photo of a person doing {}.",
-}
-DEFAULT_TEMPLATE = "a photo of a {}."
 
 
 def spoken(classnames: Sequence[str]) -> list[str]:

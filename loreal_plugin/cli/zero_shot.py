@@ -1,0 +1,74 @@
+"""`loreal zero_shot`: CLIP with hand-made prompts, at its native size and at PHI; nothing is trained."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from loreal_plugin.cli.base2new import add_environment_options, dataset_and_seed
+from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.options import METHODS
+
+EPILOG = """\
+METHOD and SEED are taken so that every protocol is called alike, and make no difference; METHOD may be left out.
+Tests all classes of DATASET and, of datasets that have them, the base and the new half. The prompt is the hand-made
+one of the dataset, "a photo of a {}." where it has none. Datasets are read through the embedded host.
+
+environment (an option wins): DATA, OUT, CLIP_WEIGHTS
+
+examples:
+  loreal zero_shot 96
+  loreal zero_shot maple 96 demo-sketch
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "zero_shot",
+        usage="loreal zero_shot [METHOD] PHI [DATASET=demo] [SEED] [options]",
+        help="test CLIP with hand-made prompts, at the native size and at PHI",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", metavar="[METHOD] PHI", nargs="+", help=argparse.SUPPRESS)
+    add_environment_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be tested, and do nothing")
+    parser.set_defaults(run=run, takes_extra=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what is not there yet and print the table."""
+    words = [*args.words, *args.extra]
+    if words[0].lower() in METHODS:
+        words = words[1:]
+    elif not words[0].isdigit():
+        raise ConfigError(unknown_name("method", words[0], METHODS))
+    if not words:
+        raise ConfigError("PHI is missing; see loreal zero_shot --help")
+
+    from loreal_plugin.protocols.spec import build_spec
+
+    dataset, seed = dataset_and_seed(words[1:])
+    spec = build_spec("coop", words[0], dataset, seed, host="", data=args.data, out=args.out, shots="1",
+                      weights=args.weights, opts=args.after)  # fmt: skip
+    if args.dry_run:
+        return _dry(spec)
+
+    from loreal_plugin.protocols.tables import format_run
+    from loreal_plugin.protocols.zero_shot import run_zero_shot
+
+    record, _ = run_zero_shot(spec)
+    print(f"\n{format_run(record)}")
+    return 0
+
+
+def _dry(spec: Any) -> int:
+    """Print what would be tested."""
+    from loreal_plugin.protocols.zero_shot import prepare_zero_shot, zero_shot_folder
+
+    engine = prepare_zero_shot(spec)
+    for size in (engine.plan.native_size, spec.phi):
+        print(f"# CLIP at {size} on {spec.dataset}: {zero_shot_folder(engine)}")
+    return 0
