@@ -35,7 +35,10 @@ REQUIRED = [
     "matplotlib",
 ]
 EXTRAS = {
-    "test": ["pytest", "pytest-xdist", "pytest-timeout", "pytest-httpserver", "openai", "ruff", "build", "wheel"],
+    "test": ["pytest", "pytest-xdist", "pytest-timeout", "pytest-httpserver", "openai", "ruff", "build", "wheel",
+             "jinja2", "submitit"],
+    "report": ["jinja2"],
+    "slurm": ["submitit"],
     "llm": ["openai"],
     # what the original Dassl imports beyond our own needs
     "hosts": ["gdown"],

@@ -17,6 +17,10 @@ from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 # each module has add_parser(subparsers); imported only when its command is the one that runs, or for --help
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
+    "xd": "loreal_plugin.cli.xd",
+    "dg": "loreal_plugin.cli.dg",
+    "few_shot": "loreal_plugin.cli.few_shot",
+    "zero_shot": "loreal_plugin.cli.zero_shot",
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",
     "train": "loreal_plugin.cli.train",
@@ -28,6 +32,7 @@ COMMANDS = {
     "results": "loreal_plugin.cli.results",
     "sweep": "loreal_plugin.cli.sweep",
     "report": "loreal_plugin.cli.report",
+    "advise": "loreal_plugin.cli.advise",
     "explain": "loreal_plugin.cli.explain",
     "embed": "loreal_plugin.cli.embed",
     "options": "loreal_plugin.cli.options",

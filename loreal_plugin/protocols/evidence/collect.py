@@ -48,7 +48,8 @@ class Result:
     """One row of one run.
 
     `summary` is the number that the protocol is judged by, in percent: HM, or the average over targets. `identity`
-    holds the settings that the row depends on, without the seed.
+    holds the settings that the row depends on, without the seed. `asked` are the run's overrides as given: a control
+    stands in the table of the run that it controls, so its setting has none.
     """
 
     setting: Setting
@@ -66,6 +67,7 @@ class Result:
     roles: Mapping[str, str]
     identity: Mapping[str, Any]
     path: Path
+    asked: tuple[str, ...] = ()
 
     @property
     def adds(self) -> bool:
@@ -138,21 +140,15 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
 def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> None:
     """Turn the records that have rows into results; tests and stages are looked up where a row needs them."""
     lookup = _Lookup(evidence.out, records)
-    chosen: dict[tuple[Any, ...], list[Result]] = {}
     for path, record in records.items():
         if not record.get("rows"):
             continue
         try:
-            found = list(_results(path, record, lookup))
+            evidence.results += list(_results(path, record, lookup))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             evidence.broken[path.relative_to(evidence.out)] = f"has rows of another form ({error!r})"
             continue
-        # a run that was stopped after stage 2 and then went on has left two records with the same rows
-        name = (found[0].setting, found[0].seed, record["kind"] == "rivals", record.get("trainer"), _control(record))
-        if name not in chosen or len(found) > len(chosen[name]):
-            chosen[name] = found
         _note_provenance(evidence, record)
-    evidence.results = [result for found in chosen.values() for result in found]
 
 
 def _control(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -218,6 +214,7 @@ def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Re
             roles={name: facts["role"] for name, facts in (record.get("targets") or {}).items()},
             identity={"weights": record["weights"]["sha256"]} if shared else _identity(record, row["name"], lookup),
             path=path,
+            asked=_control(record),
         )
 
 

@@ -106,7 +106,11 @@ def group_results(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]
 
 
 def _without_copies(results: Sequence[Result]) -> list[Result]:
-    """Drop results that say the same of the same seed: zero-shot CLIP is measured beside every method."""
+    """Drop results that say the same of the same seed.
+
+    Zero-shot CLIP is measured beside every method; a run that was stopped after stage 2 and then went on has left two
+    records with the same rows.
+    """
     kept: dict[tuple[Any, ...], Result] = {}
     for result in results:
         scores = tuple((name, score.accuracy) for name, score in result.scores.items())

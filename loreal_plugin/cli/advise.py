@@ -1,0 +1,51 @@
+"""`loreal advise`: which phi, method and mode to take, from the results of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+Prints the choices that no other beats in accuracy, time for a test picture and memory. Times are those of the machine
+that made the runs. --ms and --mb leave out what costs more.
+
+examples:
+  loreal advise output --dataset demo
+  loreal advise output --dataset demo --ms 5
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "advise", help="print the Pareto choices of a dataset: accuracy against time and memory",
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="output folder of the runs")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset of the runs")
+    parser.add_argument("--protocol", default="base2new", help="base2new, xd, dg or few_shot (base2new)")
+    parser.add_argument("--ms", metavar="N", help="at most N milliseconds for a test picture")
+    parser.add_argument("--mb", metavar="N", help="at most N MB of memory")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the choices."""
+    from loreal_plugin.protocols.evidence.advise import advise
+
+    limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
+    print(advise(Path(args.output_dir).expanduser(), args.dataset, protocol=args.protocol, **limits))
+    return 0
+
+
+def _limit(name: str, text: str | None) -> float | None:
+    from loreal_plugin.errors import ConfigError
+
+    try:
+        value = None if text is None else float(text)
+    except ValueError as error:
+        raise ConfigError(f"--{name} must be a number, not '{text}'") from error
+    if value is not None and not 0 < value < float("inf"):
+        raise ConfigError(f"--{name} must be above 0, not '{text}'")
+    return value

@@ -1,0 +1,120 @@
+"""Which phi, method and mode to take for a dataset: the choices that no other beats in accuracy, time and memory."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from loreal_plugin.errors import LorealError, unknown_name
+from loreal_plugin.protocols.evidence.collect import collect
+from loreal_plugin.protocols.evidence.group import Group, group_results, mean_std
+from loreal_plugin.protocols.evidence.layout import method_name
+
+WITH_READING = "time includes building the model and reading the pictures"
+WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to classify a picture; None where a cost was not measured."""
+
+    group: Group
+    accuracy: float
+    milliseconds: float | None
+    memory_mb: float | None
+
+    @property
+    def text(self) -> str:
+        """Return the choice in words."""
+        s = self.group.setting
+        changed = f" ({'; '.join(s.overrides)})" if s.overrides else ""
+        return f"{method_name(s.method, self.group.row)}: {self.group.label}{changed}"
+
+    @property
+    def size(self) -> int:
+        """Return the size of the picture that has to be there, in pixels."""
+        return self.group.results[0].test_size or self.group.setting.phi
+
+    def beats(self, other: Choice) -> bool:
+        """Return whether this is at least as good in everything that both tell, and better in something."""
+        pairs = [(self.accuracy, other.accuracy)]
+        pairs += [(-a, -b) for a, b in ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
+                  if a is not None and b is not None]  # fmt: skip
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def advise(
+    out: Path, dataset: str, *, protocol: str = "base2new", ms: float | None = None, mb: float | None = None
+) -> str:
+    """Return the Pareto choices of a dataset as text.
+
+    Args:
+        ms: leave out what takes longer for a test picture.
+        mb: leave out what takes more memory, and what does not tell.
+
+    Raises:
+        LorealError: there are no results of that dataset, or none within the limits.
+    """
+    groups, refusals = group_results(collect(out).results)
+    known = {group.setting.dataset for group in groups if group.setting.protocol == protocol}
+    if dataset not in known:
+        if not known:
+            raise LorealError(f"no finished run of protocol {protocol} below {out}; loreal sweep makes some")
+        raise LorealError(unknown_name(f"dataset with {protocol} runs in {out}", dataset, known))
+    mine = [g for g in groups if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)]
+    parts = []
+    for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
+        of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
+        parts += _of_weights(f"{dataset}, {protocol}, {shots} shots, weights {weights}", of_weights, ms, mb)
+    if not parts:
+        raise LorealError(f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave them out")
+    parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
+    return "\n\n".join(parts)
+
+
+def _of_weights(title: str, groups: Sequence[Group], ms: float | None, mb: float | None) -> list[str]:
+    """Return one table for runs and one for rivals: their times are taken in different ways."""
+    parts = []
+    for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
+        choices = [_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival]
+        within = [c for c in choices if _within(c.milliseconds, ms) and (rival or _within(c.memory_mb, mb))]
+        if within:
+            parts.append(_table(title, basis, within))
+    return parts
+
+
+def _choice(group: Group) -> Choice:
+    time, memory = group.test_milliseconds(), group.test_memory()
+    return Choice(group, statistics.fmean(group.summaries()), statistics.fmean(time) if time else None,
+                  statistics.fmean(memory) if memory else None)  # fmt: skip
+
+
+def _within(value: float | None, limit: float | None) -> bool:
+    return limit is None or (value is not None and value <= limit)
+
+
+def front(choices: Sequence[Choice]) -> list[Choice]:
+    """Return the choices that no other beats, the most accurate first."""
+    kept = [c for c in choices if not any(other.beats(c) for other in choices)]
+    return sorted(kept, key=lambda c: -c.accuracy)
+
+
+def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
+    kept = front(choices)
+    body = [
+        [c.text, c.size, mean_std(c.group.summaries()), _number(c.milliseconds, 2), _number(c.memory_mb, 0),
+         len(c.group.seeds)] for c in kept
+    ]  # fmt: skip
+    heads = ("choice", "picture", "accuracy", "ms / picture", "memory MB", "n")
+    aligned = ("left", *("right",) * 5)
+    table = tabulate(body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    text = f"{len(kept)} of {len(choices)} choices that no other beats in accuracy, time and memory"
+    return f"{title}: {text}; {basis}\n\n{table}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

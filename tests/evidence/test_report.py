@@ -1,0 +1,231 @@
+"""The report: what it reads, what it refuses, what stands in its tables, and that a browser shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from evidence.made import facts, write_rivals, write_run, write_targets
+
+from loreal_plugin.cli.main import main
+from loreal_plugin.errors import LorealError
+from loreal_plugin.protocols.evidence.collect import collect
+from loreal_plugin.protocols.evidence.group import group_results
+from loreal_plugin.protocols.evidence.markdown import to_markdown
+from loreal_plugin.protocols.evidence.page import to_html
+from loreal_plugin.protocols.evidence.report import build_report
+from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, write_json
+
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def lines_of(text: str, *starts: str) -> list[list[str]]:
+    """Return the cells of the table lines whose first cells are these."""
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
+    return [row for row in rows if tuple(cell.strip("*") for cell in row[: len(starts)]) == starts]
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """Give an output folder with runs of every protocol, two seeds."""
+    for seed in (1, 2):
+        for phi in (96, 144):
+            write_run(tmp_path, seed=seed, phi=phi)
+            write_targets(tmp_path, "xd", seed=seed, phi=phi)
+        write_targets(tmp_path, "dg", seed=seed)
+        for shots in (1, 4):
+            write_targets(tmp_path, "few_shot", seed=seed, shots=shots, names=())
+    write_rivals(tmp_path)
+    return tmp_path
+
+
+def test_every_protocol_has_its_table_and_pictures(full: Path) -> None:
+    report = build_report(full)
+    by_title = {section.title.split(":")[0]: section for section in report.sections}
+    assert list(by_title) == ["What was read", "LR-B2N", "LR-CE", "LR-DG", "Few-shot", "Efficiency",
+                              "Incomplete and failed runs"]  # fmt: skip
+    names = [picture.name for section in report.sections for picture in section.pictures]
+    assert names == ["base2new_1_phi", "base2new_1_gain", "xd_1_phi", "xd_1_gain", "few_shot_1", "cost_1"]
+    assert all(p.png[:4] == b"\x89PNG" for section in report.sections for p in section.pictures)
+    few = next(table for table in by_title["Few-shot"].tables if "shot" in table.head[2])
+    assert few.head == ("method", "row", "1 shot", "4 shots", "n")
+
+
+def test_mean_deviation_and_best(full: Path) -> None:
+    text = to_markdown(build_report(full))
+    (line, *_) = lines_of(text, "maple", "+ LOREAL, tested at 96")
+    values = [float(value) for value in re.findall(r"\d+\.\d+", line[2])]
+    runs = [r for r in collect(full).results if r.row == "loreal" and r.setting.phi == 96 and "base" in r.scores]
+    found = [r.scores["base"].accuracy for r in runs]
+    assert values[0] == pytest.approx(sum(found) / 2, abs=0.006)
+    assert values[1] == pytest.approx(abs(found[0] - found[1]) / 2**0.5, abs=0.006)
+    native, *_ = lines_of(text, "maple", "MaPLe, trained and tested at 224")
+    upsampled, *_ = lines_of(text, "maple", "MaPLe trained at 224, up-sampled")
+    assert "**" not in native[2], "it reads large pictures"
+    assert upsampled[2] == "**80.00**" and lines_of(text, "CLIP", "zero-shot")
+
+
+def test_average_hm_is_the_mean_of_the_datasets_hms(tmp_path: Path) -> None:
+    write_run(tmp_path, gain=0.2)
+    write_run(tmp_path, dataset="other", drop=0.5)
+    table = next(s for s in build_report(tmp_path).sections if s.title.startswith("LR-B2N")).tables[0]
+    line = next(row for row in table.body if row[1].text.startswith("+ LOREAL"))
+    hms = [r.summary for r in collect(tmp_path).results if r.row == "loreal"]
+    assert float(line[4].text) == pytest.approx(sum(hms) / 2, abs=0.006) and hms[0] != hms[1]
+    base, new = float(line[2].text), float(line[3].text)
+    assert abs(2 * base * new / (base + new) - float(line[4].text)) > 0.01
+
+
+def test_published_numbers_say_where_they_do_not_compare(full: Path, tmp_path: Path) -> None:
+    text = to_markdown(build_report(full))
+    assert "57.25 (not comparable: demo)" in text and "52.77 (not comparable: demo)" in text
+    real = tmp_path / "real"
+    for dataset in ("imagenetv2", "imagenet_sketch"):
+        write_run(real, dataset=dataset, recipe="vit_b16")
+    write_targets(real, "dg", recipe="vit_b16", names=("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"))
+    text = to_markdown(build_report(real))
+    assert "57.25 (not comparable: 0 of 11 datasets and others)" in text
+    assert " 26.86 |" in text, "LR-DG in the paper's own setting stands without a mark"
+
+
+def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        write_run(tmp_path, seed=seed, gain=0.1)
+    text = to_markdown(build_report(tmp_path))
+    (line,) = lines_of(text, "demo", "maple", "maple: MaPLe, trained and tested at 96")
+    gain, pictures, seeds, p, p_holm, n = line[3:]
+    low, high = map(float, pictures.split(" to "))
+    assert low < float(gain) < high and low > 0 and p == "< 0.001" and n == "3"
+    assert p_holm == "< 0.001" and " to " in seeds
+
+
+def test_without_answers_by_picture_it_says_how_to_get_them(tmp_path: Path) -> None:
+    write_run(tmp_path, with_hits=False)
+    text = to_markdown(build_report(tmp_path))
+    assert "no answers by picture stored" in text and "base2new_test.sh" in text
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, seed=2, config={"OPTIM.LR": 0.5})
+    groups, refusals = group_results(collect(tmp_path).results)
+    assert not groups and len(refusals) == 4
+    assert main(["report", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "not averaged: base2new, demo, maple, phi 96" in out and "OPTIM.LR (0.02 and 0.5)" in out
+    assert "OPTIM.LR (0.02 and 0.5)" in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_only_the_rows_that_rest_on_a_difference_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, seed=1)
+    folder = write_run(tmp_path, seed=2)
+    record = json.loads((folder / RESULTS).read_text())
+    record["config"]["TRAINER.LOREAL.BRIDGE"] = "cross"
+    write_json(folder / RESULTS, record)
+    groups, refusals = group_results(collect(tmp_path).results)
+    assert sorted(g.row for g in groups) == ["native", "native_at_phi", "phi"]
+    assert [r.row for r in refusals] == ["loreal"] and "loreal: TRAINER.LOREAL.BRIDGE" in refusals[0].reason
+
+
+def test_two_different_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path, seed=1)
+    write_run(tmp_path, seed=1, gain=0.1, label="demo-copy")
+    _, refusals = group_results(collect(tmp_path).results)
+    assert [r.row for r in refusals] == ["loreal"] and "two runs of seed 1" in refusals[0].reason
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("{", "is no JSON"),
+        ("[]", "is no JSON object"),
+        ('{"schema_version": 99}', "has schema version 99, this release reads"),
+        ('{"kind": "stage"}', "has schema version None"),
+        ('{"schema_version": 1, "kind": "stage"}', "lacks key, method"),
+    ],
+)
+def test_a_file_that_is_no_use_is_listed_and_left_alone(tmp_path: Path, content: str, said: str) -> None:
+    write_run(tmp_path)
+    broken = tmp_path / "base2new" / "train_base" / "demo" / "x" / RESULTS
+    broken.parent.mkdir()
+    broken.write_text(content)
+    text = to_markdown(build_report(tmp_path))
+    assert f"`base2new/train_base/demo/x/results.json` {said}" in text and broken.read_text() == content
+
+
+def test_rows_of_another_form_are_listed(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    folder = tmp_path / "base2new" / "train_base" / "demo" / "odd" / "demo" / "seed1"
+    write_json(folder / RESULTS, facts("maple", 96, 1) | {"rows": [{"name": "phi"}]})
+    assert "has rows of another form" in to_markdown(build_report(tmp_path))
+
+
+def test_unfinished_and_failed_runs_are_listed(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    write_json(tmp_path / "base2new" / "half" / "started.json", {"key": "k"})
+    run = {"command": "loreal base2new maple 96", "state": "failed", "error": "disk full", "seconds": 1.0}
+    sweep = {"schema_version": SCHEMA_VERSION, "kind": "sweep", "name": "mine", "runs": [run], "seconds": 60.0}
+    write_json(tmp_path / "sweeps" / "mine" / RESULTS, sweep | {"done": 0, "jobs": 2, "failed": 1})
+    text = to_markdown(build_report(tmp_path))
+    assert "`base2new/half`: started, not finished" in text
+    assert "sweep `mine`, `loreal base2new maple 96`: failed: disk full" in text
+
+
+def test_what_was_set_aside_does_not_count(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    write_run(tmp_path, gain=0.3, label="demo.replaced")
+    _, refusals = group_results(collect(tmp_path).results)
+    assert refusals == []
+
+
+def test_variants_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    change = [["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]]
+    write_run(tmp_path, gain=0.05, label="demo-0123abcd", overrides=change)
+    section = next(s for s in build_report(tmp_path).sections if s.title == "Variants of LOREAL")
+    (row,) = section.tables[0].body
+    assert row[1].text == "LLD_WEIGHT 0.0" and float(row[3].text) > 0
+
+
+def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, said in ((tmp_path, "no results.json below"), (tmp_path / "none", "no folder")):
+        assert main(["report", str(folder)]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+    with pytest.raises(LorealError):
+        collect(tmp_path)
+
+
+def test_the_page_needs_no_other_file(full: Path) -> None:
+    html = to_html(build_report(full))
+    assert html.count("data:image/png;base64,") == 6
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', html) and "<script" not in html
+
+
+def test_text_of_records_cannot_become_markup(tmp_path: Path) -> None:
+    write_run(tmp_path, dataset="a<b>&|c")
+    report = build_report(tmp_path)
+    assert "a<b>" not in to_html(report) and "a&lt;b&gt;&amp;|c" in to_html(report)
+
+
+def test_a_browser_shows_every_table_and_picture(full: Path, tmp_path: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"no browser found (looked for {', '.join(BROWSERS)}): the page was not opened")
+    assert main(["report", str(full), "--out", str(tmp_path / "page")]) == 0
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1300,3000"]
+    page = (tmp_path / "page" / "report.html").as_uri()
+    shot = tmp_path / "shot.png"
+    done = subprocess.run([*words, "--dump-dom", page], capture_output=True, text=True, timeout=240)
+    assert done.stdout.count("<figure>") == 6 and done.stdout.count("<table>") >= 8, done.stderr[-500:]
+    subprocess.run([*words, f"--screenshot={shot}", page], capture_output=True, timeout=240, check=True)
+    from PIL import Image
+
+    with Image.open(shot) as picture:
+        assert picture.size == (1300, 3000) and len(set(picture.convert("L").resize((65, 150)).tobytes())) > 20
