@@ -135,6 +135,43 @@ def test_a_checkpoint_loads_at_another_input_size_and_for_other_classes(
 
 
 @per_method
+def test_a_checkpoint_holds_what_was_learned_and_nothing_else(method: str, clip_file: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(method, clip_file)
+    with torch.no_grad():
+        for value in learned(trainer.model).values():
+            value.normal_()
+    trainer.save_model(0, str(tmp_path))
+    (path,) = tmp_path.glob(f"{FOLDERS[method]}/model.pth.tar-*")
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    part = trainer._models[FOLDERS[method]]
+    wanted = {name: value for name, value in part.named_parameters() if value.requires_grad}
+    assert saved.keys() == wanted.keys() and len(saved) > 0
+    # optimisers may keep as much again twice over; the CLIP around it is far larger
+    assert path.stat().st_size < 4 * sum(v.numel() * v.element_size() for v in wanted.values()) + 100_000
+    again = build_trainer(method, clip_file)
+    assert again.resume_model_if_exist(str(tmp_path)) == 1
+    for name, value in learned(again.model).items():
+        assert torch.equal(value, learned(trainer.model)[name]), name
+
+
+@per_method
+def test_a_whole_model_as_the_public_hosts_write_it_loads_too(method: str, clip_file: Path, tmp_path: Path) -> None:
+    trainer, name = build_trainer(method, clip_file), FOLDERS[method]
+    with torch.no_grad():
+        for value in learned(trainer.model).values():
+            value.normal_()
+    trainer.checkpoint_part = trainer._models.__getitem__
+    trainer.save_model(0, str(tmp_path))
+    (path,) = (tmp_path / name).glob("model.pth.tar-*")
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert saved.keys() == trainer._models[name].state_dict().keys()
+    for load in ("load_model", "resume_model_if_exist"):
+        again = build_trainer(method, clip_file)
+        getattr(again, load)(str(tmp_path))
+        assert all(torch.equal(v, learned(trainer.model)[n]) for n, v in learned(again.model).items())
+
+
+@per_method
 def test_a_checkpoint_of_another_shape_is_refused_by_name(
     method: str, clip_file: Path, tmp_path: Path
 ) -> None:

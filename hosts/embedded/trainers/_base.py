@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from loreal_plugin.errors import ConfigError
-from trainers._checkpoints import find_checkpoint, restore
+from trainers._checkpoints import LearnedPart, find_checkpoint, restore
 from trainers._clip import check_input_size
 
 PRECISIONS = ("fp16", "fp32", "amp")
@@ -103,6 +103,10 @@ class PromptTrainer(TrainerX):
     def parse_batch_train(self, batch: dict) -> tuple[Tensor, Tensor]:
         """Return images and labels on the trainer's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def checkpoint_part(self, name: str) -> LearnedPart:
+        """Return what trains: a checkpoint of the host then weighs kilobytes or a few megabytes."""
+        return LearnedPart(self._models[name], self.fixed)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load what was learned from `directory/<registered model>/`.

@@ -61,3 +61,25 @@ def restore(module: nn.Module, state: dict[str, Tensor], fixed: tuple[str, ...])
             "method, backbone, options and (with TRAINER.COOP.CSC) classes must be those of the training"
         )
     module.load_state_dict(kept, strict=False)
+
+
+class LearnedPart:
+    """The part of a model that a checkpoint has to hold: what trains. All else comes from the CLIP file.
+
+    The public MaPLe and MMRL write the whole model, hundreds of megabytes an epoch; both kinds are read.
+
+    Args:
+        module: the registered model.
+        fixed: see `restore`.
+    """
+
+    def __init__(self, module: nn.Module, fixed: tuple[str, ...]) -> None:
+        self.module, self.fixed = module, fixed
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the learned tensors by their names in the module, without their graph."""
+        return {name: value.detach() for name, value in self.module.named_parameters() if value.requires_grad}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load learned tensors, or a whole model; see `restore`."""
+        restore(self.module, state, self.fixed)

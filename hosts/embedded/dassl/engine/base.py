@@ -61,6 +61,10 @@ class TrainerBase:
 
     # --- checkpoints
 
+    def checkpoint_part(self, name: str) -> Any:
+        """Return whose `state_dict` goes into checkpoints, and whose `load_state_dict` takes it back on resuming."""
+        return self._models[name]
+
     def save_model(
         self,
         epoch: int,
@@ -73,7 +77,7 @@ class TrainerBase:
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             state = {
-                "state_dict": self._models[name].state_dict(),
+                "state_dict": self.checkpoint_part(name).state_dict(),
                 "epoch": epoch + 1,
                 "optimizer": None if optim is None else optim.state_dict(),
                 "scheduler": None if sched is None else sched.state_dict(),
@@ -92,7 +96,7 @@ class TrainerBase:
         file_name = self._common_checkpoint(newest, list(folders.values()))
         epochs = set()
         for name, folder in folders.items():
-            parts = self._models[name], self._optims[name], self._scheds[name]
+            parts = self.checkpoint_part(name), self._optims[name], self._scheds[name]
             epochs.add(resume_from_checkpoint(folder, *parts, model_name=file_name))
         if len(epochs) > 1:
             raise CheckpointError(f"the models in '{directory}' are of different epochs: {sorted(epochs)}")
