@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.method import choose_ridge_penalty, fit_mean_shift, fit_ridge
+from loreal_plugin.protocols.engine import pack_bits
 from loreal_plugin.protocols.records import harmonic_mean
 
 
@@ -37,7 +38,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class RivalScore:
-    """One rival's accuracy (percent) and what it costs per picture beyond reading it (milliseconds)."""
+    """One rival's accuracy (percent), its answers by picture, and its cost a picture beyond reading (milliseconds)."""
 
     name: str
     base: float
@@ -45,6 +46,8 @@ class RivalScore:
     n_base: int
     n_new: int
     milliseconds: float
+    hits_base: str = ""
+    hits_new: str = ""
 
     @property
     def hm(self) -> float:
@@ -69,9 +72,9 @@ def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor
     return lambda images: encode(F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False))
 
 
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the accuracy of (N, C) logits in percent."""
-    return 100 * int((logits.argmax(1) == labels).sum()) / len(labels)
+def right(logits: Tensor, labels: Tensor) -> list[bool]:
+    """Return which of (N, C) logits are right."""
+    return (logits.argmax(1) == labels).tolist()
 
 
 def score_rivals(
@@ -102,9 +105,11 @@ def score_rivals(
     for name, (kind, correct) in corrections.items():
         found = {s: test[s][kind] for s in ("base", "new")}
         start = time.perf_counter()
-        scores = {s: accuracy(classify(s, correct(e.features)), e.labels) for s, e in found.items()}
+        hits = {s: right(classify(s, correct(e.features)), e.labels) for s, e in found.items()}
         n = {s: len(e.labels) for s, e in found.items()}
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
         cost = 1000 * seconds / sum(n.values())
-        rows.append(RivalScore(name, scores["base"], scores["new"], n["base"], n["new"], cost))
+        base, new = (100 * sum(hits[s]) / n[s] for s in ("base", "new"))
+        packed = {f"hits_{s}": pack_bits(hits[s]) for s in ("base", "new")}
+        rows.append(RivalScore(name, base, new, n["base"], n["new"], cost, **packed))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from loreal_plugin.protocols.keys import inference_only
@@ -16,8 +17,8 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
     """Return a run's record with only the rows that its table needs, and its place there as `order`.
 
     A run whose one override is a control (constant conditioning; a longer stage 2) gets the label of the run it
-    controls and one row under a name of its own; a rivals' record gets rows in the form of a run's. Any other run
-    stays as it is.
+    controls and one row under a name of its own, and so does one that predicts in another inference mode; a rivals'
+    record gets rows in the form of a run's. Any other run stays as it is.
     """
     if record["kind"] == "rivals":
         return record | {"order": _RIVAL, "rows": [_rival_row(row) for row in record["rows"]]}
@@ -26,11 +27,12 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
     if overrides == [("loreal", CONSTANT, "True")]:
         text = "+ LOREAL, constant conditioning"
         return record | plain | {"rows": _renamed(record, "loreal", "loreal_constant", text)}
-    if overrides and all(scope == "loreal" and inference_only(key) for scope, key, _ in overrides):
-        mode = (record.get("inference") or {}).get("INFERENCE", "exact")
-        settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for _, key, value in overrides)
-        name = f"loreal_{mode}" if len(overrides) == 1 else f"loreal_{mode} {record['label']}"
-        return record | plain | {"rows": _renamed(record, "loreal", name, f"+ LOREAL, {settings}")}
+    if record.get("inference"):
+        acting = [(key.rpartition(".")[2], value) for _, key, value in overrides if inference_only(key)]
+        name = "_".join(["loreal", *(value for _, value in acting)])
+        text = f"+ LOREAL, {', '.join(f'{key} {value}' for key, value in acting)}"
+        trained = {"label": Path(record["stages"]["loreal"]["folder"]).parent.name, "order": _CONTROL}
+        return record | trained | {"rows": _renamed(record, "loreal", name, text)}
     if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:
         text = f"{record['trainer']} at {record['phi']}, trained on for as many steps as stage 3 takes"
         return record | plain | {"rows": _renamed(record, "phi", "phi_longer", text)}
@@ -52,8 +54,8 @@ def _rival_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": re.sub(r" \(.*\)$", "", row["name"]),
         "label": re.sub(r" \(.*\)$", "", row["name"]),
-        "base": {"accuracy": row["base"], "total": row["n_base"]},
-        "new": {"accuracy": row["new"], "total": row["n_new"]},
+        "base": {"accuracy": row["base"], "total": row["n_base"], "hits": row.get("hits_base")},
+        "new": {"accuracy": row["new"], "total": row["n_new"], "hits": row.get("hits_new")},
         "hm": row["hm"],
         "milliseconds": row["milliseconds"],
     }

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from loreal_plugin.protocols.rivals import (
     Embeddings,
-    accuracy,
     embed,
+    right,
     score_rivals,
     upsampled,
 )
@@ -51,5 +51,5 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     assert enlarged.milliseconds == pytest.approx(375, rel=0.05)
 
 
-def test_accuracy_is_in_percent() -> None:
-    assert accuracy(torch.eye(4), torch.tensor([0, 1, 2, 0])) == 75.0
+def test_the_highest_logit_is_the_answer() -> None:
+    assert right(torch.eye(4), torch.tensor([0, 1, 2, 0])) == [True, True, True, False]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, missing_fields
+from loreal_plugin.protocols.records import READABLE, RESULTS, missing_fields
 from loreal_plugin.protocols.variants import merge_variant
 
-READABLE = frozenset({1, SCHEMA_VERSION})
 STARTED = "started.json"
 ZERO_SHOT_METHOD = "clip"
 
@@ -151,6 +150,11 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
         _note_provenance(evidence, record)
 
 
+def _targets(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is told about the test sets, by name; nothing for base-to-new."""
+    return record.get("targets") or {}
+
+
 def _control(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a record's overrides as text, in the order of the command line."""
     return tuple(" ".join(map(str, words)) for words in record.get("overrides") or ())
@@ -211,7 +215,7 @@ def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Re
             seconds=row.get("seconds"),
             milliseconds=row.get("milliseconds"),
             train_pictures=_train_pictures(record, row["name"], lookup),
-            roles={name: facts["role"] for name, facts in (record.get("targets") or {}).items()},
+            roles={name: facts["role"] for name, facts in _targets(record).items()},
             identity={"weights": record["weights"]["sha256"]} if shared else _identity(record, row["name"], lookup),
             path=path,
             asked=_control(record),
@@ -284,7 +288,7 @@ def _identity(record: Mapping[str, Any], row: str, lookup: _Lookup) -> dict[str,
         facts |= _seedless(stored.get("config") or {}, f"{name}: ")
     if row.startswith("loreal"):
         facts["attributes"] = record.get("attributes")
-    return facts
+    return facts | {f"test pictures of {name}": part.get("test_images") for name, part in _targets(record).items()}
 
 
 def _seedless(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:

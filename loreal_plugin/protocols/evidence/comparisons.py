@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from loreal_plugin.protocols.evidence.collect import ZERO_SHOT_METHOD
 from loreal_plugin.protocols.evidence.group import Group
 from loreal_plugin.protocols.evidence.layout import Block, Cell, Table, method_name
 from loreal_plugin.protocols.evidence.statistics import (
@@ -20,12 +21,12 @@ from loreal_plugin.protocols.evidence.statistics import (
 )
 
 NOTE = (
-    "Gain: points of HM (base-to-new) or of mean accuracy over the test sets, LOREAL minus the other, over common "
-    "seeds. Intervals of 95 %: over pictures by paired bootstrap with the seeds kept; over seeds Student's t. p: "
-    "McNemar's exact test of all test pictures for one seed; with several, random sign flips of each picture's "
-    "difference summed over seeds. p (Holm): adjusted for the number of lines in the table."
+    "LOREAL against each baseline. Gain: points of HM (base-to-new) or of mean accuracy over the test sets, LOREAL minus "
+    "the other, over common seeds. Intervals of 95 %: over pictures by paired bootstrap with the seeds kept; over seeds "
+    "Student's t. p: McNemar's exact test of all test pictures for one seed; with several, random sign flips of each "
+    "picture's difference summed over seeds. p (Holm): adjusted for the number of lines in the table."
 )
-NO_ANSWERS = "no answers by picture stored (records of an older release): base2new_test.sh writes them without training"
+NO_ANSWERS = "no answers by picture stored (records of an older release); base2new_test.sh writes them without training"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Comparison:
 
 def compare(ours: Group, other: Group) -> Comparison | None:
     """Return the comparison of two rows, None without a common seed or a common test set."""
+    if other.setting.method == ZERO_SHOT_METHOD and other.seeds == (0,):
+        # nothing was trained: the same result stands beside every seed
+        other = replace(other, results=tuple(replace(other.results[0], seed=seed) for seed in ours.seeds))
     common = sorted(set(ours.seeds) & set(other.seeds))
     sets = judged_sets(ours, other)
     if not common or not sets:
@@ -114,7 +118,7 @@ def comparison_table(block: Block) -> Table | None:
         body.append(tuple(map(Cell, cells)))
     head = ("dataset", "method", "against", "gain", "95 % over pictures", "95 % over seeds", "p", "p (Holm)", "n")
     missing = sum(c.p is None for c in found)
-    notes = (NOTE, f"{missing} of {len(found)} lines: {NO_ANSWERS}.") if missing else (NOTE,)
+    notes = (f"{missing} of {len(found)} lines: {NO_ANSWERS}.",) if missing else ()
     return Table(f"LOREAL against each baseline, {block.title}", head, tuple(body), words=3, notes=notes)
 
 

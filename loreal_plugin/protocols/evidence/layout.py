@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from loreal_plugin.protocols.evidence.collect import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.protocols.evidence.group import Group, mean_std
+from loreal_plugin.protocols.evidence.guests import guests_of
 
 METHODS = ("clip", "coop", "cocoop", "ivlp", "maple", "mma", "mmrl")
 ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
@@ -76,14 +77,11 @@ def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
     found: dict[Setting, list[Group]] = defaultdict(list)
     for group in plain:
         found[table_key(group.setting)].append(group)
-    guests = [g for g in groups if g.setting.protocol == "zero_shot"] if protocol != "zero_shot" else []
     blocks = []
     for key in sorted(found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)):
         members = found[key]
-        places = {g.setting.dataset for g in members}
-        same = [g for g in guests if (g.setting.phi, g.setting.weights) == (key.phi, key.weights)]
-        members += [g for g in same if g.setting.dataset in places] if protocol == "base2new" else []
-        blocks.append(Block(key, tuple(members)))
+        guests = [] if protocol == "zero_shot" else guests_of(groups, key, members)
+        blocks.append(Block(key, (*members, *guests)))
     return blocks
 
 

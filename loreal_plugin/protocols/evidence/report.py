@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loreal_plugin.protocols.evidence.collect import Evidence, collect
-from loreal_plugin.protocols.evidence.comparisons import comparison_table
+from loreal_plugin.protocols.evidence.comparisons import NOTE, comparison_table
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results
 from loreal_plugin.protocols.evidence.layout import Block, Cell, Table, blocks_of
 from loreal_plugin.protocols.evidence.plots import Picture, accuracy_picture, cost_picture, gain_picture
-from loreal_plugin.protocols.evidence.sections import base_to_new, efficiency, few_shot, targets, variants
+from loreal_plugin.protocols.evidence.sections import (
+    EFFICIENCY_NOTE,
+    base_to_new,
+    efficiency,
+    few_shot,
+    targets,
+    variants,
+)
 
 TITLES = {
     "base2new": "LR-B2N: base to new classes",
@@ -87,6 +94,7 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
 def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
     """Return a protocol's section: tables, then comparisons, then pictures."""
     tables: list[Table] = []
+    compared = False
     if protocol == "few_shot":
         tables += few_shot(blocks)
     for block in blocks:
@@ -96,8 +104,9 @@ def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
             tables += targets(block)
         comparison = comparison_table(block)
         tables += [comparison] if comparison else []
+        compared = compared or comparison is not None
     pictures = _few_shot_pictures(blocks) if protocol == "few_shot" else _phi_pictures(protocol, blocks)
-    return Section(TITLES[protocol], (), tuple(tables), tuple(pictures))
+    return Section(TITLES[protocol], (NOTE,) if compared else (), tuple(tables), tuple(pictures))
 
 
 def _zero_shot(block: Block) -> list[Table]:
@@ -148,7 +157,7 @@ def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
         cost_picture(f"cost_{number}", f"Cost against accuracy, {TITLES[protocol].split(':')[0]}, {title}", groups)
         for number, (title, groups) in enumerate(_families(blocks[protocol], "phi").items(), start=1)
     ]
-    return [Section("Efficiency", (), tables, tuple(picture for picture in pictures if picture))]
+    return [Section("Efficiency", (EFFICIENCY_NOTE,), tables, tuple(picture for picture in pictures if picture))]
 
 
 def _rest(evidence: Evidence) -> list[Section]:

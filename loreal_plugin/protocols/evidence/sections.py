@@ -134,7 +134,7 @@ def efficiency(block: Block) -> Table:
         body.append((*_names((method, row, groups)), *map(Cell, cells)))
     head = ("method", "row", "tunable parameters", "training s", "ms / training picture", "ms / test picture",
             "test memory MB", "accuracy", "published cost")  # fmt: skip
-    return Table(f"{', '.join(block.datasets)}, {block.title}", head, tuple(body), notes=(EFFICIENCY_NOTE,))
+    return Table(f"{', '.join(block.datasets)}, {block.title}", head, tuple(body))
 
 
 EFFICIENCY_NOTE = (

@@ -104,7 +104,7 @@ def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, 
         for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
             seeds, axes["phis"], axes["datasets"], shots, axes["weights"], axes["recipes"], methods, variants
         ):
-            dataset = dataset or _default_dataset(protocol)
+            dataset = dataset or "demo"  # as every script
             named = {"shots": shot and str(shot), "weights": weights, "recipe": recipe}
             opts = () if alone else variant.words
             try:
@@ -114,11 +114,6 @@ def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, 
                 raise type(error)(f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}") from error
             until = block.until if protocol == "base2new" else None
             yield Run(protocol, spec, run_words(protocol, spec, opts, until), "" if alone else variant.name, until)
-
-
-def _default_dataset(protocol: str) -> str:
-    """Return the dataset that a protocol's own script takes where none is named."""
-    return "demo"
 
 
 def run_words(protocol: str, spec: RunSpec, opts: tuple[str, ...], until: str | None) -> tuple[str, ...]:
