@@ -9,12 +9,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.errors import LorealError
+from loreal_plugin.cli.doctor_data import dataset_findings
+from loreal_plugin.cli.doctor_host import host_findings
+from loreal_plugin.cli.doctor_table import Finding, print_table, tried
 
 PACKAGES = {
     "torch": "torch",
@@ -36,27 +36,13 @@ PACKAGES = {
 OLDEST_PYTHON = (3, 10)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table; `needed` says whether a run can start without it."""
-
-    what: str
-    found: str
-    ok: bool
-    needed: bool = True
-
-    @property
-    def mark(self) -> str:
-        """Return `ok`, `MISSING` or, for what a run can do without, `-`."""
-        return "ok" if self.ok else ("MISSING" if self.needed else "-")
-
-
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     from loreal_plugin.cli.base2new import add_environment_options
 
     parser = subparsers.add_parser("doctor", help="check Python, packages, host, weights and data", description=__doc__)
-    parser.add_argument("--method", default="maple", help="method whose host contract is checked (maple)")
+    parser.add_argument("--method", help="method whose host contract is checked (maple, else the first found)")
+    parser.add_argument("--dataset", help="dataset that has to be there (any below DATA)")
     add_environment_options(parser)
     parser.set_defaults(run=run)
 
@@ -66,11 +52,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [*machine_findings(), *package_findings()]
     if all(row.ok for row in rows if row.needed):
         rows += project_findings(args)
-    # the table must come out where tabulate itself is what is missing
-    width = max(len(row.what) for row in rows)
-    for row in rows:
-        print(f"{row.mark:<8} {row.what:<{width}}  {row.found}")
-    wrong = [row.what for row in rows if row.needed and not row.ok]
+    wrong = print_table(rows)
     print(f"a run cannot start: {', '.join(wrong)}" if wrong else "a run can start")
     return 1 if wrong else 0
 
@@ -105,24 +87,13 @@ def package_findings() -> list[Finding]:
 
 
 def project_findings(args: argparse.Namespace) -> list[Finding]:
-    """Return the data folders, clip, the weights, the host's contract and the datasets."""
+    """Return the data folders, clip, the weights, the host, its contract and the datasets."""
     weights = args.weights or os.environ.get("CLIP_WEIGHTS") or "demo"
-    rows = [
-        tried("data folders", bundle),
-        tried("clip-anytorch", clip_version),
-        tried(f"weights '{weights}'", lambda: weights_facts(weights)),
-    ]
-    rows += host_findings(args.host or os.environ.get("HOST") or "", args.method)
-    rows += dataset_findings(args.data or os.environ.get("DATA") or "")
-    return rows
-
-
-def tried(what: str, call: Callable[[], str], *, needed: bool = True) -> Finding:
-    """Return what `call` finds, or the reason why it finds nothing."""
-    try:
-        return Finding(what, call(), True, needed)
-    except (LorealError, OSError, ImportError, ValueError) as error:
-        return Finding(what, " ".join(str(error).split()), False, needed)
+    found = tried(f"weights '{weights}'", lambda: weights_facts(weights))
+    rows = [tried("data folders", bundle), tried("clip-anytorch", clip_version), found]
+    data = dataset_findings(args.data or os.environ.get("DATA") or "", args.dataset or "")
+    host = args.host or os.environ.get("HOST") or ""
+    return [*rows, *host_findings(host, args.method or "", weights if found.ok else ""), *data]
 
 
 def bundle() -> str:
@@ -142,52 +113,8 @@ def clip_version() -> str:
 
 
 def weights_facts(name: str) -> str:
-    """Return the size of the CLIP model behind a weights name or file."""
-    from loreal_plugin.weights import describe, load_clip_state_dict
+    """Return the file behind a weights name, and the size of the CLIP model in it."""
+    from loreal_plugin.weights import describe, load_clip_state_dict, weights_place
 
     facts = describe(load_clip_state_dict(name))
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
-
-
-def host_findings(host: str, method: str) -> list[Finding]:
-    """Return the host's path, revision and shims, and whether it has the method's trainer."""
-    from loreal_plugin.attach import attach_host
-    from loreal_plugin.contract import get_contract
-    from loreal_plugin.protocols.spec import find_host
-
-    try:
-        contract = get_contract(method)
-        attached = attach_host(find_host(host), method)
-    except LorealError as error:
-        return [Finding("host", " ".join(str(error).split()), False)]
-    shims = ", ".join(str(getattr(shim, "name", shim)) for shim in attached.shims) or "none"
-    return [
-        Finding("host", f"{attached.path} (revision {attached.revision})", True),
-        Finding("host shims", shims, True, needed=False),
-        Finding(f"trainer {contract.trainer}", f"{attached.trainer_class.__module__}", True),
-        tried(f"trainer {contract.loreal_trainer}", lambda: registered(method, contract.loreal_trainer)),
-    ]
-
-
-def registered(method: str, trainer: str) -> str:
-    """Return the module of our trainer; LorealError where it does not register itself in the host."""
-    importlib.import_module(f"trainers.{method}_loreal")
-    registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
-    if trainer not in registry.registered_names():
-        raise LorealError(f"not in the host's registry ({', '.join(sorted(registry.registered_names()))})")
-    return registry.get(trainer).__module__
-
-
-def dataset_findings(data: str) -> list[Finding]:
-    """Return DATA and the benchmark datasets whose folder is there."""
-    from loreal_plugin.paths import bundle_root
-
-    names = sorted(path.stem for path in (bundle_root() / "configs" / "datasets").glob("*.yaml"))
-    rows = [Finding("dataset demo", "drawn on first use", "demo" in names)]
-    if not data:
-        return [*rows, Finding("DATA", "not set; needed for every dataset but demo", False, needed=False)]
-    path = Path(data).expanduser()
-    if not path.is_dir():
-        return [*rows, Finding("DATA", f"{path} is no folder", False)]
-    inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    return [*rows, Finding("DATA", f"{path}: {', '.join(inside) or 'empty'}", bool(inside), needed=False)]
+    return f"{weights_place(name)}: {', '.join(f'{key} {value}' for key, value in facts.items())}"

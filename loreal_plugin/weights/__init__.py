@@ -6,6 +6,6 @@ plain state dict, a Hugging Face `CLIPModel`, an OpenCLIP checkpoint, any of the
 
 from loreal_plugin.weights.layout import describe
 from loreal_plugin.weights.package import import_clip
-from loreal_plugin.weights.sources import load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights.sources import load_clip_state_dict, weights_fingerprint, weights_place
 
-__all__ = ["describe", "import_clip", "load_clip_state_dict", "weights_fingerprint"]
+__all__ = ["describe", "import_clip", "load_clip_state_dict", "weights_fingerprint", "weights_place"]

@@ -95,6 +95,16 @@ def _file_of(source: str) -> Path:
     return _downloaded(source, urls[source], download)
 
 
+def weights_place(name_or_path: str | Path) -> Path:
+    """Return the file that weights are read from; WeightsError where there is none."""
+    source = str(name_or_path)
+    if source in DEMO_NAMES:
+        from loreal_plugin.demo.weights import weights_file
+
+        return weights_file(source)
+    return _file_of(source)
+
+
 def vits(names: Iterable[str]) -> list[str]:
     """Return the vision transformers among the model names of the `clip` package."""
     return [name for name in names if name.startswith("ViT-")]

@@ -1,0 +1,135 @@
+"""What the doctor finds of a host: methods, Dassl, the contract's rows before and after building, and repairs."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from contextlib import redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from loreal_plugin.cli.doctor_table import Finding, one_line, tried
+from loreal_plugin.errors import LorealError
+
+_CLASSES = ("cat", "dog")  # a model needs class names; no picture is read
+
+
+def host_findings(host: str, method: str, weights: str) -> list[Finding]:
+    """Return everything about a host and one method of it.
+
+    Args:
+        host: path of the host, empty for the embedded one.
+        method: empty: maple where the host has it, else the first it has.
+        weights: CLIP weights that its model is built with; empty: it is not built.
+    """
+    from loreal_plugin.attach.look import look_at, methods_of, trainers_of
+    from loreal_plugin.contract import CONTRACTS, get_contract
+    from loreal_plugin.protocols.spec import find_host
+
+    try:
+        path = find_host(host)
+        methods = methods_of(path)
+        method = method or ("maple" if "maple" in methods or not methods else methods[0])
+        contract = get_contract(method)
+    except LorealError as error:
+        return [Finding("host", one_line(error), False)]
+    known = {c.trainer for c in CONTRACTS.values()} | {c.loreal_trainer for c in CONTRACTS.values()}
+    others = [name for name in trainers_of(path) if name not in known]
+    look = look_at(path, contract, None)
+    rows = [
+        Finding("host", str(path), True),
+        Finding("methods recognised", ", ".join(methods) or "none", bool(methods)),
+        Finding("trainers without a row", ", ".join(others) or "none", True, needed=False),
+        Finding("method checked", method, method in methods),
+        *[Finding(f"host: {row.role}", f"{row.wanted}: {row.found}", row.ok) for row in look.rows],
+    ]
+    if all(row.ok for row in rows):
+        rows += attached_findings(path, method, weights, str(look.dassl or "installed"))
+    return rows
+
+
+def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list[Finding]:
+    """Return what attaching the host gives: revision, Dassl, repairs, our trainer, the built contract's rows."""
+    from loreal_plugin.attach import attach_host
+    from loreal_plugin.contract import get_contract
+
+    try:
+        attached = attach_host(path, method)
+    except LorealError as error:
+        return [Finding("attach", one_line(error), False)]
+    contract = get_contract(method)
+    version = getattr(importlib.import_module("dassl"), "__version__", "no version")
+    return [
+        Finding("attach", f"revision {attached.revision}", True),
+        Finding("Dassl", f"{version} ({dassl})", True),
+        *shim_findings(),
+        tried(f"trainer {contract.loreal_trainer}", lambda: registered(method, contract.loreal_trainer)),
+        *(contract_findings(attached, weights) if weights else []),
+    ]
+
+
+def shim_findings() -> list[Finding]:
+    """Return the repairs that will apply, and those that are switched off."""
+    from loreal_plugin.attach.host import describe_shims
+
+    states = describe_shims()
+    rows = [
+        Finding(f"repair {one.facts.name}", f"{one.facts.where}: {one.facts.why}", True, needed=False)
+        for one in states
+        if one.state == "applied"
+    ]
+    off = ", ".join(one.facts.name for one in states if one.state == "switched off")
+    if off:
+        rows.append(Finding("repairs switched off", f"{off} (LOREAL_COMPAT)", False, needed=False))
+    return rows or [Finding("repairs", "none needed", True, needed=False)]
+
+
+def registered(method: str, trainer: str) -> str:
+    """Return the module of our trainer; LorealError where it does not register itself in the host."""
+    importlib.import_module(f"trainers.{method}_loreal")
+    registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
+    if trainer not in registry.registered_names():
+        raise LorealError(f"not in the host's registry ({', '.join(sorted(registry.registered_names()))})")
+    return registry.get(trainer).__module__
+
+
+def contract_findings(attached: Any, weights: str) -> list[Finding]:
+    """Return the contract's rows on the host's own model, built with two class names."""
+    try:
+        with redirect_stdout(io.StringIO()):
+            rows = attached.contract.rows(built_shell(attached, weights))
+    except Exception as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
+        return [Finding("host model", f"cannot be built: {type(error).__name__}: {one_line(error)}", False)]
+    found = sum(row.ok for row in rows)
+    return [
+        *[Finding(f"contract: {row.role}", f"{row.wanted}: {row.found}", row.ok) for row in rows],
+        Finding("contract rows", f"{found} of {len(rows)} found", found == len(rows)),
+    ]
+
+
+def built_shell(attached: Any, weights: str) -> Any:
+    """Return the host's trainer with its model, at the native size of the weights, on the CPU."""
+    import torch
+
+    from loreal_plugin.protocols.base2new import using_weights
+    from loreal_plugin.protocols.plan import recipe_file
+    from loreal_plugin.protocols.spec import DEMO_WEIGHTS
+    from loreal_plugin.students.build import at_size, build_shell
+    from loreal_plugin.weights import describe, load_clip_state_dict
+
+    contract = attached.contract
+    facts = describe(load_clip_state_dict(weights))
+    # a recipe whose layers exist in these weights
+    small = weights in DEMO_WEIGHTS or facts["layers"] < 12
+    recipe = recipe_file(contract.loreal_trainer, "demo" if small else "vit_b16", loreal=False)
+    words = ["--trainer", contract.trainer, "--config-file", str(recipe), f"TRAINER.{contract.cfg_node}.PREC", "fp32"]
+    words += ["DATASET.NAME", "Caltech101", "MODEL.BACKBONE.NAME", repr(weights), "USE_CUDA", "False"]
+    names = SimpleNamespace(
+        dataset=SimpleNamespace(classnames=list(_CLASSES)), num_classes=2, lab2cname=dict(enumerate(_CLASSES))
+    )
+    cfg = at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])
+    with using_weights(weights):
+        shell = build_shell(attached, cfg, names, torch.device("cpu"))
+        shell.build_model()
+    return shell
