@@ -3,7 +3,7 @@
 #
 #   bash scripts/loreal/base2new_test.sh METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]
 #
-#   METHOD   coop, maple, mma or mmrl          PHI   side of the low-resolution input, e.g. 96
+#   METHOD   coop, maple, mma or mmrl (cocoop, ivlp: with HOST)          PHI   side of the low-resolution input, e.g. 96
 #   --dry-run before the -- prints the commands of all stages and tests, and does nothing
 #
 # Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the

@@ -3,7 +3,7 @@
 #
 #   bash scripts/loreal/zero_shot.sh METHOD PHI [DATASET=demo] [SEED=1]
 #
-#   METHOD   coop, maple, mma or mmrl          PHI   side of the low-resolution input, e.g. 96
+#   METHOD   coop, maple, mma or mmrl (cocoop, ivlp: with HOST)          PHI   side of the low-resolution input, e.g. 96
 #   --dry-run prints what would be tested, and does nothing
 #
 # METHOD and SEED are taken so that every script is called alike, and make no difference.
