@@ -101,7 +101,7 @@ loreal_environment() {
             return
         fi
     done
-    [ -f "$LOREAL_ROOT/setup.py" ] ||
+    [ -f "$LOREAL_ROOT/setup.py" ] && [ -d "$LOREAL_ROOT/loreal_plugin" ] ||
         loreal_fail "no active Python imports loreal_plugin; activate the environment it is installed in, or set LOREAL_PYTHON"
     loreal_set_up_locked "${1:-}"
     LOREAL_PY="$LOREAL_VENV/bin/python"

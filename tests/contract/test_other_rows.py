@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,9 @@ from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import materialise
 from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.protocols.checks import prompt_template
+from loreal_plugin.protocols.rivals_run import run_rivals
+from loreal_plugin.protocols.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.text import ReferenceTextPath
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
@@ -186,3 +190,23 @@ def test_trainer_without_a_row_gets_the_questions(tmp_path, kind, name):
     assert all(question in text for question, _ in QUESTIONS) and "\n" not in text
     assert unknown_trainer(kind, "mapel", ["coop", "maple"], tmp_path).startswith(f"unknown {kind} 'mapel'; did you")
     assert "no row" not in unknown_trainer(kind, "CoOp_x", ["coop"], tmp_path)
+
+
+def test_rivals_are_refused_where_no_text_serves_all_images(tmp_path):
+    spec = build_spec("cocoop", "32", out=str(tmp_path), env={})
+    with pytest.raises(ConfigError, match="prompts of method 'cocoop' differ from image to image"):
+        run_rivals(spec)
+
+
+@pytest.mark.parametrize(
+    "method, node, want",
+    [
+        ("cocoop", {"CTX_INIT": "a_photo of", "N_CTX": 4}, "a photo of {}."),
+        ("cocoop", {"CTX_INIT": "", "N_CTX": 3}, "X X X {}."),
+        ("ivlp", {"CTX_INIT": "a photo of a", "N_CTX_TEXT": 2}, "a photo of a {}."),
+        ("ivlp", {"CTX_INIT": "a photo of a", "N_CTX_TEXT": 5}, "X X X X X {}."),
+    ],
+)
+def test_length_of_prompts_is_counted_on_the_hosts_own_words(method, node, want):
+    cfg = SimpleNamespace(TRAINER={get_contract(method).cfg_node: node})
+    assert prompt_template(method, cfg) == want

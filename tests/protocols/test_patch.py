@@ -288,3 +288,27 @@ def test_hosts_that_cannot_be_patched(tmp_path, host):
     (host / journal.NAME).write_text("{")
     with pytest.raises(HostError, match="cannot be read"):
         unpatch_host(host)
+
+
+@pytest.mark.parametrize("copy", [False, True], ids=["link", "copy"])
+def test_scripts_in_a_patched_host_run_on_it(host, copy, tmp_path):
+    patch_host(host, copy=copy)
+    show = "source scripts/loreal/env.sh; printf '%s\\n' \"$HOST\" \"$LOREAL_ROOT\""
+    env = {name: value for name, value in os.environ.items() if name != "HOST"}
+    asked = {}
+    for given in ({}, {"HOST": "elsewhere"}):
+        words = ["bash", "-euc", show]
+        asked[bool(given)] = subprocess.run(words, cwd=host, env=env | given, capture_output=True, text=True).stdout
+    assert asked[False].splitlines() == [str(host), str(host if copy else bundle_root())]
+    assert asked[True].splitlines()[0] == "elsewhere"
+    # a copy has no environment of its own to make: it says so instead of installing the host
+    if copy:
+        (host / "setup.py").write_text("raise SystemExit('the host was installed')")
+        words = ["bash", "scripts/loreal/base2new_train.sh", "coop", "32"]
+        lonely = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+        for name in ("python", "python3"):
+            (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+            (tmp_path / name).chmod(0o755)
+        done = subprocess.run(words, cwd=host, env=lonely, capture_output=True, text=True)
+        assert done.returncode == 2 and "no active Python imports loreal_plugin" in done.stderr
+        assert not (host / ".venv").exists()
