@@ -9,6 +9,7 @@ from typing import Any
 from loreal_plugin.explain.drift import drift_numbers, embed_pictures, in_the_plane
 from loreal_plugin.explain.explain import Explainer
 from loreal_plugin.explain.map_page import save_map
+from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.pictures import choose, label_of, split_words
 from loreal_plugin.explain.runs import OpenRun, Say, open_run
@@ -16,7 +17,7 @@ from loreal_plugin.explain.slots import load_vocabulary
 from loreal_plugin.protocols.base2new import say_line
 from loreal_plugin.protocols.records import write_json
 
-NUMBERS = "explanations.json"
+NUMBERS, OVERVIEW = "explanations.json", "overview.png"
 
 
 def explain_pictures(
@@ -29,7 +30,7 @@ def explain_pictures(
     say: Say = say_line,
     **where: Any,
 ) -> list[Path]:
-    """Write one page a picture and `explanations.json` with the numbers; return the pages.
+    """Write one page a picture, an overview of them and `explanations.json` with the numbers; return the pages.
 
     Args:
         words: picture files, or one dataset; none means the run's own dataset.
@@ -48,13 +49,14 @@ def explain_pictures(
     else:
         chosen = choose(run, run.items("test"), count, pick, say)
         pictures = [(item.impath, run.classnames[item.label]) for item in chosen]
-    explainer, pages, numbers = Explainer(run, load_vocabulary(run)), [], []
+    explainer, pages, made = Explainer(run, load_vocabulary(run)), [], []
     for index, (file, label) in enumerate(pictures):
-        explanation = explainer.explain(file, label)
+        made.append(explainer.explain(file, label))
         pages.append(folder / page_name(index, label, file))
-        save_page(explanation, run.title, pages[-1])
-        numbers.append({"page": pages[-1].name, **explanation.numbers()})
+        save_page(made[-1], run.title, pages[-1])
         say(f"[{index + 1}/{len(pictures)}] {pages[-1]}")
+    save_overview(made, run.title, folder / OVERVIEW)
+    numbers = [{"page": page.name, **explanation.numbers()} for page, explanation in zip(pages, made, strict=True)]
     write_json(folder / NUMBERS, {**facts(run), "pictures": numbers})
     return pages
 

@@ -72,12 +72,21 @@ class Explanation:
 
     def numbers(self) -> dict[str, Any]:
         """Return what is in it without pictures and maps, in JSON's types."""
-        return {
+        return rounded({
             "picture": self.path,
             "label": self.label or None,
             "predictions": [vars(prediction) for prediction in self.predictions],
             "slots": {str(size): [vars(slot) for slot in slots] for size, slots in self.slots.items()},
-        }
+        })  # fmt: skip
+
+
+def rounded(value: Any) -> Any:
+    """Return a value of JSON's types with its floats rounded to five places."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(part) for part in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 class Explainer:

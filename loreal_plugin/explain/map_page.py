@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from loreal_plugin.explain.page import png_bytes
 from loreal_plugin.protocols.text_files import write_bytes
 
 DPI = 100
@@ -55,19 +55,18 @@ def save_map(
         figure, panels = plt.subplots(1, len(low), figsize=(6 * len(low) + 1.5, 6.6), sharex=True, sharey=True,
                                       squeeze=False)  # fmt: skip
         try:
-            figure.subplots_adjust(left=0.03, right=1 - 1.7 / figure.get_figwidth(), top=0.8, bottom=0.05, wspace=0.04)
+            figure.subplots_adjust(left=0.03, right=1 - 1.7 / figure.get_figwidth(), top=0.79, bottom=0.05, wspace=0.04)
             for axes, (name, at) in zip(panels[0], low.items(), strict=True):
                 _draw_panel(axes, native.numpy(), at.numpy(), [colours[i] for i in labels.tolist()])
-                axes.set_title(f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=32)
+                axes.set_title(f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=46, loc="left")
                 axes.text(0, 1.015, _sentence(numbers[name]), transform=axes.transAxes, fontsize=9, va="bottom")
             figure.text(0.03, 0.945, title, fontsize=13, weight="bold")
             figure.text(0.03, 0.015, f"{AXES[kind]} of all embeddings together", fontsize=9, color="#444444")
             _draw_legend(figure, panels[0][-1], {classnames[i]: colours[i] for i in shown}, sizes)
-            content = io.BytesIO()
-            figure.savefig(content, dpi=DPI, format="png", facecolor="white")
+            content = png_bytes(figure, DPI)
         finally:
             plt.close(figure)
-    write_bytes(path, content.getvalue())
+    write_bytes(path, content)
 
 
 def _steps(count: int) -> list[float]:
@@ -76,12 +75,13 @@ def _steps(count: int) -> list[float]:
 
 
 def _sentence(n: dict[str, float]) -> str:
-    """Return what changed, in two lines."""
+    """Return what changed, in three lines."""
     cosine = f"{n['cosine_mean']:.3f} ± {n['cosine_std']:.3f}"
     own, of_class, common = (f"{100 * n[key]:.0f} %" for key in ("finds_itself", "finds_class", "common_share"))
     return (
-        f"cosine of a picture's two embeddings {cosine}; length of the mean drift {n['drift_norm']:.3f}\n"
-        f"{common} of the squared change is common; nearest native embedding is its own {own}, of its class {of_class}"
+        f"cosine of a picture's two embeddings {cosine}\n"
+        f"length of the mean drift {n['drift_norm']:.3f}, {common} of the squared change\n"
+        f"nearest native embedding is its own {own}, of its class {of_class}"
     )
 
 

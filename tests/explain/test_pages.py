@@ -17,7 +17,7 @@ from PIL import Image
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.explain import pictures
-from loreal_plugin.explain.commands import NUMBERS, page_name
+from loreal_plugin.explain.commands import NUMBERS, OVERVIEW, page_name
 from loreal_plugin.explain.explain import Explainer, attributes_of
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.pictures import choose, hits_at_phi, label_of, split_words, spread
@@ -86,10 +86,12 @@ def test_pages_and_numbers_of_a_dataset(toy: Any, tmp_path: Path, capsys: pytest
     assert main(["explain", "pics", "--run", str(toy.run), "--count", "2", "--to", str(tmp_path / "pages")]) == 0
     numbers = json.loads((tmp_path / "pages" / NUMBERS).read_text())
     names = [entry["page"] for entry in numbers["pictures"]]
-    assert sorted(os.listdir(tmp_path / "pages")) == sorted([*names, NUMBERS]) and len(names) == 2
+    assert sorted(os.listdir(tmp_path / "pages")) == sorted([*names, NUMBERS, OVERVIEW]) and len(names) == 2
     for name in names:
         with Image.open(tmp_path / "pages" / name) as page:
             assert page.format == "PNG" and page.size == (1300, 840)
+    with Image.open(tmp_path / "pages" / OVERVIEW) as sheet:
+        assert sheet.format == "PNG" and sheet.size == (1040, 264)
     assert {len(entry["slots"]["32"]) for entry in numbers["pictures"]} == {5}
     assert "2 pages in" in capsys.readouterr().out
 
