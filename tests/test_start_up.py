@@ -27,7 +27,7 @@ def test_help_of_every_command_imports_nothing_heavy():
 
 
 def test_a_run_that_is_refused_early_imports_nothing_heavy():
-    program = "from loreal_plugin.cli import main\nassert main(['base2new', 'mapel', '96']) == 2"
+    program = "from loreal_plugin.cli import main\nassert main(['base2new', 'maple', 'low']) == 2"
     assert modules_after(program) == set()
 
 

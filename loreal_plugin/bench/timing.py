@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 SHORTEST = 0.05  # seconds that one sample takes at least; shorter calls are repeated within it
+LONG = 1.0  # seconds after which a first call tells well enough how long others will take
 MIN_ROUNDS = 3
 
 
@@ -18,7 +19,7 @@ def interleave(
 ) -> dict[str, dict[str, list[float]]]:
     """Return samples in seconds a call, `wall` and `cpu` (processor time of this process), for each variant.
 
-    Every variant is warmed up with one call, then all are timed once a round, each round starting with another one.
+    Every variant is warmed up, then all are timed once a round, each round starting with another one.
 
     Args:
         rounds: samples of each variant.
@@ -40,8 +41,9 @@ def interleave(
 
 def _repeats(call: Callable[[], object], device: torch.device) -> int:
     """Warm a variant up; return how many calls make a sample."""
-    call()
     wall, _ = _time(call, 1, device)
+    if wall < LONG:
+        wall, _ = _time(call, 1, device)
     return max(1, min(100, round(SHORTEST / max(wall, 1e-6))))
 
 

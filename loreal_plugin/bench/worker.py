@@ -22,7 +22,7 @@ from loreal_plugin.bench.modes import ready, slim
 from loreal_plugin.bench.timing import interleave
 from loreal_plugin.bench.variants import build_variant, fast_loss, published_logits, published_loss
 from loreal_plugin.bench.workshop import Workshop
-from loreal_plugin.protocols.records import versions
+from loreal_plugin.protocols.records import git_revision, versions
 
 
 def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str, Any]:
@@ -94,6 +94,7 @@ def place(device: torch.device, threads: int) -> dict[str, Any]:
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
+        "revision": git_revision(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
