@@ -44,6 +44,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print the table."""
+    import os
+
+    # PyTorch's profiler, which measures memory, otherwise reports every start; read when torch is imported.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.base2new import spec_of
     from loreal_plugin.protocols.calibrate import format_calibration, run_calibrate
     from loreal_plugin.protocols.spec import whole_number

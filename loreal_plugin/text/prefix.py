@@ -130,7 +130,10 @@ class PrefixTextPath:
         layout = self._layout
         n_rows = int((layout.end - layout.begin)[classes].max()) + 1 - layout.n_common
         width, n_layers = self.blocks.positional_embedding.shape[-1], len(self.blocks.layers)
-        return auto_chunk(n_images * n_rows, width, n_layers, needs_grad, classes.device, self.budget)
+        earlier = n_images * (layout.n_static + layout.n_common)
+        return auto_chunk(
+            n_images * n_rows, width, n_layers, needs_grad, classes.device, self.budget, earlier
+        )
 
     def _keys_fit(self) -> bool:
         """Say whether the static keys and values of all classes take at most a quarter of the budget."""

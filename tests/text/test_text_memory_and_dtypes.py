@@ -76,11 +76,30 @@ def test_peak_of_a_training_step_does_not_grow_with_classes(kind: str):
 
 def test_automatic_chunk_fits_the_budget_and_is_never_empty():
     cpu = torch.device("cpu")
-    # CLIP's text size, four images, 22 suffix rows: about 41 MiB a class, 2 GiB in all.
-    assert 40 <= auto_chunk(4 * 22, 512, 12, True, cpu) <= 60
-    assert auto_chunk(4 * 22, 512, 12, False, cpu) > auto_chunk(4 * 22, 512, 12, True, cpu)
+    # CLIP's text size, four images, 22 suffix rows behind 9 earlier ones: about 34 MiB a class, 2 GiB in all.
+    assert 55 <= auto_chunk(4 * 22, 512, 12, True, cpu, earlier=4 * 9) <= 65
+    assert auto_chunk(88, 512, 12, True, cpu, budget=2**30) == auto_chunk(88, 512, 12, True, cpu) * 3 // 8
+    at_test, in_training = (auto_chunk(4 * 22, 512, 12, grad, cpu, budget=2**30) for grad in (False, True))
+    assert at_test > 5 * in_training
     assert auto_chunk(10**9, 512, 12, True, cpu) == 1
     assert auto_chunk(88, 512, 12, True, torch.device("cuda")) > auto_chunk(88, 512, 12, True, cpu)
+
+
+@pytest.mark.parametrize("order", ["class_first", "slots_first"])
+@pytest.mark.parametrize("budget", [2**22, 2**24])
+def test_a_training_step_stays_within_its_budget(order: str, budget: int):
+    text = make_text(width=128)
+    contents = torch.randn(4, 3, 128, requires_grad=True)
+    path = PrefixTextPath(make_prompts(text, order, names=NAMES * 40), text.blocks(), budget=budget)
+    free = PrefixTextPath(path.prompts, text.blocks(), chunk=160)
+    assert peak_bytes(free, contents) > budget > peak_bytes(path, contents)
+    torch.testing.assert_close(gradient_of(path, contents), gradient_of(free, contents), atol=1e-4, rtol=1e-4)
+
+
+def gradient_of(path, contents: Tensor) -> Tensor:
+    features = path(contents)
+    weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(5))
+    return torch.autograd.grad((features * weights).sum(), contents)[0]
 
 
 @pytest.mark.parametrize("host", ["identity", "replace", "insert", "branch"])
