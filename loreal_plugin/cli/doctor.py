@@ -117,4 +117,4 @@ def weights_facts(name: str) -> str:
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_place
 
     facts = describe(load_clip_state_dict(name))
-    return f"{weights_place(name)}: {', '.join(f'{key} {value}' for key, value in facts.items())}"
+    return f"{weights_place(name).resolve()}: {', '.join(f'{key} {value}' for key, value in facts.items())}"

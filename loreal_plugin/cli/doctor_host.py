@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,7 +97,8 @@ def registered(method: str, trainer: str) -> str:
 def contract_findings(attached: Any, weights: str) -> list[Finding]:
     """Return the contract's rows on the host's own model, built with two class names."""
     try:
-        with redirect_stdout(io.StringIO()):
+        # what the host says meanwhile (progress bars, deprecations) is no part of the table
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             rows = attached.contract.rows(built_shell(attached, weights))
     except Exception as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
         return [Finding("host model", f"cannot be built: {type(error).__name__}: {one_line(error)}", False)]
