@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from loreal_plugin.options import add_loreal_node
 from loreal_plugin.paths import bundle_root
 
 _DEFAULTS = "get_cfg_default"
+_NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def imports_from(look: HostLook) -> Iterator[None]:
     Where a part of the host was imported already, what came with it stays imported: its registries remember
     it, and importing it once more would register it twice.
     """
-    path, no_bytecode = list(sys.path), sys.dont_write_bytecode
+    path, no_bytecode = list(sys.path), (sys.dont_write_bytecode, os.environ.get(_NO_BYTECODE))
     foreign = {name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)}
     mine = set(look.packages)
     aside = {name for name in foreign if name in sys.modules}
@@ -40,11 +42,14 @@ def imports_from(look: HostLook) -> Iterator[None]:
     roots = dict.fromkeys([str(look.path), *([str(look.dassl)] if look.dassl else [])])
     sys.path[:] = [*roots, *(entry for entry in path if entry not in roots)]
     sys.dont_write_bytecode = True
+    os.environ[_NO_BYTECODE] = "1"  # data loaders may start fresh interpreters
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path[:], sys.dont_write_bytecode = path, no_bytecode
+        sys.path[:], sys.dont_write_bytecode = path, no_bytecode[0]
+        if no_bytecode[1] is None:
+            os.environ.pop(_NO_BYTECODE, None)
         for name in [name for name in sys.modules if name.split(".")[0] in mine - stays]:
             del sys.modules[name]
         sys.modules.update(before)

@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.attach.needs import import_rows
 from loreal_plugin.contract import CONTRACTS, ContractRow, HostContract
 from loreal_plugin.contract.questions import trainer_without_row
 from loreal_plugin.errors import unknown_name
 
 _TRAIN_FUNCTIONS = ("setup_cfg", "main")
+_OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports of a host
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class HostLook:
     dassl: Path | None
     own_clip: bool
     rows: list[ContractRow]
+
+    @property
+    def dassl_root(self) -> Path | None:
+        """Return the folder that holds the `dassl` package, an installed one included; None where there is none."""
+        return self.dassl or _installed_dassl()
 
     @property
     def packages(self) -> dict[str, Path]:
@@ -57,7 +64,11 @@ def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
     importable = own_clip or importlib.util.find_spec("clip") is not None
     rows.append(_row("package clip", "clip/ in the host, or installed", importable, "neither"))
     root, row = _find_dassl(path, dassl)
-    return HostLook(path, root, own_clip, [*rows, row])
+    look = HostLook(path, root, own_clip, [*rows, row])
+    if row.ok:
+        sources = {**look.packages, "dassl": look.dassl_root or path}
+        look.rows.extend(import_rows(sources, ["train", f"trainers.{contract.module}", *_OURS]))
+    return look
 
 
 def methods_of(path: Path) -> list[str]:
@@ -170,5 +181,15 @@ def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, ContractRo
             return root, _row("Dassl", "dassl/", True, "")
     if named:
         return None, _row("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
-    installed = importlib.util.find_spec("dassl") is not None
-    return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, "none of them")
+    installed = _installed_dassl() is not None
+    clone = "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
+    return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
+
+
+def _installed_dassl() -> Path | None:
+    """Return the folder that an installed `dassl` package is in."""
+    try:
+        found = importlib.util.find_spec("dassl")
+    except ValueError:  # put into sys.modules by hand
+        return None
+    return Path(found.origin).resolve().parents[1] if found is not None and found.origin else None

@@ -58,3 +58,16 @@ def test_missing_and_truncated_files_are_refused(tmp_path):
     (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:500])
     with pytest.raises(CheckpointError, match="cut short"):
         read_checkpoint(tmp_path / "c")
+
+
+def test_only_a_file_that_the_user_names_is_unpickled_and_that_is_said(tmp_path, monkeypatch, capsys):
+    paths = [tmp_path / "named", tmp_path / "found"]
+    for path in paths:
+        torch.save({"state_dict": {"a": torch.ones(1)}, "scheduler": Evil(f"{path}-made")}, path)
+    monkeypatch.setenv("LOREAL_UNPICKLE", os.pathsep.join([str(paths[0]), str(tmp_path / "other")]))
+    for path in paths:
+        assert torch.equal(read_checkpoint(path)["state_dict"]["a"], torch.ones(1))
+    assert (tmp_path / "named-made").is_dir() and not (tmp_path / "found-made").exists()
+    said = capsys.readouterr().out
+    assert "named is unpickled fully, because LOREAL_UNPICKLE names it: this runs whatever code it holds" in said
+    assert "found" not in said

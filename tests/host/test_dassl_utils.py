@@ -82,16 +82,21 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint", "model.pth.tar-2"]
 
 
-def test_unloadable_checkpoints_say_why(tmp_path: Path) -> None:
+def test_objects_pickled_by_the_original_dassl_come_back_empty(tmp_path: Path) -> None:
     model, optimizer = _trained()
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
-    torch.save({"scheduler": scheduler}, tmp_path / "pickled")
-    with pytest.raises(CheckpointError, match="holds more than tensors.*weights_only=False"):
-        utils.load_checkpoint(tmp_path / "pickled")
+    torch.save({"state_dict": model.state_dict(), "scheduler": {"successor": scheduler}}, tmp_path / "pickled")
+    found = utils.load_checkpoint(tmp_path / "pickled")
+    assert found["scheduler"] == {"successor": {}}
+    assert all(torch.equal(value, found["state_dict"][name]) for name, value in model.state_dict().items())
+
+
+def test_unloadable_checkpoints_say_why(tmp_path: Path) -> None:
+    model, _ = _trained()
     utils.save_checkpoint(_state(model), tmp_path)
     whole = (tmp_path / "model.pth.tar-2").read_bytes()
     (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="'.*cut' cannot be read"):
+    with pytest.raises(CheckpointError, match="cut cannot be read"):
         utils.load_checkpoint(tmp_path / "cut")
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         utils.load_checkpoint(tmp_path / "absent")

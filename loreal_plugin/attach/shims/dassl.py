@@ -34,7 +34,8 @@ _NUMPY_NAMES = {"int": int, "float": float, "bool": bool}
 
 
 def _wilds_missing(look: HostLook) -> bool:
-    has_wilds = look.dassl is not None and (look.dassl / "dassl/data/datasets/dg/wilds").is_dir()
+    root = look.dassl_root
+    has_wilds = root is not None and (root / "dassl/data/datasets/dg/wilds").is_dir()
     return has_wilds and any(importlib.util.find_spec(name) is None for name in ("wilds", "pandas"))
 
 

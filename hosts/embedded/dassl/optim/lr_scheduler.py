@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 from yacs.config import CfgNode
 
 from dassl.utils import check_availability
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import CheckpointError, ConfigError
 
 
 class WarmupScheduler(LRScheduler):
@@ -55,8 +55,17 @@ class WarmupScheduler(LRScheduler):
         return {**state, "successor": self.successor.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; the successor stays the live one."""
+        """Take back what `state_dict` gave; the successor stays the live one.
+
+        Raises:
+            CheckpointError: the successor is a pickled object, which reading leaves out.
+        """
         own = dict(state_dict)
+        if not own.get("successor"):
+            raise CheckpointError(
+                "the schedule of this checkpoint is a pickled object of the original Dassl: its weights load, but a "
+                "training cannot go on from it here; resume it on the host that wrote it"
+            )
         self.successor.load_state_dict(own.pop("successor"))
         super().load_state_dict(own)
 

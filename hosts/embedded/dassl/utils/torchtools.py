@@ -8,7 +8,6 @@ Everything is written whole or not at all, and loads with `torch.load(weights_on
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import warnings
 from collections import OrderedDict
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from loreal_plugin.attach.checkpoints import read_saved
 from loreal_plugin.errors import CheckpointError
 
 from .tools import mkdir_if_missing
@@ -70,27 +70,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Return a checkpoint with its tensors on the CPU; only tensors and plain values are ever unpickled.
+    """Return a checkpoint with its tensors on the CPU; other objects, such as Dassl's scheduler, come back empty.
+
+    Nothing of the file is executed, unless the user names it in `LOREAL_UNPICKLE`.
 
     Raises:
         ValueError: when `fpath` is None.
         FileNotFoundError: when there is no such file.
-        CheckpointError: when the file is truncated or holds other objects.
+        CheckpointError: when the file is truncated or no checkpoint.
     """
     if fpath is None:
         raise ValueError("no checkpoint path was given")
     if not os.path.isfile(fpath):
         raise FileNotFoundError(f"no checkpoint at '{fpath}'")
-    try:
-        return torch.load(fpath, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint '{fpath}' holds more than tensors and plain values, or is damaged "
-            "(Dassl with warm-up pickles its scheduler); it is not loaded because that can run code. If you "
-            "trust it, torch.load it with weights_only=False and save 'state_dict', 'epoch', 'val_result' again"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"checkpoint '{fpath}' cannot be read ({error}); is it truncated?") from error
+    return read_saved(fpath)
 
 
 def latest_name(fdir: str | os.PathLike[str]) -> str | None:
