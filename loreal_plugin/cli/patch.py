@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +47,29 @@ def run(args: argparse.Namespace) -> int:
     host = Path(args.host)
     if not args.dry_run:
         show(patch_host(host, copy=args.copy, dry_run=True))
-    outcome = patch_host(host, copy=args.copy, dry_run=args.dry_run)
+    with signals_interrupt():
+        outcome = patch_host(host, copy=args.copy, dry_run=args.dry_run)
     if args.dry_run:
         show(outcome)
         print("dry run: nothing was changed")
     elif outcome.files:
         print(f"patched: {host}")
     return 0
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let the signals that would end the process at once act like Ctrl-C, so that what was begun is taken back."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def show(outcome: Outcome) -> None:

@@ -22,9 +22,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take the patch back and show what changed."""
-    from loreal_plugin.cli.patch import show
+    from loreal_plugin.cli.patch import show, signals_interrupt
     from loreal_plugin.patch import unpatch_host
 
-    show(unpatch_host(Path(args.host), dry_run=args.dry_run))
+    with signals_interrupt():
+        outcome = unpatch_host(Path(args.host), dry_run=args.dry_run)
+    show(outcome)
     print("dry run: nothing was changed" if args.dry_run else f"restored: {args.host}")
     return 0

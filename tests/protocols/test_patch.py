@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -149,6 +150,22 @@ def test_interrupted_patch_leaves_the_old_state(host, monkeypatch, number, error
         with pytest.raises(error, match="stopped"):
             patch_host(host)
     assert tree(host) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_patch_that_is_told_to_end_takes_everything_back(host, monkeypatch, capsys, number):
+    before, handler, left = tree(host), signal.getsignal(number), [4]
+
+    def link(*args):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), number)
+        return os_symlink(*args)
+
+    os_symlink = os.symlink
+    monkeypatch.setattr(apply.os, "symlink", link)
+    assert main(["patch", str(host)]) == 130 and "interrupted" in capsys.readouterr().err
+    assert left == [0] and tree(host) == before and signal.getsignal(number) == handler
 
 
 class Killed(BaseException):
