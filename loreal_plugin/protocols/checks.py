@@ -9,7 +9,7 @@ from typing import Any
 
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import get_contract
-from loreal_plugin.errors import ConfigError, LorealError
+from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.protocols.engine import Engine
 from loreal_plugin.protocols.keys import flatten
 
@@ -25,8 +25,10 @@ def check_run(engine: Engine) -> None:
     Raises:
         ConfigError: stage 3 would build other students than stages 1 and 2 trained; a config that the host or LOREAL
             refuses; LOREAL switched off; a slot order that the method cannot take; a prompt of more than 77 tokens.
+        DataError: the dataset to train on is test-only.
         AttributeFileError: the attribute file is unusable, or has no words for a class.
     """
+    check_source(engine)
     if not engine.identity.options.enabled:
         phi = engine.plan.spec.phi
         raise ConfigError(
@@ -37,6 +39,17 @@ def check_run(engine: Engine) -> None:
     for cfg in engine.cfgs.values():
         check_trainer(engine.host, cfg)
     check_slots(engine)
+
+
+def check_source(engine: Engine) -> None:
+    """Raise DataError where the pictures to train on are those that are tested (ImageNet's variants, for one)."""
+    dataset = engine.identity.dataset(engine.plan.source)
+    both = {item.impath for item in dataset.train_x} & {item.impath for item in dataset.test}
+    if both:
+        raise DataError(
+            f"dataset '{engine.plan.spec.dataset}' cannot be trained on: {len(both)} of its training pictures are test "
+            "pictures (a test-only dataset?); train on another one and name this one in TARGETS of xd.sh or dg.sh"
+        )
 
 
 def check_students(engine: Engine) -> None:
