@@ -21,10 +21,10 @@ from loreal_plugin.protocols.evidence.statistics import (
 )
 
 NOTE = (
-    "LOREAL against each baseline. Gain: points of HM (base-to-new) or of mean accuracy over the test sets, LOREAL minus "
-    "the other, over common seeds. Intervals of 95 %: over pictures by paired bootstrap with the seeds kept; over seeds "
-    "Student's t. p: McNemar's exact test of all test pictures for one seed; with several, random sign flips of each "
-    "picture's difference summed over seeds. p (Holm): adjusted for the number of lines in the table."
+    "LOREAL against each baseline. Gain: points of HM (base-to-new) or of mean accuracy over the test sets, LOREAL "
+    "minus the other, over common seeds. Intervals of 95 %: over pictures by paired bootstrap with the seeds kept; "
+    "over seeds Student's t. p: McNemar's exact test of all test pictures for one seed; with several, random sign "
+    "flips of each picture's difference summed over seeds. p (Holm): adjusted for the number of lines in the table."
 )
 NO_ANSWERS = "no answers by picture stored (records of an older release); base2new_test.sh writes them without training"
 

@@ -1,0 +1,118 @@
+"""The ablation page and the advice: what they say of written records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from evidence.made import write_rivals, write_run
+
+from loreal_plugin.cli.main import main
+from loreal_plugin.protocols.evidence.advise import _choice, front
+from loreal_plugin.protocols.evidence.collect import collect
+from loreal_plugin.protocols.evidence.group import group_results
+
+CHANGE = ["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]
+PLAN = {
+    "name": "mine", "title": "My ablations", "methods": ["maple"], "datasets": ["demo"], "phis": [96],
+    "factors": [{
+        "name": "losses", "question": "What does LLD give?",
+        "variants": {"both": {}, "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0.0},
+                     "no image": {"TRAINER.LOREAL.CONSTANT_CONDITIONING": True},
+                     "squared": {"TRAINER.LOREAL.HLD_TAU_SQUARED": True}},
+        "claims": [{"better": "both", "worse": "no LLD", "published": "HM 3 against 2"},
+                   {"better": "no image", "worse": "both", "published": "made up"},
+                   {"better": "both", "worse": "squared", "published": "not in the paper"}],
+    }],
+}  # fmt: skip
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the page of a folder where LLD helps, the image does not matter, and one variant was not run."""
+    for name in ("DATA", "HOST", "SHOTS", "CLIP_WEIGHTS", "RECIPE"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out"
+    for seed in (1, 2, 3):
+        write_run(out, seed=seed)
+        write_run(out, seed=seed, gain=-0.06, label="demo-aaaaaaaa", overrides=[CHANGE])
+        constant = [["loreal", "TRAINER.LOREAL.CONSTANT_CONDITIONING", "True"]]
+        write_run(out, seed=seed, gain=0.001, label="demo-bbbbbbbb", overrides=constant)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    file = tmp_path / "ABLATIONS.md"
+    assert main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")]) == 0
+    return file.read_text()
+
+
+def test_every_variant_has_a_line_and_missing_ones_say_so(page: str) -> None:
+    lines = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
+    assert lines["both"].endswith(" | - | - | - | 3 |")
+    assert "| LLD_WEIGHT 0.0 |" in lines["no LLD"] and "< 0.001 | 3 |" in lines["no LLD"]
+    assert "| not measured | - | - | - | 0 |" in lines["squared"]
+    assert lines["no image"].endswith("| 3 |"), "a control is found under its own override"
+
+
+def test_sentences_say_what_was_measured_and_whether_the_paper_agrees(page: str) -> None:
+    assert "Claims of the paper: 1 agrees, 0 disagrees, 1 undecided, 1 not measured" in page
+    (spread,) = [line for line in page.splitlines() if line.startswith("- maple: worse than")]
+    assert "no LLD (-" in spread and "within noise of `both`: no image (+" in spread
+    assert "published, `both` is better than `no LLD` (HM 3 against 2); measured +" in page
+    assert ": agrees." in page and "undecided, the difference is within noise." in page
+    assert "`squared` (not in the paper); not measured." in page
+
+
+def test_a_claim_that_measures_the_other_way_disagrees(page: str, tmp_path: Path) -> None:
+    claim = {"better": "no LLD", "worse": "both", "published": "x"}
+    plan, file = tmp_path / "other.yaml", tmp_path / "other.md"
+    plan.write_text(yaml.safe_dump(PLAN | {"factors": [PLAN["factors"][0] | {"claims": [claim]}]}, sort_keys=False))
+    assert main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", str(plan)]) == 0
+    assert "0 agrees, 1 disagrees" in file.read_text()
+
+
+def test_plans_without_factors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "out")
+    file = tmp_path / "page.md"
+    assert main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", "lr_b2n"]) == 2
+    assert "has no factors" in capsys.readouterr().err and not file.exists()
+    assert main(["report", str(tmp_path / "out"), "--plans", "ablations"]) == 2
+    assert "--plans belongs to --ablations" in capsys.readouterr().err
+
+
+def test_advice_keeps_what_nothing_else_beats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path)
+    write_rivals(tmp_path)
+    assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
+    runs, rivals = capsys.readouterr().out.split("\n\ndemo, base2new")
+    assert "1 of 4 choices" in runs, "without times, the most accurate row beats all others"
+    assert "maple: MaPLe, trained and tested at 224" in runs
+    assert "2 of 2 choices" in rivals and "CLIP: zero-shot" in rivals
+    assert main(["advise", str(tmp_path), "--dataset", "demo", "--ms", "2"]) == 0
+    limited = capsys.readouterr().out
+    assert "1 of 1 choices" in limited and "zero-shot" in limited and "up-sampled" not in limited
+
+
+def test_a_choice_is_beaten_only_in_what_both_tell(tmp_path: Path) -> None:
+    write_rivals(tmp_path)
+    groups, _ = group_results(collect(tmp_path).results)
+    cheap, good = sorted(map(_choice, groups), key=lambda c: c.accuracy)
+    assert not cheap.beats(good) and not good.beats(cheap) and front([cheap, good]) == [good, cheap]
+    assert not good.beats(good)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--dataset", "demmo"), "did you mean 'demo'?"),
+        (("--dataset", "demo", "--protocol", "xd"), "no finished run of protocol xd"),
+        (("--dataset", "demo", "--ms", "fast"), "--ms must be a number"),
+        (("--dataset", "demo", "--mb", "-1"), "--mb must be above 0"),
+        (("--dataset", "demo", "--mb", "1"), "nothing for demo within the limits"),
+    ],
+)
+def test_advice_that_cannot_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    write_run(tmp_path)
+    assert main(["advise", str(tmp_path), *words]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""Times of runs that have ended tell the times of those that have not; shared stages count once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from evidence.made import write_run, write_targets
+from sweep.test_plan import write
+
+from loreal_plugin.protocols.evidence.collect import collect
+from loreal_plugin.protocols.sweep.estimate import Estimate, clock, estimate, finished
+from loreal_plugin.protocols.sweep.plan import read_plan
+from loreal_plugin.protocols.sweep.runs import Place, expand
+
+STAGE = 40.0  # seconds of each stage in the written records; their base-to-new tests tell none
+
+
+def estimates(tmp_path: Path, **plan: object) -> list[Estimate]:
+    base = {"methods": ["maple"], "phis": [96], "seeds": [1]}
+    runs = expand(read_plan(write(tmp_path, base | plan)), Place(tmp_path / "out"), env={})
+    return estimate(runs, collect(tmp_path / "out"))
+
+
+def test_what_is_there_costs_nothing_and_a_new_seed_three_stages(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    assert estimates(tmp_path, seeds=[1, 2]) == [Estimate(0.0), Estimate(3 * STAGE)]
+
+
+def test_stages_that_runs_share_count_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    change = {"TRAINER.LOREAL.LLD_WEIGHT": 0.0}
+    found = estimates(tmp_path, seeds=[1, 2], variants={"default": {}, "changed": change})
+    assert [e.seconds for e in found] == [0.0, STAGE, 3 * STAGE, STAGE]
+    host = estimates(tmp_path, variants={"default": {}, "other host": {"host:OPTIM.LR": 1}})
+    assert [e.seconds for e in host] == [0.0, 3 * STAGE]
+    assert [e.seconds for e in estimates(tmp_path, seeds=[2], until="beta")] == [2 * STAGE]
+
+
+def test_another_phi_reuses_alpha_and_is_rough(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    assert estimates(tmp_path, phis=[96, 144]) == [Estimate(0.0), Estimate(2 * STAGE, rough=True)]
+
+
+def test_tests_on_targets_count(tmp_path: Path) -> None:
+    write_targets(tmp_path / "out", "xd")
+    (found,) = estimates(tmp_path, protocols=["xd"], seeds=[2])
+    # three rows of the host and one of LOREAL, three test sets of 2 seconds each
+    assert found.seconds == pytest.approx(3 * STAGE + 4 * 3 * 2)
+
+
+def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:
+    write_run(tmp_path / "out", dataset="other")
+    assert estimates(tmp_path) == [Estimate(None)]
+
+
+def test_rivals_are_no_run_and_a_run_no_rivals(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    plan = {"methods": ["maple"], "phis": [96], "protocols": ["base2new", "rivals"]}
+    runs = expand(read_plan(write(tmp_path, plan)), Place(tmp_path / "out"), env={})
+    assert [finished(run, collect(tmp_path / "out")) for run in runs] == [True, False]
+    assert not finished(runs[0], None)
+
+
+def test_durations_read_well() -> None:
+    assert [clock(s) for s in (0.4, 89, 91, 3600, 11_100)] == ["0 s", "89 s", "2 min", "60 min", "3 h 05 min"]

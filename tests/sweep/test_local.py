@@ -1,0 +1,148 @@
+"""Which run comes next, processes that die, and that one failure does not end a sweep."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sweep.test_plan import SMALL, write
+
+from loreal_plugin.cli.main import main
+from loreal_plugin.protocols.records import RESULTS, read_json
+from loreal_plugin.protocols.sweep import local
+from loreal_plugin.protocols.sweep.local import Schedule, Worker, run_local
+from loreal_plugin.protocols.sweep.slurm import families, parse_settings
+
+
+def run(name: str, family: str, protocol: str = "base2new", process: str = "p") -> Any:
+    return SimpleNamespace(name=name, family=(family,), protocol=protocol, process=(process,), words=("options",))
+
+
+def test_runs_that_share_a_stage_do_not_wait_for_each_other() -> None:
+    a1, a2, b1 = run("a1", "a"), run("a2", "a"), run("b1", "b")
+    schedule = Schedule([a1, a2, b1])
+    assert schedule.take(None) is a1
+    assert schedule.take(None) is b1, "a2 would wait for a1"
+    schedule.give_back(a1)
+    assert schedule.take(a1) is a2 and schedule.take(b1) is None
+
+
+def test_a_process_keeps_its_kind_of_runs() -> None:
+    a, b, c = run("a", "a", process="coop"), run("b", "b", process="maple"), run("c", "c", process="coop")
+    schedule = Schedule([a, b, c])
+    first = schedule.take(None)
+    schedule.give_back(first)
+    assert schedule.take(first) is c and schedule.take(None) is b
+
+
+def test_rivals_wait_for_the_runs_they_are_measured_on() -> None:
+    first, rivals = run("first", "a"), run("rivals", "a", "rivals")
+    schedule = Schedule([first, rivals])
+    assert schedule.take(None) is first
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.append(schedule.take(None)))
+    waiting.start()
+    time.sleep(0.05)
+    assert taken == []
+    schedule.give_back(first)
+    waiting.join(10)
+    assert taken == [rivals]
+
+
+def test_a_stopped_schedule_hands_out_nothing() -> None:
+    schedule = Schedule([run("a", "a")])
+    schedule.stop()
+    assert schedule.take(None) is None
+
+
+class Stub(Worker):
+    """Fails runs of seed 2, without a process."""
+
+    def run(self, run: Any, log: Path) -> tuple[int, str]:
+        failed = run.spec.seed == 2
+        return (2, "disk full") if failed else (0, "")
+
+
+def test_one_failure_does_not_end_a_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "Worker", Stub)
+    out = tmp_path / "out"
+    plan = write(tmp_path, SMALL | {"seeds": [1, 2, 3], "name": "mixed"})
+    assert main(["sweep", str(plan), "--out", str(out), "--jobs", "2", "--no-report"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("[")]) == 6
+    assert sum("FAILED after 0 s: disk full" in line for line in lines) == 2
+    record = read_json(out / "sweeps" / "mixed" / RESULTS)
+    states = [(run["title"].split()[-1], run["state"]) for run in record["runs"]]
+    assert states == [("1", "done")] * 2 + [("2", "failed")] * 2 + [("3", "done")] * 2
+    assert (record["done"], record["failed"], record["jobs"]) == (4, 2, 2)
+
+
+def test_two_sweeps_of_one_name_do_not_mix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[int] = []
+
+    class Nested(Stub):
+        def run(self, run: Any, log: Path) -> tuple[int, str]:
+            seen.append(main(["sweep", str(plan), "--out", str(tmp_path / "out")]))
+            return 0, ""
+
+    monkeypatch.setattr(local, "Worker", Nested)
+    plan = write(tmp_path, SMALL | {"methods": ["coop"], "seeds": [1]})
+    main(["sweep", str(plan), "--out", str(tmp_path / "out"), "--no-report"])
+    assert seen == [2] and "another sweep 'plan' is at work" in capsys.readouterr().err
+
+
+def test_every_run_ends_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Worker):
+        def run(self, run: Any, log: Path) -> tuple[int, str]:
+            time.sleep(0.01)
+            return 0, ""
+
+    inside, ended = [], []
+
+    def on_end(run: Any, outcome: Any) -> None:
+        inside.append(run)
+        assert len(inside) == 1
+        time.sleep(0.002)
+        inside.pop()
+        ended.append(run.name)
+
+    monkeypatch.setattr(local, "Worker", Slow)
+    runs = [run(f"{family}{i}", family) for family in "abc" for i in range(4)]
+    run_local(runs, lambda _: Path("log"), 3, on_end)
+    assert sorted(ended) == sorted(run.name for run in runs)
+
+
+def test_a_process_answers_and_one_that_dies_is_replaced(tmp_path: Path) -> None:
+    worker = Worker()
+    try:
+        good, bad = run("good", "a"), run("bad", "a")
+        bad.words = ("optoins",)
+        assert worker.run(good, tmp_path / "good.txt") == (0, "")
+        assert "| `BRIDGE` |" in (tmp_path / "good.txt").read_text()
+        code, error = worker.run(bad, tmp_path / "bad.txt")
+        assert code == 2 and error.startswith("unknown command 'optoins'; did you mean 'options'?")
+        process = worker._process
+        # stopped, it still takes the task; killed, it never answers
+        process.send_signal(19)
+        threading.Timer(0.3, process.kill).start()
+        assert worker.run(good, tmp_path / "killed.txt") == (-9, "the process ended with signal 9")
+        assert worker.run(good, tmp_path / "again.txt") == (0, "") and worker._process is not process
+    finally:
+        worker.stop()
+
+
+def test_families_go_one_by_one_on_slurm_and_settings_are_checked() -> None:
+    runs = [run("a1", "a"), run("b1", "b"), run("a2", "a")]
+    assert [[r.name for r in family] for family in families(runs)] == [["a1", "a2"], ["b1"]]
+    assert parse_settings(["timeout_min=240", "slurm_partition=gpu"]) == {"timeout_min": 240, "slurm_partition": "gpu"}
+    for word in ("gpu", "=3", "a b=3", "x="):
+        with pytest.raises(Exception, match="key=value"):
+            parse_settings([word])
