@@ -65,7 +65,7 @@ def _versus(results: Results) -> str:
         what = f"step, C={cell.n_classes}, B={cell.batch}" if cell.trains else f"predict, C={cell.n_classes}"
         for variant in cell.variants[1:]:
             how, _, order = variant.partition(":")
-            apart = record["facts"]["agreement"][order]
+            apart = record["facts"]["agreement"].get(variant, {})
             found = results.ratio(record, "published", variant)
             wall = ratios(record["samples"], "published", variant, "wall")
             rows.append([
@@ -73,7 +73,7 @@ def _versus(results: Results) -> str:
                 number(results.milliseconds(record, "published")), number(results.milliseconds(record, variant)),
                 f"{number(found)} x", f"{_short(wall['median'])} x",
                 f"{TARGETS[variant]} x" if variant in TARGETS else "-",
-                ", ".join(f"{k.replace('_', ' ')} {v:.0e}" for k, v in apart.items()),
+                ", ".join(f"{k.replace('_', ' ')} {v:.0e}" for k, v in apart.items()) or "another prompt",
             ])  # fmt: skip
     head = ["method", "what", "order", "published ms/sample", "ours ms/sample", "faster", "by wall clock", "asked for",
             "apart"]  # fmt: skip

@@ -15,6 +15,7 @@ from loreal_plugin.bench.modes import ready
 from loreal_plugin.bench.workshop import Workshop, published_module
 
 Call = Callable[[], object]
+PUBLISHED, PUBLISHED_ORDER = "published", "class_first"  # it costs the same in both slot orders
 
 
 def build_variant(shop: Workshop, name: str) -> Call:
@@ -31,20 +32,26 @@ def _training_step(shop: Workshop, name: str) -> Call:
     if name == "host":
         trainer, batch = shop.trainer, {"img": shop.pictures["beta"], "label": shop.labels}
         return lambda: trainer.forward_backward(batch)
-    if name == "published":
-        return _updated(shop, published_loss(shop, "class_first"))
+    if name == PUBLISHED:
+        return _updated(shop, published_loss(shop, PUBLISHED_ORDER))
     how, _, order = name.partition(":")
     return _updated(shop, fast_loss(shop, order, cached=how == "cached"))
 
 
 def _updated(shop: Workshop, loss: Callable[[], Tensor]) -> Call:
-    """Return a step of stage 3's optimiser on a loss."""
-    optimizer = torch.optim.SGD(shop.nets.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
+    """Return a step of stage 3's optimiser on a loss; the step gives the loss and its gradient (N,).
 
-    def step() -> None:
+    At rate 0, which costs the same, the meta-nets stay as they are: steps of different variants can be compared.
+    """
+    nets = list(shop.nets.parameters())
+    optimizer = torch.optim.SGD(nets, lr=0.0, momentum=0.9, weight_decay=5e-4)
+
+    def step() -> tuple[float, Tensor]:
         optimizer.zero_grad()
-        loss().backward()
+        value = loss()
+        value.backward()
         optimizer.step()
+        return value.item(), torch.cat([p.grad.flatten() for p in nets])
 
     return step
 
@@ -78,8 +85,8 @@ def _prediction(shop: Workshop, name: str) -> Call:
     pictures = shop.pictures["beta"]
     if name == "host":
         return _host_prediction(shop, pictures)
-    if name == "published":
-        predict = published_logits(shop, "class_first")
+    if name == PUBLISHED:
+        predict = published_logits(shop, PUBLISHED_ORDER)
         return lambda: predict(pictures)
     mode, _, order = name.partition(":")
     predict = ready(shop, mode, order)

@@ -18,9 +18,9 @@ import torch
 
 from loreal_plugin.bench.cells import Cell, cell_of
 from loreal_plugin.bench.memory import peak_of
-from loreal_plugin.bench.modes import ready, slim
+from loreal_plugin.bench.modes import slim
 from loreal_plugin.bench.timing import interleave
-from loreal_plugin.bench.variants import build_variant, fast_loss, published_logits, published_loss
+from loreal_plugin.bench.variants import PUBLISHED, PUBLISHED_ORDER, Call, build_variant
 from loreal_plugin.bench.workshop import Workshop
 from loreal_plugin.protocols.records import git_revision, versions
 
@@ -34,10 +34,12 @@ def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str
     if cell.kind.startswith("memory"):
         record["memory"] = {name: _memory(shop, name) for name in cell.variants}
     else:
-        if cell.kind.startswith("versus"):
-            record["facts"]["agreement"] = {order: agreement(shop, order) for order in _orders(cell)}
-        calls = {name: build_variant(shop, name) for name in cell.variants}
-        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device)
+        given: dict[str, Any] = {}
+        calls = {name: _keeping(given, name, build_variant(shop, name)) for name in cell.variants}
+        versus = cell.kind.startswith("versus")
+        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device, warm=not versus)
+        if versus:
+            record["facts"]["agreement"] = agreement(given)
     record["where"] = place(shop.device, cell.threads) | {"load_before": load, "load_after": os.getloadavg()[0]}
     return record
 
@@ -62,27 +64,33 @@ def facts_of(shop: Workshop) -> dict[str, Any]:
     }
 
 
-def agreement(shop: Workshop, order: str) -> dict[str, float]:
-    """Return how far our loss and gradients, or logits, are from the published formulation's."""
-    if not shop.cell.trains:
-        pictures = shop.pictures["beta"]
-        slow, fast = published_logits(shop, order)(pictures), ready(shop, "exact", order)(pictures)
-        return {"logits_absolute": (slow - fast).abs().max().item()}
-    found = []
-    for loss in (published_loss(shop, order), fast_loss(shop, order, cached=True)):
-        shop.nets.zero_grad()
-        value = loss()
-        value.backward()
-        found.append((value.item(), torch.cat([p.grad.flatten() for p in shop.nets.parameters()])))
-    (slow, slow_grad), (fast, fast_grad) = found
+def agreement(given: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return how far our loss and gradient, or logits, are from the published formulation's, by variant.
+
+    Only variants in its slot order can be compared; others are other prompts.
+
+    Args:
+        given: what a call of each variant gave, (loss, gradient (N,)) or logits (B, C).
+    """
     return {
-        "loss_absolute": abs(slow - fast),
-        "gradient_relative": ((slow_grad - fast_grad).norm() / slow_grad.norm()).item(),
+        name: _apart(given[PUBLISHED], value) for name, value in given.items() if name.endswith(f":{PUBLISHED_ORDER}")
     }
 
 
-def _orders(cell: Cell) -> list[str]:
-    return sorted({name.partition(":")[2] for name in cell.variants} - {""})
+def _apart(slow: Any, fast: Any) -> dict[str, float]:
+    if isinstance(slow, torch.Tensor):
+        return {"logits_absolute": (slow - fast).abs().max().item()}
+    gradient = (slow[1] - fast[1]).norm() / slow[1].norm()
+    return {"loss_absolute": abs(slow[0] - fast[0]), "gradient_relative": gradient.item()}
+
+
+def _keeping(given: dict[str, Any], name: str, call: Call) -> Call:
+    """Return the call, which also leaves what it gives in `given`."""
+
+    def kept() -> None:
+        given[name] = call()
+
+    return kept
 
 
 def place(device: torch.device, threads: int) -> dict[str, Any]:

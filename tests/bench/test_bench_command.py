@@ -41,7 +41,7 @@ def filled(path: Path) -> BenchStore:
     store.add(INFER, record(INFER, host=0.1, exact__class_first=0.3))
     versus = cell("versus-train", "published", "cached:class_first", c=50, b=4)
     made = record(versus, published=8.0, cached__class_first=0.8)
-    made["facts"]["agreement"] = {"class_first": {"loss_absolute": 1e-6, "gradient_relative": 2e-6}}
+    made["facts"]["agreement"] = {"cached:class_first": {"loss_absolute": 1e-6, "gradient_relative": 2e-6}}
     store.add(versus, made)
     for variant, peak in (("host", 500.0), ("exact:class_first", 533.0)):
         one = cell("memory-infer", variant)

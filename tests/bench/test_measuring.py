@@ -30,6 +30,12 @@ def test_variants_are_called_in_turns_starting_with_another_one_each_round(monke
     assert {name: (len(s["wall"]), len(s["cpu"])) for name, s in samples.items()} == dict.fromkeys("abc", (4, 4))
 
 
+def test_without_warm_up_every_call_is_a_sample():
+    seen: list[int] = []
+    interleave({"a": lambda: seen.append(1)}, rounds=2, budget_s=9, device=CPU, warm=False)
+    assert len(seen) == 2
+
+
 def test_a_spent_budget_still_gives_three_rounds():
     samples = interleave({"a": lambda: None}, rounds=9, budget_s=0, device=CPU)
     assert len(samples["a"]["wall"]) == 3
@@ -89,7 +95,8 @@ def test_orders_are_those_that_the_contracts_allow():
     [
         Cell("train", "mmrl", 32, 6, 2, ("host", "cached:class_first", "uncached:class_first"), size="tiny"),
         Cell("infer", "maple", 32, 6, 2, ("host", "exact:class_first"), size="tiny"),
-        Cell("versus-train", "mma", 32, 6, 2, ("published", "cached:slots_first"), size="tiny"),
+        Cell("versus-train", "mma", 32, 6, 2, ("published", "cached:class_first", "cached:slots_first"), size="tiny"),
+        Cell("versus-infer", "coop", 32, 6, 2, ("published", "exact:class_first"), size="tiny"),
         Cell("image", "coop", 64, 6, 2, ("phi32", "phi64"), size="tiny"),
         Cell("memory-infer", "coop", 32, 6, 2, ("host",), size="tiny"),
     ],
@@ -104,8 +111,12 @@ def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
     if cell.kind == "train":
         assert record["facts"]["loreal_parameters"] == 5 * (32 * 128 + 32 + 64)
         assert record["facts"]["host_parameters"] > 0
-    if cell.kind.startswith("versus"):
-        assert record["facts"]["agreement"]["slots_first"]["loss_absolute"] < 1e-4
+    if cell.kind == "versus-train":
+        assert record["facts"]["agreement"].keys() == {"cached:class_first"}
+        apart = record["facts"]["agreement"]["cached:class_first"]
+        assert apart["loss_absolute"] < 1e-4 and apart["gradient_relative"] < 1e-3
+    if cell.kind == "versus-infer":
+        assert record["facts"]["agreement"]["exact:class_first"]["logits_absolute"] < 1e-4
 
 
 @pytest.mark.parametrize("variant", ["host", "static:class_first", "tangent:class_first"])
