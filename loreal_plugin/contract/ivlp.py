@@ -26,6 +26,7 @@ class IVLPContract(HostContract):
     checkpoint = "VLPromptLearner"
     whole_model = True
     slot_orders = ("class_first", "ctx_first")
+    layer_options = ("PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT")
     repositories = ("muzairkhattak/multimodal-prompt-learning",)
     parts = {
         "learned context": "prompt_learner.ctx",
