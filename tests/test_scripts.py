@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("loreal/base2new_train.sh", "loreal/base2new_test.sh")
+OTHERS = {f"loreal/{name}.sh": name for name in ("xd", "dg", "few_shot", "zero_shot")}
 
 STUB = """#!/usr/bin/env bash
 # answers as a Python would that has no loreal_plugin
@@ -72,7 +73,7 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [*SCRIPTS, *OTHERS])
 def test_help_needs_no_environment(clone: Clone, script: str) -> None:
     code, out, err = clone.run("--help", script=script)
     assert (code, err) == (0, "") and f"bash scripts/{script} METHOD PHI [DATASET=demo] [SEED=1]" in out
@@ -87,6 +88,15 @@ def test_fresh_clone_makes_an_environment_once_and_says_so(clone: Clone) -> None
     assert (code, err) == (0, "")
     assert "ran: -m loreal_plugin base2new --test-only maple 96 demo 2 -- OPTIM.LR 1" in out
     assert clone.asked("-m pip install") == 1 and clone.asked("-m venv") == 1
+
+
+@pytest.mark.parametrize("script", OTHERS)
+def test_every_protocol_has_a_script_that_passes_its_words_on(clone: Clone, script: str) -> None:
+    code, out, _ = clone.run("maple", "96", "demo", "2", "--dry-run", script=script, STUB_HAS_LOREAL="0")
+    assert code == 0 and f"ran: -m loreal_plugin {OTHERS[script]} maple 96 demo 2 --dry-run" in out
+    assert os.access(ROOT / "scripts" / script, os.X_OK)
+    code, out, err = clone.run("maple", script=script, STUB_HAS_LOREAL="0")
+    assert (code, out) == (2, "") and "METHOD PHI [DATASET=demo]" in err
 
 
 def test_interrupted_installation_goes_on(clone: Clone) -> None:

@@ -276,6 +276,21 @@ def test_wrong_input_is_one_line_and_writes_nothing(place: Path, capsys: Any, wo
     assert not (place / "out").exists()
 
 
+@pytest.mark.parametrize("protocol", ["base2new", "few_shot"])
+def test_a_test_only_dataset_is_not_trained_on(place: Path, capsys: Any, protocol: str) -> None:
+    folder = place / "data" / "imagenet-adversarial"
+    tiny_image_folder(folder / "imagenet-a", classes=2, per_class=2)
+    (folder / "classnames.txt").write_text("airplane plane\nbrain brain\n")
+    assert main([protocol, "maple", "32", "imagenet_a", "1", "--shots", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "'imagenet_a' cannot be trained on: 4 of its training pictures are test pictures" in said
+    assert not (place / "out").exists()
+    assert main(["zero_shot", "32", "imagenet_a", "--out", str(place / "out")]) == 0
+    (path,) = (place / "out").rglob(RESULTS)
+    record = read_results(path.parent)
+    assert list(record["targets"]) == ["all"] and record["rows"][0]["hm"] is None
+
+
 def test_every_target_of_a_known_source_is_a_dataset() -> None:
     known = {path.stem for path in (bundle_root() / "configs" / "datasets").glob("*.yaml")}
     named = {name for sources in TARGETS.values() for targets in sources.values() for name in targets}
