@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +29,10 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from loreal_plugin.bench.cells import Cell  # noqa: E402
+from loreal_plugin.bench.workshop import Workshop  # noqa: E402
 from loreal_plugin.method import MetaNets  # noqa: E402
+from loreal_plugin.paths import embedded_host  # noqa: E402
 from loreal_plugin.protocols.text_files import write_text  # noqa: E402
 from loreal_plugin.students.cache import EmbeddingCache, pictures_digest  # noqa: E402
 from loreal_plugin.students.views import (  # noqa: E402
@@ -156,6 +160,20 @@ def checkpoints(folder: Path) -> Iterator[Row]:
            "found": f"{path.stat().st_size / 1e6:.2f} MB, of which meta-nets {bare / 1e6:.2f} MB"}  # fmt: skip
 
 
+def host_checkpoints(folder: Path) -> Iterator[Row]:
+    """Yield the sizes of the embedded host's checkpoints of the methods whose public ones hold the whole model."""
+    for method in ("maple", "mmrl"):
+        shop = Workshop(Cell("train", method, NATIVE, 100, 1, ()), embedded_host())
+        trainer = shop.trainer
+        trainer.forward_backward({"img": shop.random_pictures(NATIVE), "label": shop.labels})
+        with redirect_stdout(io.StringIO()):
+            trainer.save_model(0, str(folder / method))
+        (path,) = (folder / method).glob("*/model.pth.tar-1")
+        whole = sum(v.numel() * v.element_size() for v in trainer.model.state_dict().values())
+        yield {"what": f"embedded host's checkpoint, {method}, ViT-B/16: what was learned and the optimiser's state",
+               "found": f"{path.stat().st_size / 1e6:.1f} MB; the whole model is {whole / 1e6:.0f} MB"}  # fmt: skip
+
+
 def cache_lookup(folder: Path, count: int = 400) -> Iterator[Row]:
     """Yield what finding an entry of the embedding cache costs: hashing the pictures, reading the array."""
     content = io.BytesIO()
@@ -183,7 +201,8 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in (start_up(), decoding(folder), loader_workers(folder), checkpoints(folder), cache_lookup(folder)):
+        for part in (start_up(), decoding(folder), loader_workers(folder), checkpoints(folder), cache_lookup(folder),
+                     host_checkpoints(folder)):
             for row in part:
                 print(f"{row['what']}: {row['found']}", flush=True)
                 rows.append(row)

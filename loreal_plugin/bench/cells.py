@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from loreal_plugin.bench.sizes import ModelSize
+from loreal_plugin.contract import get_contract
 from loreal_plugin.options import LorealOptions
 
 METHODS = ("coop", "maple", "mma", "mmrl")
@@ -72,7 +73,8 @@ def inference_modes() -> tuple[str, ...]:
 
 def orders_of(method: str) -> tuple[str, ...]:
     """Return the slot orders that are compared for a method: those that it can take."""
-    return ("class_first",) if method == "maple" else ("class_first", "slots_first")
+    allowed = get_contract(method).slot_orders
+    return tuple(order for order in ("class_first", "slots_first") if order in allowed)
 
 
 def plan(size: ModelSize, methods: Sequence[str], phis: Sequence[int], **settings: Any) -> list[Cell]:

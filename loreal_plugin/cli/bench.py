@@ -80,15 +80,27 @@ def _cells(args: argparse.Namespace) -> list[Any]:
     from loreal_plugin.bench.cells import METHODS
     from loreal_plugin.bench.drive import plan_all, select
     from loreal_plugin.bench.sizes import get_size
-    from loreal_plugin.contract import get_contract
 
     size = get_size(args.size)
     for phi in args.phi:
         grid_size_of(phi, size.facts["patch"], "--phi")
-    methods = [get_contract(name.lower()).method for name in args.methods] or list(METHODS)
+    methods = [_method(name) for name in args.methods] or list(METHODS)
     found = plan_all(size, methods, args.phi or size.phis, device=args.device, threads=args.threads,
                      precision=args.precision)  # fmt: skip
     return select(found, args.cells)
+
+
+def _method(name: str) -> str:
+    """Return a method's name; ConfigError where there is none, or its prompts cannot be kept from image to image."""
+    from loreal_plugin.contract import get_contract
+    from loreal_plugin.errors import ConfigError
+
+    contract = get_contract(name.lower())
+    if not contract.static_prompts:
+        raise ConfigError(
+            f"--methods {name}: its own prompts depend on the image, so there is no text path to compare; leave it out"
+        )
+    return contract.method
 
 
 def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:

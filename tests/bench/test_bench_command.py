@@ -137,6 +137,7 @@ def test_the_shipped_page_is_what_its_results_give():
     [
         (["--size", "huge"], "unknown size 'huge'"),
         (["--methods", "mapel"], "did you mean 'maple'"),
+        (["--methods", "cocoop"], "its own prompts depend on the image"),
         (["--phi", "100"], "--phi 100 does not fit"),
         (["--cells", "nothing*"], "fits none of"),
         (["--rounds", "0"], "--rounds must be positive"),

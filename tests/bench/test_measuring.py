@@ -12,7 +12,6 @@ from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state
 from loreal_plugin.bench.timing import interleave, ratios, spread
 from loreal_plugin.bench.variants import build_variant
 from loreal_plugin.bench.worker import measure
-from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.trainer.modes import contenders
@@ -87,7 +86,10 @@ def test_plan_covers_the_table_and_both_comparisons():
 
 
 def test_orders_are_those_that_the_contracts_allow():
-    assert all(set(orders_of(method)) <= set(CONTRACTS[method].slot_orders) for method in METHODS)
+    assert {method: orders_of(method) for method in ("coop", "maple")} == {
+        "coop": ("class_first", "slots_first"),
+        "maple": ("class_first",),  # its deep prompts would overwrite the slots
+    }
 
 
 @pytest.mark.parametrize(
