@@ -64,3 +64,9 @@ def test_rivals_are_no_run_and_a_run_no_rivals(tmp_path: Path) -> None:
 
 def test_durations_read_well() -> None:
     assert [clock(s) for s in (0.4, 89, 91, 3600, 11_100)] == ["0 s", "89 s", "2 min", "60 min", "3 h 05 min"]
+
+
+def test_another_protocol_tells_roughly(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    (found,) = estimates(tmp_path, protocols=["xd"])
+    assert found.rough and found.seconds >= 3 * STAGE

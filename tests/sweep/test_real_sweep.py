@@ -19,7 +19,7 @@ from loreal_plugin.protocols.evidence.collect import collect, read_record
 from loreal_plugin.protocols.records import RESULTS
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = 3
+KILLS = 2
 LIMIT = 600.0
 
 

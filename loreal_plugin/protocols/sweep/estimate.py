@@ -83,7 +83,7 @@ def _pieces(run: Run) -> dict[str, Piece]:
 
 
 class _Times:
-    """Mean seconds by piece: of the same setting, else of any overrides, phi, shots or method of the same dataset."""
+    """Mean seconds by piece: of the same setting, else of other overrides, phi, shots, methods, protocols."""
 
     def __init__(self, evidence: Evidence | None) -> None:
         self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
@@ -99,11 +99,11 @@ class _Times:
 
     @staticmethod
     def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
-        """Return what a piece is looked up by, from its own setting to any phi, shots and method of its dataset."""
+        """Return what a piece is looked up by: its own setting, then any phi, shots, method, protocol of its dataset."""
         plain = replace(setting, recipe="", host="")
         steps = [plain, replace(plain, overrides=())]
         steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]
-        steps.append(replace(steps[-1], method=""))
+        steps += [replace(steps[-1], method=""), replace(steps[-1], protocol="")]
         return [(name, step, key) for step, key in enumerate(steps)]
 
     def seconds(self, run: Run, name: str) -> tuple[float | None, bool]:
