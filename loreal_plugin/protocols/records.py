@@ -39,7 +39,9 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     record = read_json(folder / RESULTS)
     if record is None or record.get("schema_version") not in READABLE:
         return None
-    return None if missing_fields(record) else {"protocol": "base2new"} | record
+    if missing_fields(record):
+        return None
+    return {"protocol": "base2new"} | record if record["schema_version"] == 1 else record
 
 
 def missing_fields(record: dict[str, Any]) -> list[str]:

@@ -24,6 +24,12 @@ from loreal_plugin.protocols.records import (
 RECORD = dict.fromkeys(records.REQUIRED) | {"schema_version": SCHEMA_VERSION, "key": "k"}
 
 
+def test_a_record_of_version_1_is_one_of_base_to_new(tmp_path: Path) -> None:
+    write_json(tmp_path / RESULTS, RECORD | {"schema_version": 1})
+    assert read_results(tmp_path) == RECORD | {"schema_version": 1, "protocol": "base2new"}
+    assert is_complete(tmp_path, "k")
+
+
 def test_written_record_is_read_back_and_complete_under_its_key_only(tmp_path: Path) -> None:
     write_json(tmp_path / RESULTS, RECORD)
     assert read_results(tmp_path) == RECORD
