@@ -109,3 +109,19 @@ def write_rivals(out: Path, *, method: str = "maple", phi: int = 96, seed: int =
     folder = out / "base2new" / "rivals" / "demo" / "shots_16" / method / f"phi{phi}" / "demo" / f"seed{seed}"
     write_json(folder / RESULTS, facts(method, phi, seed, kind="rivals") | {"rows": rows})
     return folder
+
+
+def write_zero_shot(out: Path, dataset: str = "demo", phi: int = 96) -> Path:
+    """Write what `loreal zero_shot` leaves."""
+    rows = []
+    for name, size, rate in (("native", 224, 0.8), ("phi", phi, 0.57)):
+        scores = {part: score(rate, i) for i, part in enumerate(("all", "base", "new"))}
+        base, new = scores["base"], scores["new"]
+        rows.append({"name": name, "label": f"zero-shot CLIP at {size}", "train_size": None, "test_size": size,
+                     "parameters": 0, "seconds": 0.0, "targets": scores, "base": base, "new": new,
+                     "hm": harmonic_mean(base["accuracy"], new["accuracy"]), "average": scores["all"]["accuracy"]})
+    targets = {part: {"dataset": dataset, "role": "source"} for part in ("all", "base", "new")}
+    folder = out / "zero_shot" / "run" / dataset / "CLIP" / f"phi{phi}" / "demo"
+    more = {"protocol": "zero_shot", "kind": "run", "shots": 0, "dataset": dataset, "config": {}, "targets": targets}
+    write_json(folder / RESULTS, facts("clip", phi, 0) | more | {"stages": {}, "rows": rows})
+    return folder

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from evidence.made import facts, write_rivals, write_run, write_targets
+from evidence.made import facts, write_rivals, write_run, write_targets, write_zero_shot
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import LorealError
@@ -89,7 +89,7 @@ def test_published_numbers_say_where_they_do_not_compare(full: Path, tmp_path: P
     write_targets(real, "dg", recipe="vit_b16", names=("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"))
     text = to_markdown(build_report(real))
     assert "57.25 (not comparable: 0 of 11 datasets and others)" in text
-    assert " 26.86 |" in text, "LR-DG in the paper's own setting stands without a mark"
+    assert "| 26.86 |" in text, "LR-DG in the paper's own setting stands without a mark"
 
 
 def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: Path) -> None:
@@ -97,6 +97,9 @@ def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: P
         write_run(tmp_path, seed=seed, gain=0.1)
     text = to_markdown(build_report(tmp_path))
     (line,) = lines_of(text, "demo", "maple", "maple: MaPLe, trained and tested at 96")
+    (own,) = lines_of(text, "maple", "+ LOREAL, tested at 96")[:1]
+    low, high = map(float, own[5].split(" to "))
+    assert low < float(own[4].strip("*").split()[0]) < high, "each row has its interval over pictures"
     gain, pictures, seeds, p, p_holm, n = line[3:]
     low, high = map(float, pictures.split(" to "))
     assert low < float(gain) < high and low > 0 and p == "< 0.001" and n == "3"
@@ -191,6 +194,26 @@ def test_variants_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
     section = next(s for s in build_report(tmp_path).sections if s.title == "Variants of LOREAL")
     (row,) = section.tables[0].body
     assert row[1].text == "LLD_WEIGHT 0.0" and float(row[3].text) > 0
+
+
+def test_zero_shot_clip_stands_in_every_table_that_it_has_all_of(tmp_path: Path) -> None:
+    write_run(tmp_path, seed=3)
+    write_targets(tmp_path, "xd", seed=3)
+    write_targets(tmp_path, "few_shot", seed=3, shots=4, names=())
+    for dataset in ("demo", "far"):
+        write_zero_shot(tmp_path, dataset)
+    line = "zero-shot CLIP at 96"
+    found = [len(lines_of(to_markdown(build_report(tmp_path)), "CLIP", line))]
+    write_zero_shot(tmp_path, "near")
+    report = build_report(tmp_path)
+    text = to_markdown(report)
+    found.append(len(lines_of(text, "CLIP", line)))
+    # LR-B2N, few-shot and the costs have it at once, LR-CE when its last target was measured
+    assert found == [3, 4]
+    (against,) = lines_of(text, "demo", "maple", f"CLIP: {line}")[:1]
+    assert against[-1] == "1" and " to " in against[4], "compared with the one seed there is"
+    own = next(s for s in report.sections if s.title == "Zero-shot CLIP")
+    assert [row[0].text for row in own.tables[0].body] == ["demo", "demo", "far", "far", "near", "near"]
 
 
 def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ NOTE = (
     "over seeds Student's t. p: McNemar's exact test of all test pictures for one seed; with several, random sign "
     "flips of each picture's difference summed over seeds. p (Holm): adjusted for the number of lines in the table."
 )
+HALVES = {"base", "new"}
 NO_ANSWERS = "no answers by picture stored (records of an older release); base2new_test.sh writes them without training"
 
 
@@ -57,7 +58,7 @@ def compare(ours: Group, other: Group) -> Comparison | None:
     pairs = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
     interval, p = None, None
     if all(a is not None and b is not None and a.shape == b.shape for a, b in pairs):
-        interval = _gain_interval(pairs, harmonic=set(sets) == {"base", "new"})
+        interval = _gain_interval(pairs, harmonic=set(sets) == HALVES)
         p = paired_p_value(*(np.concatenate(answers) for answers in zip(*pairs, strict=True)))
     return Comparison(ours, other, statistics.fmean(gains), interval, seed_interval(gains), p, len(common))
 
@@ -68,6 +69,20 @@ def judged_sets(ours: Group, other: Group) -> list[str]:
     roles = set(first.roles.values())
     names = [n for n in first.scores if first.roles.get(n) == "target"] if "target" in roles else list(first.scores)
     return [name for name in names if name in other.results[0].scores]
+
+
+def summary_interval(group: Group) -> Interval | None:
+    """Return the interval over pictures of a row's summary, its seeds kept; None without answers by picture."""
+    sets = judged_sets(group, group)
+    parts = [group.answers(name) for name in sets]
+    if not parts or any(part is None for part in parts):
+        return None
+
+    def summary(means: Sequence[np.ndarray]) -> np.ndarray:
+        whole = harmonic_means(means[0], means[1]) if set(sets) == HALVES else np.mean(means, axis=0)
+        return whole.mean(1)
+
+    return picture_interval(parts, summary)
 
 
 def _gain_interval(pairs: Sequence[tuple[np.ndarray, np.ndarray]], harmonic: bool) -> Interval:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from loreal_plugin.protocols.evidence.collect import Result, Setting
+from loreal_plugin.protocols.evidence.comparisons import summary_interval
 from loreal_plugin.protocols.evidence.group import Group, mean_std
 from loreal_plugin.protocols.evidence.layout import (
     Block,
@@ -22,6 +23,7 @@ from loreal_plugin.protocols.evidence.layout import (
 from loreal_plugin.protocols.published import COSTS, not_comparable, published_average
 
 Lines = list[tuple[str, str, list[Group]]]
+INTERVAL = "95 % over pictures"
 
 
 def base_to_new(block: Block) -> list[Table]:
@@ -35,10 +37,10 @@ def base_to_new(block: Block) -> list[Table]:
     published = _published("base2new", lines, block, frozenset(block.datasets))
     what = f"average of {len(block.datasets)} datasets" if several else block.datasets[0]
     body = [
-        (*_names(line), *(column[i] for column in columns), published[i], _n(line))
+        (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
         for i, line in enumerate(lines)
     ]
-    head = ("method", "row", "Base", "New", "HM", "published HM", "n")
+    head = ("method", "row", "Base", "New", "HM", INTERVAL, "published HM", "n")
     tables = [Table(f"{what}, {block.title}", head, tuple(body))]
     return [*tables, _by_dataset(block)] if several else tables
 
@@ -76,9 +78,9 @@ def _targets_of(block: Block, source: str) -> Table:
     tested = frozenset(name for name in names if roles[name] == "target")
     published = _published(block.key.protocol, lines, block, tested)
     head = ("method", "row", *(f"{n} (source)" if roles[n] == "source" else n for n in names), "target average",
-            "published", "n")  # fmt: skip
+            INTERVAL, "published", "n")  # fmt: skip
     body = [
-        (*_names(line), *(column[i] for column in columns), published[i], _n(line))
+        (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
         for i, line in enumerate(lines)
     ]
     return Table(f"trained on {source}, {block.title}", head, tuple(body))
@@ -193,6 +195,12 @@ def variants(groups: Sequence[Group]) -> list[Table]:
 def _names(line: tuple[str, str, list[Group]]) -> tuple[Cell, Cell]:
     method, row, groups = line
     return Cell(method_name(method, row)), Cell(groups[0].label)
+
+
+def _interval(line: tuple[str, str, list[Group]]) -> Cell:
+    """Return the interval over pictures of a line's summary; a dash for an average of datasets."""
+    found = summary_interval(line[2][0]) if len(line[2]) == 1 else None
+    return Cell("-" if found is None else str(found))
 
 
 def _n(line: tuple[str, str, list[Group]]) -> Cell:

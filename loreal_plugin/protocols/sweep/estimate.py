@@ -99,7 +99,7 @@ class _Times:
 
     @staticmethod
     def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
-        """Return what a piece is looked up by: its own setting, then any phi, shots, method, protocol of its dataset."""
+        """Return what a piece is looked up by: its own setting, then any shots, phi, method, protocol."""
         plain = replace(setting, recipe="", host="")
         steps = [plain, replace(plain, overrides=())]
         steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]
