@@ -6,6 +6,7 @@ that are being expanded.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -43,7 +44,9 @@ def forward_derivatives(encode: Encode, directions: Directions, at_once: int = 8
     def along(step: Tensor) -> tuple[Tensor, Tensor]:
         return torch.func.jvp(lambda hidden: encode(hidden[None])[0], (directions.mean,), (step,))
 
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # PyTorch scripts its own forward formulas, and warns of it.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
         parts = [torch.vmap(along)(part) for part in steps.split(at_once)]
     return parts[0][0][0], torch.cat([slope for _, slope in parts])
 
