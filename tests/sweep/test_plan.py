@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loreal_plugin.cli.main import main
+from loreal_plugin.cli.across import target_names
+from loreal_plugin.cli.base2new import spec_of
+from loreal_plugin.cli.main import main, parse
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.sweep.plan import read_plan
@@ -51,6 +53,17 @@ def test_the_words_make_the_same_run_whatever_the_environment_says(
     assert run.spec.shots == 4 and run.words[run.words.index("--shots") + 1] == "4"
     for flag in ("--out", "--data", "--weights", "--recipe"):
         assert flag in run.words
+
+
+@pytest.mark.parametrize("protocol", ["base2new", "xd", "dg", "few_shot", "rivals"])
+def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> None:
+    plan = SMALL | {"protocols": [protocol], "shots": [2], "targets": ["demo-marks", "demo-shapes"],
+                    "variants": {"v": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}}}  # fmt: skip
+    for run in runs_of(write(tmp_path, plan)):
+        args = parse(run.words)
+        assert args.command == protocol and spec_of(args) == run.spec
+        if protocol in ("xd", "dg"):
+            assert target_names(args.targets) == ["demo-marks", "demo-shapes"]
 
 
 def test_blocks_take_the_place_of_the_top_and_repetitions_go(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ AXES: dict[str, tuple[tuple[Any, ...], type]] = {
     "recipes": ((None,), str),
 }
 HEAD = ("name", "title", "include", "runs", "factors")
-BLOCK = (*AXES, "variants", "until")
+BLOCK = (*AXES, "variants", "until", "targets")
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """One block: every axis with its values, the variants, and the last stage (None: all)."""
+    """One block: every axis with its values, the variants, the last stage (None: all), targets of xd and dg."""
 
     axes: Mapping[str, tuple[Any, ...]]
     variants: tuple[Variant, ...]
     until: str | None = None
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _block(given: Mapping[str, Any], where: str, variants: tuple[Variant, ...] |
     until = given.get("until")
     if until is not None and until not in STAGES:
         raise ConfigError(f"{where}: {unknown_name('stage in until', str(until), STAGES)}")
-    return BlockPlan(axes, variants or _variants(given.get("variants", {"": {}}), f"{where}: variants"), until)
+    named = variants or _variants(given.get("variants", {"": {}}), f"{where}: variants")
+    return BlockPlan(axes, named, until, tuple(_strings(given.get("targets", []), f"{where}: targets")))
 
 
 def _variants(given: Any, where: str) -> tuple[Variant, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +113,13 @@ def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, 
             except LorealError as error:
                 raise type(error)(f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}") from error
             until = block.until if protocol == "base2new" else None
-            yield Run(protocol, spec, run_words(protocol, spec, opts, until), "" if alone else variant.name, until)
+            words = run_words(protocol, spec, opts, until, block.targets)
+            yield Run(protocol, spec, words, "" if alone else variant.name, until)
 
 
-def run_words(protocol: str, spec: RunSpec, opts: tuple[str, ...], until: str | None) -> tuple[str, ...]:
+def run_words(
+    protocol: str, spec: RunSpec, opts: tuple[str, ...] = (), until: str | None = None, targets: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the words after `loreal` that make this run; everything is written out, nothing left to variables."""
     where = ["--out", str(spec.out), "--data", str(spec.data), "--weights", spec.weights]
     if protocol == "zero_shot":
@@ -124,5 +127,6 @@ def run_words(protocol: str, spec: RunSpec, opts: tuple[str, ...], until: str | 
     rest = [*where, "--shots", str(spec.shots), "--recipe", spec.recipe]
     rest += [] if spec.host == embedded_host() else ["--host", str(spec.host)]
     rest += ["--until", until] if until else []
+    rest += ["--targets", " ".join(targets)] if targets and protocol in ("xd", "dg") else []
     rest += ["--", *opts] if opts else []
     return (protocol, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)
