@@ -37,6 +37,8 @@ class Clone:
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         for name in ("setup.py", "pyproject.toml"):
             shutil.copy(ROOT / name, self.root / name)
+        # what tells a checkout from a host with our scripts in it
+        (self.root / "loreal_plugin").mkdir()
         tools = root / "bin"
         tools.mkdir()
         for name in ("python3", "python"):
@@ -142,7 +144,7 @@ def test_loreal_python_overrides(clone: Clone, tmp_path: Path) -> None:
 def test_no_python_is_one_clear_line(clone: Clone, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("bash", "dirname", "basename", "cat", "cksum", "flock"):
+    for name in ("bash", "dirname", "basename", "cat", "cksum", "flock", "readlink"):
         found = shutil.which(name)
         if found:
             os.symlink(found, tools / name)
