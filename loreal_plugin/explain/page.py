@@ -47,7 +47,9 @@ def png_bytes(figure: Any, dpi: int, colours: int = 256) -> bytes:
 
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, dpi=dpi, format="png", facecolor="white")
-    Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    # the other ways drop rare colours, such as those of a small legend
+    kind, plain = Image.Quantize.MAXCOVERAGE, Image.open(drawn).convert("RGB")
+    plain.quantize(colours, method=kind, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
     return content.getvalue()
 
 
@@ -167,7 +169,7 @@ def _words(slot: Slot) -> str:
 
 
 def _moves(slot: Slot) -> str:
-    return "-" if slot.moves is None else f"{slot.moves:.2f}"
+    return "-" if slot.moves is None else f"{slot.moves:.3f}"
 
 
 def _draw_drops(figure: Any, slots: tuple[Slot, ...], predicted: str, phi: int) -> None:
