@@ -19,7 +19,7 @@ describe), beta:KEY stage 2 only (the row of the host at PHI is then of that tra
 --until beta stops after stage 2 and prints the rows that exist: for choosing a host's recipe, and for
 "the host at PHI trained on for longer".
 
-environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE
+environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE; for a real host also DASSL, LOREAL_COMPAT
 
 examples:
   loreal base2new maple 96

@@ -48,6 +48,7 @@ class HostContract(ABC):
     n_features: ClassVar[int] = 1
     slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
     cli_defaults: ClassVar[dict[str, str]] = {}  # options that the host wants on its command line
+    layer_options: ClassVar[tuple[str, ...]] = ()  # options of its node that number layers, 1 being the first block
     parts: ClassVar[dict[str, str]] = {}  # further parts: role -> dotted path below trainer.model
     static_prompts: ClassVar[bool] = True  # without slots a prompt is the same for every image
     repositories: ClassVar[tuple[str, ...]] = ()  # where the trainer is found, if not in a host of its own
@@ -60,7 +61,7 @@ class HostContract(ABC):
         registered = ContractRow(
             "registered model", self.checkpoint, ", ".join(models) or "none", self.checkpoint in models
         )
-        model = getattr(trainer, "model", None)
+        model = bare_model(trainer)
         if model is None:
             return [registered, ContractRow("model", "trainer.model", "none", False)]
         common: dict[str, tuple[str, type | None]] = {
@@ -92,6 +93,13 @@ class HostContract(ABC):
         """
         advice = f"is this a checkout with the {self.trainer} trainer? see docs/HOSTS.md"
         raise_for(self.rows(trainer), f"{where}: trainer {self.trainer}", advice)
+
+    def layers_used(self, cfg: Any) -> dict[str, list[int]]:
+        """Return the layer numbers that a configuration names, by key; a shorter CLIP has to be refused."""
+        node = cfg.TRAINER[self.cfg_node]
+        found = {f"TRAINER.{self.cfg_node}.{name}": node[name] for name in self.layer_options}
+        return {key: [int(n) for n in (value if isinstance(value, (list, tuple)) else [value])]
+                for key, value in found.items()}  # fmt: skip
 
     # ---- what the host trains -----------------------------------------------------------------------
 
@@ -234,6 +242,12 @@ class HostContract(ABC):
     def reset(self, model: nn.Module) -> None:
         """Drop what the host remembers between forwards: cached text features, enlarged masks."""
         return None
+
+
+def bare_model(trainer: Any) -> Any:
+    """Return `trainer.model` without the wrapper that hosts put around it on several GPUs; None if there is none."""
+    model = getattr(trainer, "model", None)
+    return model.module if isinstance(model, nn.DataParallel) else model
 
 
 def _similarity(features: Tensor, text: Tensor) -> Tensor:

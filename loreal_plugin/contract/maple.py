@@ -26,6 +26,7 @@ class MaPLeContract(HostContract):
     checkpoint = "MultiModalPromptLearner"
     whole_model = True
     slot_orders = ("class_first", "ctx_first")
+    layer_options = ("PROMPT_DEPTH",)
     parts = {
         "learned context": "prompt_learner.ctx",
         "number of context rows": "prompt_learner.n_ctx",

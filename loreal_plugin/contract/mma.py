@@ -23,6 +23,7 @@ class MMAContract(HostContract):
     cfg_node = "MMADAPTER"
     learner = "adapter_learner"
     checkpoint = "adapter_learner"
+    layer_options = ("ADAPTER_START", "ADAPTER_END")
     parts = {
         "text adapters": "adapter_learner.text_adapter",
         "visual adapters": "adapter_learner.visual_adapter",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, bare_model
 from loreal_plugin.contract.rows import ContractRow
 
 _CACHES = (
@@ -32,6 +32,7 @@ class MMRLContract(HostContract):
     whole_model = True
     n_features = 2
     cli_defaults = {"TASK": "B2N"}
+    layer_options = ("REP_LAYERS",)
     parts = {
         "representation tokens": "representation_learner.compound_rep_tokens",
         "projections to text": "representation_learner.compound_rep_tokens_r2tproj",
@@ -48,7 +49,7 @@ class MMRLContract(HostContract):
         if not all(row.ok for row in found):
             return found
         layers = _rep_layers(trainer.cfg)
-        depth = len(trainer.model.text_encoder.transformer.resblocks)
+        depth = len(bare_model(trainer).text_encoder.transformer.resblocks)
         # A shorter backbone than the recipe's is no error in the host: it silently inserts nothing.
         inside = bool(layers) and 1 <= min(layers) and max(layers) <= depth
         role, wanted = "layers with representation tokens", f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from loreal_plugin.data.files import saves_held_back
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.protocols.checks import check_run
+from loreal_plugin.protocols.checks import check_layers, check_run
 from loreal_plugin.protocols.engine import Engine, Say
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Row, Stage, build_plan
@@ -56,6 +56,7 @@ def prepare(
         fingerprint = weights_fingerprint(spec.weights)
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
+        check_layers(engine, min(facts["layers"], facts["text_layers"]))
         if look:
             check_run(engine)
             for subset in plan.tests:

@@ -41,6 +41,23 @@ def check_run(engine: Engine) -> None:
     check_slots(engine)
 
 
+def check_layers(engine: Engine, layers: int) -> None:
+    """Raise ConfigError where a recipe names a layer that the CLIP does not have.
+
+    Some hosts fail on that inside `build_model`, others silently leave the layer out.
+
+    Args:
+        layers: of the tower that has fewer.
+    """
+    for cfg in engine.cfgs.values():
+        for key, numbers in engine.host.contract.layers_used(cfg).items():
+            if max(numbers, default=0) > layers:
+                raise ConfigError(
+                    f"{key} names layer {max(numbers)}, but a tower of the CLIP weights '{engine.plan.spec.weights}' "
+                    f"has {layers}; add -- {key} with layers up to {layers}, or choose other weights"
+                )
+
+
 def check_source(engine: Engine) -> None:
     """Raise DataError where the pictures to train on are those that are tested (ImageNet's variants, for one)."""
     dataset = engine.identity.dataset(engine.plan.source)

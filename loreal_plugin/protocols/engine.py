@@ -181,7 +181,11 @@ class Engine:
         # cuDNN's search for the fastest kernel may choose another one the next time
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         print(f"** Config **\n{cfg}")
-        return self.host.build_trainer(cfg)
+        trainer = self.host.build_trainer(cfg)
+        if cfg.TRAINER.NAME == self.host.contract.trainer:
+            # what a student will need of it is known to be there before hours of training
+            self.host.contract.check(trainer, f"host '{self.host.path.name}'")
+        return trainer
 
     @staticmethod
     def _dassl() -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -66,12 +67,29 @@ def stage_log(folder: Path, setup_logger: Any, *, verbose: bool = False) -> Iter
     sys.stdout = StageConsole(before, verbose=verbose)
     try:
         setup_logger(str(folder))
-        yield
+        with nullcontext() if verbose else _others_warnings_printed():
+            yield
     finally:
         logger, sys.stdout = sys.stdout, before
         if logger is not before and not isinstance(logger, StageConsole):
             logger.flush()
             logger.close()
+
+
+@contextmanager
+def _others_warnings_printed() -> Iterator[None]:
+    """Print warnings of hosts and libraries instead of showing them: they go to the log; ours are shown as ever."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+            if "loreal_plugin" in Path(filename).parts:
+                shown(message, category, filename, lineno, *rest)
+            else:
+                print(f"{category.__name__}: {message} ({filename}:{lineno})")
+
+        warnings.showwarning = show
+        yield
 
 
 def rotate(path: Path) -> None:

@@ -144,7 +144,8 @@ def find_host(text: str) -> Path:
         return embedded_host()
     path = Path(text).expanduser()
     for folder in (path, bundle_root() / path):
-        if (folder / "train.py").is_file():
+        # half a checkout is looked at too, so that all that it lacks is said at once
+        if (folder / "train.py").is_file() or (folder / "trainers").is_dir():
             return folder.resolve()
     raise HostError(f"HOST '{text}' has no train.py; give the root of a CoOp-family checkout, or leave it empty")
 

@@ -7,8 +7,8 @@
 #   --dry-run before the -- prints the commands of all stages and tests, and does nothing
 #
 # Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the
-# embedded host), OUT (default ./output), SHOTS (16), CLIP_WEIGHTS (demo, demo-2, an OpenAI name or a file),
-# LOREAL_PYTHON (an interpreter to use as it is). In a fresh clone .venv is made first.
+# embedded host; goes with DASSL, see docs/HOSTS.md), OUT (default ./output), SHOTS (16), CLIP_WEIGHTS (demo,
+# demo-2, an OpenAI name or a file), LOREAL_PYTHON (an interpreter to use as it is). In a fresh clone .venv is made first.
 #
 # Stages that were never trained are named, and the exit code is then 2.
 #

@@ -84,6 +84,9 @@ def refused(place: Place, capsys: pytest.CaptureFixture[str]) -> Refused:
         (("maple", "32", "pics", "--", "TRAINER.LOREAL.ENABLED", "False"), "is the host alone"),
         (("maple", "32", "pics", "--", "TRAINER.LOREAL.N_ATTRIBUTES", "99"), "asks for 99"),
         (("maple", "32", "pics", "--", "TRAINER.LOREAL.ATTRIBUTES", "missing.json"), "missing.json does not exist"),
+        (("maple", "32", "pics", "--", "TRAINER.MAPLE.PROMPT_DEPTH", "9"), "PROMPT_DEPTH names layer 9, but a tower"),
+        (("mma", "32", "pics", "--", "TRAINER.MMADAPTER.ADAPTER_END", "12"), "ADAPTER_END names layer 12, but a tower"),
+        (("mmrl", "32", "pics", "--", "TRAINER.MMRL.REP_LAYERS", "[2, 4]"), "REP_LAYERS names layer 4, but a tower"),
     ],
 )
 def test_wrong_words(refused: Refused, words: tuple[str, ...], text: str) -> None:
@@ -108,6 +111,10 @@ def test_wrong_attribute_files(refused: Refused, tmp_path: Path, content: str, t
 def test_wrong_environment(refused: Refused, tmp_path: Path) -> None:
     assert "is no folder" in refused("maple", "32", "pics", data=tmp_path / "nowhere")
     assert "has no train.py" in refused("maple", "32", "pics", "--host", str(tmp_path))
+    (tmp_path / "half" / "trainers").mkdir(parents=True)
+    said = refused("maple", "32", "pics", "--host", str(tmp_path / "half"))
+    for part in ("train.py: setup_cfg", "package datasets", "trainers/maple.py: MaPLe", "methods found there: none"):
+        assert part in said
     assert "SHOTS must be a whole number" in refused("maple", "32", "pics", "--shots", "few")
     assert "did you mean 'demo'" in refused("maple", "32", "pics", "--recipe", "dmo")
 
@@ -135,7 +142,8 @@ def test_scripts_pass_the_line_and_the_exit_code_on(place: Place, python_env: di
         ["bash", str(script), "mapel", "96"], env=python_env, capture_output=True, text=True, cwd=place.data
     )
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.strip() == "error: unknown method 'mapel'; did you mean 'maple'? (known: coop, maple, mma, mmrl)"
+    known = "cocoop, coop, ivlp, maple, mma, mmrl"
+    assert done.stderr.strip() == f"error: unknown method 'mapel'; did you mean 'maple'? (known: {known})"
     alone = subprocess.run(["bash", str(script), "maple"], env=python_env, capture_output=True, text=True)
     assert alone.returncode == 2 and alone.stderr.startswith(f"error: usage: {name} METHOD PHI")
 

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_log_has_everything_and_the_console_what_matters(tmp_path: Path, monkeyp
     assert sys.stdout is console and not console.closed
     assert console.getvalue() == "  epoch [1/2] batch [1/9] loss 1\n  Warning: look\n"
     assert (tmp_path / "log.txt").read_text().splitlines()[0] == "** Config **"
+
+
+def test_warnings_of_hosts_go_to_the_log_and_ours_are_shown(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning) as shown, stage_log(tmp_path, setup_logger):
+        warnings.warn_explicit("gone soon", FutureWarning, "host/trainers/coop.py", 7)
+        warnings.warn_explicit("look here", UserWarning, "x/loreal_plugin/trainer/report.py", 8)
+    assert [str(one.message) for one in shown] == ["look here"]
+    assert "FutureWarning: gone soon (host/trainers/coop.py:7)" in (tmp_path / "log.txt").read_text()
 
 
 def test_stdout_comes_back_when_a_stage_fails(tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""Every repair of a host: its cause is found, it repairs, and it is taken back; on modules of a few lines."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pickle
+import re
+import sys
+import types
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from loreal_plugin.attach import describe_shims, format_shims
+from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
+from loreal_plugin.errors import CheckpointError, ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+BY_NAME = {shim.name: shim for shim in SHIMS}
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch) -> Callable[[str, str], types.ModuleType]:
+    """Give a function that puts a module with this source into `sys.modules` until the end of the test."""
+
+    def make(name: str, source: str) -> types.ModuleType:
+        file = tmp_path / f"{name}.py"
+        file.write_text(source)
+        module = types.ModuleType(name)
+        module.__file__ = str(file)
+        exec(compile(source, str(file), "exec"), vars(module))
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    return make
+
+
+@contextmanager
+def applied(name: str, tmp_path: Path):
+    """Apply one shim, whose cause has to be there, and take it back."""
+    look = HostLook(tmp_path, None, False, [])
+    assert BY_NAME[name].needed(look)
+    undo = BY_NAME[name].apply(look)
+    try:
+        yield
+    finally:
+        undo()
+    assert BY_NAME[name].needed(look)
+
+
+SCHEDULE = """
+from torch.optim.lr_scheduler import LRScheduler
+class _BaseWarmupScheduler(LRScheduler):
+    def __init__(self, optimizer, successor, warmup_epoch, last_epoch=-1, verbose=False):
+        self.successor, self.warmup_epoch = successor, warmup_epoch
+        super().__init__(optimizer, last_epoch)
+    def get_lr(self):
+        return [1e-5 for _ in self.base_lrs]
+    def step(self, epoch=None):
+        if self.last_epoch < self.warmup_epoch:
+            return super().step(epoch)
+        self.successor.step(epoch)
+"""
+TOOLS = """
+import torch
+def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
+    saved = torch.load(open(fdir + "/checkpoint").read(), weights_only=False)
+    for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
+        if part is not None:
+            part.load_state_dict(saved[name])
+    return saved["epoch"]
+def save(state, path):
+    torch.save(state, path)
+"""
+
+
+def run_of(schedules: types.ModuleType) -> tuple[nn.Module, torch.optim.Optimizer, object]:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0035)
+    after = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
+    return model, optimizer, schedules._BaseWarmupScheduler(optimizer, after, 1)
+
+
+def rates(optimizer, schedule, epochs):
+    found = []
+    for _ in range(epochs):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.fixture
+def interrupted(fake, tmp_path):
+    """Give the modules, the rates of a run of six epochs, and the folder of one that stopped after three."""
+    schedules, tools = fake("dassl.optim.lr_scheduler", SCHEDULE), fake("dassl.utils.torchtools", TOOLS)
+    model, optimizer, schedule = run_of(schedules)
+    whole = rates(optimizer, schedule, 3)
+    state = {"model": model, "optimizer": optimizer, "scheduler": schedule}
+    path = tmp_path / "model.pth.tar-3"
+    torch.save({**{name: part.state_dict() for name, part in state.items()}, "epoch": 3}, path)
+    (tmp_path / "checkpoint").write_text(str(path))
+    return schedules, tools, whole + rates(optimizer, schedule, 3), str(tmp_path)
+
+
+def test_resumed_run_has_the_rates_of_an_uninterrupted_one(interrupted, tmp_path):
+    schedules, tools, whole, folder = interrupted
+    model, optimizer, schedule = run_of(schedules)
+    tools.resume_from_checkpoint(folder, model, optimizer, schedule)
+    assert len(set(rates(optimizer, schedule, 3))) == 1  # the cause: a copy of the schedule is stepped
+    engine = types.ModuleType("dassl.engine.trainer")
+    engine.resume_from_checkpoint = tools.resume_from_checkpoint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, engine.__name__, engine)
+        with applied("resume", tmp_path):
+            model, optimizer, schedule = run_of(schedules)
+            assert engine.resume_from_checkpoint(folder, model, optimizer, schedule) == 3
+            assert rates(optimizer, schedule, 3) == whole[3:]
+
+
+def test_run_without_a_whole_checkpoint_starts_anew_and_saving_is_whole(interrupted, tmp_path, monkeypatch):
+    schedules, tools, _, folder = interrupted
+    with applied("resume", tmp_path):
+        tools.save({"epoch": 4}, tmp_path / "saved")
+        assert torch.load(tmp_path / "saved") == {"epoch": 4} and not (tmp_path / "saved.tmp").exists()
+        (tmp_path / "checkpoint").unlink()
+        assert tools.resume_from_checkpoint(folder, *run_of(schedules)) == 0
+    assert tools.torch is torch
+
+
+def test_names_that_numpy_lost_are_lent_to_the_transforms_alone(fake, tmp_path):
+    source = "import numpy as np\ndef whole(x):\n    return np.round(x).astype(np.int)\n"
+    module = fake("dassl.data.transforms.fake", source)
+    with pytest.raises(AttributeError):
+        module.whole(np.ones(2))
+    with applied("numpy", tmp_path):
+        assert module.whole(np.full(2, 1.6)).tolist() == [2, 2]
+        assert not hasattr(np, "int")
+    assert module.np is np
+
+
+def test_prompts_are_not_rounded_in_a_float32_model(fake, tmp_path):
+    source = """
+from torch import nn
+class Block(nn.Linear):
+    def forward(self, x):
+        return x.half()
+"""
+    kind, before = fake("clip.fake", source).Block, torch.Tensor.half
+    value = torch.full((1,), 0.1)
+    assert kind(1, 1)(value).dtype == torch.float16
+    with applied("maple-half", tmp_path):
+        assert torch.equal(kind(1, 1)(value), value)
+        assert kind(1, 1).half()(value).dtype == torch.float16
+        assert value.half().dtype == torch.float16
+    assert torch.Tensor.half is before and kind(1, 1)(value).dtype == torch.float16
+
+
+LISTING = """
+import os
+class Trainer:
+    loaded = None
+    def get_model_names(self):
+        return ["m"]
+    def load_model(self, directory, epoch=None):
+        for file in sorted(os.listdir(os.path.join(directory, "m"))):
+            self.loaded = file
+"""
+
+
+def test_asked_epoch_is_loaded(fake, tmp_path):
+    module = fake("trainers.fake", LISTING)
+    (tmp_path / "run" / "m").mkdir(parents=True)
+    for epoch in (1, 2, 10):
+        (tmp_path / "run" / "m" / f"model.pth.tar-{epoch}").touch()
+    trainer, real = module.Trainer(), module.os
+    with applied("mmrl-epoch", tmp_path):
+        trainer.load_model(str(tmp_path / "run"), epoch=1)
+        assert trainer.loaded == "model.pth.tar-1" and module.os is real
+        trainer.load_model(str(tmp_path / "run"))
+        assert trainer.loaded == "model.pth.tar-2"
+        with pytest.raises(CheckpointError, match="epoch 7 was asked for; epochs there: 1, 10, 2"):
+            trainer.load_model(str(tmp_path / "run"), epoch=7)
+
+
+def test_attention_masks_are_put_back(fake, tmp_path):
+    block = """
+import torch
+from torch import nn
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn_mask = torch.zeros(7, 7)
+    def forward(self, x):
+        self.attn_mask = torch.empty(9, 9).fill_(float("-inf")).triu_(1)
+        return x
+"""
+    encoder = """
+from torch import nn
+class TextEncoder_X(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.transformer = nn.Module()
+        self.transformer.resblocks = nn.Sequential(block)
+    def forward(self, x):
+        return self.transformer.resblocks(x)
+"""
+    own = fake("clip.fake", block).Block()
+    text_encoder = fake("trainers.fake", encoder).TextEncoder_X(own)
+    with applied("mmrl-mask", tmp_path):
+        text_encoder(torch.zeros(1))
+        assert own.attn_mask.shape == (7, 7)
+    text_encoder(torch.zeros(1))
+    assert own.attn_mask.shape == (9, 9)
+
+
+CACHING = """
+from torch import nn
+class CustomCLIP(nn.Module):
+    text_features_for_inference = None
+    def forward(self, x):
+        if self.text_features_for_inference is None:
+            self.text_features_for_inference = x
+        return self.text_features_for_inference
+class Base:
+    def set_model_mode(self, mode="train"):
+        pass
+    def load_model(self, directory, epoch=None):
+        pass
+class Trainer(Base):
+    def build_model(self):
+        self.model = CustomCLIP()
+"""
+
+
+def test_kept_text_features_are_dropped_when_mode_or_weights_change(fake, tmp_path):
+    trainer = fake("trainers.fake", CACHING).Trainer()
+    trainer.build_model()
+    with applied("text-cache", tmp_path):
+        assert (trainer.model(1), trainer.model(2)) == (1, 1)
+        trainer.set_model_mode("eval")
+        assert (trainer.model(2), trainer.model(3)) == (2, 2)
+        trainer.load_model("x", epoch=1)
+        assert trainer.model(3) == 3
+    trainer.set_model_mode("eval")
+    assert trainer.model(4) == 3 and "set_model_mode" not in vars(type(trainer))
+
+
+def test_our_datasets_get_a_template_where_the_table_is_indexed(fake, tmp_path):
+    lines = "CUSTOM_TEMPLATES = {'OxfordPets': 'a {}'}\ndef of(name):\n    return CUSTOM_TEMPLATES"
+    strict, lenient = fake("trainers.strict", f"{lines}[name]\n"), fake("trainers.lenient", f"{lines}.get(name)\n")
+    with applied("templates", tmp_path):
+        assert [strict.of(name) for name in ("Demo", "Folder")] == ["a photo of a {}."] * 2
+        assert strict.of("OxfordPets") == "a {}" and lenient.of("Demo") is None
+    assert list(strict.CUSTOM_TEMPLATES) == ["OxfordPets"]
+
+
+class Evil:
+    """Would make a folder if it were unpickled for real."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple:
+        return importlib.import_module("os").mkdir, (self.path,)
+
+
+def test_few_shot_pickles_hold_pictures_or_are_refused(fake, tmp_path):
+    fake("dassl", "")  # pickle imports the package of a class, too
+    records = fake("dassl.data.datasets.base_dataset", "class Datum:\n    label = 3\n")
+    module = fake("datasets.fake", "import pickle\ndef read(file):\n    return pickle.load(file)\n")
+    good = pickle.dumps({"train": [records.Datum()]})
+    with applied("fewshot", tmp_path):
+        assert module.read(io.BytesIO(good))["train"][0].label == 3
+        with pytest.raises(DataError, match="no list of pictures.*was not loaded.*delete it"):
+            module.read(io.BytesIO(pickle.dumps(Evil(tmp_path / "made"))))
+        with pytest.raises(DataError, match="no list of pictures"):
+            module.read(io.BytesIO(good[:-4]))
+        assert not (tmp_path / "made").exists() and module.pickle.dumps is pickle.dumps
+    assert module.pickle is pickle
+
+
+def test_task_and_our_trainer_names_reach_a_train_file_that_wants_them(fake, tmp_path):
+    source = """
+def get_dataset_specified_config(dataset, trainer, task):
+    assert trainer in ["MMRL"]
+    return [dataset, trainer, task]
+def setup_cfg(args):
+    return get_dataset_specified_config("Demo", args.trainer, args.opts[args.opts.index("TASK") + 1])
+"""
+    train = fake("train", source)
+    with applied("mmrl-names", tmp_path), applied("mmrl-task", tmp_path):
+        assert train.setup_cfg(SimpleNamespace(trainer="MMRL_LOREAL", opts=[])) == ["Demo", "MMRL", "B2N"]
+        assert train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=["TASK", "FS"])) == ["Demo", "MMRL", "FS"]
+    with pytest.raises(ValueError, match="TASK"):
+        train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=[]))
+
+
+def test_every_shim_says_whose_where_since_and_why():
+    names = [facts.name for facts in ALL_FACTS]
+    assert len(set(names)) == len(names) == len(SHIMS) + 3
+    assert all(all(vars(facts).values()) for facts in ALL_FACTS)
+    page = (ROOT / "docs" / "HOSTS.md").read_text(encoding="utf-8")
+    table = page.split("## Repairs")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == names
+
+
+def test_shims_are_listed_with_what_the_setting_makes_of_them(monkeypatch):
+    monkeypatch.setenv("LOREAL_COMPAT", "-warmup,-position")
+    states = {one.facts.name: one.state for one in describe_shims()}
+    assert {name for name, state in states.items() if state == "switched off"} == {"warmup", "position"}
+    assert "dassl/optim/lr_scheduler.py:22; since: torch 2.7" in format_shims(describe_shims())
+    monkeypatch.setenv("LOREAL_COMPAT", "warmups")
+    with pytest.raises(ConfigError, match="did you mean 'warmup'"):
+        describe_shims()

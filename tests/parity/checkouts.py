@@ -1,0 +1,43 @@
+"""Where the real checkouts are, and whether a process left them as they were."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EMBEDDED = ROOT / "hosts" / "embedded"
+CHECKOUTS = {
+    "coop": "CoOp",
+    "maple": "multimodal-prompt-learning",
+    "mma": "VLM-MultiModalAdapter",
+    "mmrl": "MMRL",
+}
+DASSL = "Dassl.pytorch"
+
+
+def checkout(name: str) -> Path:
+    """Return the folder of a checkout below `LOREAL_TEST_HOSTS`."""
+    return Path(os.environ["LOREAL_TEST_HOSTS"]).expanduser().resolve() / name
+
+
+def state_of(folder: Path) -> tuple[str, str]:
+    """Return what git says of a checkout (ignored files too), and a hash of all its files and folders."""
+    git = ["git", "-C", str(folder), "status", "--porcelain", "--ignored"]
+    said = subprocess.run(git, capture_output=True, text=True).stdout if (folder / ".git").exists() else ""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if ".git" not in path.relative_to(folder).parts:
+            content = path.read_bytes() if path.is_file() else b""
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + content)
+    return said, digest.hexdigest()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a process that uses a real host: nothing of this one's settings but paths."""
+    ours = ("HOST", "DASSL", "DATA", "OUT", "SHOTS", "CLIP_WEIGHTS", "RECIPE")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LOREAL_") and k not in ours}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    return {**inherited, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
