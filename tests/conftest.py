@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     missing: dict[str, str] = {}
     if not os.environ.get("LOREAL_TEST_HOSTS"):
         missing["hosts"] = (
-            "LOREAL_TEST_HOSTS is not set: it names the folder with checkouts of CoOp, MaPLe, MMA and MMRL"
+            "not compared with real hosts; LOREAL_TEST_HOSTS=FOLDER pytest -m hosts does that, where FOLDER holds "
+            "checkouts of CoOp, MaPLe, MMA, MMRL and Dassl (docs/HOSTS.md)"
         )
     if os.environ.get("LOREAL_SLOW") != "1" and "slow" not in (config.option.markexpr or ""):
         missing["slow"] = "takes minutes, not run; `pytest -m slow` or LOREAL_SLOW=1 runs it"
