@@ -61,11 +61,10 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
             return Outcome("", (), (f"{host} is patched already",))
         if sha256(plan.before) != journal.before:
             raise HostError(f"{host / TRAIN} was changed since the patch; run `loreal unpatch` first, which keeps that")
-        if not dry_run:
-            _take_back(host, journal)
+    check_conflicts(plan, None if journal is None else [entry.path for entry in journal.files])
+    if journal is not None and not dry_run:
+        _take_back(host, journal)
         plan = plan_patch(host, copy=copy)
-    if journal is None:
-        check_conflicts(plan)
     kind = "copy" if copy else "link"
     outcome = Outcome(
         unified_diff(plan.before, plan.after, TRAIN), tuple(f"{kind} {a.path} -> {a.source}" for a in plan.added)

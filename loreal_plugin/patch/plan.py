@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,17 +99,22 @@ def _below(root: Path, folder: str, pattern: str) -> list[tuple[str, Path]]:
     return [(f"{folder}/{file.name}", file) for file in sorted((root / folder).glob(pattern))]
 
 
-def check_conflicts(plan: PatchPlan) -> None:
+def check_conflicts(plan: PatchPlan, patched: Collection[str] | None = None) -> None:
     """Check that nothing of the user's would be lost.
+
+    Args:
+        patched: paths that an earlier patch put there, None where there is none; its lines are in train.py.
 
     Raises:
         HostError: all files that are in the way or have uncommitted changes, in one message.
     """
-    host = plan.host
-    in_the_way = [one.path for one in plan.added if os.path.lexists(host / one.path) and not one.stands_in(host)]
+    host, mine = plan.host, patched or ()
+    new = [one for one in plan.added if one.path not in mine]
+    in_the_way = [one.path for one in new if os.path.lexists(host / one.path) and not one.stands_in(host)]
     in_the_way += [folder for folder in plan.folders if os.path.lexists(host / folder)]  # a file, or a broken link
     faults = [f"{path} is there already and is not ours" for path in in_the_way]
-    faults += [f"{path} has uncommitted changes" for path in uncommitted(host, [TRAIN])]
+    if patched is None:
+        faults += [f"{path} has uncommitted changes" for path in uncommitted(host, [TRAIN])]
     if faults:
         raise HostError(f"host {host} cannot be patched: {'; '.join(faults)}; commit or move them first")
 

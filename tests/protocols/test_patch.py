@@ -13,7 +13,7 @@ import pytest
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import HostError
-from loreal_plugin.patch import apply, journal, patch_host, unpatch_host
+from loreal_plugin.patch import apply, journal, patch_host, plan, unpatch_host
 from loreal_plugin.patch.lines import BEGIN, with_lines, without_lines
 from loreal_plugin.paths import bundle_root, embedded_host
 
@@ -265,6 +265,22 @@ def test_changed_files_of_a_patch_are_not_thrown_away(host):
     outcome = unpatch_host(host)
     assert outcome.remarks == ("configs/trainers/CoOp_LOREAL stays: it holds files that are not ours",
                                "configs/trainers stays: it holds files that are not ours")  # fmt: skip
+
+
+def test_own_file_where_a_newer_patch_would_add_one_is_kept(host, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(plan, "SCRIPTS", "scripts/nothing_of_that_name")
+        patch_host(host)
+    mine = host / "scripts" / "loreal" / "env.sh"
+    mine.parent.mkdir()
+    mine.write_text("# mine\n")
+    before = tree(host)
+    with pytest.raises(HostError, match="scripts/loreal/env.sh is there already and is not ours"):
+        patch_host(host)
+    assert tree(host) == before
+    mine.unlink()
+    patch_host(host)
+    assert mine.is_symlink()
 
 
 def test_changes_of_train_py_since_the_patch_stay(host):
