@@ -12,7 +12,7 @@ from tabulate import tabulate
 from loreal_plugin.errors import LorealError, unknown_name
 from loreal_plugin.protocols.evidence.collect import collect
 from loreal_plugin.protocols.evidence.group import Group, group_results, mean_std
-from loreal_plugin.protocols.evidence.layout import method_name
+from loreal_plugin.protocols.evidence.layout import method_name, shots_text, weights_text
 
 WITH_READING = "time includes building the model and reading the pictures"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
@@ -69,7 +69,8 @@ def advise(
     parts = []
     for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
         of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
-        parts += _of_weights(f"{dataset}, {protocol}, {shots} shots, weights {weights}", of_weights, ms, mb)
+        title = f"{dataset}, {protocol}, {shots_text(shots)}, weights {weights_text(weights)}"
+        parts += _of_weights(title, of_weights, ms, mb)
     if not parts:
         raise LorealError(f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave them out")
     parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]

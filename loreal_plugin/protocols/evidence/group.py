@@ -85,7 +85,7 @@ class Refusal:
     def __str__(self) -> str:
         s = self.setting
         changed = f", {'; '.join(s.overrides)}" if s.overrides else ""
-        where = f"{s.protocol}, {s.dataset}, {s.method}, phi {s.phi}, {s.shots} shots, {s.weights}{changed}"
+        where = f"{s.protocol}, {s.dataset}, {s.method}, phi {s.phi}, shots {s.shots}, weights {s.weights}{changed}"
         return f"{where}, row '{self.row}': {self.reason}"
 
 

@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from loreal_plugin.protocols.evidence.collect import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.protocols.evidence.group import Group, mean_std
@@ -50,10 +51,10 @@ class Block:
     def title(self) -> str:
         """Return the block's settings in words."""
         k = self.key
-        shots = f", {k.shots} shots" if k.shots else ""
+        shots = f", {shots_text(k.shots)}" if k.shots else ""
         host = "" if k.host == "embedded" else f", host {k.host}"
         changed = f", {'; '.join(k.overrides)}" if k.overrides else ""
-        return f"phi {k.phi}{shots}, weights {k.weights}{host}{changed}"
+        return f"phi {k.phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
 
     def lines(self) -> list[tuple[str, str, list[Group]]]:
         """Return (method, row, groups by dataset) in the order of a table."""
@@ -61,6 +62,16 @@ class Block:
         for group in self.groups:
             found[group.setting.method, group.row].append(group)
         return [(*name, found[name]) for name in sorted(found, key=_place)]
+
+
+def shots_text(shots: int) -> str:
+    """Return a number of shots in words."""
+    return f"{shots} shot{'s' if shots > 1 else ''}"
+
+
+def weights_text(weights: str) -> str:
+    """Return weights as a reader knows them: of a file its name, not where it lies on one machine."""
+    return Path(weights).name if Path(weights).is_absolute() else weights
 
 
 def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:

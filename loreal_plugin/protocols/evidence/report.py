@@ -9,7 +9,7 @@ from pathlib import Path
 from loreal_plugin.protocols.evidence.collect import Evidence, collect
 from loreal_plugin.protocols.evidence.comparisons import NOTE, comparison_table
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results
-from loreal_plugin.protocols.evidence.layout import Block, Cell, Table, blocks_of
+from loreal_plugin.protocols.evidence.layout import Block, Cell, Table, blocks_of, shots_text
 from loreal_plugin.protocols.evidence.plots import Picture, accuracy_picture, cost_picture, gain_picture
 from loreal_plugin.protocols.evidence.sections import (
     EFFICIENCY_NOTE,
@@ -83,6 +83,7 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
         f"Devices: {', '.join(sorted(known.get('device', ())))}; torch {', '.join(sorted(known.get('torch', ())))}; "
         f"revision {', '.join(sorted(known.get('revision', ())))}.",
     ]
+    text += [NOTE] if any(group.row == "loreal" for group in groups) else []
     times = [sweep for sweep in evidence.sweeps if sweep.get("seconds")]
     text += [
         f"Sweep `{s['name']}`: {s['done']} of {len(s['runs'])} runs, {s['seconds'] / 60:.0f} minutes of wall time with "
@@ -94,7 +95,6 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
 def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
     """Return a protocol's section: tables, then comparisons, then pictures."""
     tables: list[Table] = []
-    compared = False
     if protocol == "few_shot":
         tables += few_shot(blocks)
     for block in blocks:
@@ -104,9 +104,8 @@ def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
             tables += targets(block)
         comparison = comparison_table(block)
         tables += [comparison] if comparison else []
-        compared = compared or comparison is not None
     pictures = _few_shot_pictures(blocks) if protocol == "few_shot" else _phi_pictures(protocol, blocks)
-    return Section(TITLES[protocol], (NOTE,) if compared else (), tuple(tables), tuple(pictures))
+    return Section(TITLES[protocol], (), tuple(tables), tuple(pictures))
 
 
 def _zero_shot(block: Block) -> list[Table]:
@@ -142,7 +141,7 @@ def _families(blocks: Sequence[Block], free: str) -> dict[str, list[Group]]:
     """Return the groups of blocks that differ only in `free`, by the words for what they share."""
     found: dict[str, list[Group]] = {}
     for block in blocks:
-        drop = f"phi {block.key.phi}, " if free == "phi" else f", {block.key.shots} shots"
+        drop = f"phi {block.key.phi}, " if free == "phi" else f", {shots_text(block.key.shots)}"
         found.setdefault(block.title.replace(drop, "", 1), []).extend(block.groups)
     return found
 

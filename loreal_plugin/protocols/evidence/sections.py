@@ -18,6 +18,7 @@ from loreal_plugin.protocols.evidence.layout import (
     is_variant,
     mark_best,
     method_name,
+    shots_text,
     table_key,
 )
 from loreal_plugin.protocols.published import COSTS, not_comparable, published_average
@@ -112,7 +113,7 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
             of_shots = [[g for g in members if g.setting.shots == n] for *_, members in lines]
             columns.append(mark_best([g[0].summaries() if g else [] for g in of_shots], low))
         body = [(*_names(line), *(c[i] for c in columns), _n(line)) for i, line in enumerate(lines)]
-        head = ("method", "row", *(f"{n} shot{'s' if n > 1 else ''}" for n in shots), "n")
+        head = ("method", "row", *map(shots_text, shots), "n")
         tables.append(Table(f"{key.dataset}, all classes, {Block(key, ()).title}", head, tuple(body)))
     return tables
 
