@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.protocols.keys import inference_only
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
 LONGER = "OPTIM.MAX_EPOCH"
@@ -28,9 +28,11 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
         text = "+ LOREAL, constant conditioning"
         return record | plain | {"rows": _renamed(record, "loreal", "loreal_constant", text)}
     if record.get("inference"):
-        acting = [(key.rpartition(".")[2], value) for _, key, value in overrides if inference_only(key)]
-        name = "_".join(["loreal", *(value for _, value in acting)])
-        text = f"+ LOREAL, {', '.join(f'{key} {value}' for key, value in acting)}"
+        # its overrides are those of the training that it tests
+        usual = {key: value for key, value in options_dict(LorealOptions()).items() if key in INFERENCE_ONLY}
+        acting = {key: record["inference"][key] for key in usual if record["inference"][key] != usual[key]}
+        name = "_".join(["loreal", *map(str, acting.values())])
+        text = f"+ LOREAL, {', '.join(f'{key} {value}' for key, value in acting.items())}"
         trained = {"label": Path(record["stages"]["loreal"]["folder"]).parent.name, "order": _CONTROL}
         return record | trained | {"rows": _renamed(record, "loreal", name, text)}
     if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.protocols.records import RESULTS, write_json
 from loreal_plugin.protocols.report import format_report, read_runs
 from loreal_plugin.protocols.variants import CONSTANT, LONGER, longer_epochs, merge_variant
@@ -19,6 +20,16 @@ def test_constant_conditioning_becomes_one_row_of_the_run_it_controls() -> None:
     merged = merge_variant(controlled("loreal", CONSTANT, "True"))
     assert merged["label"] == "demo"
     assert [(row["name"], row["hm"]) for row in merged["rows"]] == [("loreal_constant", 70.0)]
+
+
+def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
+    usual = {key: value for key, value in options_dict(LorealOptions()).items() if key in INFERENCE_ONLY}
+    inference = usual | {"INFERENCE": "auto", "SHORTLIST_K": 3, "calibration": 0.1}
+    stages = {"loreal": {"folder": "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo-89abcdef/seed1"}}
+    merged = merge_variant(controlled("loreal", "OPTIM.LR", "1") | {"inference": inference, "stages": stages})
+    assert merged["label"] == "demo-89abcdef"
+    (row,) = merged["rows"]
+    assert (row["name"], row["label"]) == ("loreal_auto_3", "+ LOREAL, INFERENCE auto, SHORTLIST_K 3")
 
 
 def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:

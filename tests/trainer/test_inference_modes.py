@@ -39,7 +39,11 @@ def trained(family, tmp_path_factory):
 def features_of(trainer, count: int = 6) -> torch.Tensor:
     images = torch.cat([batch["img"] for batch in trainer.test_loader])[:count]
     with torch.no_grad():
-        return trainer.model.embed_beta(images)
+        return trainer.model.embed_beta(images.to(trainer.device))
+
+
+def training_features(trainer, step: int = 1) -> torch.Tensor:
+    return trainer.training_features()[::step].to(trainer.device)
 
 
 def options_of(trainer, mode: str, **changed):
@@ -87,6 +91,7 @@ def test_static_is_the_prompt_of_the_mean_training_image(trained, method):
     trainer = trained(method)
     features, model = features_of(trainer), trainer.model
     hidden = trainer.activations(trainer.training_features()).mean(0).unflatten(0, (len(trainer.words), -1))
+    hidden = hidden.to(trainer.device)
     with torch.no_grad():
         text = model.paths["beta"](model.meta_nets.from_hidden(hidden[None]))[0]
         wanted = model.students["beta"].logits(features, text, model.fusion)
@@ -98,7 +103,7 @@ def test_static_is_the_prompt_of_the_mean_training_image(trained, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_tangent_is_nearer_to_exact_than_static(trained, method, kind):
     trainer = trained(method)
-    features, ups = trainer.training_features()[::9], [net.up for net in trainer.model.meta_nets.meta_nets]
+    features, ups = training_features(trainer, 9), [net.up for net in trainer.model.meta_nets.meta_nets]
 
     def error(mode: str) -> float:
         got = trainer.inference_mode(options_of(trainer, mode, tangent_kind=kind, tangent_rank=16))(features)
@@ -120,7 +125,7 @@ def test_other_slot_orders_have_the_same_modes(family, tmp_path, order):
     trainer = family.train("coop", tmp_path, f"{L}SLOT_ORDER", order, f"{L}CACHE_VIEWS", 8, f"{L}META_INIT", "default")
     for net in trainer.model.meta_nets.meta_nets:
         net.up.weight.data.mul_(8)
-    features = trainer.training_features()[::9]
+    features = training_features(trainer, 9)
     wanted = exact_logits(trainer, features)
     complete = trainer.inference_mode(options_of(trainer, "shortlist", shortlist_k=3))(features)
     torch.testing.assert_close(complete, wanted, atol=1e-4, rtol=1e-4)
@@ -171,7 +176,7 @@ def test_new_classes_use_the_statistics_of_the_training(family, tmp_path):
     base.load_model(str(tmp_path))
     base.prepare_inference()
     new.prepare_inference()
-    features = new.training_features()
+    features = training_features(new)
     assert (new.model.inference.mode, base.model.inference.mode) == ("tangent", "static")
     assert torch.equal(new.model.inference.mean, base.model.inference.mean)
     static = new.inference_mode(options_of(new, "static"))
