@@ -22,7 +22,7 @@ from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.cache import encode_views
 from loreal_plugin.students.views import StudentViews
 from loreal_plugin.trainer.calibration import cheapest, choose_margin, compare, in_batches
-from loreal_plugin.trainer.inference import CALIBRATION
+from loreal_plugin.trainer.inference import CALIBRATION, check_inference
 from loreal_plugin.trainer.modes import Inference, contenders
 
 CALIBRATION_VERSION = 1
@@ -42,6 +42,7 @@ def run_calibrate(
         pictures: how many held-out embeddings are compared, at least.
 
     Raises:
+        ConfigError: the method or the run's options allow no mode but `exact`.
         CheckpointError: stage 3 of the run is not complete.
         DataError: there is no picture to measure on.
         LorealError: see `loreal_plugin.protocols.base2new.prepare`.
@@ -70,9 +71,10 @@ def build(engine: Engine) -> Any:
 
 def calibrate(trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line) -> dict[str, Any]:
     """Return the table of a trainer whose checkpoint is loaded: rows, threshold, what to choose."""
+    options = trainer.options
+    check_inference(trainer.contract, dataclasses.replace(options, inference="auto"))
     features, labels, where = held_out(trainer, pictures)
     say(f"{len(features)} held-out embeddings: {where}")
-    options = trainer.options
     exact_mode = trainer.inference_mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
     first = trainer.inference_mode(dataclasses.replace(options, inference="auto"), margin=0.0)
