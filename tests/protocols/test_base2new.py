@@ -213,7 +213,7 @@ def test_rivals_of_the_run_are_measured_once_and_printed(world: World, call: Any
         assert any(line.startswith(name) for line in first.splitlines()), name
     assert main([*words]) == 0
     again = capsys.readouterr().out
-    assert "[rivals 1/2]" in first and "[rivals" not in again
+    assert "[rivals 1/3]" in first and "[rivals" not in again
     assert first.splitlines()[-8:] == again.splitlines()[-8:]
     record = read_results(next((world.out / "base2new" / "rivals").rglob(RESULTS)).parent)
     plain = next(row for row in record["rows"] if row["name"] == "MaPLe trained at 64")
