@@ -133,10 +133,22 @@ def test_a_process_answers_and_one_that_dies_is_replaced(tmp_path: Path) -> None
         # stopped, it still takes the task; killed, it never answers
         process.send_signal(19)
         threading.Timer(0.3, process.kill).start()
-        assert worker.run(good, tmp_path / "killed.txt") == (-9, "the process ended with signal 9")
+        code, error = worker.run(good, tmp_path / "killed.txt")
+        assert code == -9 and error.startswith("the process ended with signal 9; ")
         assert worker.run(good, tmp_path / "again.txt") == (0, "") and worker._process is not process
     finally:
         worker.stop()
+
+
+def test_a_process_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_path", lambda: str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loreal_plugin").mkdir()
+    (tmp_path / "loreal_plugin" / "__init__.py").write_text("raise RuntimeError('half installed')")
+    worker = Worker()
+    code, error = worker.run(run("any", "a"), tmp_path / "log.txt")
+    worker.stop()
+    assert code == 1 and "half installed" in error
 
 
 def test_families_go_one_by_one_on_slurm_and_settings_are_checked() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loreal_plugin.protocols.sweep.record import Outcome
 from loreal_plugin.protocols.sweep.runs import Run
+from loreal_plugin.protocols.sweep.worker import last_error
 
 OnEnd = Callable[[Run, Outcome], None]
 
@@ -28,7 +29,7 @@ class Worker:
         """Return exit code and error line of a run; a process that dies is the run's failure, not the sweep's."""
         if self._process is None or self._process.poll() is not None or self._for != run.process:
             self.stop()
-            self._start(run.process)
+            self._start(run.process, log)
         process = self._process
         try:
             process.stdin.write(json.dumps({"words": run.words, "log": str(log)}) + "\n")
@@ -40,16 +41,22 @@ class Worker:
             answer = json.loads(reply)
             return answer["code"], answer["error"]
         code = process.wait()
-        return code, f"the process ended with signal {-code}" if code < 0 else f"the process ended with code {code}"
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        return code, f"the process ended with {how}; the last line of its log: {last_error(log)}"
 
-    def _start(self, kind: tuple[str, ...]) -> None:
-        """Start the process; its own session keeps the terminal's interrupt from reaching it before us."""
+    def _start(self, kind: tuple[str, ...], log: Path) -> None:
+        """Start the process; its own session keeps the terminal's interrupt from reaching it before us.
+
+        What it says outside of runs, such as why it cannot start, goes to the log of its first run.
+        """
         self._for = kind
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loreal_plugin.protocols.sweep.worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=os.environ | {"PYTHONPATH": _path()}, start_new_session=True,
-        )  # fmt: skip
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loreal_plugin.protocols.sweep.worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
+                env=os.environ | {"PYTHONPATH": _path()}, start_new_session=True,
+            )  # fmt: skip
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""

@@ -40,7 +40,9 @@ def run_logged(words: Sequence[str], log: Path) -> tuple[int, str]:
 
 def last_error(log: Path) -> str:
     """Return the last error line of a log, its last line where there is none."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    # a log goes on when its run is started again: only the last call counts
+    lines = [line for line in text.rpartition("\n$ loreal ")[2].splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else lines[-1] if lines else "ended without a word"
 
