@@ -80,8 +80,6 @@ def assert_family_command_lines_run(patched: Patched) -> None:
     assert "* accuracy: " in text and "epoch [" not in text
     resumed = passes(patched.run("more", "--resume", f"={model}", "OPTIM.MAX_EPOCH", "2", loreal=True))
     assert "epoch [2/2]" in resumed and "epoch [1/2]" not in resumed
-    own = passes(patched.run("own", "--no-train", "TRAINER.LOREAL.ENABLED", "False", loreal=True, size=32))
-    assert "* accuracy: " not in own
     refused = patched.run("bad", "TRAINER.LOREAL.PHI", "33", loreal=True)
     assert refused.returncode == 1 and "error: TRAINER.LOREAL.PHI 33 does not fit" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -100,5 +98,7 @@ def test_copy_of_the_embedded_host(tmp_path: Path) -> None:
 def test_real_checkouts(tmp_path: Path, method: str) -> None:
     hosts = Path(os.environ["LOREAL_TEST_HOSTS"])
     shape = WIDE if method == "maple" else {}
-    dassl = hosts / "Dassl.pytorch"
-    assert_family_command_lines_run(Patched(tmp_path, hosts / CHECKOUTS[method], method, dassl, **shape))
+    patched = Patched(tmp_path, hosts / CHECKOUTS[method], method, hosts / "Dassl.pytorch", **shape)
+    own = passes(patched.run("own", "--no-train", "TRAINER.LOREAL.ENABLED", "False", loreal=True, size=32))
+    assert "* accuracy: " not in own
+    assert_family_command_lines_run(patched)
