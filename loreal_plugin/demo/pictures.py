@@ -42,7 +42,12 @@ def class_folder(root: Path, split: str, label: int) -> Path:
 
 def picture_path(root: Path, split: str, label: int, index: int) -> Path:
     """Returns the file of one picture."""
-    return class_folder(root, split, label) / f"{index:03d}.jpg"
+    return class_folder(root, split, label) / file_name(index)
+
+
+def file_name(index: int) -> str:
+    """Returns the name of a class's picture in its folder."""
+    return f"{index:03d}.jpg"
 
 
 def as_jpeg(picture: np.ndarray) -> bytes:
@@ -161,9 +166,12 @@ def ensure_pictures(
 
 def list_items(root: Path) -> dict[str, list[Item]]:
     """Returns (path, label, class name) of every picture of every split, by class and index."""
+    # one path object a class, not one a picture: a run asks for all of them more than once
+    folders = {(split, label): str(class_folder(root, split, label))
+               for split in world.POOLS for label in range(world.NUM_CLASSES)}  # fmt: skip
     return {
         split: [
-            (str(picture_path(root, split, label, index)), label, world.NAMES[label])
+            (os.path.join(folders[split, label], file_name(index)), label, world.NAMES[label])
             for label in range(world.NUM_CLASSES)
             for index in range(pool.per_class)
         ]
