@@ -15,14 +15,22 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("out", metavar="OUT", nargs="?", default="output", help="output folder of the runs (output)")
     parser.add_argument("--write", metavar="FILE", help="write the markdown there instead of printing it")
     parser.add_argument("--part", metavar="NAME", help="replace only <!-- begin NAME --> ... <!-- end NAME --> of FILE")
+    parser.add_argument("--plain", action="store_true", help="only runs without overrides, their controls and rivals")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
+    from loreal_plugin.errors import LorealError
     from loreal_plugin.protocols.report import format_report, read_runs
+    from loreal_plugin.protocols.variants import is_ablation
 
-    deliver(format_report(read_runs(Path(args.out).expanduser())), args.write, args.part)
+    runs = read_runs(Path(args.out).expanduser())
+    if args.plain:
+        runs = [run for run in runs if not is_ablation(run)]
+        if not runs:
+            raise LorealError(f"every run below {args.out} has overrides of its own; leave out --plain")
+    deliver(format_report(runs), args.write, args.part)
     return 0
 
 

@@ -41,6 +41,11 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
     return record | {"order": _PLAIN}
 
 
+def is_ablation(run: dict[str, Any]) -> bool:
+    """Return whether a merged record is a run with overrides that stands in no other run's table."""
+    return run["order"] == _PLAIN and bool(run.get("overrides"))
+
+
 def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
     """Return how many epochs stage 2 (its facts in a run's record) takes with stage 3's steps on top of its own."""
     return beta["epochs"] + -(-stage3_steps // max(1, beta["steps_per_epoch"]))

@@ -8,7 +8,7 @@ from typing import Any
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.protocols.records import RESULTS, write_json
 from loreal_plugin.protocols.report import format_report, read_runs
-from loreal_plugin.protocols.variants import CONSTANT, LONGER, longer_epochs, merge_variant
+from loreal_plugin.protocols.variants import CONSTANT, LONGER, is_ablation, longer_epochs, merge_variant
 from tests.protocols.test_tables import record
 
 
@@ -42,6 +42,13 @@ def test_any_other_override_stays_a_table_of_its_own() -> None:
     for override in (("loreal", CONSTANT, "False"), ("loreal", "OPTIM.LR", "1"), ("all", LONGER, "40")):
         merged = merge_variant(controlled(*override))
         assert merged["label"] == "demo-0123abcd" and len(merged["rows"]) == 4
+
+
+def test_only_runs_with_overrides_of_their_own_are_ablations() -> None:
+    assert not is_ablation(merge_variant(record() | {"label": "demo"}))
+    assert not is_ablation(merge_variant(controlled("loreal", CONSTANT, "True")))
+    assert not is_ablation(merge_variant(controlled("beta", LONGER, "40")))
+    assert is_ablation(merge_variant(controlled("loreal", "OPTIM.LR", "1")))
 
 
 def test_longer_epochs_round_up_to_whole_epochs() -> None:
