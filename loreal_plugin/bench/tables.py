@@ -66,17 +66,19 @@ def _versus(results: Results) -> str:
         for variant in cell.variants[1:]:
             how, _, order = variant.partition(":")
             apart = record["facts"]["agreement"].get(variant, {})
+            rows_run = record["facts"].get("rows", {}).get(order)
             found = results.ratio(record, "published", variant)
             wall = ratios(record["samples"], "published", variant, "wall")
             rows.append([
                 NAMES.get(cell.method, cell.method), f"{what}, {how}", f"`{order}`",
+                "-" if rows_run is None else f"{rows_run:.1f}",
                 number(results.milliseconds(record, "published")), number(results.milliseconds(record, variant)),
                 f"{number(found)} x", f"{_short(wall['median'])} x",
                 f"{TARGETS[variant]} x" if variant in TARGETS else "-",
                 ", ".join(f"{k.replace('_', ' ')} {v:.0e}" for k, v in apart.items()) or "another prompt",
             ])  # fmt: skip
-    head = ["method", "what", "order", "published ms/sample", "ours ms/sample", "faster", "by wall clock", "asked for",
-            "apart"]  # fmt: skip
+    head = ["method", "what", "order", "rows of 77", "published ms/sample", "ours ms/sample", "faster",
+            "by wall clock", "asked for", "apart"]  # fmt: skip
     return table(head, rows) if rows else ""
 
 

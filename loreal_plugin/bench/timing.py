@@ -20,7 +20,7 @@ def interleave(
     rounds: int,
     budget_s: float,
     device: torch.device,
-    warm: bool = True,
+    cold: Sequence[str] = (),
 ) -> dict[str, dict[str, list[float]]]:
     """Return samples in seconds a call, `wall` and `cpu` (processor time of this process), for each variant.
 
@@ -29,10 +29,10 @@ def interleave(
     Args:
         rounds: samples of each variant.
         budget_s: after this many seconds no further round is begun, but there are at least `MIN_ROUNDS`.
-        warm: False leaves the warm-up out, and samples are single calls; for calls that take seconds.
+        cold: variants without a warm-up, whose samples are single calls; for calls that take many seconds.
     """
     names = list(variants)
-    repeats = {name: _repeats(variants[name], device) if warm else 1 for name in names}
+    repeats = {name: 1 if name in cold else _repeats(variants[name], device) for name in names}
     samples: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in names}
     started = time.perf_counter()
     for number in range(rounds):

@@ -37,8 +37,10 @@ def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str
         given: dict[str, Any] = {}
         calls = {name: _keeping(given, name, build_variant(shop, name)) for name in cell.variants}
         versus = cell.kind.startswith("versus")
-        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device, warm=not versus)
+        cold = (PUBLISHED,) if versus else ()
+        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device, cold=cold)
         if versus:
+            record["facts"]["rows"] = {order: rows_run(shop, order) for order in _orders(cell)}
             record["facts"]["agreement"] = agreement(given)
     record["where"] = place(shop.device, cell.threads) | {"load_before": load, "load_after": os.getloadavg()[0]}
     return record
@@ -62,6 +64,20 @@ def facts_of(shop: Workshop) -> dict[str, Any]:
         "host_parameters": sum(p.numel() for p in shop.beta.learned.values()),
         "loreal_parameters": sum(p.numel() for p in shop.nets.parameters()),
     }
+
+
+def rows_run(shop: Workshop, order: str) -> float:
+    """Return how many of the L rows of a prompt run once an image and class, on average over the classes.
+
+    Rows before the first content are kept from before; those up to where prompts begin to differ run once an image.
+    """
+    prompts = shop.model(order).paths["beta"].prompts
+    alike = (prompts.tokens == prompts.tokens[:1]).all(0).long().cumprod(0).sum()
+    return (prompts.eot + 1 - prompts.first_content.clamp(min=alike)).float().mean().item()
+
+
+def _orders(cell: Cell) -> list[str]:
+    return sorted({name.partition(":")[2] for name in cell.variants} - {""})
 
 
 def agreement(given: dict[str, Any]) -> dict[str, dict[str, float]]:

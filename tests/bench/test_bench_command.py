@@ -98,7 +98,7 @@ def test_a_file_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path, conte
 
 def test_tables_have_ratios_and_say_what_is_missing(tmp_path: Path):
     found = parts(filled(tmp_path / "bench.json"), tmp_path / "page.md")
-    assert "| MaPLe | step, C=50, B=4, cached | `class_first` | 1000 (1000 to 1000) | 100 (100 to 100) | 10 " in (
+    assert "| MaPLe | step, C=50, B=4, cached | `class_first` | - | 1000 (1000 to 1000) | 100 (100 to 100) | 10 " in (
         found["versus"]
     )
     assert "| 8 x |" in found["versus"] and "loss absolute 1e-06" in found["versus"]

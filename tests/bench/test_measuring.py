@@ -30,9 +30,10 @@ def test_variants_are_called_in_turns_starting_with_another_one_each_round(monke
 
 
 def test_without_warm_up_every_call_is_a_sample():
-    seen: list[int] = []
-    interleave({"a": lambda: seen.append(1)}, rounds=2, budget_s=9, device=CPU, warm=False)
-    assert len(seen) == 2
+    seen: list[str] = []
+    variants = {name: lambda name=name: seen.append(name) for name in "ab"}
+    interleave(variants, rounds=2, budget_s=9, device=CPU, cold="a")
+    assert seen.count("a") == 2 < seen.count("b")
 
 
 def test_a_spent_budget_still_gives_three_rounds():
@@ -117,6 +118,8 @@ def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
         assert record["facts"]["agreement"].keys() == {"cached:class_first"}
         apart = record["facts"]["agreement"]["cached:class_first"]
         assert apart["loss_absolute"] < 1e-4 and apart["gradient_relative"] < 1e-3
+        rows = record["facts"]["rows"]
+        assert 2 < rows["slots_first"] < rows["class_first"] < 30  # CLS . end against all slots
     if cell.kind == "versus-infer":
         assert record["facts"]["agreement"]["exact:class_first"]["logits_absolute"] < 1e-4
 
