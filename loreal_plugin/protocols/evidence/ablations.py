@@ -9,7 +9,7 @@ from pathlib import Path
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.evidence.collect import Evidence, Result, collect
-from loreal_plugin.protocols.evidence.comparisons import Comparison, compare, p_text
+from loreal_plugin.protocols.evidence.comparisons import Comparison, compare, difference_cells, p_text
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results, mean_std
 from loreal_plugin.protocols.evidence.layout import Cell, Table
 from loreal_plugin.protocols.evidence.markdown import table_markdown
@@ -151,17 +151,10 @@ def _table(factor: Factor, entry: Measured) -> Table:
         changed = " ".join(words).replace("TRAINER.LOREAL.", "") or "-"
         cells = [name, changed, mean_std(group.summaries()) if group else "not measured"]
         comparison = entry.against(name, first) if name != first else None
-        cells += _difference(comparison) + [str(len(group.seeds)) if group else "0"]
+        cells += difference_cells(comparison) + [str(len(group.seeds)) if group else "0"]
         body.append(tuple(map(Cell, cells)))
     head = ("variant", "changes", "accuracy", "difference", "95 % over pictures", "p", "n")
     return Table(entry.title, head, tuple(body))
-
-
-def _difference(comparison: Comparison | None) -> list[str]:
-    if comparison is None:
-        return ["-", "-", "-"]
-    interval = "-" if comparison.pictures is None else str(comparison.pictures)
-    return [f"{comparison.gain:+.2f}", interval, "-" if comparison.p is None else p_text(comparison.p)]
 
 
 def findings(factor: Factor, entry: Measured) -> list[str]:

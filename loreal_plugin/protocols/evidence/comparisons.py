@@ -137,6 +137,14 @@ def comparison_table(block: Block) -> Table | None:
     return Table(f"LOREAL against each baseline, {block.title}", head, tuple(body), words=3, notes=notes)
 
 
+def difference_cells(comparison: Comparison | None) -> list[str]:
+    """Return gain, interval over pictures and p for a table; dashes for what is not known."""
+    if comparison is None:
+        return ["-", "-", "-"]
+    interval = "-" if comparison.pictures is None else str(comparison.pictures)
+    return [f"{comparison.gain:+.2f}", interval, "-" if comparison.p is None else p_text(comparison.p)]
+
+
 def p_text(p: float) -> str:
     """Return a p-value for a table."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"

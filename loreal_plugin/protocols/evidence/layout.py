@@ -53,7 +53,7 @@ class Block:
         k = self.key
         shots = f", {shots_text(k.shots)}" if k.shots else ""
         host = "" if k.host == "embedded" else f", host {k.host}"
-        changed = f", {'; '.join(k.overrides)}" if k.overrides else ""
+        changed = f", {overrides_text(k.overrides)}" if k.overrides else ""
         return f"phi {k.phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
 
     def lines(self) -> list[tuple[str, str, list[Group]]]:
@@ -72,6 +72,11 @@ def shots_text(shots: int) -> str:
 def weights_text(weights: str) -> str:
     """Return weights as a reader knows them: of a file its name, not where it lies on one machine."""
     return Path(weights).name if Path(weights).is_absolute() else weights
+
+
+def overrides_text(overrides: Sequence[str]) -> str:
+    """Return overrides in one line; of a file its name."""
+    return "; ".join(" ".join(map(weights_text, text.split(" "))) for text in overrides)
 
 
 def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from loreal_plugin.protocols.evidence.collect import Result, Setting
-from loreal_plugin.protocols.evidence.comparisons import summary_interval
+from loreal_plugin.protocols.evidence.comparisons import compare, difference_cells, summary_interval
 from loreal_plugin.protocols.evidence.group import Group, mean_std
 from loreal_plugin.protocols.evidence.layout import (
     Block,
@@ -18,6 +17,7 @@ from loreal_plugin.protocols.evidence.layout import (
     is_variant,
     mark_best,
     method_name,
+    overrides_text,
     shots_text,
     table_key,
 )
@@ -183,12 +183,11 @@ def variants(groups: Sequence[Group]) -> list[Table]:
             )
             if plain is None:
                 continue
-            gain = statistics.fmean(group.summaries()) - statistics.fmean(plain.summaries())
-            changed = "; ".join(text.removeprefix("loreal ").removeprefix("TRAINER.LOREAL.") for text in
-                                group.setting.overrides)  # fmt: skip
-            cells = (group.setting.method, changed, mean_std(group.summaries()), f"{gain:+.2f}", str(len(group.seeds)))
+            changed = overrides_text(group.setting.overrides).replace("loreal TRAINER.LOREAL.", "")
+            against = difference_cells(compare(group, plain))
+            cells = (group.setting.method, changed, mean_std(group.summaries()), *against, str(len(group.seeds)))
             body.append(tuple(map(Cell, cells)))
-        head = ("method", "changed", "accuracy with LOREAL", "against the unchanged run", "n")
+        head = ("method", "changed", "accuracy with LOREAL", "against the unchanged run", INTERVAL, "p", "n")
         tables.append(Table(f"{key.protocol}, {key.dataset}, {Block(key, ()).title}", head, tuple(body)))
     return tables
 
