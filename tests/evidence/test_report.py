@@ -13,8 +13,9 @@ from evidence.made import facts, write_rivals, write_run, write_targets, write_z
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import LorealError
+from loreal_plugin.protocols.evidence import plots
 from loreal_plugin.protocols.evidence.collect import collect
-from loreal_plugin.protocols.evidence.group import group_results
+from loreal_plugin.protocols.evidence.group import Group, group_results
 from loreal_plugin.protocols.evidence.markdown import to_markdown
 from loreal_plugin.protocols.evidence.page import to_html
 from loreal_plugin.protocols.evidence.report import build_report
@@ -256,3 +257,20 @@ def test_a_browser_shows_every_table_and_picture(full: Path, tmp_path: Path) -> 
 
     with Image.open(shot) as picture:
         assert picture.size == (1300, 3000) and len(set(picture.convert("L").resize((65, 150)).tobytes())) > 20
+
+
+def test_the_gain_is_drawn_of_equal_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for phi in (96, 144):
+        write_run(tmp_path, seed=1, phi=phi)
+        write_run(tmp_path, seed=2, phi=phi, gain=0.1)
+    groups, _ = group_results(collect(tmp_path).results)
+    only_second = [
+        Group(g.setting, g.row, g.results[1:]) if g.row == "loreal" and g.setting.phi == 96 else g for g in groups
+    ]
+    drawn: list[dict[int, list[float]]] = []
+    line = plots._line
+    monkeypatch.setattr(plots, "_line", lambda axes, values, **kw: (drawn.append(values), line(axes, values, **kw)))
+    plots.gain_picture("gain", "", only_second)
+    of = {(g.row, g.setting.phi): g.summaries() for g in groups}
+    assert drawn[0][96] == [pytest.approx(of["loreal", 96][1] - of["phi", 96][1])]
+    assert drawn[0][144] == pytest.approx([a - b for a, b in zip(of["loreal", 144], of["phi", 144], strict=True)])

@@ -59,13 +59,16 @@ def accuracy_picture(name: str, caption: str, groups: Sequence[Group], *, axis: 
 
 def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | None:
     """Draw LOREAL minus the host at phi against phi, one line a method; None where there is a single phi."""
-    points = _points([g for g in groups if g.row in ("phi", "loreal")], "phi")
-    gains: dict[str, dict[int, list[float]]] = defaultdict(dict)
-    for (method, row), values in points.items():
-        host = points.get((method, "phi"), {})
-        for x in values.keys() & host.keys() if row == "loreal" else ():
-            pairs = list(zip(values[x], host[x], strict=False))
-            gains[method][x] = [ours - theirs for ours, theirs in pairs]
+    hosts = {g.setting: g for g in groups if g.row == "phi"}
+    found: dict[str, dict[int, list[dict[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    for group in (g for g in groups if g.row == "loreal" and g.setting in hosts):
+        host = dict(zip(hosts[group.setting].seeds, hosts[group.setting].summaries(), strict=True))
+        ours = zip(group.seeds, group.summaries(), strict=True)
+        of_seed = {seed: value - host[seed] for seed, value in ours if seed in host}
+        found[group.setting.method][group.setting.phi].append(of_seed)
+    ordered = [*(m for m in METHODS if m in found), *(m for m in found if m not in METHODS)]
+    gains = {m: {x: _mean_of_datasets(parts) for x, parts in found[m].items()} for m in ordered}
+    gains = {method: {x: values for x, values in of_x.items() if values} for method, of_x in gains.items()}
     xs = sorted({x for values in gains.values() for x in values})
     if len(xs) < 2:
         return None
@@ -76,6 +79,12 @@ def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
     _frame(axes, "", "phi", "LOREAL minus the host at phi (points)", xs)
     axes.legend(fontsize=8)
     return _finished(figure, name, caption)
+
+
+def _mean_of_datasets(parts: Sequence[dict[int, float]]) -> list[float]:
+    """Return, for each seed that every dataset has, the mean over datasets."""
+    common = sorted(set.intersection(*map(set, parts)))
+    return [statistics.fmean(part[seed] for part in parts) for seed in common]
 
 
 def cost_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | None:
