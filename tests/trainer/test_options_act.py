@@ -157,7 +157,8 @@ def test_cross_weight_adds_the_kl_of_the_crossed_prompts(family, tmp_path):
 
 @pytest.mark.parametrize("views", ["paired", "independent"])
 def test_cached_embeddings_are_of_the_students_own_boxes(family, tmp_path, views):
-    trainer = family.build("coop", tmp_path, LOREAL + "VIEWS", views, LOREAL + "CACHE_VIEWS", 2)
+    words = [LOREAL + "VIEWS", views, LOREAL + "CACHE_VIEWS", 2, LOREAL + "DRIFT", "none"]
+    trainer = family.build("coop", tmp_path, *words)
     trainer.before_train()
     trainer.close_writer()
     plan, loader = trainer.data, trainer.train_loader_x
