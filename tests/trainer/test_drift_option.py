@@ -20,7 +20,7 @@ def pictures(trainer) -> torch.Tensor:
 @pytest.mark.parametrize("method", ["coop", "mmrl"])
 @pytest.mark.parametrize("kind", ["mean", "ridge"])
 def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_path, method, kind):
-    plain = family.train(method, tmp_path / "plain", *EPOCH, VIEWS, 2)
+    plain = family.train(method, tmp_path / "plain", *EPOCH, VIEWS, 2, DRIFT, "none")
     loader = plain.train_loader_x
     labels = loader.labels.repeat_interleave(2)
     wanted = fit_drift(kind, loader.beta.flatten(0, 1), loader.alpha.flatten(0, 1), labels)
@@ -63,4 +63,4 @@ def test_a_loaded_run_predicts_as_the_trained_one_and_other_drift_is_refused(fam
     one_by_one = torch.cat([loaded.model(image[None]) for image in images])
     assert torch.allclose(one_by_one, loaded.model(images), atol=1e-4)
     with pytest.raises(CheckpointError, match="drift is 'ridge' in the file, 'none' here"):
-        family.build("maple", tmp_path / "plain").load_model(str(tmp_path), epoch=1)
+        family.build("maple", tmp_path / "plain", DRIFT, "none").load_model(str(tmp_path), epoch=1)
