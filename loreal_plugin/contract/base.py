@@ -184,8 +184,8 @@ class HostContract(ABC):
         if not found or not all(isinstance(attention, nn.MultiheadAttention) for attention in found):
             kinds = ", ".join(sorted({type(attention).__name__ for attention in found})) or "no blocks"
             raise HostError(
-                f"{self.trainer}: attention was looked for in image_encoder.transformer.resblocks.*.attn, found {kinds}; "
-                "only CLIP's vision transformers can be looked into"
+                f"{self.trainer}: attention was looked for in image_encoder.transformer.resblocks.*.attn, found "
+                f"{kinds}; only CLIP's vision transformers can be looked into"
             )
         return found
 
