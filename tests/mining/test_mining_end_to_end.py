@@ -32,7 +32,9 @@ def test_mine_interrupt_resume_replay_check(miner, model, capsys, monkeypatch):
 
     model.script = {2: hang}
     command = [sys.executable, "-m", "loreal_plugin", *miner.words("--timeout", 60)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # a shell's background jobs ignore SIGINT, and so would what the test run starts there
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     assert reached.wait(60)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
