@@ -41,8 +41,8 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(embedded, tmp_pat
     words = ["color", "place", "ground", "light", "border"]
     model.script[4] = lambda _: module.completion(module.propose(words))
     out = tmp_path / "demo.json"
-    question = ["attributes", "mine", "--dataset", "demo", "--base-url", model.url, "--batch", 10, "--yes", "--out", out]
-    assert main([str(w) for w in question]) == 0
+    question = ["--dataset", "demo", "--base-url", model.url, "--batch", 10, "--yes", "--out", out]
+    assert main(["attributes", "mine", *(str(w) for w in question)]) == 0
     assert json.loads(out.read_text())["attributes"] == words
 
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
@@ -50,7 +50,8 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(embedded, tmp_pat
 
     def train(recipe: str, trainer: str, folder: Path, epochs: int, *opts: Any) -> Any:
         argv = ["--root", tmp_path / "data", "--seed", 1, "--trainer", trainer, "--output-dir", folder]
-        argv += ["--dataset-config-file", ROOT / "configs" / "datasets" / "demo.yaml", "--config-file", recipes / recipe]
+        argv += ["--dataset-config-file", ROOT / "configs" / "datasets" / "demo.yaml"]
+        argv += ["--config-file", recipes / recipe]
         argv += ["DATASET.NUM_SHOTS", 1, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", epochs]
         argv += ["TEST.NO_TEST", True, *opts]
         host = embedded("coop")
