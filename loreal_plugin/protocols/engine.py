@@ -21,6 +21,7 @@ from loreal_plugin.protocols.logs import stage_log
 from loreal_plugin.protocols.measure import Meter
 from loreal_plugin.protocols.plan import Plan, Row, Stage, family_argv
 from loreal_plugin.protocols.protocol import SOURCE
+from loreal_plugin.protocols.random_state import keep_random_state
 from loreal_plugin.protocols.records import (
     RESULTS,
     SCHEMA_VERSION,
@@ -105,6 +106,8 @@ class Engine:
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             tests, hits = _record_tests(trainer), record_hits(trainer)
+            if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
+                keep_random_state(trainer, stage.folder)
             trainer.train()
         outcome = {
             "parameters": tunable,

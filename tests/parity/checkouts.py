@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,3 +43,15 @@ def environment(**more: str) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("LOREAL_") and k not in ours}
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return {**inherited, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
+
+
+def host_parser_reads(method: str, folder: Path, *words: str) -> float:
+    """Return the accuracy that the host's own `parse_test_res.py`, run in its checkout, reads of a folder of seeds."""
+    home = checkout(CHECKOUTS[method])
+    command = [sys.executable, "-B", "parse_test_res.py", str(folder), *words]
+    env = environment() | {"PYTHONPATH": str(checkout(DASSL))}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=home, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = re.search(r"\* accuracy: ([\d.]+)% \+- ", done.stdout)
+    assert found is not None, done.stdout
+    return float(found[1])

@@ -1,0 +1,86 @@
+"""A stage that is killed on the real Dassl goes on, when the same command is given again, to the same end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from checkouts import CHECKOUTS, DASSL, checkout, environment, state_of
+from helpers import random_clip_file, tiny_image_folder
+
+from loreal_plugin.attach.checkpoints import read_checkpoint
+
+pytestmark = pytest.mark.hosts
+RECIPES = {
+    "coop": ["TRAINER.COOP.PREC", "fp32"],
+    "mma": ["TRAINER.MMADAPTER.ADAPTER_START", "1", "TRAINER.MMADAPTER.ADAPTER_END", "2"],
+    "mmrl": ["TRAINER.MMRL.REP_LAYERS", "[1, 2]", "TRAINER.MMRL.REP_DIM", "32"],
+}
+EPOCHS = 12
+
+
+def command(method: str, frequency: int) -> list[str]:
+    opts = ["OPTIM.MAX_EPOCH", str(EPOCHS), "DATALOADER.NUM_WORKERS", "0", "TRAIN.CHECKPOINT_FREQ", str(frequency)]
+    words = [method, "32", "pets", "1", "--until", "beta", "--", *opts, "TRAIN.PRINT_FREQ", "1", *RECIPES[method]]
+    return [sys.executable, "-m", "loreal_plugin", "base2new", *words]
+
+
+def kill_when(pattern: str, out: Path, process: subprocess.Popen[str]) -> None:
+    """Kill a run as soon as a log of a stage has `pattern`."""
+    limit = time.monotonic() + 500
+    while not any(pattern in path.read_text(errors="replace") for path in out.rglob("log.txt*")):
+        assert process.poll() is None, f"ended before it could be killed: {process.communicate()}"
+        assert time.monotonic() < limit, "never came so far"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("method, frequency", [("mmrl", 1), ("coop", 0)])
+def test_a_killed_host_stage_ends_as_an_undisturbed_one(method: str, frequency: int, tmp_path: Path) -> None:
+    """With checkpoints it goes on after the last one; without it begins anew. The learned tensors are equal."""
+    folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
+    before = [state_of(folder) for folder in folders]
+    tiny_image_folder(tmp_path / "data" / "pets", classes=4, per_class=8)
+    env = environment(
+        HOST=str(folders[0]),
+        DASSL=str(folders[1]),
+        DATA=str(tmp_path / "data"),
+        SHOTS="4",
+        CLIP_WEIGHTS=str(random_clip_file(tmp_path, layers=2, text_layers=2)),
+        LOREAL_CACHE=str(tmp_path / "cache"),
+    )
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen(command(method, frequency), cwd=tmp_path, env=env | {"OUT": str(killed)}, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    kill_when(f"epoch [4/{EPOCHS}]", killed, process)
+    assert not list(killed.rglob("results.json")), "it was killed in stage 1"
+    said = {}
+    for out in (killed, whole):
+        done = subprocess.run(command(method, frequency), cwd=tmp_path, env=env | {"OUT": str(out)},
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        said[out] = done.stdout
+    assert "an interrupted run of the same key" in said[killed] and "an interrupted run" not in said[whole]
+    log = next(path for path in killed.rglob("log.txt") if "phi32" not in path.parts).read_text()
+    again = log[log.rindex("** Config **") :]
+    assert (f"epoch [1/{EPOCHS}]" not in again) == (frequency > 0)
+    assert_same_checkpoints(killed, whole)
+    assert [state_of(folder) for folder in folders] == before
+
+
+def assert_same_checkpoints(killed: Path, whole: Path) -> None:
+    name = f"model.pth.tar-{EPOCHS}"
+    one, two = ({path.relative_to(out): path for path in out.rglob(name)} for out in (killed, whole))
+    assert one.keys() == two.keys() and len(one) == 2  # stages 1 and 2
+    for key, path in one.items():
+        first, second = read_checkpoint(path)["state_dict"], read_checkpoint(two[key])["state_dict"]
+        assert first.keys() == second.keys()
+        assert all(torch.equal(value, second[item]) for item, value in first.items()), key
+    assert not list(killed.rglob("random-state*"))
