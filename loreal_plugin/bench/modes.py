@@ -31,7 +31,12 @@ def ready(shop: Workshop, name: str, order: str) -> Callable[[Tensor], Tensor]:
         checked = round(int(rate) / 100 * shop.cell.batch)
         model.inference.margin = margin_for(model.inference.first(shop.features["beta"]), checked)
     shop.deployed = model
-    return torch.no_grad()(model)
+
+    @torch.no_grad()
+    def predict(pictures: Tensor) -> Tensor:  # decorating the model itself would keep a second hold on its parts
+        return model(pictures)
+
+    return predict
 
 
 @torch.no_grad()
