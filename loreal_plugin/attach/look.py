@@ -67,7 +67,9 @@ def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
     look = HostLook(path, root, own_clip, [*rows, row])
     if row.ok:
         sources = {**look.packages, "dassl": look.dassl_root or path}
-        look.rows.extend(import_rows(sources, ["train", f"trainers.{contract.module}", *_OURS]))
+        # the first two have rows of their own
+        start = {"train": "", f"trainers.{contract.module}": "", **dict.fromkeys(_OURS, "loreal")}
+        look.rows.extend(import_rows(sources, start))
     return look
 
 
@@ -144,6 +146,8 @@ def _top_level(file: Path) -> tuple[set[str], str]:
     """Return the names at the top of a file (defined or imported), and why it could not be read."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set(), "no such file"
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         return set(), f"{file.name} cannot be read ({type(error).__name__})"
     names: set[str] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from loreal_plugin.contract import ContractRow
@@ -14,18 +14,19 @@ _INSTALL = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "cv2":
 _STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds",)  # the shim `wilds` stands in for it
 
 
-def import_rows(packages: Mapping[str, Path], start: Collection[str]) -> list[ContractRow]:
+def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[ContractRow]:
     """Return one row for each package or file that is imported and not there; none where all is found.
 
     Only what a module imports at its top is followed: imports in functions and in `try` are the host's own care.
 
     Args:
         packages: the host's top-level modules, with the folder each is in.
-        start: dotted names of the modules to begin with; one that is missing itself is reported elsewhere.
+        start: dotted names of the modules to begin with, and who imports them; nobody (empty) where one that is
+            missing itself is reported elsewhere.
     """
     seen: set[str] = set()
     missing: dict[str, ContractRow] = {}
-    todo = [(name, "") for name in start]
+    todo = list(start.items())
     while todo:
         name, by = todo.pop()
         if name in seen or name.startswith(_STOOD_IN_FOR):

@@ -147,7 +147,11 @@ def find_host(text: str) -> Path:
         # half a checkout is looked at too, so that all that it lacks is said at once
         if (folder / "train.py").is_file() or (folder / "trainers").is_dir():
             return folder.resolve()
-    raise HostError(f"HOST '{text}' has no train.py; give the root of a CoOp-family checkout, or leave it empty")
+    fault = "is no folder"
+    if path.is_dir():
+        names = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+        fault = f"has no train.py and no trainers/ (it has: {', '.join(names[:8]) or 'nothing'})"
+    raise HostError(f"HOST '{text}' {fault}; give the root of a CoOp-family checkout, or leave it empty")
 
 
 def find_data(text: str, dataset: str) -> Path:

@@ -142,7 +142,7 @@ def test_the_shipped_page_is_what_its_results_give():
         (["--cells", "nothing*"], "fits none of"),
         (["--rounds", "0"], "--rounds must be positive"),
         (["--precision", "amp", "--device", "cpu"], "CUDA only"),
-        (["--host", "nowhere", "--size", "tiny"], "HOST 'nowhere' has no train.py"),
+        (["--host", "nowhere", "--size", "tiny"], "HOST 'nowhere' is no folder"),
         (["--report", "page.md"], "has no measurement"),
     ],
 )

@@ -98,7 +98,7 @@ def test_loader_resamples_and_says_so(embedded, clip_file):
 
 MISMATCHES = {
     "no folder": (None, ["no such folder"]),
-    "not a host": ({"train.py": None}, ["function setup_cfg", "function main", "train.py cannot be read"]),
+    "not a host": ({"train.py": None}, ["function setup_cfg", "function main", "main, found no such file"]),
     "half a checkout": (
         {"trainers/coop.py": "x = 1", "datasets/__init__.py": None},
         ["package datasets: looked for", "trainers/coop.py: CoOp", "load_clip_to_cpu, found no such name"],
@@ -116,6 +116,10 @@ MISMATCHES = {
             "module dassl.data.transforms: looked for dassl/data/transforms.py (dassl/data/__init__.py)",
             "package sklearn_absent: looked for import sklearn_absent (dassl/data/__init__.py)",
         ],
+    ),
+    "half a dassl": (
+        {"dassl/engine/__init__.py": None},
+        ["module dassl.engine: looked for dassl/engine.py"],
     ),
     "no dassl": ({"dassl/__init__.py": None}, ["Dassl: looked for dassl/ in the host, DASSL=/path"]),
 }

@@ -76,7 +76,7 @@ def test_parts_that_a_host_lacks_are_listed_one_by_one(tmp_path: Path, capsys: p
     assert main(["doctor", *words, "--method", "cocoop"]) == 1
     found, texts, _ = rows(capsys)
     assert found["method checked"] == found["host: trainer class CoCoOp"] == "MISSING" and "attach" not in found
-    assert "cannot be read" in texts["host: trainer class CoCoOp"]
+    assert "no such file" in texts["host: trainer class CoCoOp"]
 
 
 def test_a_model_that_cannot_be_built_is_a_finding(
