@@ -164,6 +164,34 @@ class Block(nn.Linear):
     assert torch.Tensor.half is before and kind(1, 1)(value).dtype == torch.float16
 
 
+LEARNER = """
+import torch
+from torch import nn
+class MultiModalPromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__()
+        width = clip_model.ln_final.weight.shape[0]
+        self.proj = nn.Linear(width, 768).half()
+        self.compound_prompts_text = nn.ParameterList([nn.Parameter(torch.ones(2, 512)) for _ in range(3)])
+        self.compound_prompt_projections = nn.ModuleList(nn.Linear(width, 768) for _ in range(3))
+"""
+
+
+@pytest.mark.parametrize("text, image", [(512, 768), (24, 16)])
+def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
+    learner = fake("trainers.maple", LEARNER).MultiModalPromptLearner
+    visual = SimpleNamespace(conv1=nn.Conv2d(3, image, 4))
+    clip_model = SimpleNamespace(ln_final=nn.LayerNorm(text), visual=visual)
+    with applied("maple-width", tmp_path):
+        made = learner(None, [], clip_model)
+    assert made.proj(torch.ones(2, text).half()).shape == (2, image) and made.proj.weight.dtype == torch.float16
+    shapes = [(tuple(p.shape), layer.weight.shape) for p, layer in
+              zip(made.compound_prompts_text, made.compound_prompt_projections, strict=True)]  # fmt: skip
+    assert shapes == [((2, text), (image, text))] * 3
+    assert all(torch.equal(p, torch.ones(2, 512)) == (text == 512) for p in made.compound_prompts_text)
+    assert learner(None, [], clip_model).proj.out_features == 768
+
+
 LISTING = """
 import os
 class Trainer:

@@ -44,6 +44,20 @@ def _names(code: CodeType) -> set[str]:
     return found
 
 
+def numbers_in(function: Any) -> set[int]:
+    """Return the whole numbers that a Python function uses, those of nested functions included."""
+    code = getattr(function, "__code__", None)
+    return _numbers(code) if code is not None else set()
+
+
+def _numbers(code: CodeType) -> set[int]:
+    found = {constant for constant in code.co_consts if type(constant) is int}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _numbers(constant)
+    return found
+
+
 def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
     """Give every node of a module's source file."""
     yield from ast.walk(ast.parse(Path(owner.__file__ or "").read_text(encoding="utf-8")))

@@ -1,10 +1,11 @@
-"""Repairs of MaPLe's repository: casts to half precision whatever the configured precision is.
+"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, and widths of one CLIP written in.
 
 Source of the failures: docs/HOSTS.md.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,16 @@ from torch import Tensor, nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
 from loreal_plugin.attach.look import HostLook
-from loreal_plugin.attach.shims.common import classes_of, module, modules_of, names_in, replace, together, wrap
+from loreal_plugin.attach.shims.common import (
+    classes_of,
+    module,
+    modules_of,
+    names_in,
+    numbers_in,
+    replace,
+    together,
+    wrap,
+)
 
 
 def _projection_halved(_look: HostLook) -> bool:
@@ -27,6 +37,33 @@ def _projection_in_clip_dtype(_look: HostLook) -> Undo:
         def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
             original(self, cfg, classnames, clip_model)
             self.proj.to(clip_model.dtype)
+
+        return init
+
+    return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
+
+
+def _widths_written_in(_look: HostLook) -> bool:
+    learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
+    return learner is not None and bool({512, 768} & numbers_in(learner.__init__))
+
+
+def _widths_of_the_clip(_look: HostLook) -> Undo:
+    """Make the learned parts anew, where a CLIP has other widths, as the host makes them for ViT-B/16."""
+
+    def around(original: Callable) -> Callable:
+        def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
+            original(self, cfg, classnames, clip_model)
+            text, image = clip_model.ln_final.weight.shape[0], clip_model.visual.conv1.weight.shape[0]
+            if self.proj.out_features != image:
+                self.proj = nn.Linear(text, image).to(self.proj.weight.dtype)
+                layer = nn.Linear(text, image)
+                self.compound_prompt_projections = nn.ModuleList(
+                    copy.deepcopy(layer) for _ in self.compound_prompt_projections
+                )
+            for prompt in self.compound_prompts_text:
+                if prompt.shape[1] != text:
+                    prompt.data = torch.empty(prompt.shape[0], text, dtype=prompt.dtype).normal_(std=0.02)
 
         return init
 
@@ -88,5 +125,16 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
         ),
         lambda look: bool(_halving_classes(look)),
         _keep_float32,
+    ),
+    Shim(
+        ShimFacts(
+            "maple-width",
+            "MaPLe",
+            "trainers/maple.py:103, 111, 116",
+            "always (CLIP of other widths than ViT-B/16's)",
+            "widths 512 and 768 are written into the prompt learner: RuntimeError with demo or ViT-L/14 weights",
+        ),
+        _widths_written_in,
+        _widths_of_the_clip,
     ),
 )
