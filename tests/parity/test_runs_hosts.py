@@ -12,9 +12,7 @@ from checkouts import CHECKOUTS, DASSL, EMBEDDED, checkout, environment, host_pa
 from helpers import random_clip_file, tiny_image_folder
 
 pytestmark = pytest.mark.hosts
-# of a CLIP of two layers; MaPLe's checkout takes these two widths only
-NARROW = {"width": 64, "text_width": 64, "embed_dim": 64}
-WIDE = {"width": 768, "text_width": 512, "embed_dim": 512}
+# for a CLIP of two layers
 RECIPES = {
     "coop": ["TRAINER.COOP.PREC", "fp32"],
     "maple": ["TRAINER.MAPLE.PREC", "fp32", "TRAINER.MAPLE.PROMPT_DEPTH", "2"],
@@ -34,8 +32,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_protocol(method: str, dassl: Path, pictures: Path, folder: Path, *words: str) -> str:
     """Run base-to-new on a checkout from an unrelated folder; return what it printed."""
-    shape = WIDE if method == "maple" else NARROW
-    clip = random_clip_file(folder, layers=2, text_layers=2, resolution=64, **shape)
+    clip = random_clip_file(folder, layers=2, text_layers=2, resolution=64)
     env = environment(
         HOST=str(checkout(CHECKOUTS[method])),
         DASSL=str(dassl),

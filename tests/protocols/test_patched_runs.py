@@ -18,18 +18,16 @@ from loreal_plugin.paths import embedded_host
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKOUTS = {"coop": "CoOp", "maple": "multimodal-prompt-learning", "mma": "VLM-MultiModalAdapter", "mmrl": "MMRL"}
-# the public MaPLe takes these widths only
-WIDE = {"width": 768, "text_width": 512, "embed_dim": 512}
 
 
 class Patched:
     """A patched copy of a host with pictures, weights and the command lines of one method."""
 
-    def __init__(self, folder: Path, source: Path, method: str, dassl: Path | None = None, **shape: int) -> None:
+    def __init__(self, folder: Path, source: Path, method: str, dassl: Path | None = None) -> None:
         self.source, self.host, self.out = source, folder / "host", folder / "out"
         self.contract = get_contract(method)
         tiny_image_folder(folder / "data" / "pics", classes=4, per_class=6)
-        clip = random_clip_file(folder, resolution=64, **shape)
+        clip = random_clip_file(folder, resolution=64)
         shutil.copytree(source, self.host, ignore=shutil.ignore_patterns(".git", "__pycache__"))
         self.before = self.files()
         patch_host(self.host)
@@ -97,8 +95,7 @@ def test_copy_of_the_embedded_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", CHECKOUTS)
 def test_real_checkouts(tmp_path: Path, method: str) -> None:
     hosts = Path(os.environ["LOREAL_TEST_HOSTS"])
-    shape = WIDE if method == "maple" else {}
-    patched = Patched(tmp_path, hosts / CHECKOUTS[method], method, hosts / "Dassl.pytorch", **shape)
+    patched = Patched(tmp_path, hosts / CHECKOUTS[method], method, hosts / "Dassl.pytorch")
     own = passes(patched.run("own", "--no-train", "TRAINER.LOREAL.ENABLED", "False", loreal=True, size=32))
     assert "* accuracy: " not in own
     assert_family_command_lines_run(patched)
