@@ -65,11 +65,10 @@ def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
     rows.append(_row("package clip", "clip/ in the host, or installed", importable, "neither"))
     root, row = _find_dassl(path, dassl)
     look = HostLook(path, root, own_clip, [*rows, row])
-    if row.ok:
-        sources = {**look.packages, "dassl": look.dassl_root or path}
-        # the first two have rows of their own
-        start = {"train": "", f"trainers.{contract.module}": "", **dict.fromkeys(_OURS, "loreal")}
-        look.rows.extend(import_rows(sources, start))
+    # the first two have rows of their own, and so has a Dassl that is not there
+    start = {"train": "", f"trainers.{contract.module}": "", **dict.fromkeys(_OURS if row.ok else (), "loreal")}
+    sources = {**look.packages, **({"dassl": look.dassl_root or path} if row.ok else {})}
+    look.rows.extend(found for found in import_rows(sources, start) if row.ok or found.role != "package dassl")
     return look
 
 
