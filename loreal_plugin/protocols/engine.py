@@ -7,6 +7,7 @@ import importlib
 import io
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.protocols.folders import set_aside
 from loreal_plugin.protocols.identity import Identity
+from loreal_plugin.protocols.kept import keep_test_embeddings
 from loreal_plugin.protocols.keys import flatten
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.logs import stage_log
@@ -105,6 +107,7 @@ class Engine:
         with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
+            self._keep_embeddings(trainer, self.plan.source)
             tests, hits = _record_tests(trainer), record_hits(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
@@ -162,6 +165,8 @@ class Engine:
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+                if not again:
+                    self._keep_embeddings(trainer, subset)
                 hits = record_hits(trainer)
                 score = _score(trainer, trainer.test(), hits)
             record = self.record("evaluation", key, stage, cfg, subset) | {
@@ -189,6 +194,11 @@ class Engine:
             # what a student will need of it is known to be there before hours of training
             self.host.contract.check(trainer, f"host '{self.host.path.name}'")
         return trainer
+
+    def _keep_embeddings(self, trainer: Any, subset: str) -> None:
+        """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows and runs."""
+        pictures = partial(self.identity.test_images, subset)
+        keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
 
     @staticmethod
     def _dassl() -> Any:

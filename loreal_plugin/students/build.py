@@ -5,7 +5,6 @@ Shapes: B images, C classes, L context length, F features per image, D_t text wi
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.contract import HostContract, HostPrompts
 from loreal_plugin.errors import HostError
-from loreal_plugin.students.learned import load_learned
+from loreal_plugin.students.learned import fingerprint, load_learned
 from loreal_plugin.text.blocks import TextBlocks
 
 _BASE = "TrainerBase"
@@ -105,12 +104,7 @@ class Student:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.learned.items()):
-            value = value.detach().cpu().contiguous()
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return fingerprint(self.learned)
 
 
 def build_student(

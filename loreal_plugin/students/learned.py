@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,16 @@ from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import CheckpointError
 
 _NAMED = 6  # how many misfits an error spells out
+
+
+def fingerprint(learned: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over learned tensors: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(learned.items()):
+        value = value.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def checkpoint_file(folder: Path, contract: HostContract, epoch: int | None) -> Path:

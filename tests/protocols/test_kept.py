@@ -1,0 +1,140 @@
+"""Kept embeddings of test pictures: the same bits as a test on pictures, bounded, and off when asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from helpers import random_clip_file, tiny_image_folder
+
+from loreal_plugin.attach import detach_host
+from loreal_plugin.cli.main import main
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.protocols import engine, kept
+from loreal_plugin.protocols.records import RESULTS, read_results
+
+Heard = list[tuple[bool, torch.Tensor]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a dataset of six classes and weights; seven test pictures do not divide into batches."""
+    root = tmp_path_factory.mktemp("kept")
+    tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
+    random_clip_file(root)
+    return root
+
+
+@pytest.fixture
+def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Heard]]:
+    """Give a function that makes a run and returns, for every batch tested, whether it was read from what was kept,
+    and its logits."""
+    given = {"DATA": home / "data", "SHOTS": "2", "RECIPE": "demo", "CLIP_WEIGHTS": home / "tiny_clip.pt"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("HOST", raising=False)
+    heard: Heard = []
+    reading = [False]
+    original, on_kept = engine.record_hits, kept._Kept._on_kept
+
+    def listening(trainer: Any) -> list[bool]:
+        process = trainer.evaluator.process
+
+        def take(output: torch.Tensor, labels: torch.Tensor) -> None:
+            heard.append((reading[0], output.clone()))
+            process(output, labels)
+
+        trainer.evaluator.process = take
+        return original(trainer)
+
+    def reads(self: Any, features: torch.Tensor) -> None:
+        reading[0] = True
+        on_kept(self, features)
+        reading[0] = False
+
+    monkeypatch.setattr(engine, "record_hits", listening)
+    monkeypatch.setattr(kept._Kept, "_on_kept", reads)
+
+    def run(method: str, out: str, cache: str, megabytes: str = "") -> Heard:
+        monkeypatch.setenv("OUT", str(home / out))
+        monkeypatch.setenv("LOREAL_CACHE", str(home / cache))
+        monkeypatch.setenv(kept.VARIABLE, megabytes)
+        heard.clear()
+        words = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.TEST.BATCH_SIZE", "4")
+        assert main(["base2new", method, "32", "pics", "1", "--", *words]) == 0
+        return list(heard)
+
+    detach_host()
+    yield run
+    detach_host()
+
+
+@pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
+def test_a_test_on_kept_embeddings_gives_the_same_bits(listen: Callable[..., Heard], home: Path, method: str) -> None:
+    plain = listen(method, f"plain-{method}", "cache-plain", "0")
+    assert len(plain) == 16 and not any(read for read, _ in plain)  # 4 rows, 2 halves of 6 pictures, batches of 4
+    assert not (home / "cache-plain" / "test_embeddings").exists()
+    first = listen(method, f"first-{method}", "cache")
+    assert sum(read for read, _ in first) >= 4, "LOREAL's tests share beta's embeddings with the host trained at phi"
+    second = listen(method, f"second-{method}", "cache")
+    assert all(read for read, _ in second), "another output folder trains again and finds the same encoders"
+    for (_, a), (_, b), (_, c) in zip(plain, first, second, strict=True):
+        assert torch.equal(a, b) and torch.equal(a, c)
+    records = [
+        read_results(next((home / f"{name}-{method}" / "base2new").rglob(f"*_LOREAL/phi32/*/seed1/{RESULTS}")).parent)
+        for name in ("plain", "second")
+    ]
+    assert records[0]["rows"] == [row | {"seconds": old["seconds"]} for row, old in
+                                  zip(records[1]["rows"], records[0]["rows"], strict=True)]  # fmt: skip
+
+
+def test_another_checkpoint_reads_nothing_of_this_one(listen: Callable[..., Heard], home: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    listen("coop", "one", "cache-one")
+    before = set((home / "cache-one" / "test_embeddings").glob("*.json"))
+    monkeypatch.setenv("SHOTS", "1")
+    listen("maple", "one", "cache-one")
+    assert len(set((home / "cache-one" / "test_embeddings").glob("*.json"))) > len(before)
+
+
+def test_a_test_that_is_asked_for_again_sees_pictures(listen: Callable[..., Heard], home: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    listen("coop", "again", "cache-again")
+    seen: list[str] = []
+    monkeypatch.setattr(engine, "keep_test_embeddings", lambda *_: seen.append("kept"))
+    assert main(["base2new", "coop", "32", "pics", "1", "--test-only", "--", "OPTIM.MAX_EPOCH", "1",
+                 "DATALOADER.TEST.BATCH_SIZE", "4"]) == 0  # fmt: skip
+    assert seen == []
+
+
+def test_strangers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(kept.VARIABLE, raising=False)
+
+    def test(split: str | None = None) -> float:
+        return 1.0
+
+    loader = SimpleNamespace(sampler=torch.utils.data.SequentialSampler([1]))
+    trainer = SimpleNamespace(test=test, test_loader=loader)
+    kept.keep_test_embeddings(trainer, SimpleNamespace(path=tmp_path), "weights", lambda: "pictures")
+    assert trainer.test is test
+
+
+def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
+    for age, name in enumerate("abc"):
+        array = tmp_path / f"{name}.safetensors"
+        array.write_bytes(b"0" * 2**20)
+        array.with_suffix(".json").write_text("{}")
+        os.utime(array, (age, age))
+    kept.prune(tmp_path, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.safetensors", "c.json", "c.safetensors"]
+
+
+def test_a_bound_that_is_no_number_is_refused() -> None:
+    assert kept.budget_mb({}) == kept.DEFAULT_MB and kept.budget_mb({kept.VARIABLE: "0"}) == 0
+    with pytest.raises(ConfigError, match="LOREAL_TEST_CACHE must be a whole number of MB"):
+        kept.budget_mb({kept.VARIABLE: "-3"})
