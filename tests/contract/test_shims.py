@@ -192,6 +192,24 @@ def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
     assert learner(None, [], clip_model).proj.out_features == 768
 
 
+ENGINE = """
+class SimpleTrainer:
+    def after_train(self):
+        print("Finish training")
+"""
+
+
+def test_the_line_that_a_parser_waits_for_is_printed(fake, tmp_path, capsys):
+    trainer = fake("dassl.engine.trainer", ENGINE).SimpleTrainer
+    assert not BY_NAME["maple-parser"].needed(HostLook(tmp_path, None, False, []))  # it has no such parser
+    (tmp_path / "parse_test_res.py").write_text("end_signal = 'Finished training'")
+    with applied("maple-parser", tmp_path):
+        trainer().after_train()
+        assert capsys.readouterr().out.splitlines() == ["Finished training", "Finish training"]
+    trainer().after_train()
+    assert capsys.readouterr().out == "Finish training\n"
+
+
 LISTING = """
 import os
 class Trainer:

@@ -46,16 +46,17 @@ def _names(code: CodeType) -> set[str]:
 
 def numbers_in(function: Any) -> set[int]:
     """Return the whole numbers that a Python function uses, those of nested functions included."""
-    code = getattr(function, "__code__", None)
-    return _numbers(code) if code is not None else set()
+    return {constant for constant in _constants(getattr(function, "__code__", None)) if type(constant) is int}
 
 
-def _numbers(code: CodeType) -> set[int]:
-    found = {constant for constant in code.co_consts if type(constant) is int}
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            found |= _numbers(constant)
-    return found
+def texts_in(function: Any) -> set[str]:
+    """Return the texts that a Python function uses, those of nested functions included."""
+    return {constant for constant in _constants(getattr(function, "__code__", None)) if type(constant) is str}
+
+
+def _constants(code: CodeType | None) -> list[Any]:
+    found = list(code.co_consts) if code is not None else []
+    return found + [inner for one in found if isinstance(one, CodeType) for inner in _constants(one)]
 
 
 def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:

@@ -1,4 +1,4 @@
-"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, and widths of one CLIP written in.
+"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, widths of one CLIP written in, its parser.
 
 Source of the failures: docs/HOSTS.md.
 """
@@ -22,6 +22,7 @@ from loreal_plugin.attach.shims.common import (
     names_in,
     numbers_in,
     replace,
+    texts_in,
     together,
     wrap,
 )
@@ -103,6 +104,28 @@ def _keep_float32(look: HostLook) -> Undo:
     return together([replace(torch.Tensor, "half", half), *undo])
 
 
+_PARSER, _END = "parse_test_res.py", "Finished training"
+
+
+def _parser_waits(look: HostLook) -> bool:
+    """Say whether the host's parser skips a log until a line that Dassl does not print."""
+    file, trainer = look.path / _PARSER, getattr(module("dassl.engine.trainer"), "SimpleTrainer", None)
+    if trainer is None or not file.is_file():
+        return False
+    return _END in file.read_text(encoding="utf-8") and _END not in texts_in(trainer.after_train)
+
+
+def _end_is_printed(_look: HostLook) -> Undo:
+    def around(original: Callable) -> Callable:
+        def after_train(self: Any) -> Any:
+            print(_END)
+            return original(self)
+
+        return after_train
+
+    return wrap(module("dassl.engine.trainer").SimpleTrainer, "after_train", around)
+
+
 MAPLE_SHIMS: tuple[Shim, ...] = (
     Shim(
         ShimFacts(
@@ -136,5 +159,16 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
         ),
         _widths_written_in,
         _widths_of_the_clip,
+    ),
+    Shim(
+        ShimFacts(
+            "maple-parser",
+            "MaPLe",
+            "parse_test_res.py:170",
+            "Dassl 0.6.3 (earlier ones: not measured)",
+            "it reads a training's log from 'Finished training' on, and Dassl prints 'Finish training': nothing found",
+        ),
+        _parser_waits,
+        _end_is_printed,
     ),
 )
