@@ -182,7 +182,8 @@ def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
     learner = fake("trainers.maple", LEARNER).MultiModalPromptLearner
     visual = SimpleNamespace(conv1=nn.Conv2d(3, image, 4))
     clip_model = SimpleNamespace(ln_final=nn.LayerNorm(text), visual=visual)
-    with applied("maple-width", tmp_path):
+    clip_model.dtype = torch.float16
+    with applied("maple-proj", tmp_path), applied("maple-width", tmp_path):  # both at the same function
         made = learner(None, [], clip_model)
     assert made.proj(torch.ones(2, text).half()).shape == (2, image) and made.proj.weight.dtype == torch.float16
     shapes = [(tuple(p.shape), layer.weight.shape) for p, layer in

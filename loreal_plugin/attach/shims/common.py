@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -32,8 +33,13 @@ def classes_of(owner: ModuleType) -> list[type]:
 
 def names_in(function: Any) -> set[str]:
     """Return the names and attributes that a Python function uses, those of nested functions included."""
-    code = getattr(function, "__code__", None)
+    code = _code(function)
     return _names(code) if code is not None else set()
+
+
+def _code(function: Any) -> CodeType | None:
+    """Return the code of a function as its author wrote it, below what other shims put around it."""
+    return getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
 
 
 def _names(code: CodeType) -> set[str]:
@@ -46,12 +52,12 @@ def _names(code: CodeType) -> set[str]:
 
 def numbers_in(function: Any) -> set[int]:
     """Return the whole numbers that a Python function uses, those of nested functions included."""
-    return {constant for constant in _constants(getattr(function, "__code__", None)) if type(constant) is int}
+    return {constant for constant in _constants(_code(function)) if type(constant) is int}
 
 
 def texts_in(function: Any) -> set[str]:
     """Return the texts that a Python function uses, those of nested functions included."""
-    return {constant for constant in _constants(getattr(function, "__code__", None)) if type(constant) is str}
+    return {constant for constant in _constants(_code(function)) if type(constant) is str}
 
 
 def _constants(code: CodeType | None) -> list[Any]:
