@@ -2,8 +2,8 @@
 
     python side.py job.json
 
-The job names host, dassl, method, CLIP file, pictures, sizes, the folder of the checkpoint (written, or read with
-`load`) and the file for the results. A process of its own, because a process attaches one host.
+The job names host, dassl, method, recipe (or none: that of two layers below), pictures, sizes, the folder of the
+checkpoint (written, or read with `load`) and the file for the results. A process of its own, because a process attaches one host.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# for a CLIP of two layers
+# for a CLIP of two layers; at full depth the public recipes are used as they are
 RECIPES = {
     "coop": ["TRAINER.COOP.CTX_INIT", "a photo of a", "TRAINER.COOP.PREC", "fp32"],
     "maple": [
@@ -36,13 +36,17 @@ RECIPES = {
 def config_of(host: Any, job: dict[str, Any], size: int) -> Any:
     """Return the host's config for the method at an input size."""
     contract = host.contract
+    recipe = RECIPES[contract.method]
+    if job["recipe"]:
+        recipe = [f"TRAINER.{contract.cfg_node}.PREC", "fp32"]
     return host.setup_cfg(
         [
+            *(("--config-file", job["recipe"]) if job["recipe"] else ()),
             *("--root", job["pictures"], "--seed", "1", "--trainer", contract.trainer),
             *("--dataset-config-file", job["dataset_yaml"], "--output-dir", str(Path(job["out"]).parent / "log")),
             *("INPUT.SIZE", f"({size}, {size})", "DATASET.FOLDER", "pets", "DATASET.NUM_SHOTS", "2"),
             *("DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "2", "OPTIM.LR", "0.01"),
-            *("MODEL.BACKBONE.NAME", "ViT-B/16", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", *RECIPES[contract.method]),
+            *("MODEL.BACKBONE.NAME", "ViT-B/16", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", *recipe),
         ]
     )
 

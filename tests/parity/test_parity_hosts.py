@@ -7,9 +7,10 @@ training step agree to 1e-5 of the largest value, at 224 and at 96 pixels.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,35 @@ from checkouts import CHECKOUTS, DASSL, EMBEDDED, ROOT, checkout, environment, s
 from helpers import random_clip_file, tiny_image_folder
 from torch import Tensor
 
+from loreal_plugin.contract import get_contract
+
 pytestmark = pytest.mark.hosts
 SIZES = (224, 96)
 TOLERANCE = 1e-5
-# how many gradients each method has at two layers: fewer would mean that a part does not train
-GRADIENTS = {"coop": 1, "maple": 6, "mma": 20, "mmrl": 10}
+# how many gradients each method has by layers of the CLIP: fewer would mean that a part does not train
+GRADIENTS = {
+    2: {"coop": 1, "maple": 6, "mma": 20, "mmrl": 10},
+    12: {"coop": 1, "maple": 27, "mma": 80, "mmrl": 30},
+}
+WIDE = {"width": 768, "text_width": 512, "embed_dim": 512}  # of ViT-B/16
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
-    """Give a function of the method: a CLIP file, pictures of four classes, a cache."""
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int, str], dict[str, str]]]:
+    """Give a function of layers and method: a CLIP file, pictures of four classes, a cache (removed afterwards)."""
     folder = tmp_path_factory.mktemp("inputs")
     tiny_image_folder(folder / "data" / "pets", classes=4, per_class=6)
 
-    def of(method: str) -> dict[str, str]:
-        # MaPLe's checkout takes these two widths only
-        shape = {"width": 768, "text_width": 512, "embed_dim": 512} if method == "maple" else {}
-        clip = folder / f"{'wide' if shape else 'narrow'}.pt"
+    def of(layers: int, method: str) -> dict[str, str]:
+        # MaPLe's checkout has these widths written in
+        shape = WIDE if layers == 12 or method == "maple" else {}
+        clip = folder / f"{layers}{'wide' if shape else 'narrow'}.pt"
         if not clip.is_file():
-            random_clip_file(folder, clip.name, resolution=224, layers=2, text_layers=2, **shape)
+            random_clip_file(folder, clip.name, resolution=224, layers=layers, text_layers=layers, **shape)
         return {"clip": str(clip), "pictures": str(folder / "data"), "cache": str(folder / "cache")}
 
-    return of
+    yield of
+    shutil.rmtree(folder)
 
 
 def run_side(job: dict[str, Any], inputs: dict[str, str], folder: Path, name: str) -> dict[str, Any]:
@@ -62,28 +70,34 @@ def relative_difference(ours: Tensor, theirs: Tensor) -> float:
     return float((ours.double() - theirs.double()).abs().max() / theirs.double().abs().max())
 
 
-@pytest.mark.parametrize("first", ["real", "embedded"])
+@pytest.mark.parametrize("layers, first", [(2, "real"), (2, "embedded"), (12, "real")])
 @pytest.mark.parametrize("method", CHECKOUTS)
-def test_real_and_embedded_host_agree(method: str, first: str, inputs: Callable, tmp_path: Path) -> None:
+def test_real_and_embedded_host_agree(
+    method: str, layers: int, first: str, inputs: Callable, tmp_path: Path
+) -> None:
     folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
     before = [state_of(folder) for folder in folders]
     sides = {
         "real": {"host": str(folders[0]), "dassl": str(folders[1])},
         "embedded": {"host": str(EMBEDDED), "dassl": None},
     }
-    common = {"method": method, "sizes": SIZES, "checkpoint": str(tmp_path / "run")}
+    name = get_contract(method).loreal_trainer
+    recipe = str(ROOT / "configs" / "trainers" / name / "host_vit_b16.yaml") if layers == 12 else ""
+    common = {"method": method, "sizes": SIZES, "checkpoint": str(tmp_path / "run"), "recipe": recipe}
     found = {}
     for name in sorted(sides, key=lambda name: name != first):
-        found[name] = run_side({**sides[name], **common, "load": name != first}, inputs(method), tmp_path, name)
+        found[name] = run_side({**sides[name], **common, "load": name != first}, inputs(layers, method), tmp_path, name)
     ours, theirs = found["embedded"], found["real"]
     assert "warmup" in theirs.pop("shims") and ours.pop("shims") == ()
     assert ours.keys() == theirs.keys()
-    assert sum(name.startswith("gradient") for name in ours) == len(SIZES) * GRADIENTS[method]
+    assert sum(name.startswith("gradient") for name in ours) == len(SIZES) * GRADIENTS[layers][method]
     apart = {name: relative_difference(ours[name], theirs[name]) for name in ours}
     for kind in ("image features", "text features", "logits", "loss", "gradient", "reference text path"):
-        print(f"{method}, {first} first, {kind}: {max(v for k, v in apart.items() if k.startswith(kind)):.1e}")
+        largest = max(value for name, value in apart.items() if name.startswith(kind))
+        print(f"{method}, {layers} layers, {first} first, {kind}: {largest:.1e}")
     assert {name: value for name, value in apart.items() if value > TOLERANCE} == {}
     paths = [theirs[f"{name} text path at {SIZES[-1]}"] for name in ("prefix", "reference")]
-    print(f"{method}, prefix against reference text path on the real host: {relative_difference(*paths):.1e}")
+    print(f"{method}, {layers} layers, prefix against reference text path: {relative_difference(*paths):.1e}")
     assert relative_difference(*paths) <= TOLERANCE
     assert [state_of(folder) for folder in folders] == before
+    shutil.rmtree(tmp_path)
