@@ -3,7 +3,8 @@
     python side.py job.json
 
 The job names host, dassl, method, recipe (or none: that of two layers below), pictures, sizes, the folder of the
-checkpoint (written, or read with `load`) and the file for the results. A process of its own, because a process attaches one host.
+checkpoint (written, or read with `load`) and the file for the results. A process of its own, because a process
+attaches one host.
 """
 
 from __future__ import annotations
