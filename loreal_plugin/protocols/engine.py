@@ -107,7 +107,7 @@ class Engine:
         with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
-            self._keep_embeddings(trainer, self.plan.source)
+            kept = self._keep_embeddings(trainer, self.plan.source)
             tests, hits = _record_tests(trainer), record_hits(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
@@ -119,6 +119,7 @@ class Engine:
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
             "base": _score(trainer, tests[-1], hits) if tests else None,
+            "kept_embeddings": any(kept),
         }
         del trainer
         _free()
@@ -165,8 +166,7 @@ class Engine:
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
-                if not again:
-                    self._keep_embeddings(trainer, subset)
+                kept = [] if again else self._keep_embeddings(trainer, subset)
                 hits = record_hits(trainer)
                 score = _score(trainer, trainer.test(), hits)
             record = self.record("evaluation", key, stage, cfg, subset) | {
@@ -175,6 +175,7 @@ class Engine:
                 "score": score,
                 "seconds": meter.seconds,
                 "peak_memory_mb": meter.peak_memory_mb,
+                "kept_embeddings": any(kept),
             }
             write_json(folder / RESULTS, record)
         del trainer
@@ -195,10 +196,10 @@ class Engine:
             self.host.contract.check(trainer, f"host '{self.host.path.name}'")
         return trainer
 
-    def _keep_embeddings(self, trainer: Any, subset: str) -> None:
+    def _keep_embeddings(self, trainer: Any, subset: str) -> list[bool]:
         """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows and runs."""
         pictures = partial(self.identity.test_images, subset)
-        keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
+        return keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
 
     @staticmethod
     def _dassl() -> Any:

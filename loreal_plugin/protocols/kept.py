@@ -54,8 +54,11 @@ def folder() -> Path:
     return cache_root() / "test_embeddings"
 
 
-def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callable[[], str]) -> None:
+def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callable[[], str]) -> list[bool]:
     """Let `trainer.test` on the test split read embeddings that were kept, or keep them.
+
+    Returns:
+        A list that will say for each test whether it read embeddings that were kept.
 
     Args:
         trainer: the host's or ours, with its model.
@@ -64,18 +67,23 @@ def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callab
         pictures: returns the hash of the test pictures, in order.
     """
     limit = budget_mb()
+    read: list[bool] = []
     served = host.path == embedded_host() and isinstance(trainer.test_loader.sampler, SequentialSampler)
     if not limit or not served:
-        return
+        return read
     original = trainer.test
 
     def test(split: str | None = None) -> float:
         if split not in (None, "test") or trainer.cfg.TEST.SPLIT != "test":
             return original(split)
         facts = _facts(trainer, host, weights, pictures())
-        return _Kept(trainer, lambda: original(split)).test(facts, limit)
+        one = _Kept(trainer, lambda: original(split))
+        accuracy = one.test(facts, limit)
+        read.append(one.read)
+        return accuracy
 
     trainer.test = test
+    return read
 
 
 class _Kept:
@@ -85,6 +93,7 @@ class _Kept:
         self.trainer, self.run = trainer, run
         self.encoder = encoder_of(trainer)
         self.accuracy: float | None = None
+        self.read = False
 
     def test(self, facts: Mapping[str, Any], limit: int) -> float:
         """Return the accuracy; embeddings are read where there are any of these facts."""
@@ -93,7 +102,8 @@ class _Kept:
             features = EmbeddingCache(where).get_or_build(facts, self._on_pictures)
         except _Unfit:
             return self.accuracy
-        if self.accuracy is None:
+        self.read = self.accuracy is None
+        if self.read:
             self._on_kept(features[:, 0])
         else:
             prune(where, limit)

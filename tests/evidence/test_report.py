@@ -274,3 +274,15 @@ def test_the_gain_is_drawn_of_equal_seeds(tmp_path: Path, monkeypatch: pytest.Mo
     of = {(g.row, g.setting.phi): g.summaries() for g in groups}
     assert drawn[0][96] == [pytest.approx(of["loreal", 96][1] - of["phi", 96][1])]
     assert drawn[0][144] == pytest.approx([a - b for a, b in zip(of["loreal", 144], of["phi", 144], strict=True)])
+
+
+def test_tests_on_kept_embeddings_tell_no_time(tmp_path: Path) -> None:
+    folder = write_targets(tmp_path, "xd")
+    record = json.loads((folder / RESULTS).read_text())
+    for row in record["rows"]:
+        # two seconds for 400 pictures; the others read what another test had kept
+        for name, score in row["targets"].items():
+            score |= {"kept_embeddings": True, "seconds": 0.1} if name != "demo" else {}
+    write_json(folder / RESULTS, record)
+    groups, _ = group_results(collect(tmp_path).results)
+    assert [group.test_milliseconds() for group in groups] == [[5.0]] * 4

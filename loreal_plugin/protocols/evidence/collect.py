@@ -33,13 +33,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were recorded."""
+    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were recorded.
+
+    `kept`: the test read embeddings that another had kept, so its seconds are not those of predicting.
+    """
 
     accuracy: float
     total: int
     hits: str | None = None
     seconds: float | None = None
     memory_mb: float | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,7 @@ def _scores(record: Mapping[str, Any], row: Mapping[str, Any], lookup: _Lookup) 
             hits=part.get("hits"),
             seconds=part.get("seconds", test.get("seconds")),
             memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
+            kept=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
         )
     return scores
 

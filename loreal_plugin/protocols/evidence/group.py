@@ -153,5 +153,5 @@ def mean_std(values: Sequence[float], digits: int = 2) -> str:
 
 
 def _test_milliseconds(result: Result) -> float | None:
-    timed = [s for s in result.scores.values() if s.seconds]
+    timed = [s for s in result.scores.values() if s.seconds and not s.kept]
     return 1000 * sum(s.seconds for s in timed) / sum(s.total for s in timed) if timed else None
