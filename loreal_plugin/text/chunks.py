@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -63,6 +64,28 @@ def check_chunk(chunk: int) -> int:
     if chunk < 0:
         raise ConfigError(f"CLASS_CHUNK must be 0 (automatic) or a number of classes, got {chunk}")
     return chunk
+
+
+def rows_alike(n_rows: Sequence[int], cost: int) -> list[int]:
+    """Return sizes of the groups into which classes, sorted by their number of rows, are best cut.
+
+    A group is padded to its longest class. The cut is the cheapest for one image, so that it does not depend on
+    how many images run together.
+
+    Args:
+        n_rows: of every class, in any order.
+        cost: what a group costs by itself, in rows.
+    """
+    counts = sorted(Counter(n_rows).items())
+    best: list[tuple[int, list[int]]] = [(0, [])]  # (rows run, sizes) of the classes with the shortest lengths
+    for upto in range(1, len(counts) + 1):
+        longest = counts[upto - 1][0]
+        choices = []
+        for start in range(upto):
+            size = sum(count for _, count in counts[start:upto])
+            choices.append((best[start][0] + size * longest + cost, [*best[start][1], size]))
+        best.append(min(choices))
+    return best[-1][1]
 
 
 def run_in_chunks(
