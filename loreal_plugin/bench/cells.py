@@ -25,6 +25,7 @@ TEST_CLASSES = 100
 AUTO_RATES = (5, 25)  # percent of the pictures
 GROWTH_CLASSES = (10, 100, 1000)
 GROWTH_BATCHES = (1, 4, 32)
+SHORT_WORDS = ("color", "shape", "texture", "size", "background")  # of one token each
 KINDS = ("train", "infer", "versus-train", "versus-infer", "image", "memory-train", "memory-infer")
 
 
@@ -42,12 +43,14 @@ class Cell:
     device: str = "cpu"
     threads: int = 1
     precision: str = "fp32"
+    words: tuple[str, ...] = ()  # the attributes; () = those of attributes/caltech101.json
 
     @property
     def id(self) -> str:
         """Return its name in the results; a memory cell has one variant, which is part of it."""
         parts = [self.kind, self.size, self.device, f"t{self.threads}", self.precision, self.method]
         parts += [f"phi{self.phi}", f"C{self.n_classes}", f"B{self.batch}"]
+        parts += ["-".join(self.words)] if self.words else []
         return "/".join([*parts, *(self.variants if self.kind.startswith("memory") else ())])
 
     @property
@@ -57,13 +60,14 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the cell in JSON's types."""
-        return {**asdict(self), "variants": list(self.variants)}
+        return {**asdict(self), "variants": list(self.variants), "words": list(self.words)}
 
 
 def cell_of(values: dict[str, Any]) -> Cell:
     """Return the cell that `as_dict` wrote."""
     known = {f.name for f in fields(Cell)}
-    return Cell(**{**{k: v for k, v in values.items() if k in known}, "variants": tuple(values["variants"])})
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    return Cell(**given)
 
 
 def inference_modes() -> tuple[str, ...]:
@@ -101,6 +105,11 @@ def _versus(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
                       variants=("published", *steps))  # fmt: skip
         exact = tuple(f"exact:{order}" for order in orders_of(method))
         yield replace(at, kind="versus-infer", variants=("published", *exact))
+    short = replace(base, method=methods[0], phi=low, words=SHORT_WORDS)
+    steps = ("cached:class_first", "uncached:class_first")
+    step = replace(short, kind="versus-train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH)
+    yield replace(step, variants=("published", *steps))
+    yield replace(short, kind="versus-infer", variants=("published", "exact:class_first"))
 
 
 def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:

@@ -62,6 +62,7 @@ def _versus(results: Results) -> str:
     for cell, record in results.records.items():
         if not cell.kind.startswith("versus"):
             continue
+        words = ", short words" if cell.words else ""
         what = f"step, C={cell.n_classes}, B={cell.batch}" if cell.trains else f"predict, C={cell.n_classes}"
         for variant in cell.variants[1:]:
             how, _, order = variant.partition(":")
@@ -70,7 +71,7 @@ def _versus(results: Results) -> str:
             found = results.ratio(record, "published", variant)
             wall = ratios(record["samples"], "published", variant, "wall")
             rows.append([
-                NAMES.get(cell.method, cell.method), f"{what}, {how}", f"`{order}`",
+                NAMES.get(cell.method, cell.method), f"{what}, {how}{words}", f"`{order}`",
                 "-" if rows_run is None else f"{rows_run:.1f}",
                 number(results.milliseconds(record, "published")), number(results.milliseconds(record, variant)),
                 f"{number(found)} x", f"{_short(wall['median'])} x",

@@ -48,7 +48,7 @@ class Workshop:
         self.host = attach_host(host, cell.method)
         self.contract = self.host.contract
         self.deployed: LorealModel | None = None  # whose predictions are measured
-        self.words = load_attributes("", DATASET).select(N_ATTRIBUTES)
+        self.words = list(cell.words) or load_attributes("", DATASET).select(N_ATTRIBUTES)
         torch.manual_seed(SEED)
 
     # ---- models -------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ from toy_text import HOSTS, NAMES, ToyText, make_prompts, make_text
 
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts
-from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks
+from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, prefix
+from loreal_plugin.text.chunks import rows_alike
 
 # MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
 CASES = [(h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")]
@@ -98,6 +101,41 @@ def test_prefix_equals_reference_for_one_class_and_for_equal_names():
     for names in ([[10]], ([10], [10]), ([10], [11])):
         for order in SLOT_ORDERS:
             assert_paths_agree(text, make_prompts(text, order, names=tuple(names)))
+
+
+@pytest.mark.parametrize("host", ["identity", "insert", "branch"])
+@pytest.mark.parametrize("order", SLOT_ORDERS)
+def test_classes_run_in_groups_of_equal_length_give_the_same(monkeypatch, host: str, order: str):
+    monkeypatch.setattr(prefix, "_PASS_COST", {"cpu": 0})  # every length is a group of its own
+    text = make_text(host)
+    prompts = make_prompts(text, order, names=([10], [11, 12, 13], [14], [15, 16], [17, 18, 19]))
+    assert_paths_agree(text, prompts)
+    path, contents = PrefixTextPath(prompts, text.blocks()), contents_for(text).detach()
+    chosen = torch.tensor([3, 0, 1])
+    torch.testing.assert_close(path(contents, chosen), path(contents)[:, chosen], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cost", [0, 3, 10, 1000])
+def test_groups_are_the_cheapest_of_all_ways_to_cut(cost: int):
+    n_rows = [5, 3, 9, 3, 4, 9, 5, 3]
+    ordered = sorted(n_rows)
+
+    def price(sizes: list[int]) -> int:
+        ends = list(itertools.accumulate(sizes))
+        return sum(size * ordered[end - 1] + cost for size, end in zip(sizes, ends, strict=True))
+
+    bars = itertools.product([False, True], repeat=len(n_rows) - 1)
+    ways = [[len(list(run)) for run in _runs(bar)] for bar in bars]
+    got = rows_alike(n_rows, cost)
+    assert sum(got) == len(n_rows)
+    assert price(got) == min(map(price, ways))
+
+
+def _runs(bar: tuple[bool, ...]) -> list[list[int]]:
+    runs: list[list[int]] = [[0]]
+    for place, cut in enumerate(bar, start=1):
+        runs = [*runs, [place]] if cut else [*runs[:-1], [*runs[-1], place]]
+    return runs
 
 
 @pytest.mark.parametrize("store_keys", [True, False])
