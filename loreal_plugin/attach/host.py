@@ -162,8 +162,8 @@ def format_shims(states: Iterable[ShimState]) -> str:
     lines = ["repairs of the host (LOREAL_COMPAT=none, =a,b or =-a,-b switches them):"]
     for one in states:
         facts = one.facts
-        lines.append(f"  {facts.name:<11} {one.state:<12} {facts.host}: {facts.where}; since: {facts.since}")
-        lines.append(f"  {'':<24} {facts.why}")
+        lines.append(f"  {facts.name:<12} {one.state:<12} {facts.host}: {facts.where}; since: {facts.since}")
+        lines.append(f"  {'':<25} {facts.why}")
     return "\n".join(lines)
 
 
