@@ -119,17 +119,23 @@ def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iter
             at = replace(base, method=method, phi=phi)
             yield replace(at, kind="train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH, variants=_steps())
             for batch in (1, 32):
-                yield replace(at, kind="infer", batch=batch, variants=_predictions(batch))
+                every = batch == 1 or (method, phi) == (methods[0], min(phis))
+                yield replace(at, kind="infer", batch=batch, variants=_predictions(batch, every))
 
 
 def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
     """Yield growth with C and with B, for the first method."""
     at = replace(base, method=methods[0], phi=low)
+    most = max(GROWTH_CLASSES)
     for n_classes in GROWTH_CLASSES:
-        yield replace(at, kind="train", n_classes=n_classes, batch=TRAIN_BATCH, variants=_steps())
+        # The host's step and both image encoders are left out where the host's activations outgrow the memory.
+        steps = ("cached:class_first",) if n_classes == most else _steps()
+        yield replace(at, kind="train", n_classes=n_classes, batch=TRAIN_BATCH, variants=steps)
         yield replace(at, kind="infer", n_classes=n_classes, variants=_predictions(1))
     for batch in GROWTH_BATCHES:
         yield replace(at, kind="infer", batch=batch, variants=_predictions(batch))
+    cheap = ("host", "tangent:class_first", "static:class_first")
+    yield replace(at, kind="infer", n_classes=most, batch=max(GROWTH_BATCHES), variants=cheap)
 
 
 def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
@@ -156,9 +162,12 @@ def _steps() -> tuple[str, ...]:
     return ("host", "cached:class_first", "uncached:class_first")
 
 
-def _predictions(batch: int) -> tuple[str, ...]:
-    """Return host and modes; of one picture `auto` checks nothing or everything, of many the rates."""
+def _predictions(batch: int, every: bool = True) -> tuple[str, ...]:
+    """Return host and modes; of one picture `auto` checks nothing or everything, of many the rates.
+
+    Without `every`, `exact` is left out: of many pictures it takes as many times longer as there are pictures.
+    """
     rates = (0, 100) if batch == 1 else AUTO_RATES
-    modes = [name for mode in inference_modes()
+    modes = [name for mode in inference_modes() if mode != "exact" or every
              for name in ([f"auto@{r}" for r in rates] if mode == "auto" else [mode])]  # fmt: skip
     return ("host", *(f"{mode}:class_first" for mode in modes))

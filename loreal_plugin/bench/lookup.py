@@ -64,6 +64,12 @@ class Results:
         record = self.find(kind, method, phi, n_classes, batch, variant)
         return record["memory"][variant]["peak_mib"] if record else None
 
+    def first_ms(self, method: str, phi: int, n_classes: int, batch: int, variant: str, kind: str) -> float | None:
+        """Return the processor time of a variant's first call in ms a sample, None where it was not measured."""
+        record = self.find(kind, method, phi, n_classes, batch, variant)
+        seconds = record["memory"][variant].get("first_s") if record else None
+        return None if seconds is None else 1e3 * seconds / batch
+
 
 def group(store: BenchStore) -> list[Results]:
     """Return the measured records by setting.
