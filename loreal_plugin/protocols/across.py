@@ -85,7 +85,7 @@ def _test(engine: Engine, row: Row, name: str, own: dict[str, Any] | None, *, ag
     if own and name == engine.plan.source:
         return own | {"seconds": None, "peak_memory_mb": None, "key": None}
     record = engine.evaluate(row, name, again=again)
-    told = ("seconds", "peak_memory_mb", "kept_embeddings", "key")
+    told = ("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "key")
     return record["score"] | {key: record[key] for key in told if key in record}
 
 
@@ -123,7 +123,7 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         "stages": stage_facts(engine, stages),
         "rows": rows,
     }
-    left_out = ("base", "resumed", "parameters", "epochs", "steps_per_epoch", "kept_embeddings")
+    left_out = ("base", "resumed", "parameters", "epochs", "steps_per_epoch", "kept_embeddings", "kept_seconds")
     return {key: value for key, value in stages[last].items() if key not in left_out} | facts
 
 

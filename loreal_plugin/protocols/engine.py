@@ -16,7 +16,7 @@ import torch
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.protocols.folders import set_aside
 from loreal_plugin.protocols.identity import Identity
-from loreal_plugin.protocols.kept import keep_test_embeddings
+from loreal_plugin.protocols.kept import Source, keep_test_embeddings
 from loreal_plugin.protocols.keys import flatten
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.logs import stage_log
@@ -119,7 +119,7 @@ class Engine:
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
             "base": _score(trainer, tests[-1], hits) if tests else None,
-            "kept_embeddings": any(kept),
+            **_source(kept),
         }
         del trainer
         _free()
@@ -175,7 +175,7 @@ class Engine:
                 "score": score,
                 "seconds": meter.seconds,
                 "peak_memory_mb": meter.peak_memory_mb,
-                "kept_embeddings": any(kept),
+                **_source(kept),
             }
             write_json(folder / RESULTS, record)
         del trainer
@@ -196,7 +196,7 @@ class Engine:
             self.host.contract.check(trainer, f"host '{self.host.path.name}'")
         return trainer
 
-    def _keep_embeddings(self, trainer: Any, subset: str) -> list[bool]:
+    def _keep_embeddings(self, trainer: Any, subset: str) -> list[Source]:
         """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows and runs."""
         pictures = partial(self.identity.test_images, subset)
         return keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
@@ -265,6 +265,11 @@ def _score(trainer: Any, accuracy: float, hits: list[bool]) -> dict[str, Any]:
     correct = round(accuracy / 100 * total)
     score = {"accuracy": 100 * correct / total, "correct": correct, "total": total}
     return score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
+
+
+def _source(found: list[Source]) -> dict[str, Any]:
+    """Return what a record says of the embeddings of its last test."""
+    return (found[-1] if found else Source(kept=False)).facts()
 
 
 def record_hits(trainer: Any) -> list[bool]:

@@ -11,8 +11,10 @@ Shapes: N pictures, B of a batch, F features a picture, D_v embedding width.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,25 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import flatten
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.protocols.keys import METHOD_VERSION
+from loreal_plugin.protocols.text_files import write_text
 from loreal_plugin.students.build import Student
-from loreal_plugin.students.cache import EmbeddingCache
+from loreal_plugin.students.cache import EmbeddingCache, cache_key
 from loreal_plugin.students.learned import fingerprint
 
 VARIABLE = "LOREAL_TEST_CACHE"
 DEFAULT_MB = 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a test's embeddings were from: `kept` by another test, which took `seconds` to read and encode them."""
+
+    kept: bool
+    seconds: float | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return {"kept_embeddings": self.kept, "kept_seconds": self.seconds if self.kept else None}
 
 
 class _Unfit(Exception):
@@ -54,11 +69,11 @@ def folder() -> Path:
     return cache_root() / "test_embeddings"
 
 
-def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callable[[], str]) -> list[bool]:
+def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callable[[], str]) -> list[Source]:
     """Let `trainer.test` on the test split read embeddings that were kept, or keep them.
 
     Returns:
-        A list that will say for each test whether it read embeddings that were kept.
+        A list that will say for each test where its embeddings were from.
 
     Args:
         trainer: the host's or ours, with its model.
@@ -67,10 +82,10 @@ def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callab
         pictures: returns the hash of the test pictures, in order.
     """
     limit = budget_mb()
-    read: list[bool] = []
+    sources: list[Source] = []
     served = host.path == embedded_host() and isinstance(trainer.test_loader.sampler, SequentialSampler)
     if not limit or not served:
-        return read
+        return sources
     original = trainer.test
 
     def test(split: str | None = None) -> float:
@@ -79,11 +94,11 @@ def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callab
         facts = _facts(trainer, host, weights, pictures())
         one = _Kept(trainer, lambda: original(split))
         accuracy = one.test(facts, limit)
-        read.append(one.read)
+        sources.append(one.source)
         return accuracy
 
     trainer.test = test
-    return read
+    return sources
 
 
 class _Kept:
@@ -93,7 +108,8 @@ class _Kept:
         self.trainer, self.run = trainer, run
         self.encoder = encoder_of(trainer)
         self.accuracy: float | None = None
-        self.read = False
+        self.source = Source(kept=False)
+        self.seconds = 0.0
 
     def test(self, facts: Mapping[str, Any], limit: int) -> float:
         """Return the accuracy; embeddings are read where there are any of these facts."""
@@ -102,10 +118,12 @@ class _Kept:
             features = EmbeddingCache(where).get_or_build(facts, self._on_pictures)
         except _Unfit:
             return self.accuracy
-        self.read = self.accuracy is None
-        if self.read:
+        cost = where / f"{cache_key(facts)}.seconds"
+        if self.accuracy is None:
+            self.source = Source(True, float(cost.read_text()) if cost.exists() else None)
             self._on_kept(features[:, 0])
         else:
+            write_text(cost, f"{self.seconds:.3f}\n")
             prune(where, limit)
         return self.accuracy
 
@@ -113,14 +131,20 @@ class _Kept:
         """Test on pictures; return the features (N, 1, F, D_v)."""
         said: list[Tensor] = []
 
-        def note(found: Any) -> Any:
-            parts = (found,) if isinstance(found, Tensor) else tuple(found)
-            said.append(torch.stack([part.detach() for part in parts], dim=1).cpu())
-            return found
+        def noting(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def answer(*words: Any, **named: Any) -> Any:
+                start = time.perf_counter()
+                found = forward(*words, **named)
+                parts = (found,) if isinstance(found, Tensor) else tuple(found)
+                said.append(torch.stack([part.detach() for part in parts], dim=1).cpu())
+                self.seconds += time.perf_counter() - start
+                return found
 
-        with _replaced(self.encoder, lambda forward: lambda *words, **named: note(forward(*words, **named))):
-            self.accuracy = self.run()
+            return answer
+
         loader = self.trainer.test_loader
+        with _replaced(self.encoder, noting), self._test_loader(_Timed(loader, self)):
+            self.accuracy = self.run()
         sizes = [batch.stop - batch.start for batch in _slices(len(loader.dataset), loader.batch_size)]
         if [len(part) for part in said] != sizes or any(part.dim() != 3 for part in said):
             raise _Unfit
@@ -136,12 +160,34 @@ class _Kept:
                           for part in features[loader.now].unbind(1))  # fmt: skip
             return parts[0] if single else parts
 
-        pictures, self.trainer.test_loader = self.trainer.test_loader, loader
+        with _replaced(self.encoder, lambda _: answer), self._test_loader(loader):
+            self.accuracy = self.run()
+
+    @contextmanager
+    def _test_loader(self, loader: Any) -> Iterator[None]:
+        """Let the trainer test on another loader."""
+        before, self.trainer.test_loader = self.trainer.test_loader, loader
         try:
-            with _replaced(self.encoder, lambda _: answer):
-                self.accuracy = self.run()
+            yield
         finally:
-            self.trainer.test_loader = pictures
+            self.trainer.test_loader = before
+
+
+class _Timed:
+    """A test loader; the seconds that its batches take are added to those of `test`."""
+
+    def __init__(self, loader: Any, test: _Kept) -> None:
+        self.loader, self.test, self.dataset, self.batch_size = loader, test, loader.dataset, loader.batch_size
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        start = time.perf_counter()
+        for batch in self.loader:
+            self.test.seconds += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
 
 
 class _Labels:
@@ -228,5 +274,5 @@ def prune(where: Path, limit_mb: int) -> None:
             return
         total -= path.stat().st_size
         # the note first: without it there is no entry, whoever looks meanwhile
-        for part in (path.with_suffix(".json"), path, path.with_suffix(".lock")):
+        for part in (path.with_suffix(".json"), path, path.with_suffix(".seconds"), path.with_suffix(".lock")):
             part.unlink(missing_ok=True)

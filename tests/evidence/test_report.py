@@ -276,13 +276,15 @@ def test_the_gain_is_drawn_of_equal_seeds(tmp_path: Path, monkeypatch: pytest.Mo
     assert drawn[0][144] == pytest.approx([a - b for a, b in zip(of["loreal", 144], of["phi", 144], strict=True)])
 
 
-def test_tests_on_kept_embeddings_tell_no_time(tmp_path: Path) -> None:
-    folder = write_targets(tmp_path, "xd")
+@pytest.mark.parametrize(("seconds", "expected"), [(None, 5.0), (1.4, 4.5)])
+def test_the_time_of_a_test_on_kept_embeddings_has_what_these_took(
+    tmp_path: Path, seconds: float | None, expected: float
+) -> None:
+    folder = write_targets(tmp_path, "xd", names=("far",))
     record = json.loads((folder / RESULTS).read_text())
     for row in record["rows"]:
-        # two seconds for 400 pictures; the others read what another test had kept
-        for name, score in row["targets"].items():
-            score |= {"kept_embeddings": True, "seconds": 0.1} if name != "demo" else {}
+        # the source took 2 seconds for 400 pictures, the target 0.2 and what is known of the embeddings
+        row["targets"]["far"] |= {"kept_embeddings": True, "seconds": 0.2, "kept_seconds": seconds}
     write_json(folder / RESULTS, record)
     groups, _ = group_results(collect(tmp_path).results)
-    assert [group.test_milliseconds() for group in groups] == [[5.0]] * 4
+    assert [group.test_milliseconds() for group in groups] == [[pytest.approx(expected)]] * 4

@@ -84,7 +84,7 @@ def test_a_test_on_kept_embeddings_gives_the_same_bits(listen: Callable[..., Hea
     second = listen(method, f"second-{method}", "cache")
     assert all(read for read, _ in second), "another output folder trains again and finds the same encoders"
     tests = [read_results(path.parent) for path in (home / f"second-{method}").rglob(RESULTS)]
-    assert all(test["kept_embeddings"] for test in tests)
+    assert all(test["kept_embeddings"] and test["kept_seconds"] > 0 for test in tests)
     for (_, a), (_, b), (_, c) in zip(plain, first, second, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
     records = [
@@ -113,7 +113,7 @@ def test_a_test_that_is_asked_for_again_sees_pictures(listen: Callable[..., Hear
                  "DATALOADER.TEST.BATCH_SIZE", "4"]) == 0  # fmt: skip
     assert seen == []
     tests = [read_results(path.parent) for path in (home / "again" / "base2new").glob(f"test_*/**/{RESULTS}")]
-    assert len(tests) == 8 and not any(test["kept_embeddings"] for test in tests)
+    assert len(tests) == 8 and not any(test["kept_embeddings"] or test["kept_seconds"] for test in tests)
 
 
 def test_strangers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

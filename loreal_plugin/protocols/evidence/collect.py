@@ -35,7 +35,7 @@ class Setting:
 class Score:
     """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were recorded.
 
-    `kept`: the test read embeddings that another had kept, so its seconds are not those of predicting.
+    `kept`: the test read embeddings that another had kept, whose making took `kept_seconds`.
     """
 
     accuracy: float
@@ -44,6 +44,14 @@ class Score:
     seconds: float | None = None
     memory_mb: float | None = None
     kept: bool = False
+    kept_seconds: float | None = None
+
+    @property
+    def whole_seconds(self) -> float | None:
+        """Return the seconds of the test as if it had read its pictures, None where they are not known."""
+        if not self.kept:
+            return self.seconds
+        return None if self.seconds is None or self.kept_seconds is None else self.seconds + self.kept_seconds
 
 
 @dataclass(frozen=True)
@@ -257,6 +265,7 @@ def _scores(record: Mapping[str, Any], row: Mapping[str, Any], lookup: _Lookup) 
             seconds=part.get("seconds", test.get("seconds")),
             memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
             kept=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
+            kept_seconds=part.get("kept_seconds", test.get("kept_seconds")),
         )
     return scores
 

@@ -153,5 +153,5 @@ def mean_std(values: Sequence[float], digits: int = 2) -> str:
 
 
 def _test_milliseconds(result: Result) -> float | None:
-    timed = [s for s in result.scores.values() if s.seconds and not s.kept]
-    return 1000 * sum(s.seconds for s in timed) / sum(s.total for s in timed) if timed else None
+    timed = [(s.whole_seconds, s.total) for s in result.scores.values() if s.whole_seconds]
+    return 1000 * sum(s for s, _ in timed) / sum(n for _, n in timed) if timed else None

@@ -142,8 +142,9 @@ def efficiency(block: Block) -> Table:
 
 EFFICIENCY_NOTE = (
     "Seconds and milliseconds are of the device named at the top and only compare with each other. A test picture's "
-    "time includes building the model and reading the pictures, except for rivals, which are timed without; tests that "
-    "read embeddings of another test are left out. Training seconds include the training's own final test. "
+    "time includes building the model and reading the pictures, except for rivals, which are timed without; where a "
+    "test read embeddings that another test had kept, what these had taken is added. Training seconds include the "
+    "training's own final test. "
     "A plus stands for what comes on top of both host stages."
 )
 
