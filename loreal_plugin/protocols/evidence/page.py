@@ -9,6 +9,8 @@ from typing import Any
 from loreal_plugin.errors import LorealError
 from loreal_plugin.protocols.evidence.report import Report
 
+# a number with more characters than this stands with words, which may be broken into lines
+LONG = 18
 TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
@@ -23,7 +25,8 @@ nav a { margin-right: 1rem; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; }
+td.number { white-space: nowrap; } td.long { white-space: normal; min-width: 7.5rem; }
 th.number, td.number { text-align: right; }
 tbody tr:hover { background: var(--soft); }
 td.best { font-weight: 700; }
@@ -51,7 +54,7 @@ li { overflow-wrap: anywhere; }
 </tr></thead>
 <tbody>
 {% for row in table.body %}<tr>
-{% for cell in row %}<td{{ number(table, loop.index0, cell.best) }}>{{ cell.text }}</td>{% endfor %}
+{% for cell in row %}<td{{ number(table, loop.index0, cell) }}>{{ cell.text }}</td>{% endfor %}
 </tr>
 {% endfor %}
 </tbody></table></div>
@@ -81,8 +84,10 @@ def to_html(report: Report) -> str:
     except ImportError as error:
         raise LorealError("the HTML page needs jinja2; install loreal-plugin[report]") from error
 
-    def number(table: Any, index: int, best: bool = False) -> Markup:
-        kinds = [*(["number"] if index >= table.words else []), *(["best"] if best else [])]
+    def number(table: Any, index: int, cell: Any = None) -> Markup:
+        kinds = ["number"] if index >= table.words else []
+        kinds += ["best"] if cell and cell.best else []
+        kinds += ["long"] if cell and len(cell.text) > LONG else []
         return Markup(f' class="{" ".join(kinds)}"') if kinds else Markup("")
 
     def code(text: str) -> Markup:

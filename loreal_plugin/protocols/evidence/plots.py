@@ -146,6 +146,7 @@ def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
         best[size] = max(best.get(size, dot), dot, key=lambda d: d.accuracy)
     for size, dot in best.items():
         axes.annotate(str(size), (dot.cost, dot.accuracy), textcoords="offset points", xytext=(4, 4), fontsize=7)
+    axes.margins(0.08, 0.12)  # room for the numbers beside the outermost points
     axes.set_xlim(left=0)
 
 
