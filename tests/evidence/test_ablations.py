@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,12 +93,27 @@ def test_advice_keeps_what_nothing_else_beats(tmp_path: Path, capsys: pytest.Cap
     assert "1 of 1 choices" in limited and "zero-shot" in limited and "up-sampled" not in limited
 
 
-def test_a_choice_is_beaten_only_in_what_both_tell(tmp_path: Path) -> None:
+def test_a_choice_is_beaten_only_in_what_is_told(tmp_path: Path) -> None:
     write_rivals(tmp_path)
     groups, _ = group_results(collect(tmp_path).results)
     cheap, good = sorted(map(_choice, groups), key=lambda c: c.accuracy)
     assert not cheap.beats(good) and not good.beats(cheap) and front([cheap, good]) == [good, cheap]
     assert not good.beats(good)
+    untold = replace(good, milliseconds=None)
+    assert not untold.beats(cheap), "who knows what it costs"
+    assert replace(good, milliseconds=cheap.milliseconds).beats(replace(cheap, memory_mb=None))
+
+
+def test_advice_has_the_host_once_and_a_variant_only_where_it_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path)
+    write_run(tmp_path, phi=144)
+    write_run(tmp_path, label="demo-1", overrides=[["loreal", "TRAINER.LOREAL.DRIFT", "ridge"]], gain=0.3)
+    assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
+    printed = capsys.readouterr().out
+    # native once; three rows at 96, three at 144, and the variant
+    assert "of 8 choices" in printed and "+ LOREAL, tested at 96 (DRIFT ridge)" in printed
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from loreal_plugin.errors import LorealError, unknown_name
 from loreal_plugin.protocols.evidence.collect import collect
 from loreal_plugin.protocols.evidence.group import Group, group_results, mean_std
-from loreal_plugin.protocols.evidence.layout import method_name, shots_text, weights_text
+from loreal_plugin.protocols.evidence.layout import is_variant, method_name, overrides_text, shots_text, weights_text
 
 WITH_READING = "time includes building the model and reading the pictures"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
@@ -31,7 +31,8 @@ class Choice:
     def text(self) -> str:
         """Return the choice in words."""
         s = self.group.setting
-        changed = f" ({'; '.join(s.overrides)})" if s.overrides else ""
+        changed = overrides_text(s.overrides).replace("loreal TRAINER.LOREAL.", "")
+        changed = f" ({changed})" if changed else ""
         return f"{method_name(s.method, self.group.row)}: {self.group.label}{changed}"
 
     @property
@@ -40,10 +41,14 @@ class Choice:
         return self.group.results[0].test_size or self.group.setting.phi
 
     def beats(self, other: Choice) -> bool:
-        """Return whether this is at least as good in everything that both tell, and better in something."""
-        pairs = [(self.accuracy, other.accuracy)]
-        pairs += [(-a, -b) for a, b in ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
-                  if a is not None and b is not None]  # fmt: skip
+        """Return whether this is at least as good in everything that the other tells, and better in something.
+
+        A choice whose cost was not measured never beats one whose cost was.
+        """
+        costs = ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
+        if any(mine is None and theirs is not None for mine, theirs in costs):
+            return False
+        pairs = [(self.accuracy, other.accuracy), *((-a, -b) for a, b in costs if a is not None and b is not None)]
         return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
@@ -65,7 +70,9 @@ def advise(
         if not known:
             raise LorealError(f"no finished run of protocol {protocol} below {out}; loreal sweep makes some")
         raise LorealError(unknown_name(f"dataset with {protocol} runs in {out}", dataset, known))
-    mine = [g for g in groups if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)]
+    # a run that changes stage 3 alone has the host's rows of the run that it changes
+    mine = [g for g in groups if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
+            and (g.row.startswith("loreal") or not is_variant(g, groups))]  # fmt: skip
     parts = []
     for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
         of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
@@ -81,11 +88,19 @@ def _of_weights(title: str, groups: Sequence[Group], ms: float | None, mb: float
     """Return one table for runs and one for rivals: their times are taken in different ways."""
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
-        choices = [_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival]
+        choices = _once([_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival])
         within = [c for c in choices if _within(c.milliseconds, ms) and (rival or _within(c.memory_mb, mb))]
         if within:
             parts.append(_table(title, basis, within))
     return parts
+
+
+def _once(choices: Sequence[Choice]) -> list[Choice]:
+    """Return each choice once: the host at the native size stands beside every phi, timed beside one of them."""
+    found: dict[tuple[str, int, str], Choice] = {}
+    for choice in sorted(choices, key=lambda c: c.milliseconds is None):
+        found.setdefault((choice.text, choice.size, mean_std(choice.group.summaries())), choice)
+    return list(found.values())
 
 
 def _choice(group: Group) -> Choice:
