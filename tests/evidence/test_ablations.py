@@ -10,8 +10,10 @@ import yaml
 from evidence.made import write_rivals, write_run
 
 from loreal_plugin.cli.main import main
+from loreal_plugin.protocols.evidence.ablations import decided, variant_groups
 from loreal_plugin.protocols.evidence.advise import _choice, front
 from loreal_plugin.protocols.evidence.collect import collect
+from loreal_plugin.protocols.evidence.comparisons import compare
 from loreal_plugin.protocols.evidence.group import group_results
 
 CHANGE = ["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]
@@ -69,6 +71,17 @@ def test_a_claim_that_measures_the_other_way_disagrees(page: str, tmp_path: Path
     plan.write_text(yaml.safe_dump(PLAN | {"factors": [PLAN["factors"][0] | {"claims": [claim]}]}, sort_keys=False))
     assert main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", str(plan)]) == 0
     assert "0 agrees, 1 disagrees" in file.read_text()
+
+
+def test_seeds_that_differ_in_sign_decide_nothing(tmp_path: Path) -> None:
+    for seed, gain in ((1, 0.2), (2, 0.2), (3, -0.05)):
+        write_run(tmp_path, seed=seed)
+        write_run(tmp_path, seed=seed, gain=gain, label="demo-aaaaaaaa", overrides=[CHANGE])
+    plain, changed = sorted(variant_groups(collect(tmp_path).results)[0], key=lambda g: g.setting.overrides)
+    comparison = compare(changed, plain)
+    assert comparison.p < 0.001 and not comparison.same_sign and not decided(comparison)
+    two = [replace(g, results=g.results[:2]) for g in (changed, plain)]
+    assert decided(compare(*two))
 
 
 def test_plans_without_factors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

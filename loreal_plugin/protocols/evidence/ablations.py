@@ -9,7 +9,7 @@ from pathlib import Path
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.evidence.collect import Evidence, Result, collect
-from loreal_plugin.protocols.evidence.comparisons import Comparison, compare, difference_cells, p_text
+from loreal_plugin.protocols.evidence.comparisons import HALVES, Comparison, compare, difference_cells, p_text
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results, mean_std
 from loreal_plugin.protocols.evidence.layout import Cell, Table
 from loreal_plugin.protocols.evidence.markdown import table_markdown
@@ -69,7 +69,8 @@ def ablation_page(evidence: Evidence, plans: Sequence[PlanFile], out: Path) -> s
         + " (`loreal sweep PLAN`). Accuracy with LOREAL in percent (HM for base-to-new), mean ± sample standard "
         "deviation over n seeds. The difference is to the first line of a table, on the same pictures and seeds, with "
         "its 95 % interval over pictures; p is of a paired test (see the report's notes). A difference with p above "
-        f"{NOISE} is called noise here. With so many lines, one in twenty p-values is below that by chance alone. "
+        f"{NOISE}, or of which one seed says the opposite of another, is called noise here: p is about pictures, not "
+        "about the noise of training. With so many lines, one in twenty p-values is below that by chance alone. "
         "Numbers of the demonstration world say nothing about the size of an effect on photographs.",
     ]
     tables, verdicts = [], []
@@ -149,12 +150,25 @@ def _table(factor: Factor, entry: Measured) -> Table:
     for name, words in factor.variants.items():
         group = entry.groups[name]
         changed = " ".join(words).replace("TRAINER.LOREAL.", "") or "-"
-        cells = [name, changed, mean_std(group.summaries()) if group else "not measured"]
+        cells = [name, changed, *_halves(entry, group), mean_std(group.summaries()) if group else "not measured"]
         comparison = entry.against(name, first) if name != first else None
         cells += difference_cells(comparison) + [str(len(group.seeds)) if group else "0"]
         body.append(tuple(map(Cell, cells)))
-    head = ("variant", "changes", "accuracy", "difference", "95 % over pictures", "p", "n")
+    summary = ("Base", "New", "HM") if _has_halves(entry) else ("accuracy",)
+    head = ("variant", "changes", *summary, "difference", "95 % over pictures", "p", "n")
     return Table(entry.title, head, tuple(body))
+
+
+def _has_halves(entry: Measured) -> bool:
+    """Return whether the accuracy is the harmonic mean of two."""
+    return any(HALVES <= set(group.results[0].scores) for group in entry.groups.values() if group)
+
+
+def _halves(entry: Measured, group: Group | None) -> list[str]:
+    """Return the accuracies that a summary is made of, nothing where it is one number by itself."""
+    if not _has_halves(entry):
+        return []
+    return [mean_std(group.accuracies(half)) if group else "-" for half in ("base", "new")]
 
 
 def findings(factor: Factor, entry: Measured) -> list[str]:
@@ -179,9 +193,12 @@ def _spread(first: str, found: dict[str, Comparison]) -> str:
 
 
 def decided(comparison: Comparison) -> bool:
-    """Return whether a difference is more than noise: by the paired test, without answers by the seeds' interval."""
+    """Return whether a difference is more than noise: by the paired test, without answers by the seeds' interval.
+
+    The test knows the noise of pictures alone; that of trainings shows where seeds differ in sign.
+    """
     if comparison.p is not None:
-        return comparison.p < NOISE
+        return comparison.p < NOISE and comparison.same_sign
     return comparison.seeds is not None and comparison.seeds.excludes_zero
 
 

@@ -40,7 +40,17 @@ class Comparison:
     pictures: Interval | None
     seeds: Interval | None
     p: float | None
-    n_seeds: int
+    gains: tuple[float, ...]
+
+    @property
+    def n_seeds(self) -> int:
+        """Return over how many seeds it goes."""
+        return len(self.gains)
+
+    @property
+    def same_sign(self) -> bool:
+        """Return whether every seed says the same of which is better."""
+        return all(gain > 0 for gain in self.gains) or all(gain < 0 for gain in self.gains)
 
 
 def compare(ours: Group, other: Group) -> Comparison | None:
@@ -60,7 +70,7 @@ def compare(ours: Group, other: Group) -> Comparison | None:
     if all(a is not None and b is not None and a.shape == b.shape for a, b in pairs):
         interval = _gain_interval(pairs, harmonic=set(sets) == HALVES)
         p = paired_p_value(*(np.concatenate(answers) for answers in zip(*pairs, strict=True)))
-    return Comparison(ours, other, statistics.fmean(gains), interval, seed_interval(gains), p, len(common))
+    return Comparison(ours, other, statistics.fmean(gains), interval, seed_interval(gains), p, tuple(gains))
 
 
 def judged_sets(ours: Group, other: Group) -> list[str]:
