@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -124,12 +127,16 @@ def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
         assert record["facts"]["agreement"]["exact:class_first"]["logits_absolute"] < 1e-4
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("variant", ["host", "static:class_first", "tangent:class_first"])
-def test_what_needs_no_text_encoder_is_measured_without_it(shop, variant: str):
-    made = shop("memory-infer", "maple", variant)
+def test_what_needs_no_text_encoder_is_measured_without_it(shop, method: str, variant: str):
+    made = shop("memory-infer", method, variant)
     call = build_variant(made, variant)
     before = call()
+    blocks = weakref.ref(made.beta.model.text_encoder.transformer)
     slim(made, variant)
+    gc.collect()
+    assert blocks() is None
     assert made.beta.model.text_encoder is None and len(made.beta.token_weight) == 1
     assert torch.equal(call(), before)
     if variant != "host":
