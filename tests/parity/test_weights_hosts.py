@@ -27,6 +27,7 @@ for file in files:
     os.environ["CLIP_WEIGHTS"] = file
     size = ["INPUT.SIZE", "(64, 64)", "MODEL.BACKBONE.NAME", "ViT-B/16"]
     cfg = attached.setup_cfg(["--trainer", attached.contract.trainer, *size])
+    torch.manual_seed(0)  # MMRL adds a fresh random projection
     model = attached.trainers_module.load_clip_to_cpu(cfg).float()
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
