@@ -12,10 +12,10 @@ from checkouts import CHECKOUTS, DASSL, EMBEDDED, checkout, environment, host_pa
 from helpers import random_clip_file, tiny_image_folder
 
 pytestmark = pytest.mark.hosts
-# for a CLIP of two layers
+# for a CLIP of two layers; precision as published: fp16 for the first two, amp for the others
 RECIPES = {
-    "coop": ["TRAINER.COOP.PREC", "fp32"],
-    "maple": ["TRAINER.MAPLE.PREC", "fp32", "TRAINER.MAPLE.PROMPT_DEPTH", "2"],
+    "coop": [],
+    "maple": ["TRAINER.MAPLE.PROMPT_DEPTH", "2"],
     "mma": ["TRAINER.MMADAPTER.ADAPTER_START", "1", "TRAINER.MMADAPTER.ADAPTER_END", "2"],
     "mmrl": ["TRAINER.MMRL.REP_LAYERS", "[1, 2]", "TRAINER.MMRL.REP_DIM", "32"],
 }

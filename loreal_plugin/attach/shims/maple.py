@@ -90,7 +90,8 @@ def _keep_float32(look: HostLook) -> Undo:
 
     def around(original: Callable) -> Callable:
         def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if next(self.parameters()).dtype != torch.float32:
+            # a half-precision CLIP has float32 parameters, too: embeddings and norms
+            if any(parameter.dtype != torch.float32 for parameter in self.parameters()):
                 return original(self, *args, **kwargs)
             inside.depth = getattr(inside, "depth", 0) + 1
             try:
