@@ -24,18 +24,19 @@ _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
 
-LONG = 30.0  # seconds of a first call after which one more is enough
+LONG = 30.0  # seconds of a first call after which no other is made
 
 
 def peak_of(call: Callable[[], object], device: torch.device, calls: int = 2) -> dict[str, float | str]:
     """Return `held_mib` before and `peak_mib` during some calls, `how` it was measured, and `first_s`.
 
-    `first_s` are the processor seconds of the first call, which also makes what later calls reuse.
+    `first_s` are the processor seconds of the first call, which also makes what later calls reuse: the peak is of
+    those, unless the first one took long enough to speak for all.
     """
     started = time.process_time()
-    call()  # what is kept from the first call on is part of what is held
+    found = _peak(call, device, 1)
     first = time.process_time() - started
-    return {**_peak(call, device, 1 if first > LONG else calls), "first_s": first}
+    return {**(found if first > LONG else _peak(call, device, calls)), "first_s": first}
 
 
 def _peak(call: Callable[[], object], device: torch.device, calls: int) -> dict[str, float | str]:
