@@ -116,16 +116,18 @@ def _efficiency_rows(results: Results, method: str, phi: int) -> Iterator[list[s
 def _modes(results: Results) -> str:
     rows = []
     for cell, record in results.records.items():
-        if cell.kind != "infer" or cell.n_classes != TEST_CLASSES:
+        if cell.kind != "infer":
             continue
         for variant in cell.variants[1:]:
             rows.append([
-                NAMES.get(cell.method, cell.method), str(cell.phi), str(cell.batch), f"`{variant.partition(':')[0]}`",
+                NAMES.get(cell.method, cell.method), str(cell.phi), str(cell.n_classes), str(cell.batch),
+                f"`{variant.partition(':')[0]}`",
                 number(results.milliseconds(record, "host")), number(results.milliseconds(record, variant)),
                 number(results.ratio(record, variant, "host")),
             ])  # fmt: skip
-    rows.sort(key=lambda r: (list(NAMES.values()).index(r[0]) if r[0] in NAMES.values() else 9, int(r[1]), int(r[2])))
-    head = ["method", "phi", "B", "mode", "host ms/sample", "mode ms/sample", "mode / host"]
+    known = list(NAMES.values())
+    rows.sort(key=lambda r: (known.index(r[0]) if r[0] in known else 9, *(int(value) for value in r[1:4])))
+    head = ["method", "phi", "C", "B", "mode", "host ms/sample", "mode ms/sample", "mode / host"]
     return table(head, rows) if rows else ""
 
 
