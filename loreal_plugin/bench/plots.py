@@ -63,7 +63,8 @@ def _versus(results: Results, axes: Any) -> bool:
     for cell, record in results.records.items():
         if cell.kind.startswith("versus"):
             what = "step" if cell.trains else f"predict C={TEST_CLASSES}"
-            bars += [(f"{NAMES.get(cell.method, cell.method)} {what}, {v.replace(':', ' ').replace('_', ' ')}",
+            words = ", short words" if cell.words else ""
+            bars += [(f"{NAMES.get(cell.method, cell.method)} {what}, {v.replace(':', ' ').replace('_', ' ')}{words}",
                       results.ratio(record, "published", v)) for v in cell.variants[1:]]  # fmt: skip
     for place, (_, found) in enumerate(bars):
         low, high = found["median"] - found["q1"], found["q3"] - found["median"]

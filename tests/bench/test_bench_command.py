@@ -102,7 +102,7 @@ def test_tables_have_ratios_and_say_what_is_missing(tmp_path: Path):
         found["versus"]
     )
     assert "| 8 x |" in found["versus"] and "loss absolute 1e-06" in found["versus"]
-    assert "| MaPLe | 96 | 1 | `exact` | 50 (50 to 50) | 150 (150 to 150) | 3 (3 to 3) |" in found["modes"]
+    assert "| MaPLe | 96 | 100 | 1 | `exact` | 50 (50 to 50) | 150 (150 to 150) | 3 (3 to 3) |" in found["modes"]
     assert "+166,560" in found["efficiency"] and "not measured" in found["efficiency"]
     assert "107, 32, 612" in found["efficiency"]
     assert "| 75 % |" in found["phi"] and "| +33 |" in found["memory"]
