@@ -72,7 +72,7 @@ class _BaseWarmupScheduler(LRScheduler):
 TOOLS = """
 import torch
 def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
-    saved = torch.load(open(fdir + "/checkpoint").read(), weights_only=False)
+    saved = torch.load(fdir + "/" + open(fdir + "/checkpoint").readlines()[0].strip(), weights_only=False)
     for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
         if part is not None:
             part.load_state_dict(saved[name])
@@ -107,7 +107,7 @@ def interrupted(fake, tmp_path):
     state = {"model": model, "optimizer": optimizer, "scheduler": schedule}
     path = tmp_path / "model.pth.tar-3"
     torch.save({**{name: part.state_dict() for name, part in state.items()}, "epoch": 3}, path)
-    (tmp_path / "checkpoint").write_text(str(path))
+    (tmp_path / "checkpoint").write_text(path.name + "\n")
     return schedules, tools, whole + rates(optimizer, schedule, 3), str(tmp_path)
 
 
@@ -131,6 +131,9 @@ def test_run_without_a_whole_checkpoint_starts_anew_and_saving_is_whole(interrup
     with applied("resume", tmp_path):
         tools.save({"epoch": 4}, tmp_path / "saved")
         assert torch.load(tmp_path / "saved") == {"epoch": 4} and not (tmp_path / "saved.tmp").exists()
+        (tmp_path / "checkpoint").write_text("")  # killed between opening and writing
+        assert tools.resume_from_checkpoint(folder, *run_of(schedules)) == 3
+        assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-3\n"
         (tmp_path / "checkpoint").unlink()
         assert tools.resume_from_checkpoint(folder, *run_of(schedules)) == 0
     assert tools.torch is torch

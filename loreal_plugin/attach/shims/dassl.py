@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import re
 import sys
 import types
 import warnings
@@ -97,7 +98,7 @@ def _resume_with_the_live_schedule(_look: HostLook) -> Undo:
     original = getattr(tools, _RESUME)
 
     def resume(fdir: str, model: Any, optimizer: Any = None, scheduler: Any = None) -> int:
-        if not (Path(fdir) / "checkpoint").is_file():  # written last: nothing was saved to the end
+        if not _names_a_checkpoint(Path(fdir)):
             print(f"{fdir} has no whole checkpoint, train from scratch")
             return 0
         if optimizer is None or not hasattr(scheduler, "successor"):
@@ -113,6 +114,23 @@ def _resume_with_the_live_schedule(_look: HostLook) -> Undo:
     owners = [found for found in modules_of("dassl") if vars(found).get(_RESUME) is original]
     undo = [replace(owner, _RESUME, resume) for owner in owners]
     return together([*undo, replace(tools, "torch", Stand(tools.torch, save=_save_whole))])
+
+
+def _names_a_checkpoint(folder: Path) -> bool:
+    """Say whether the file `checkpoint`, which is written last, names one; it is mended where a kill left it empty."""
+    path = folder / "checkpoint"
+    if not path.is_file():
+        return False
+    if path.read_text(encoding="utf-8").strip():
+        return True
+    # it was opened to name the newest checkpoint, which is whole by then
+    found = (re.fullmatch(r"model\.pth\.tar-(\d+)", file.name) for file in folder.iterdir())
+    epochs = [int(match[1]) for match in found if match]
+    if epochs:
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(f"model.pth.tar-{max(epochs)}\n", encoding="utf-8")
+        os.replace(unfinished, path)
+    return bool(epochs)
 
 
 def _set_rates(optimizer: Any, rates: list[float]) -> None:
