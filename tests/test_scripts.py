@@ -92,6 +92,14 @@ def test_fresh_clone_makes_an_environment_once_and_says_so(clone: Clone) -> None
     assert clone.asked("-m pip install") == 1 and clone.asked("-m venv") == 1
 
 
+def test_with_a_real_host_what_the_original_dassl_imports_is_installed_too(clone: Clone) -> None:
+    assert clone.run("maple", "96")[0] == 0 and clone.asked("[hosts]") == 0
+    for _ in range(2):
+        assert clone.run("maple", "96", HOST="/some/checkout")[0] == 0
+    assert clone.asked("-m pip install") == 2 and clone.asked("[hosts]") == 1
+
+
+
 @pytest.mark.parametrize("script", OTHERS)
 def test_every_protocol_has_a_script_that_passes_its_words_on(clone: Clone, script: str) -> None:
     code, out, _ = clone.run("maple", "96", "demo", "2", "--dry-run", script=script, STUB_HAS_LOREAL="0")

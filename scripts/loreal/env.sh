@@ -119,6 +119,6 @@ loreal_protocol() {
             ;;
     esac
     [ $# -ge 2 ] || loreal_fail "usage: $(basename "$script") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
-    loreal_environment
+    loreal_environment "${HOST:+hosts}" # the original Dassl imports more than the embedded one
     exec "$LOREAL_PY" -m loreal_plugin "$command" ${extra:+"$extra"} "$@"
 }
