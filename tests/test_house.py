@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("loreal_plugin", "hosts", "trainers", "benchmarks", "scripts", "configs", "docs", "tests", ".ci")
 KINDS = {".py", ".sh", ".yaml", ".md", ".toml", ".cff", ".in", ""}
 MAX_LINES = 400
+# pages of tables that a command writes from results
+GENERATED = {"docs/REPORT.md", "docs/ABLATIONS.md"}
 MAX_FUNCTION = 80
 
 # Paths of one machine; a checkout has to work anywhere.
@@ -99,7 +101,8 @@ def test_the_rules_look_at_the_project():
 
 
 def test_files_are_of_readable_length():
-    assert [name_of(path) for path in FILES if len(lines_of(path)) > MAX_LINES] == []
+    written = [path for path in FILES if name_of(path) not in GENERATED]
+    assert [name_of(path) for path in written if len(lines_of(path)) > MAX_LINES] == []
 
 
 def test_no_file_names_a_machine():
