@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from evidence.made import facts
 from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.protocols import engine, kept
-from loreal_plugin.protocols.records import RESULTS, read_results
+from loreal_plugin.protocols.base2new import final_test
+from loreal_plugin.protocols.records import RESULTS, read_results, write_json
 
 Heard = list[tuple[bool, torch.Tensor]]
 
@@ -142,3 +144,12 @@ def test_a_bound_that_is_no_number_is_refused() -> None:
     assert kept.budget_mb({}) == kept.DEFAULT_MB and kept.budget_mb({kept.VARIABLE: "0"}) == 0
     with pytest.raises(ConfigError, match="LOREAL_TEST_CACHE must be a whole number of MB"):
         kept.budget_mb({kept.VARIABLE: "-3"})
+
+
+def test_a_later_test_with_answers_stands_for_a_final_test_without(tmp_path: Path) -> None:
+    engine_ = SimpleNamespace(identity=SimpleNamespace(inference=lambda _: None), plan=SimpleNamespace(source="base"))
+    row = SimpleNamespace(name="phi", stage="beta", folders={"base": tmp_path})
+    old, new = {"base": {"accuracy": 50.0}}, {"base": {"accuracy": 50.0, "hits": "a0"}}
+    assert final_test(engine_, row, old) == old["base"] and final_test(engine_, row, new) == new["base"]
+    write_json(tmp_path / RESULTS, facts("maple", 32, 1, kind="evaluation", score=new["base"]))
+    assert final_test(engine_, row, old) is None and final_test(engine_, row, new) == new["base"]
