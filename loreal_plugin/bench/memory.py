@@ -7,9 +7,7 @@ the size. On CUDA it is what PyTorch's allocator held.
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import psutil
 import torch
 
 from loreal_plugin.protocols.measure import Meter
+from loreal_plugin.text.chunks import trim_heap
 
 MIB = 2**20
 _RESET = Path("/proc/self/clear_refs")
@@ -58,10 +57,7 @@ def _peak(call: Callable[[], object], device: torch.device, calls: int) -> dict[
 def give_back() -> None:
     """Collect garbage and give freed memory back to the system, where the C library can."""
     gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    trim_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -88,6 +91,24 @@ def rows_alike(n_rows: Sequence[int], cost: int) -> list[int]:
     return best[-1][1]
 
 
+@cache
+def _trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system, where the C library can.
+
+    Chunks differ a little in size, so what one leaves behind in the heap seldom fits the next: without this, resident
+    memory grows with their number.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
 def run_in_chunks(
     run: Callable[..., Tensor], classes: Tensor, chunk: int, inputs: tuple[Tensor, ...]
 ) -> Tensor:
@@ -106,9 +127,13 @@ def run_in_chunks(
     if len(parts) == 1:
         return run(classes, *inputs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+        def fresh(*words: Tensor) -> Tensor:
+            trim_heap()
+            return run(*words)
+
         # The frozen text encoder draws no random numbers, so no generator state needs saving.
         outputs = [
-            checkpoint(run, part, *inputs, use_reentrant=False, preserve_rng_state=False) for part in parts
+            checkpoint(fresh, part, *inputs, use_reentrant=False, preserve_rng_state=False) for part in parts
         ]
     else:
         outputs = [run(part, *inputs) for part in parts]
