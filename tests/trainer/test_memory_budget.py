@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from first_step import first_step
 
 from loreal_plugin.options import resolve_options
 from loreal_plugin.trainer.model import _text_passes
 
 L = "TRAINER.LOREAL."
-
-
-def step(trainer) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the losses of a first batch and the gradient of the meta-nets."""
-    trainer.num_batches, trainer.batch_idx, trainer.epoch, trainer.max_epoch = 4, 0, 0, 2
-    trainer.train_loader_x.set_epoch(0)
-    trainer.model.means.restart()
-    alpha, beta, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
-    losses, _ = trainer.model.losses(alpha, beta, labels, 0.7)
-    losses["loss"].backward()
-    gradient = torch.cat([p.grad.flatten() for p in trainer.model.meta_nets.parameters()])
-    return torch.stack([value.detach() for value in losses.values()]), gradient
 
 
 @pytest.mark.parametrize("order", ["class_first", "slots_first"])
@@ -31,7 +20,7 @@ def test_a_small_budget_takes_smaller_passes_and_gives_the_same_step(family, tmp
     for path in small.model.paths.values():
         run = path._run_classes
         path._run_classes = lambda classes, *rest, run=run: seen.append(len(classes)) or run(classes, *rest)
-    (losses, gradient), (wanted, wanted_gradient) = step(small), step(whole)
+    (losses, gradient), (wanted, wanted_gradient) = first_step(small), first_step(whole)
     assert set(seen) == {1}, "a quarter of a mebibyte holds one class of the toy CLIP"
     assert torch.allclose(losses, wanted, atol=1e-4)
     assert (gradient - wanted_gradient).norm() < 1e-4 * wanted_gradient.norm()

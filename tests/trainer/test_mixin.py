@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from first_step import first_step
 from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
@@ -93,14 +94,7 @@ def test_text_paths_and_chunks_give_the_same_losses_and_gradients(family, tmp_pa
     for path, chunk in (("prefix", 0), ("prefix", 2), ("reference", 0)):
         trainer = family.build(method, tmp_path, "TRAINER.LOREAL.TEXT_PATH", path, "TRAINER.LOREAL.CLASS_CHUNK",
                                chunk, "TRAINER.LOREAL.HLD_DIRECTION", "symmetric")  # fmt: skip
-        trainer.num_batches, trainer.batch_idx, trainer.epoch, trainer.max_epoch = 4, 0, 0, 2
-        trainer.train_loader_x.set_epoch(0)
-        trainer.model.means.restart()
-        alpha, beta, labels = trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
-        losses, _ = trainer.model.losses(alpha, beta, labels, 0.7)
-        losses["loss"].backward()
-        grads = torch.cat([p.grad.flatten() for p in trainer.model.meta_nets.parameters()])
-        found.append((torch.stack([v.detach() for v in losses.values()]), grads))
+        found.append(first_step(trainer))
     for losses, grads in found[1:]:
         assert torch.allclose(losses, found[0][0], atol=1e-4)
         assert (grads - found[0][1]).norm() < 1e-4 * found[0][1].norm()
