@@ -128,7 +128,8 @@ def run_in_chunks(
         return run(classes, *inputs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
         def fresh(*words: Tensor) -> Tensor:
-            trim_heap()
+            if classes.device.type == "cpu":
+                trim_heap()
             return run(*words)
 
         # The frozen text encoder draws no random numbers, so no generator state needs saving.

@@ -28,8 +28,8 @@ from loreal_plugin.text.chunks import auto_chunk, check_chunk, memory_share, row
 # Classes whose static rows are run together; bounds the memory of building the keys and values.
 _BUILD_CHUNK = 64
 
-# Operations of one block that take as long as a block's fixed cost (launches, masks, joins): about 0.15 ms on one
-# CPU core at 75 GFLOP/s. The figure for CUDA is a guess: not measured.
+# Operations of one block that take as long as a block's fixed cost (launches, masks, joins). They steer speed alone
+# and are guesses, 0.15 ms at the speed of one core and of a GPU: not measured.
 _PASS_COST = {"cpu": 11_000_000, "cuda": 3_000_000_000}
 
 
