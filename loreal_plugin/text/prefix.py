@@ -102,9 +102,11 @@ class PrefixTextPath:
         n_rows = self._n_rows(index)
         if chunk >= len(index):
             groups = rows_alike(n_rows.tolist(), self._group_cost(index.device))
+            if len(groups) == 1:
+                return self._run_classes(index, contents, *common)
             order = n_rows.argsort(stable=True)
             parts = [self._run_classes(part, contents, *common) for part in index[order].split(groups)]
-            features = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+            features = torch.cat(parts, dim=1)
         else:
             # Classes with equally many rows, static or not, go together: no chunk is padded to the longest.
             order = (n_rows + self.prompts.context_length * self._layout.begin[index]).argsort(stable=True)
