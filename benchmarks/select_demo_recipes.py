@@ -48,6 +48,8 @@ LOREAL_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {
     "drift": {f"{_L}BRIDGE": ("self",), f"{_L}HLD_DIRECTION": ("alpha_to_beta",), f"{_L}HLD_TEMPERATURE": ("4",),
               f"{_L}META_INIT": ("neutral",), f"{_L}DRIFT": ("none", "mean"),
               "OPTIM.LR": ("0.000001", "0.002", "0.02")},
+    # which correction, with everything else at today's preset and recipe
+    "correction": {f"{_L}DRIFT": ("none", "mean", "ridge")},
     # around the best of the above: alpha teaches, itself unchanged
     "best": {**_TAUGHT},
     "teach": {**_TAUGHT, "OPTIM.LR": ("0.1",), f"{_L}HLD_WEIGHT": ("1", "8")},

@@ -15,6 +15,11 @@ from loreal_plugin.errors import ConfigError, unknown_name
 # The names of `contract.CONTRACTS`, here so that the command line can offer them without importing torch.
 METHODS = ("coop", "maple", "mma", "mmrl", "cocoop", "ivlp")
 
+# Values of SLOT_PARTS: all, those with attribute words, those with contents.
+SLOT_PARTS = ("both", "words", "contents", "none")
+WITH_WORDS = ("both", "words")
+WITH_CONTENTS = ("both", "contents")
+
 
 def _key(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
          high: float | None = None, above: float | None = None) -> Any:
@@ -56,8 +61,9 @@ class LorealOptions:
     slot_order: str = _key("class_first", "where the slots stand in the prompt",
                            ("class_first", "slots_first", "ctx_first"))
     slot_parts: str = _key("both", "what a slot holds: contents and words, or (ablations) the attribute `words` alone, "
-                                   "which is one prompt for all images, or the `contents` alone",
-                           ("both", "words", "contents"))
+                                   "which is one prompt for all images, or the `contents` alone; `none`: no slots, "
+                                   "the host's prompts with the drift correction alone",
+                           SLOT_PARTS)
     conditioning: str = _key("instance", "`batch` averages contents over the batch (ablation only)",
                              ("instance", "batch"))
     views: str = _key("paired", "`paired`: both students see the same crop; `independent`: two crops",

@@ -11,7 +11,8 @@ EPILOG = """\
 Measures zero-shot CLIP and the host trained at the native size (stage 1 of base2new, which must be there), both
 tested at PHI: as they are; with the mean shift between the resolutions taken back; with a ridge map from low to
 standard embeddings; with pictures up-sampled to the native size. Corrections are fitted on the few-shot training
-pictures of the base classes. Pairs after -- are those of the base2new run.
+pictures of the base classes, in as many augmented views as stage 3 sees (CACHE_VIEWS). Pairs after -- are those of
+the base2new run.
 
 example:
   loreal rivals maple 96

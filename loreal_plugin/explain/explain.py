@@ -15,6 +15,7 @@ from torch import Tensor
 from loreal_plugin.explain.rollout import look
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.explain.slots import Vocabulary, leave_one_out, moves, stand_ins
+from loreal_plugin.options import WITH_CONTENTS
 
 TOP = 5
 NEAREST = 3
@@ -100,7 +101,7 @@ class Explainer:
     def __init__(self, run: OpenRun, vocabulary: Vocabulary) -> None:
         self.run, self.vocabulary = run, vocabulary
         parts = run.model.options.slot_parts
-        self._stand_ins = {name: stand_ins(run, name) for name in ("alpha", "beta") if parts != "words"}
+        self._stand_ins = {name: stand_ins(run, name) for name in ("alpha", "beta") if parts in WITH_CONTENTS}
 
     @torch.no_grad()
     def explain(self, path: str, label: str = "") -> Explanation:

@@ -139,7 +139,7 @@ def _draw_slots(figure: Any, e: Explanation) -> None:
     """Draw the table of nearest words and the bars of leaving slots out."""
     native, phi = e.pictures
     if not e.slots:
-        figure.text(0.03, 0.3, "SLOT_PARTS words: the slots hold attribute words alone, no contents.", fontsize=10)
+        figure.text(0.03, 0.3, "SLOT_PARTS words or none: the prompts hold no contents.", fontsize=10)
         return
     figure.text(0.03, 0.33, "What the slots say", fontsize=11, weight="bold")
     figure.text(0.03, 0.308, "words nearest to each content, with their cosine", fontsize=9, color="#444444")

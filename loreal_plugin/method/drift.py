@@ -1,8 +1,9 @@
 """Drift correction: a fixed affine map that takes low-resolution embeddings to where standard ones lie.
 
 A picture's embedding at phi differs from its embedding at the native size by a part that is the same for all
-pictures and a part that is its own. `mean` removes the first; `ridge` also maps what it can of the second.
-Both are fitted once, on training pictures, and act on each picture alone.
+pictures and a part that is its own. `mean` removes the first; `ridge` also maps what it can of the second: it is
+the mean shift plus a linear map of what is left, no larger than training pictures show to carry over to other
+classes. Both are fitted once, on training pictures, and act on each picture alone.
 
 Shapes: N pictures (or pictures x views), F features a picture, D_v embedding width.
 Source: not of the LOREAL paper; a baseline that the plug-in measures beside it (docs/RESULTS.md).
@@ -20,7 +21,7 @@ from torch import Tensor
 from loreal_plugin.errors import ConfigError, unknown_name
 
 DRIFTS = ("none", "mean", "ridge")
-RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+RIDGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 _PREFIX = "drift."
 
 
@@ -76,15 +77,17 @@ def fit_mean_shift(low: Tensor, standard: Tensor) -> Drift:
 def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
     """Return the ridge regression low -> standard of paired features (N, F, D_v), one per feature.
 
-    Solved in float64: with N near D_v the normal equations lose too much in float32.
+    The penalty is on the map's distance from the identity, so a large one gives the mean shift and a small one least
+    squares. Solved in float64: with N near D_v the normal equations lose too much in float32.
     """
     weights, offsets = [], []
     for f in range(low.shape[1]):
         x, y = low[:, f].double(), standard[:, f].double()
         mean_x, mean_y = x.mean(0), y.mean(0)
         centred = x - mean_x
-        gram = centred.T @ centred + penalty * torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-        weight = torch.linalg.solve(gram, centred.T @ (y - mean_y))
+        identity = torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+        gram = centred.T @ centred + penalty * identity
+        weight = identity + torch.linalg.solve(gram, centred.T @ (y - mean_y - centred))
         weights.append(weight)
         offsets.append(mean_y - mean_x @ weight)
     return Drift(torch.stack(offsets).float(), torch.stack(weights).float())

@@ -119,18 +119,19 @@ def splice_slots(
         class_start: (C,) position of the class name's first token (used by ``ctx_first``).
         with_token, period_token: ids of "with" and ".".
         classnames: C names, for messages.
-        words, contents: False leaves the attribute words, or the contents, out (ablations).
+        words, contents: False leaves the attribute words, or the contents, out (ablations); without both the
+            prompts stay the host's own.
 
     Raises:
         ConfigError: unknown order; no attribute, an attribute without a token, or per-class lists of
-            another number of classes or attributes; M < 1; nothing to splice; a prompt that would not
+            another number of classes or attributes; M < 1; a prompt that would not
             fit into L tokens (the class and the count are named).
     """
-    _check(order, n_content, words or contents)
+    _check(order, n_content)
     n_classes, length = tokens.shape
     per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
     vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
-    lead = (with_token,) if order == "class_first" else ()
+    lead = (with_token,) if order == "class_first" and (words or contents) else ()
     slots = _SlotRows(lead, tuple(vocabulary), length, n_content if contents else 0, words)
     rows = [slots.of(attributes) for attributes in per_class]
     places = _places(tokens, order, class_start, period_token)
@@ -150,14 +151,12 @@ def splice_slots(
     return prompts.to(host_embeddings.device)
 
 
-def _check(order: str, n_content: int, something: bool) -> None:
-    """Raise ConfigError on an unknown order, no content token, or nothing to splice."""
+def _check(order: str, n_content: int) -> None:
+    """Raise ConfigError on an unknown order or no content token."""
     if order not in SLOT_ORDERS:
         raise ConfigError(unknown_name("SLOT_ORDER", order, SLOT_ORDERS))
     if n_content < 1:
         raise ConfigError(f"N_CONTENT must be at least 1, got {n_content}")
-    if not something:
-        raise ConfigError("slots need attribute words, contents or both; both were switched off")
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.method import splice_slots
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77
@@ -57,7 +58,7 @@ def prompt_parts(
         n_content: M.
         order: one of `loreal_plugin.method.SLOT_ORDERS`.
         template: what stands before the class name; a learned context counts as its words.
-        slot_parts: `both`, `words` or `contents`, see the key SLOT_PARTS.
+        slot_parts: see the key SLOT_PARTS.
 
     Raises:
         ConfigError, AttributeFileError: see `splice_slots` and `tokenise_attributes`.
@@ -80,12 +81,13 @@ def prompt_parts(
         with_token=encode("with")[0],
         period_token=encode(".")[0],
         classnames=[classname],
-        words=slot_parts != "contents",
-        contents=slot_parts != "words",
+        words=slot_parts in WITH_WORDS,
+        contents=slot_parts in WITH_CONTENTS,
     )
     row, length = prompts.source[0, : int(prompts.eot[0]) + 1].tolist(), prompts.context_length
     spans = _host_spans(n_template, n_name, len(ids))
-    slots = _slot_labels(words, n_content, slot_parts, [len(encode(w)) for w in words], order == "class_first")
+    lead = order == "class_first" and slot_parts != "none"
+    slots = _slot_labels(words, n_content, slot_parts, [len(encode(w)) for w in words], lead)
     labels = [spans[s] if s < length else next(slots) for s in row]
     texts = {"context": template, "class": name, "start": "<start>", "end": "<end>", "period": ".", "with": "with"}
     parts, at = [], 0
@@ -133,7 +135,7 @@ def _slot_labels(words: Sequence[str], n_content: int, slot_parts: str, counts: 
     if lead:
         yield "with", ""
     for k, (word, count) in enumerate(zip(words, counts, strict=True), start=1):
-        if slot_parts != "words":
+        if slot_parts in WITH_CONTENTS:
             yield from [(f"contents {k}", f"S_{k} x {n_content}")] * n_content
-        if slot_parts != "contents":
+        if slot_parts in WITH_WORDS:
             yield from [(f"attribute {k}", word)] * count

@@ -10,6 +10,7 @@ from typing import Any
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import ConfigError, DataError, LorealError
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.protocols.engine import Engine
 from loreal_plugin.protocols.keys import flatten
 
@@ -122,11 +123,11 @@ def check_slots(engine: Engine) -> None:
     if identity.attribute_file.fallback:
         engine.say(f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are used")
     encode = tokenizer()
-    contents = options.n_content if options.slot_parts != "words" else 0
+    contents = options.n_content if options.slot_parts in WITH_CONTENTS else 0
     for name, words, prompt in host_prompts(engine):
         attributes = tokenise_attributes(words, encode, identity.attribute_file.source)
-        spoken = sum(map(len, attributes)) if options.slot_parts != "contents" else 0
-        start, end, lead = 1, 1, int(options.slot_order == "class_first")
+        spoken = sum(map(len, attributes)) if options.slot_parts in WITH_WORDS else 0
+        start, end, lead = 1, 1, int(options.slot_order == "class_first" and options.slot_parts != "none")
         n_tokens = start + len(encode(prompt)) + lead + len(words) * contents + spoken + end
         if n_tokens > CONTEXT_LENGTH:
             raise ConfigError(

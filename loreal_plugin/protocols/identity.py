@@ -13,7 +13,7 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.protocols.keys import dataset_items, digest, images_digest, stage_config, stage_key
+from loreal_plugin.protocols.keys import as_meant, dataset_items, digest, images_digest, stage_config, stage_key
 from loreal_plugin.protocols.pictures import PictureIndex
 from loreal_plugin.protocols.plan import Plan, family_argv
 from loreal_plugin.protocols.protocol import TARGET
@@ -147,7 +147,7 @@ class Identity:
         """Return the key of a stage."""
         loreal = name == "loreal"
         return stage_key(
-            self.config(name, self._cfgs[name]),
+            as_meant(self.config(name, self._cfgs[name])),
             weights=self.weights,
             images=self.images(self._plan.source),
             host=self.host_facts()["code"],
@@ -157,7 +157,7 @@ class Identity:
 
     def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
         """Return the key of testing stage `name` with config `cfg` on `subset`."""
-        tested = [self.stage_key(name), self.config(name, cfg), self.images(subset)]
+        tested = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
         if name == "loreal" and self._plan.tests[subset].role == TARGET:
             tested.append(self.attributes_on(subset))
         inference = self.inference(name)

@@ -37,6 +37,8 @@ VOLATILE = frozenset(
 LOREAL = "TRAINER.LOREAL."
 # keys that came after runs had been made, left out of a key where they have the value that says "as before"
 LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
+# values that mean something else since runs were made with them: key -> value -> what a key has instead
+REVISED = {f"{LOREAL}DRIFT": {"ridge": "ridge towards the identity"}}
 
 
 def inference_only(key: str) -> bool:
@@ -65,6 +67,12 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
         return not key.startswith("TRAINER.") or any(key == m or key.startswith(f"{m}.") for m in mine)
 
     return {key: value for key, value in flatten(cfg).items() if counts(key) and LATER.get(key, ...) != value}
+
+
+def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config for a key: values that mean something else than they did (`REVISED`) are told apart."""
+    return {key: REVISED.get(key, {}).get(value, value) if isinstance(value, str) else value
+            for key, value in config.items()}  # fmt: skip
 
 
 def stage_key(

@@ -88,7 +88,7 @@ def score_rivals(
 
     Args:
         prefix: name of the model in the rows, e.g. `zero-shot`.
-        train: few-shot base pictures, as `low` (at phi) and `standard` (at the native size), same order.
+        train: views of few-shot base pictures, as `low` (at phi) and `standard` (at the native size), same order.
         test: `base` and `new` -> `low` and, where there are any, `upsampled` embeddings of the test pictures.
         classify: (subset, features (N, F, D_v)) -> logits (N, C) against that subset's class texts.
     """

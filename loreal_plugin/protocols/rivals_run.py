@@ -1,9 +1,14 @@
-"""Measures the rivals of a base-to-new run on its own frozen students and pictures."""
+"""Measures the rivals of a base-to-new run on its own frozen students and pictures.
+
+Corrections are fitted on as many augmented views of a training picture as stage 3 sees: they have its data.
+"""
 
 from __future__ import annotations
 
 import importlib
+import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,12 @@ from loreal_plugin.protocols.records import RESULTS, is_complete, read_results, 
 from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
+from loreal_plugin.students.cache import encode_views
+from loreal_plugin.students.views import StudentViews, build_recipe
 
-RIVALS_VERSION = 2
+RIVALS_VERSION = 3
+# Pictures an encoder call while training views are embedded.
+ENCODE_BATCH = 64
 
 
 def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
@@ -56,11 +65,12 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
                 f"stage {number} ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
             )
     folder = run_folder(spec, "rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
-    own_key = digest([*keys, spec.phi, *(engine.identity.images(s) for s in SUBSETS), RIVALS_VERSION])
+    views = engine.identity.options.cache_views or 1
+    own_key = digest([*keys, spec.phi, *(engine.identity.images(s) for s in SUBSETS), views, RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
             rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, beta, say)]
-            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows}
+            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows, "views": views}
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
 
@@ -105,17 +115,13 @@ class _Model:
                 another than this one; there is no up-sampled row then.
         """
         at_phi = {s: self._student(s, self.phi) for s in SUBSETS}
-        native = (towards or self)._student("base", self.native)
         low = at_phi["base"].encode_image
-        enlarge = upsampled(native.encode_image, self.native)
         test = {s: {"low": self._embed(low, s, self.phi)} for s in SUBSETS}
         if towards is None:
+            enlarge = upsampled(self._student("base", self.native).encode_image, self.native)
             for s in SUBSETS:
                 test[s]["upsampled"] = self._embed(enlarge, s, self.phi)
-        train = {
-            "low": self._embed(low, "base", self.phi, train=True),
-            "standard": self._embed(native.encode_image, "base", self.native, train=True),
-        }
+        train = {"low": self._embed_views(low, self.phi), "standard": (towards or self).native_views}
         texts = {s: _class_texts(student) for s, student in at_phi.items()}
 
         def classify(subset: str, features: Tensor) -> Tensor:
@@ -147,14 +153,30 @@ class _Model:
             )
         )
 
-    def _embed(self, encode: Any, subset: str, size: int, *, train: bool = False) -> Embeddings:
-        """Return embeddings of the test pictures of a subset, or of the few-shot training ones."""
+    @cached_property
+    def native_views(self) -> Embeddings:
+        """Return the embeddings of the training views at the native size."""
+        return self._embed_views(self._student("base", self.native).encode_image, self.native)
+
+    def _embed_views(self, encode: Any, size: int) -> Embeddings:
+        """Return embeddings of the views of the training pictures that stage 3 sees, at `size`."""
+        spec, pictures = self.engine.plan.spec, self.engine.identity.dataset("base").train_x
+        n_views = self.engine.identity.options.cache_views or 1
+        views = StudentViews(pictures, size, n_views, build_recipe(self._cfg("base", size)), spec.seed)
+        start = time.perf_counter()
+        title = f"{len(pictures)} x {n_views} training views at {size}"
+        features = encode_views(encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title).float()
+        labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
+        return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
+
+    def _embed(self, encode: Any, subset: str, size: int) -> Embeddings:
+        """Return embeddings of the test pictures of a subset."""
         cfg, dataset = self._cfg(subset, size), self.engine.identity.dataset(subset)
         data = importlib.import_module("dassl.data.data_manager")
         transforms = importlib.import_module("dassl.data.transforms")
         loader = data.build_data_loader(
             cfg,
-            data_source=dataset.train_x if train else dataset.test,
+            data_source=dataset.test,
             batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
             tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
             is_train=False,

@@ -25,7 +25,7 @@ from loreal_plugin.method import (
     mix_weight,
     splice_slots,
 )
-from loreal_plugin.options import LorealOptions
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, LorealOptions
 from loreal_plugin.students.build import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 from loreal_plugin.trainer.modes import Inference
@@ -90,8 +90,8 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
         with_token=text_ids("with", student.tokenize)[0],
         period_token=text_ids(".", student.tokenize)[0],
         classnames=list(student.classnames),
-        words=options.slot_parts != "contents",
-        contents=options.slot_parts != "words",
+        words=options.slot_parts in WITH_WORDS,
+        contents=options.slot_parts in WITH_CONTENTS,
     )
     budget = options.memory_budget_mb * 2**20 // _text_passes(options)
     if options.text_path == "reference":

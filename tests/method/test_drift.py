@@ -29,11 +29,16 @@ def test_ridge_is_the_least_squares_of_the_augmented_system(penalty: float) -> N
     got = fit_ridge(low, standard, penalty)(new)
     for feature in range(2):
         x, y = low[:, feature].double(), standard[:, feature].double()
-        rows = torch.cat([x - x.mean(0), penalty**0.5 * torch.eye(5, dtype=torch.float64)])
-        goal = torch.cat([y - y.mean(0), torch.zeros(5, 5, dtype=torch.float64)])
-        w = torch.linalg.lstsq(rows, goal).solution
+        pull = penalty**0.5 * torch.eye(5, dtype=torch.float64)  # towards the identity
+        w = torch.linalg.lstsq(torch.cat([x - x.mean(0), pull]), torch.cat([y - y.mean(0), pull])).solution
         naive = F.normalize((new[:, feature].double() - x.mean(0)) @ w + y.mean(0), dim=-1)
         torch.testing.assert_close(got[:, feature].double(), naive, atol=1e-6, rtol=1e-5)
+
+
+def test_a_large_penalty_gives_the_mean_shift() -> None:
+    low, standard, new = unit(12, 2, 5), unit(12, 2, 5, seed=1), unit(3, 2, 5, seed=2)
+    got = fit_ridge(low, standard, 1e9)(new)
+    torch.testing.assert_close(got, fit_mean_shift(low, standard)(new), atol=1e-6, rtol=1e-5)
 
 
 def test_ridge_recovers_an_exact_linear_map() -> None:
@@ -45,9 +50,11 @@ def test_ridge_recovers_an_exact_linear_map() -> None:
 
 def test_penalty_is_the_one_that_carries_over_to_held_out_classes() -> None:
     labels = torch.arange(40) % 4
-    low, noise = unit(40, 1, 8), unit(40, 1, 8, seed=1)
-    assert choose_ridge_penalty(low, low, labels, (1e-6, 1e3)) == 1e-6, "a true map wants no penalty"
-    assert choose_ridge_penalty(low, noise, labels, (1e-6, 1e3)) == 1e3, "noise wants the mean alone"
+    low, own = unit(40, 1, 8), unit(4, 1, 8, seed=1)
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3))).Q
+    assert choose_ridge_penalty(low, low @ turn, labels, (1e-6, 1e3)) == 1e-6, "a true map wants no penalty"
+    apart = F.normalize(low + own[labels], dim=-1)
+    assert choose_ridge_penalty(low, apart, labels, (1e-6, 1e3)) == 1e3, "what is a class's own does not carry over"
     one_class = torch.zeros(40, dtype=torch.long)
     assert choose_ridge_penalty(low, low, one_class, (1.0, 2.0, 3.0)) == 2.0, "nothing to hold out"
 

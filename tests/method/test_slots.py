@@ -110,6 +110,14 @@ def test_chosen_classes_are_taken():
     assert class_index(prompts, None).tolist() == [0, 1, 2]
 
 
+def test_without_words_and_contents_the_prompts_are_the_hosts_own():
+    embeddings, tokens = host_prompts(True)
+    prompts = splice(embeddings, tokens, words=False, contents=False)
+    assert torch.equal(prompts.tokens, tokens) and torch.equal(prompts.eot, tokens.argmax(-1))
+    contents = torch.randn(2, 3, WIDTH)
+    assert torch.equal(materialise(prompts, contents), embeddings.expand(2, *embeddings.shape))
+
+
 def test_longest_prompt_that_fits_is_taken_and_one_more_is_refused():
     embeddings, tokens = host_prompts(True)
     # The longest prompt has 8 tokens; with "with", 15 more fit into 24.
@@ -123,7 +131,6 @@ def test_longest_prompt_that_fits_is_taken_and_one_more_is_refused():
     [
         ({"order": "class_frist"}, "unknown SLOT_ORDER .*class_first"),
         ({"n_content": 0}, "N_CONTENT must be at least 1"),
-        ({"words": False, "contents": False}, "both were switched off"),
         ({"attribute_tokens": []}, "no attribute"),
         ({"attribute_tokens": [[20], []]}, "class 'cat': attribute 2 of 2 has no token"),
         ({"attribute_tokens": OWN[:2]}, "given for 2 classes, the host has 3"),

@@ -147,17 +147,17 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("order", ["class_first", "slots_first", "ctx_first"])
-@pytest.mark.parametrize("slot_parts", ["both", "words", "contents"])
+@pytest.mark.parametrize("slot_parts", ["both", "words", "contents", "none"])
 @pytest.mark.parametrize("name", ["cat", "sea_otter", "A330-200", "St. Bernard", "dog (small)", "灰狼"])
 def test_parts_are_the_tokens_of_the_written_out_prompt(name, slot_parts, order):
     parts = prompt_parts(name, WORDS, n_content=3, order=order, slot_parts=slot_parts)
     slots = " ".join(
-        " ".join((["very"] * 3 if slot_parts != "words" else []) + ([w] if slot_parts != "contents" else []))
+        " ".join(["very"] * 3 * (slot_parts in ("both", "contents")) + [w] * (slot_parts in ("both", "words")))
         for w in WORDS
-    )
+    ).strip()
     spelt = name.replace("_", " ")
     text = {
-        "class_first": f"a photo of a {spelt} with {slots} .",
+        "class_first": f"a photo of a {spelt} {'with' if slots else ''} {slots} .",
         "slots_first": f"{slots} a photo of a {spelt} .",
         "ctx_first": f"a photo of a {slots} {spelt} .",
     }[order]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from loreal_plugin.options import SLOT_PARTS
+
 PATHS = ("prefix", "reference")
 
 
@@ -18,7 +20,7 @@ def features(trainer, scale: float = 1.0) -> torch.Tensor:
     return trainer.model.paths["beta"](contents).detach()
 
 
-@pytest.mark.parametrize("parts", ["both", "words", "contents"])
+@pytest.mark.parametrize("parts", SLOT_PARTS)
 def test_both_text_paths_give_the_same_features(family, tmp_path, parts):
     prefix, reference = (features(build(family, tmp_path, parts, path)) for path in PATHS)
     assert prefix.shape == reference.shape == (2, 3, 64)
@@ -36,6 +38,18 @@ def test_words_alone_are_one_prompt_for_all_images(family, tmp_path, path):
     assert len(words) > 5 and int(prompts.source.max()) < prompts.first_content_source
 
 
+@pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
+@pytest.mark.parametrize("path", PATHS)
+def test_without_slots_the_features_are_the_hosts_own(family, tmp_path, method, path):
+    trainer = family.build(method, tmp_path, "TRAINER.LOREAL.SLOT_PARTS", "none", "TRAINER.LOREAL.TEXT_PATH", path)
+    beta = trainer.model.students["beta"]
+    with torch.no_grad():
+        prompts = beta.prompts()
+        own = beta.encode_text(prompts.embeddings, prompts.tokens)
+    found = features(trainer)
+    assert torch.allclose(found, own.expand_as(found), atol=1e-5)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_contents_alone_do_not_depend_on_the_words(family, tmp_path, path):
     shuffled = ("TRAINER.LOREAL.ATTR_SHUFFLE_SEED", 3)
@@ -46,7 +60,7 @@ def test_contents_alone_do_not_depend_on_the_words(family, tmp_path, path):
     assert not torch.allclose(both, features(build(family, tmp_path, "both", path, *shuffled)), atol=1e-4)
 
 
-@pytest.mark.parametrize("parts", ["words", "contents"])
+@pytest.mark.parametrize("parts", ["words", "contents", "none"])
 @pytest.mark.parametrize("path", PATHS)
 def test_an_ablation_trains(family, tmp_path, parts, path):
     options = ("TRAINER.LOREAL.SLOT_PARTS", parts, "TRAINER.LOREAL.TEXT_PATH", path, "OPTIM.MAX_EPOCH", 1)
