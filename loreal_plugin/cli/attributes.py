@@ -14,6 +14,8 @@ from typing import Any
 
 from loreal_plugin.cli.attributes_mine import add_mine
 
+_ATTRIBUTES = "a shipped name (oxford_pets, demo, ...) or a file"
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command with its four actions."""
@@ -50,7 +52,6 @@ def _add_score(actions: Any) -> None:
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("attributes", metavar="NAME|FILE", help="a shipped name (oxford_pets, demo, ...) or a file")
     parser.add_argument("--classnames", metavar="FILE", help="class names (those in the attribute file)")
     parser.add_argument("--k", type=int, default=0, help="attributes in a prompt (5, or all of fewer)")
     parser.add_argument("--n-content", type=int, default=0, help="content tokens in a slot (2)")
@@ -59,6 +60,7 @@ def _add_layout(parser: argparse.ArgumentParser) -> None:
 
 def _add_show(actions: Any) -> None:
     parser = actions.add_parser("show", help="print a class's whole prompt with token counts")
+    parser.add_argument("attributes", metavar="NAME|FILE", help=_ATTRIBUTES)
     _add_layout(parser)
     parser.add_argument("--class", dest="classname", metavar="NAME", help="a class (the one with the most tokens)")
     parser.add_argument("--template", default="a photo of a", help="the host's context (%(default)s)")
@@ -66,7 +68,8 @@ def _add_show(actions: Any) -> None:
 
 
 def _add_check(actions: Any) -> None:
-    parser = actions.add_parser("check", help="check an attribute file; exit code 1 where it has faults")
+    parser = actions.add_parser("check", help="check attribute files; exit code 1 where one has faults")
+    parser.add_argument("attributes", nargs="+", metavar="NAME|FILE", help=_ATTRIBUTES)
     _add_layout(parser)
     parser.set_defaults(run=run_check)
 
@@ -163,14 +166,23 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print the faults of a file; exit code 1 where there are any."""
+    """Print the faults of every file; exit code 1 where there are any, or one cannot be read."""
+    from loreal_plugin.errors import AttributeFileError
     from loreal_plugin.mining.attribute_file import check_attribute_file, read_attribute_file
 
-    file = read_attribute_file(args.attributes)
-    verdict = check_attribute_file(file, _names(args, file), k=args.k, n_content=args.n_content, order=args.order)
-    for fault in verdict.faults:
-        print(f"fault: {fault}")
-    for note in verdict.notes:
-        print(f"note: {note}")
-    print(f"{file.words.source}: {len(file.words.words)} attributes, {len(verdict.faults)} fault(s)")
-    return 1 if verdict.faults else 0
+    good = True
+    for name in args.attributes:
+        try:
+            file = read_attribute_file(name)
+        except AttributeFileError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            good = False
+            continue
+        verdict = check_attribute_file(file, _names(args, file), k=args.k, n_content=args.n_content, order=args.order)
+        for fault in verdict.faults:
+            print(f"fault: {fault}")
+        for note in verdict.notes:
+            print(f"note: {note}")
+        print(f"{file.words.source}: {len(file.words.words)} attributes, {len(verdict.faults)} fault(s)")
+        good &= not verdict.faults
+    return 0 if good else 1

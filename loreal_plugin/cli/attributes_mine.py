@@ -52,13 +52,9 @@ def add_mine(actions: Any) -> None:
 
 def run_mine(args: argparse.Namespace) -> int:
     """Mine, write the file, print the attributes."""
-    from tqdm import tqdm
-
-    from loreal_plugin.mining.attribute_file import refuse_overwriting, write_attribute_file
-    from loreal_plugin.mining.cost import confirm, find_price
-    from loreal_plugin.mining.endpoint import Endpoint, scrubber
-    from loreal_plugin.mining.pipeline import estimate, mine
-    from loreal_plugin.mining.transcript import Transcript
+    from loreal_plugin.mining.attribute_file import refuse_overwriting
+    from loreal_plugin.mining.endpoint import scrubber
+    from loreal_plugin.mining.transcript import Transcript, held
 
     if args.replay:
         transcript = Transcript(_existing(args.replay), read_only=True)
@@ -67,10 +63,24 @@ def run_mine(args: argparse.Namespace) -> int:
         task, settings = _task(args), _settings(args)
     out = Path(args.out or f"{task.dataset}.json").expanduser()
     refuse_overwriting(out, args.force)
-    if not args.replay:
-        path = Path(args.transcript).expanduser() if args.transcript else out.with_suffix(".transcript.jsonl")
+    if args.replay:
+        return _mine(args, task, settings, transcript, out)
+    path = Path(args.transcript).expanduser() if args.transcript else out.with_suffix(".transcript.jsonl")
+    with held(path):
         transcript = Transcript(path, scrub=scrubber(settings))
         transcript.begin(task.as_dict() | {"settings": _kept(settings)})
+        return _mine(args, task, settings, transcript, out)
+
+
+def _mine(args: argparse.Namespace, task: Any, settings: Any, transcript: Any, out: Path) -> int:
+    """Ask or replay, and write `out`."""
+    from tqdm import tqdm
+
+    from loreal_plugin.mining.attribute_file import write_attribute_file
+    from loreal_plugin.mining.cost import confirm, find_price
+    from loreal_plugin.mining.endpoint import Endpoint
+    from loreal_plugin.mining.pipeline import estimate, mine
+
     if transcript.damaged:
         print(f"{transcript.damaged} line(s) of {transcript.path} are cut off and left out")
     endpoint = Endpoint(settings, transcript, replay=bool(args.replay))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from loreal_plugin.errors import MiningError
 
@@ -22,6 +25,29 @@ SCHEMA_VERSION = 1
 def request_key(request: dict[str, Any]) -> str:
     """Return the fingerprint of a question: the same question has the same answer in the transcript."""
     return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep a transcript to this process; what a killed one held is free again.
+
+    Raises:
+        MiningError: another run writes it, or its folder cannot be written.
+    """
+    lock = FileLock(str(path.with_name(f".{path.name}.lock")))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise MiningError(
+            f"another run is writing transcript {path}; wait for it, or name another file with --transcript"
+        ) from error
+    except OSError as error:
+        raise MiningError(f"transcript {path} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Transcript:

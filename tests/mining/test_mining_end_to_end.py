@@ -19,6 +19,7 @@ from loreal_plugin.errors import MiningError
 from loreal_plugin.mining import cost, prompts
 from loreal_plugin.mining.cost import Estimate, confirm, count_text, find_price
 from loreal_plugin.mining.endpoint import Settings, find_key
+from loreal_plugin.mining.transcript import held
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,6 +58,14 @@ def test_mine_interrupt_resume_replay_check(miner, model, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["attributes", "check", str(again)]) == 0
     assert "5 attributes, 0 fault(s)" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_share_a_transcript(miner, model, capsys):
+    with held(miner.transcript):
+        assert miner.run() == 2
+    assert "another run is writing transcript" in capsys.readouterr().err
+    assert not model.bodies and not miner.transcript.exists() and not miner.out.exists()
+    assert miner.run() == 0
 
 
 def test_the_file_says_where_it_comes_from(miner, capsys):

@@ -104,6 +104,16 @@ def test_a_file_with_a_fault_is_refused(tmp_path, capsys, changes, said):
     assert said in capsys.readouterr().out
 
 
+def test_several_files_are_checked_and_one_bad_is_told(tmp_path, capsys):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps(GOOD))
+    bad.write_text("{")
+    assert main(["attributes", "check", str(good), str(good)]) == 0
+    assert main(["attributes", "check", str(bad), str(good)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.count("0 fault(s)") == 3 and "bad.json" in printed.err
+
+
 def test_a_good_file_passes_and_notes_are_no_faults(tmp_path):
     assert verdict_of(tmp_path, {}) == type(verdict_of(tmp_path, {}))()
     notes = verdict_of(tmp_path, {"reasons": {}, "descriptions": {"red fox": "an orange shape"}})
