@@ -31,6 +31,7 @@ class _Session:
     revision: str
     clips: ClipSource
     shims: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # needed by this host, switched off by the user
     undo: ExitStack = field(default_factory=ExitStack)
 
 
@@ -125,6 +126,8 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
         _session = _open(look, allowed)
         if setting_of() == LIST:
             print(format_shims(describe_shims()), flush=True)
+        if _session.refused:
+            print(f"warning: {_switched_off(_session)}", file=sys.stderr, flush=True)
     return _view(_session, contract)
 
 
@@ -192,11 +195,11 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
             raise
         except ImportError as error:
             raise HostError(
-                f"host '{look.path.name}' cannot be imported: {error}; install the missing package into "
-                f"{sys.executable}"
+                f"host '{look.path.name}' cannot be imported: {error}; "
+                + (_switched_off(session) or f"install the missing package into {sys.executable}")
             ) from error
         except Exception as error:  # a host's module level is a stranger's code
-            what = f"{type(error).__name__}: {error}"
+            what = "; ".join(filter(None, (f"{type(error).__name__}: {error}", _switched_off(session))))
             raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
         undo.enter_context(own_trainers())
         add_datasets()
@@ -225,6 +228,17 @@ def _view(session: _Session, contract: HostContract) -> AttachedHost:
 
 def _apply_shims(session: _Session, undo: ExitStack, allowed: set[str], *, before_import: bool) -> None:
     for shim in SHIMS:
-        if shim.before_import == before_import and shim.name in allowed and shim.needed(session.look):
+        if shim.before_import != before_import or not shim.needed(session.look):
+            continue
+        if shim.name in allowed:
             undo.callback(shim.apply(session.look))
             session.shims.append(shim.name)
+        else:
+            session.refused.append(shim.name)
+
+
+def _switched_off(session: _Session) -> str:
+    """Return which repairs the host lacks because of `LOREAL_COMPAT`, "" where there are none."""
+    if not session.refused:
+        return ""
+    return f"LOREAL_COMPAT={setting_of()} switches off what this host needs: {', '.join(session.refused)}"

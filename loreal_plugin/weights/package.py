@@ -41,10 +41,12 @@ def _pkg_resources_with_packaging() -> Iterator[None]:
     """Make `from pkg_resources import packaging` work inside; put back what was found."""
     nothing = object()  # None in sys.modules has a meaning of its own
     found = sys.modules.get("pkg_resources", nothing)
+    has_packaging = False
     with contextlib.suppress(ImportError):
-        if hasattr(importlib.import_module("pkg_resources"), "packaging"):
-            yield
-            return
+        has_packaging = hasattr(importlib.import_module("pkg_resources"), "packaging")
+    if has_packaging:
+        yield
+        return
     lent = types.ModuleType("pkg_resources")
     lent.packaging = importlib.import_module("packaging")
     importlib.import_module("packaging.version")

@@ -160,6 +160,31 @@ def test_refused_attach_lists_everything_and_leaves_no_trace(refusals, kind):
     assert "\n" not in refusals[kind]
 
 
+def test_a_needed_repair_that_is_switched_off_is_named(tmp_path):
+    train = "raise ImportError('No module named wilds')\ndef setup_cfg(a): ...\ndef main(a): ...\n"
+    broken = write_host(tmp_path, {"train.py": train})
+    code = f"""
+import os
+from dataclasses import replace
+import loreal_plugin.attach.host as attach
+from loreal_plugin.errors import HostError
+from loreal_plugin.paths import embedded_host
+os.environ["LOREAL_COMPAT"] = "-wilds"
+wilds = next(shim for shim in attach.SHIMS if shim.name == "wilds")
+attach.SHIMS = (replace(wilds, needed=lambda look: True),)
+try:
+    attach.attach_host({str(broken)!r}, "coop")
+except HostError as error:
+    print(error)
+attach.attach_host(embedded_host(), "coop")
+"""
+    done = run_python(code, tmp_path.parent)
+    assert done.returncode == 0, done.stderr
+    said = "LOREAL_COMPAT=-wilds switches off what this host needs: wilds"
+    assert "No module named wilds" in done.stdout and said in done.stdout
+    assert f"warning: {said}" in done.stderr
+
+
 def test_host_that_fails_on_import_leaves_no_module_behind(tmp_path):
     train = "raise ImportError('No module named absent_package')\ndef setup_cfg(a): ...\ndef main(a): ...\n"
     broken = write_host(tmp_path, {"train.py": train})

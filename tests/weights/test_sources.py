@@ -88,6 +88,19 @@ def test_clip_imports_where_pkg_resources_lacks_packaging(
     assert sys.modules["pkg_resources"] is stand_in
 
 
+def test_a_clip_that_fails_on_import_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "clip"]:
+        monkeypatch.delitem(sys.modules, name)
+    packaged = types.ModuleType("pkg_resources")
+    packaged.packaging = types.ModuleType("packaging")
+    monkeypatch.setitem(sys.modules, "pkg_resources", packaged)
+    (tmp_path / "clip.py").write_text("import absent_package\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
+    with pytest.raises(WeightsError, match="absent_package.*pip install clip-anytorch"):
+        import_clip()
+
+
 def test_demo_weights_load_by_name(monkeypatch: pytest.MonkeyPatch, clip_file: Path) -> None:
     import torch
 
