@@ -21,7 +21,7 @@ from torch import Tensor
 from loreal_plugin.errors import ConfigError, unknown_name
 
 DRIFTS = ("none", "mean", "ridge")
-RIDGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+RIDGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 _PREFIX = "drift."
 
 
@@ -96,16 +96,30 @@ def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
 def choose_ridge_penalty(
     low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_PENALTIES
 ) -> float:
-    """Return the penalty whose map, fitted on half of the training classes, best predicts the other half.
+    """Return the largest penalty that predicts classes it was not fitted on as well as the best does.
 
-    Whole classes are held out, because the map has to carry over to classes it never saw.
+    Each half of the classes is predicted by the map fitted on the other half: whole classes are held out, because the
+    map has to carry over to classes it never saw. As well as the best is within one standard error over classes of
+    its mean cosine. With a single class there is nothing to hold out, and the largest is returned.
+
+    Args:
+        low, standard: paired features (N, F, D_v).
+        labels: (N,).
     """
-    held_out = labels % 2 == 1
-    if held_out.all() or not held_out.any():
-        return penalties[len(penalties) // 2]
+    classes, index = torch.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        return max(penalties)
+    halves = index % 2 == 1
 
-    def similarity(penalty: float) -> float:
-        mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
-        return float((mapped * standard[held_out]).sum(-1).mean())
+    def similarities(penalty: float) -> Tensor:
+        """Return the mean cosine of each class (C,)."""
+        found = torch.empty(len(labels), dtype=torch.float64)
+        for held_out in (halves, ~halves):
+            mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
+            found[held_out.cpu()] = (mapped * standard[held_out]).sum(-1).mean(-1).double().cpu()
+        return torch.stack([found[index.cpu() == c].mean() for c in range(len(classes))])
 
-    return max(penalties, key=similarity)
+    of = {penalty: similarities(penalty) for penalty in penalties}
+    best = max(of.values(), key=lambda found: float(found.mean()))
+    enough = best.mean() - best.std() / len(classes) ** 0.5
+    return max(penalty for penalty, found in of.items() if found.mean() >= enough)

@@ -38,7 +38,7 @@ LOREAL = "TRAINER.LOREAL."
 # keys that came after runs had been made, left out of a key where they have the value that says "as before"
 LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
 # values that mean something else since runs were made with them: key -> value -> what a key has instead
-REVISED = {f"{LOREAL}DRIFT": {"ridge": "ridge towards the identity"}}
+REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"}}
 
 
 def inference_only(key: str) -> bool:

@@ -56,7 +56,30 @@ def test_penalty_is_the_one_that_carries_over_to_held_out_classes() -> None:
     apart = F.normalize(low + own[labels], dim=-1)
     assert choose_ridge_penalty(low, apart, labels, (1e-6, 1e3)) == 1e3, "what is a class's own does not carry over"
     one_class = torch.zeros(40, dtype=torch.long)
-    assert choose_ridge_penalty(low, low, one_class, (1.0, 2.0, 3.0)) == 2.0, "nothing to hold out"
+    assert choose_ridge_penalty(low, low @ turn, one_class, (1.0, 3.0, 2.0)) == 3.0, "nothing to hold out"
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 2.0])
+def test_penalty_is_the_largest_within_one_standard_error_of_the_best(noise: float) -> None:
+    low, names = unit(60, 2, 6), [3, 5, 8, 9, 20]  # labels need be neither dense nor of both parities
+    labels = torch.tensor([names[i % 5] for i in range(60)])
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3))).Q
+    standard = F.normalize(low @ turn + noise * unit(60, 2, 6, seed=4), dim=-1)
+    penalties = (0.1, 1.0, 10.0, 100.0)
+    mean, error = {}, {}
+    for penalty in penalties:
+        per_class = []
+        for c, name in enumerate(names):
+            fitted_on = [i for i in range(60) if names.index(int(labels[i])) % 2 != c % 2]
+            drift = fit_ridge(low[fitted_on], standard[fitted_on], penalty)
+            mine = [i for i in range(60) if int(labels[i]) == name]
+            cosines = [float(drift(low[i : i + 1])[0, f] @ standard[i, f]) for i in mine for f in range(2)]
+            per_class.append(sum(cosines) / len(cosines))
+        mean[penalty] = sum(per_class) / 5
+        error[penalty] = (sum((x - mean[penalty]) ** 2 for x in per_class) / 4 / 5) ** 0.5
+    best = max(penalties, key=mean.get)
+    wanted = max(p for p in penalties if mean[p] >= mean[best] - error[best])
+    assert choose_ridge_penalty(low, standard, labels, penalties) == wanted
 
 
 @pytest.mark.parametrize("kind", ["mean", "ridge"])

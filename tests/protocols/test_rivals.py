@@ -35,8 +35,9 @@ def test_embedding_keeps_order_and_counts_encoder_time() -> None:
 
 
 def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
-    labels = torch.arange(8) % 4
-    right = F.one_hot(labels, 4).float()[:, None]
+    labels = torch.arange(80) % 4
+    # no class alone tells where the others went, the scatter of its pictures does
+    right = F.normalize(F.one_hot(labels, 4)[:, None] + 0.4 * unit(80, 1, 4), dim=-1)
     wrong = right.roll(1, dims=-1)
     train = {"low": Embeddings(wrong, labels, 1.0), "standard": Embeddings(right, labels, 1.0)}
     test = {s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
@@ -47,8 +48,8 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     plain, _, ridge, enlarged = rows
     assert (plain.base, plain.new, plain.hm) == (0.0, 0.0, 0.0)
     assert ridge.base == 100.0, "the map back is linear"
-    assert (enlarged.base, enlarged.hm, enlarged.n_new) == (100.0, 100.0, 8)
-    assert enlarged.milliseconds == pytest.approx(375, rel=0.05)
+    assert (enlarged.base, enlarged.hm, enlarged.n_new) == (100.0, 100.0, 80)
+    assert enlarged.milliseconds == pytest.approx(37.5, rel=0.05)
 
 
 def test_the_highest_logit_is_the_answer() -> None:
