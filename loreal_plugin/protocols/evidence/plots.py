@@ -18,6 +18,8 @@ STYLES = {
     "phi": ("host, trained and tested at phi", "tab:blue", "-", "s"),
     "loreal": ("+ LOREAL", "tab:red", "-", "D"),
 }
+# Where no model was trained.
+UNTRAINED = {"native": "at the native size", "phi": "at phi"}
 COLOURS = dict(zip(METHODS, ("0.4", "tab:green", "tab:olive", "tab:cyan", "tab:blue", "tab:purple", "tab:red"),
                    strict=True))  # fmt: skip
 MARKERS = {"native": "*", "native_at_phi": "v", "phi": "o", "loreal": "D"}
@@ -53,7 +55,8 @@ def accuracy_picture(name: str, caption: str, groups: Sequence[Group], *, axis: 
         _frame(axes, method if method != "clip" else "CLIP, zero-shot", axis, unit, xs)
     shown = [row for row in STYLES if any(r == row for _, r in points)]
     handles = [_proxy(STYLES[row]) for row in shown]
-    figure.legend(handles, [STYLES[row][0] for row in shown], loc="outside lower center", ncols=2, fontsize=8)
+    names = {row: style[0] for row, style in STYLES.items()} | (UNTRAINED if methods == ["clip"] else {})
+    figure.legend(handles, [names[row] for row in shown], loc="outside lower center", ncols=2, fontsize=8)
     return _finished(figure, name, caption)
 
 
