@@ -8,14 +8,14 @@ from typing import Any
 from loreal_plugin.options import METHODS
 
 EPILOG = """\
-Measures zero-shot CLIP and the host trained at the native size (stage 1 of base2new, which must be there), both
-tested at PHI: as they are; with the mean shift between the resolutions taken back; with a ridge map from low to
-standard embeddings; with pictures up-sampled to the native size. Corrections are fitted on the few-shot training
-pictures of the base classes, in as many augmented views as stage 3 sees (CACHE_VIEWS). Pairs after -- are those of
-the base2new run.
+Measures zero-shot CLIP and the host trained at the native size and at PHI (stages 1 and 2 of the run, which must be
+there), all tested at PHI: as they are; with the mean shift between the resolutions taken back; with a ridge map from
+low to standard embeddings; with pictures up-sampled to the native size. Corrections are fitted on the run's few-shot
+training pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS). Pairs after -- are those of the run.
 
-example:
+examples:
   loreal rivals maple 96
+  loreal rivals maple 96 --protocol xd --shots 4
 """
 
 
@@ -36,14 +36,25 @@ def add_parser(subparsers: Any) -> None:
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
     parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
+    parser.add_argument(
+        "--protocol", default="base2new", choices=("base2new", "xd", "dg", "few_shot"), help="whose run (base2new)"
+    )
+    parser.add_argument("--targets", metavar="NAMES", help="what xd or dg tests on (TARGETS; those of the source)")
     parser.set_defaults(run=run, takes_extra=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is not there yet and print the table."""
+    from loreal_plugin.cli.across import target_names
     from loreal_plugin.cli.base2new import spec_of
+    from loreal_plugin.protocols.protocol import BASE2NEW, FEW_SHOT, across
+
+    spec = spec_of(args)
+    protocol = {"base2new": BASE2NEW, "few_shot": FEW_SHOT}.get(args.protocol)
+    protocol = protocol or across(args.protocol, spec.dataset, target_names(args.targets))
+
     from loreal_plugin.protocols.rivals_run import run_rivals
     from loreal_plugin.protocols.tables import format_rivals
 
-    print(format_rivals(run_rivals(spec_of(args))))
+    print(format_rivals(run_rivals(spec, protocol=protocol)))
     return 0

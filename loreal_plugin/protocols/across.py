@@ -99,17 +99,6 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         for row in plan.rows
         if row.name in scores
     ]
-    targets = {
-        name: {
-            "dataset": test.dataset,
-            "role": test.role,
-            "classes": int(identity.dataset(name).num_classes),
-            "images": identity.images(name),
-            "test_images": identity.test_images(name),
-            "attributes": identity.attributes_on(name) if last == "loreal" else None,
-        }
-        for name, test in plan.tests.items()
-    }
     tested = {name: {t: s["key"] for t, s in found.items()} for name, found in scores.items()}
     facts = {
         "protocol": plan.protocol.name,
@@ -119,12 +108,32 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         "phi": plan.spec.phi,
         # of the run; the stages' own may lack keys that only tests know
         "overrides": [list(vars(o).values()) for o in plan.spec.overrides],
-        "targets": targets,
+        "targets": target_facts(engine, last),
         "stages": stage_facts(engine, stages),
         "rows": rows,
     }
     left_out = ("base", "resumed", "parameters", "epochs", "steps_per_epoch", "kept_embeddings", "kept_seconds")
     return {key: value for key, value in stages[last].items() if key not in left_out} | facts
+
+
+def target_facts(engine: Engine, last: str) -> dict[str, dict[str, Any]]:
+    """Return what a record says of its test sets, by name.
+
+    Args:
+        last: the last stage of what was tested; only `loreal` reads attributes.
+    """
+    identity = engine.identity
+    return {
+        name: {
+            "dataset": test.dataset,
+            "role": test.role,
+            "classes": int(identity.dataset(name).num_classes),
+            "images": identity.images(name),
+            "test_images": identity.test_images(name),
+            "attributes": identity.attributes_on(name) if last == "loreal" else None,
+        }
+        for name, test in engine.plan.tests.items()
+    }
 
 
 def average(tests: dict[str, Any], scores: dict[str, Any]) -> float:

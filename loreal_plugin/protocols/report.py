@@ -42,6 +42,8 @@ def _records(out: Path) -> Iterator[dict[str, Any]]:
                 continue
             record = read_results(path.parent)
             if record and record.get("rows"):
+                if "label" not in record["rows"][0]:
+                    raise LorealError(f"{path} is of an older release; run `loreal rivals` with its arguments again")
                 yield record | {"label": path.parent.parent.name}
 
 

@@ -2,16 +2,18 @@
 
 Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
 
-Every correction is fitted on the few-shot training pictures of the base classes, never on test pictures.
+Every correction is fitted on the few-shot training pictures of the run, never on test pictures.
 `student` stands for a frozen host model (`loreal_plugin.students.build.Student`); a zero-shot CLIP is a CoOp
 student without a checkpoint, whose context is "a photo of a".
 """
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,6 @@ from torch import Tensor
 
 from loreal_plugin.method import choose_ridge_penalty, fit_mean_shift, fit_ridge
 from loreal_plugin.protocols.engine import pack_bits
-from loreal_plugin.protocols.records import harmonic_mean
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,20 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class RivalScore:
-    """One rival's accuracy (percent), its answers by picture, and its cost a picture beyond reading (milliseconds)."""
+    """One rival's score on each test set, and its cost a picture beyond reading (milliseconds).
 
-    name: str
-    base: float
-    new: float
-    n_base: int
-    n_new: int
+    `label` says what was fitted, too. A score has the keys of a run's: `accuracy` in percent, `correct`, `total`,
+    `hits` (`loreal_plugin.protocols.engine.pack_bits`).
+    """
+
+    label: str
+    scores: Mapping[str, Mapping[str, Any]]
     milliseconds: float
-    hits_base: str = ""
-    hits_new: str = ""
 
     @property
-    def hm(self) -> float:
-        """Return the harmonic mean of base and new accuracy."""
-        return harmonic_mean(self.base, self.new)
+    def name(self) -> str:
+        """Return the label without what was fitted: the same over seeds."""
+        return re.sub(r" \(.*\)$", "", self.label)
 
 
 @torch.no_grad()
@@ -81,16 +81,16 @@ def score_rivals(
     prefix: str,
     *,
     train: dict[str, Embeddings],
-    test: dict[str, dict[str, Embeddings]],
+    test: Mapping[str, Mapping[str, Embeddings]],
     classify: Callable[[str, Tensor], Tensor],
 ) -> list[RivalScore]:
     """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one frozen model.
 
     Args:
         prefix: name of the model in the rows, e.g. `zero-shot`.
-        train: views of few-shot base pictures, as `low` (at phi) and `standard` (at the native size), same order.
-        test: `base` and `new` -> `low` and, where there are any, `upsampled` embeddings of the test pictures.
-        classify: (subset, features (N, F, D_v)) -> logits (N, C) against that subset's class texts.
+        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native size), same order.
+        test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its pictures.
+        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its classes.
     """
     low, standard = train["low"].features, train["standard"].features
     penalty = choose_ridge_penalty(low, standard, train["low"].labels)
@@ -102,14 +102,17 @@ def score_rivals(
     if all("upsampled" in found for found in test.values()):
         corrections[f"{prefix}, up-sampled"] = ("upsampled", lambda f: f)
     rows = []
-    for name, (kind, correct) in corrections.items():
-        found = {s: test[s][kind] for s in ("base", "new")}
+    for label, (kind, correct) in corrections.items():
+        found = {name: kinds[kind] for name, kinds in test.items()}
         start = time.perf_counter()
-        hits = {s: right(classify(s, correct(e.features)), e.labels) for s, e in found.items()}
-        n = {s: len(e.labels) for s, e in found.items()}
+        hits = {name: right(classify(name, correct(e.features)), e.labels) for name, e in found.items()}
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
-        cost = 1000 * seconds / sum(n.values())
-        base, new = (100 * sum(hits[s]) / n[s] for s in ("base", "new"))
-        packed = {f"hits_{s}": pack_bits(hits[s]) for s in ("base", "new")}
-        rows.append(RivalScore(name, base, new, n["base"], n["new"], cost, **packed))
+        cost = 1000 * seconds / sum(map(len, hits.values()))
+        rows.append(RivalScore(label, {name: _score(answers) for name, answers in hits.items()}, cost))
     return rows
+
+
+def _score(hits: list[bool]) -> dict[str, Any]:
+    """Return accuracy in percent with its counts, and which pictures were right."""
+    correct, total = sum(hits), len(hits)
+    return {"accuracy": 100 * correct / total, "correct": correct, "total": total, "hits": pack_bits(hits)}

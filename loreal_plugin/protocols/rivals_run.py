@@ -1,4 +1,4 @@
-"""Measures the rivals of a base-to-new run on its own frozen students and pictures.
+"""Measures the rivals of a run on its own frozen students and pictures.
 
 Corrections are fitted on as many augmented views of a training picture as stage 3 sees: they have its data.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import time
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,30 @@ from torch import Tensor
 
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.protocols.across import average, target_facts
 from loreal_plugin.protocols.base2new import prepare, say_line, using_weights
-from loreal_plugin.protocols.checks import SUBSETS
 from loreal_plugin.protocols.engine import Engine, Say, quietly
 from loreal_plugin.protocols.folders import run_folder
 from loreal_plugin.protocols.keys import digest
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Stage
-from loreal_plugin.protocols.records import RESULTS, is_complete, read_results, write_json
+from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
+from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
 from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
 from loreal_plugin.students.cache import encode_views
 from loreal_plugin.students.views import StudentViews, build_recipe
+from loreal_plugin.trainer.data import ENCODE_BATCH
 
-RIVALS_VERSION = 3
-# Pictures an encoder call while training views are embedded.
-ENCODE_BATCH = 64
+RIVALS_VERSION = 4
 
 
-def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
+def run_rivals(spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line) -> dict[str, Any]:
     """Measure zero-shot CLIP, alpha and beta with each correction; return and store the record.
+
+    Args:
+        protocol: whose stages and test sets.
 
     Raises:
         ConfigError: the method has no class texts of its own that serve all images.
@@ -49,30 +51,42 @@ def run_rivals(spec: RunSpec, *, say: Say = say_line) -> dict[str, Any]:
             f"rivals fit classifiers to one text a class; the prompts of method '{spec.method}' differ from image to "
             "image, so there is none; choose another method"
         )
-    engine = prepare(spec, say=say)
+    engine = prepare(spec, protocol=protocol, say=say)
     with using_weights(spec.weights):
         return _run(engine, say)
 
 
 def _run(engine: Engine, say: Say) -> dict[str, Any]:
     """Return the record, measured unless it is there; see `run_rivals`."""
-    spec = engine.plan.spec
-    alpha, beta = engine.plan.stages["alpha"], engine.plan.stages["beta"]
+    plan, spec = engine.plan, engine.plan.spec
+    alpha, beta = plan.stages["alpha"], plan.stages["beta"]
     keys = [engine.identity.stage_key(stage.name) for stage in (alpha, beta)]
     for number, stage, key in zip((1, 2), (alpha, beta), keys, strict=True):
         if not is_complete(stage.folder, key):
-            raise CheckpointError(
-                f"stage {number} ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
-            )
-    folder = run_folder(spec, "rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
+            script = "base2new_train" if plan.protocol.halves else plan.protocol.name
+            raise CheckpointError(f"stage {number} ({stage.title}) is not in {stage.folder}; run {script}.sh first")
+    place = ("rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
+    folder = run_folder(spec, *place, protocol=plan.protocol.name)
     views = engine.identity.options.cache_views or 1
-    own_key = digest([*keys, spec.phi, *(engine.identity.images(s) for s in SUBSETS), views, RIVALS_VERSION])
+    tests = {name: engine.identity.images(name) for name in plan.tests}
+    own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
-            rows = [asdict(row) | {"hm": row.hm} for row in _measure(engine, alpha, beta, say)]
-            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"]) | {"rows": rows, "views": views}
+            rows = [_row(engine, score) for score in _measure(engine, alpha, beta, say)]
+            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"])
+            record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
+            record |= {} if plan.protocol.halves else {"targets": target_facts(engine, "alpha")}
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
+
+
+def _row(engine: Engine, score: RivalScore) -> dict[str, Any]:
+    """Return a rival's row in the form of a run's."""
+    row = {"name": score.name, "label": score.label, "milliseconds": score.milliseconds}
+    if engine.plan.protocol.halves:
+        halves = (score.scores[half]["accuracy"] for half in ("base", "new"))
+        return row | dict(score.scores) | {"hm": harmonic_mean(*halves)}
+    return row | {"targets": score.scores, "average": average(engine.plan.tests, score.scores)}
 
 
 def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalScore]:
@@ -105,6 +119,7 @@ class _Model:
             self.host = attach_host(engine.plan.spec.host, "coop")
         self.checkpoint: Path | None = None if zero_shot else stage.folder
         self.zero_shot = zero_shot
+        self.source = engine.plan.source
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def score(self, prefix: str, towards: _Model | None = None) -> list[RivalScore]:
@@ -114,12 +129,12 @@ class _Model:
             towards: the model whose embeddings at the native size are the goal of the corrections, where it is
                 another than this one; there is no up-sampled row then.
         """
-        at_phi = {s: self._student(s, self.phi) for s in SUBSETS}
-        low = at_phi["base"].encode_image
-        test = {s: {"low": self._embed(low, s, self.phi)} for s in SUBSETS}
+        at_phi = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
+        low = at_phi[self.source].encode_image
+        test = {s: {"low": self._embed(low, s, self.phi)} for s in at_phi}
         if towards is None:
-            enlarge = upsampled(self._student("base", self.native).encode_image, self.native)
-            for s in SUBSETS:
+            enlarge = upsampled(self._student(self.source, self.native).encode_image, self.native)
+            for s in test:
                 test[s]["upsampled"] = self._embed(enlarge, s, self.phi)
         train = {"low": self._embed_views(low, self.phi), "standard": (towards or self).native_views}
         texts = {s: _class_texts(student) for s, student in at_phi.items()}
@@ -132,11 +147,10 @@ class _Model:
         return score_rivals(prefix, train=train, test=test, classify=classify)
 
     def _cfg(self, subset: str, size: int) -> Any:
-        """Return the host's config for the classes `subset` at `size`."""
+        """Return the host's config for the test set `subset` at `size`."""
         cfg = self.engine.resolve(self.stage, subset=subset).clone()
         cfg.defrost()
         cfg.INPUT.SIZE = (size, size)
-        cfg.DATASET.SUBSAMPLE_CLASSES = subset
         if self.zero_shot:
             cfg.TRAINER.COOP.CTX_INIT = "a photo of a"
             cfg.TRAINER.COOP.PREC = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
@@ -144,7 +158,7 @@ class _Model:
         return cfg
 
     def _student(self, subset: str, size: int) -> Student:
-        """Return this model for the classes `subset` at `size`."""
+        """Return this model for the classes of the test set `subset` at `size`."""
         names = _Names(self.engine.identity.dataset(subset))
         cfg = self._cfg(subset, size)
         return quietly(
@@ -156,13 +170,13 @@ class _Model:
     @cached_property
     def native_views(self) -> Embeddings:
         """Return the embeddings of the training views at the native size."""
-        return self._embed_views(self._student("base", self.native).encode_image, self.native)
+        return self._embed_views(self._student(self.source, self.native).encode_image, self.native)
 
     def _embed_views(self, encode: Any, size: int) -> Embeddings:
         """Return embeddings of the views of the training pictures that stage 3 sees, at `size`."""
-        spec, pictures = self.engine.plan.spec, self.engine.identity.dataset("base").train_x
+        spec, pictures = self.engine.plan.spec, self.engine.identity.dataset(self.source).train_x
         n_views = self.engine.identity.options.cache_views or 1
-        views = StudentViews(pictures, size, n_views, build_recipe(self._cfg("base", size)), spec.seed)
+        views = StudentViews(pictures, size, n_views, build_recipe(self._cfg(self.source, size)), spec.seed)
         start = time.perf_counter()
         title = f"{len(pictures)} x {n_views} training views at {size}"
         features = encode_views(encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title).float()
@@ -170,7 +184,7 @@ class _Model:
         return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
 
     def _embed(self, encode: Any, subset: str, size: int) -> Embeddings:
-        """Return embeddings of the test pictures of a subset."""
+        """Return embeddings of the pictures of a test set."""
         cfg, dataset = self._cfg(subset, size), self.engine.identity.dataset(subset)
         data = importlib.import_module("dassl.data.data_manager")
         transforms = importlib.import_module("dassl.data.transforms")

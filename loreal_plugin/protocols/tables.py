@@ -76,10 +76,17 @@ def format_rivals(record: dict[str, Any]) -> str:
         f"Rivals of {record['method']}, tested at phi {record['phi']}, dataset {record['dataset']}, "
         f"{record['shots']} shots, seed {record['seed']}, weights {record['weights']['name']} (accuracy in %)"
     )
-    rows = record["rows"]
-    body = [[r["name"], *(f"{r[k]:.2f}" for k in ("base", "new", "hm", "milliseconds"))] for r in rows]
-    aligned = ("left", *("right",) * 4)
-    headers = ("", "Base", "New", "HM", "ms/picture")
+    targets = record.get("targets", {})
+    across = any(facts["role"] == "target" for facts in targets.values())
+    mean = ["Average"] if across else [] if targets else ["HM"]
+    headers = ["", *(targets or ("Base", "New")), *mean, "ms/picture"]
+    body = []
+    for row in record["rows"]:
+        scores = row["targets"] if targets else {half: row[half] for half in ("base", "new")}
+        numbers = [score["accuracy"] for score in scores.values()]
+        numbers += [row["average" if targets else "hm"]] if mean else []
+        body.append([row["label"], *(f"{number:.2f}" for number in (*numbers, row["milliseconds"]))])
+    aligned = ("left", *("right",) * (len(headers) - 1))
     return f"{title}\n\n{tabulate(body, headers=headers, tablefmt='simple', disable_numparse=True, colalign=aligned)}"
 
 

@@ -17,11 +17,11 @@ def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
     """Return a run's record with only the rows that its table needs, and its place there as `order`.
 
     A run whose one override is a control (constant conditioning; a longer stage 2) gets the label of the run it
-    controls and one row under a name of its own, and so does one that predicts in another inference mode; a rivals'
-    record gets rows in the form of a run's. Any other run stays as it is.
+    controls and one row under a name of its own, and so does one that predicts in another inference mode. Any other
+    run stays as it is.
     """
     if record["kind"] == "rivals":
-        return record | {"order": _RIVAL, "rows": [_rival_row(row) for row in record["rows"]]}
+        return record | {"order": _RIVAL, "rows": [row | {"label": row["name"]} for row in record["rows"]]}
     overrides = [tuple(words) for words in record.get("overrides", [])]
     plain = {"label": re.sub(r"-[0-9a-f]{8}$", "", record["label"]), "order": _CONTROL}
     if overrides == [("loreal", CONSTANT, "True")]:
@@ -54,15 +54,3 @@ def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
 def _renamed(record: dict[str, Any], row: str, name: str, label: str) -> list[dict[str, Any]]:
     """Return the one row of a record under another name."""
     return [found | {"name": name, "label": label} for found in record["rows"] if found["name"] == row]
-
-
-def _rival_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a rival's score in the form of a run's row; its name leaves out what was fitted."""
-    return {
-        "name": re.sub(r" \(.*\)$", "", row["name"]),
-        "label": re.sub(r" \(.*\)$", "", row["name"]),
-        "base": {"accuracy": row["base"], "total": row["n_base"], "hits": row.get("hits_base")},
-        "new": {"accuracy": row["new"], "total": row["n_new"], "hits": row.get("hits_new")},
-        "hm": row["hm"],
-        "milliseconds": row["milliseconds"],
-    }

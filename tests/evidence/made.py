@@ -102,8 +102,8 @@ def write_targets(out: Path, protocol: str, *, method: str = "maple", phi: int =
 def write_rivals(out: Path, *, method: str = "maple", phi: int = 96, seed: int = 1) -> Path:
     """Write what `loreal rivals` leaves: zero-shot CLIP, and the host with its pictures up-sampled."""
     rows = [
-        {"name": name, "base": base, "new": base - 2, "hm": harmonic_mean(base, base - 2), "n_base": TOTAL,
-         "n_new": TOTAL, "milliseconds": cost}
+        {"name": name, "label": name, "base": {"accuracy": base, "total": TOTAL},
+         "new": {"accuracy": base - 2, "total": TOTAL}, "hm": harmonic_mean(base, base - 2), "milliseconds": cost}
         for name, base, cost in (("zero-shot", 58.0, 1.0), ("MaPLe trained at 224, up-sampled", 80.0, 7.0))
     ]  # fmt: skip
     folder = out / "base2new" / "rivals" / "demo" / "shots_16" / method / f"phi{phi}" / "demo" / f"seed{seed}"

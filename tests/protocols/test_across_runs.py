@@ -115,3 +115,27 @@ def test_zero_shot_is_measured_once_whatever_the_method(call: Any, home: Path) -
         assert [scores[name]["total"] for name in ("all", "base", "new")] == [8, 4, 4]
         assert all(right(score["hits"], score["total"]) == score["correct"] for score in scores.values())
         assert row["average"] == scores["all"]["accuracy"] and row["base"] == scores["base"]
+
+
+@pytest.mark.parametrize("protocol", ["xd", "few_shot"])
+def test_rivals_are_measured_on_every_test_set_of_a_protocol(call: Any, home: Path, protocol: str) -> None:
+    more = ("--targets", "other") if protocol == "xd" else ()
+    call(protocol, "maple", "32", "pics", "1", *more, "--", "OPTIM.MAX_EPOCH", "1")
+    words = ("rivals", "maple", "32", "pics", "1", "--protocol", protocol, *more, "--", "OPTIM.MAX_EPOCH", "1")
+    printed = call(*words)
+    assert "[rivals 3/3]" in printed and "[rivals" not in call(*words), "measured once"
+    folders = home / "out" / protocol
+    (path,) = (folders / "rivals").rglob(RESULTS)
+    rivals = read_results(path.parent)
+    run = read_results(next((folders / "run").rglob(f"MaPLe_LOREAL/**/{RESULTS}")).parent)
+    names = ["pics", "other"] if protocol == "xd" else ["pics"]
+    assert (rivals["protocol"], list(rivals["targets"])) == (protocol, names)
+    assert any(line.split() == [*names, *(["Average"] if protocol == "xd" else []), "ms/picture"]
+               for line in printed.splitlines())  # fmt: skip
+    labels = {row["name"]: row for row in rivals["rows"]}
+    assert len(labels) == 11
+    for plain, tested in (("MaPLe trained at 64", "native_at_phi"), ("MaPLe trained at 32", "phi")):
+        row = next(row for row in run["rows"] if row["name"] == tested)
+        assert labels[plain]["average"] == row["average"]
+        for name, score in row["targets"].items():
+            assert labels[plain]["targets"][name]["hits"] == score["hits"]

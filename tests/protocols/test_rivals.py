@@ -43,12 +43,14 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     test = {s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
             for s in ("base", "new")}  # fmt: skip
     rows = score_rivals("host", train=train, test=test, classify=lambda subset, f: f[:, 0])
-    names = [row.name for row in rows]
-    assert [name.split(" (")[0] for name in names] == ["host", "host, mean shift", "host, ridge", "host, up-sampled"]
+    assert [row.name for row in rows] == ["host", "host, mean shift", "host, ridge", "host, up-sampled"]
     plain, _, ridge, enlarged = rows
-    assert (plain.base, plain.new, plain.hm) == (0.0, 0.0, 0.0)
-    assert ridge.base == 100.0, "the map back is linear"
-    assert (enlarged.base, enlarged.hm, enlarged.n_new) == (100.0, 100.0, 80)
+    assert ridge.label.startswith("host, ridge (penalty ") and plain.label == plain.name
+    nothing, everything = "0" * 20, "f" * 20
+    for subset in ("base", "new"):
+        assert plain.scores[subset] == {"accuracy": 0.0, "correct": 0, "total": 80, "hits": nothing}
+        assert ridge.scores[subset]["accuracy"] == 100.0, "the map back is linear"
+        assert enlarged.scores[subset] == {"accuracy": 100.0, "correct": 80, "total": 80, "hits": everything}
     assert enlarged.milliseconds == pytest.approx(37.5, rel=0.05)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from loreal_plugin.errors import LorealError
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.protocols.records import RESULTS, write_json
 from loreal_plugin.protocols.report import format_report, read_runs
@@ -59,8 +62,8 @@ def test_longer_epochs_round_up_to_whole_epochs() -> None:
 
 def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     plain = tmp_path / "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1"
-    rival = {"name": "zero-shot, ridge (penalty 0.1)", "base": 40.0, "new": 60.0, "hm": 48.0, "n_base": 1, "n_new": 1,
-             "milliseconds": 1.5}  # fmt: skip
+    rival = {"name": "zero-shot, ridge", "label": "zero-shot, ridge (penalty 0.1)", "base": {"accuracy": 40.0},
+             "new": {"accuracy": 60.0}, "hm": 48.0, "milliseconds": 1.5}  # fmt: skip
     write_json(plain / RESULTS, record())
     folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
     write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [rival]})
@@ -68,3 +71,11 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     table = [line for line in lines if line.startswith("| maple")]
     assert len(table) == 5
     assert table[-1] == "| maple | zero-shot, ridge | 40.00 | 60.00 | 48.00 | - | - | 1.50 | 1 |"
+
+
+def test_rivals_of_an_older_release_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
+    old = {"name": "zero-shot", "base": 40.0, "new": 60.0, "hm": 48.0, "n_base": 1, "n_new": 1, "milliseconds": 1.5}
+    write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [old]})
+    with pytest.raises(LorealError, match="is of an older release; run `loreal rivals` with its arguments again"):
+        read_runs(tmp_path)

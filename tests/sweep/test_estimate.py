@@ -62,6 +62,16 @@ def test_rivals_are_no_run_and_a_run_no_rivals(tmp_path: Path) -> None:
     assert not finished(runs[0], None)
 
 
+def test_a_plan_from_nothing_counts_what_is_there_and_shared_stages_once(tmp_path: Path) -> None:
+    write_run(tmp_path / "out")
+    plan = {"methods": ["maple"], "phis": [96], "variants": {"": {}, "other": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}}}
+    runs = expand(read_plan(write(tmp_path, plan)), Place(tmp_path / "out"), env={})
+    evidence = collect(tmp_path / "out")
+    whole, missing = estimate(runs, evidence, anew=True), estimate(runs, evidence)
+    assert missing[0].seconds == 0 and whole[0].seconds >= 3 * STAGE, "all three stages"
+    assert whole[1].seconds == missing[1].seconds, "the host stages count with the first run"
+
+
 def test_durations_read_well() -> None:
     assert [clock(s) for s in (0.4, 89, 91, 3600, 11_100)] == ["0 s", "89 s", "2 min", "60 min", "3 h 05 min"]
 

@@ -19,7 +19,8 @@ from loreal_plugin.protocols.sweep.slurm import families, parse_settings
 
 
 def run(name: str, family: str, protocol: str = "base2new", process: str = "p") -> Any:
-    return SimpleNamespace(name=name, family=(family,), protocol=protocol, process=(process,), words=("options",))
+    facts = {"protocol": protocol, "rivals": protocol == "rivals", "family": (family,), "process": (process,)}
+    return SimpleNamespace(name=name, words=("options",), **facts)
 
 
 def test_runs_that_share_a_stage_do_not_wait_for_each_other() -> None:

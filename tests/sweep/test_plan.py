@@ -55,14 +55,19 @@ def test_the_words_make_the_same_run_whatever_the_environment_says(
         assert flag in run.words
 
 
-@pytest.mark.parametrize("protocol", ["base2new", "xd", "dg", "few_shot", "rivals"])
+RIVALS_OF_OTHERS = ["rivals_xd", "rivals_dg", "rivals_few_shot"]
+
+
+@pytest.mark.parametrize("protocol", ["base2new", "xd", "dg", "few_shot", "rivals", *RIVALS_OF_OTHERS])
 def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> None:
     plan = SMALL | {"protocols": [protocol], "shots": [2], "targets": ["demo-marks", "demo-shapes"],
                     "variants": {"v": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}}}  # fmt: skip
     for run in runs_of(write(tmp_path, plan)):
         args = parse(run.words)
-        assert args.command == protocol and spec_of(args) == run.spec
-        if protocol in ("xd", "dg"):
+        command, _, of = protocol.partition("_") if protocol in RIVALS_OF_OTHERS else (protocol, "", "")
+        assert args.command == command and spec_of(args) == run.spec
+        assert not of or args.protocol == of == run.setting.protocol
+        if run.table in ("xd", "dg"):
             assert target_names(args.targets) == ["demo-marks", "demo-shapes"]
 
 
@@ -75,9 +80,10 @@ def test_blocks_take_the_place_of_the_top_and_repetitions_go(tmp_path: Path) -> 
 
 
 def test_rivals_come_last_and_zero_shot_is_one_run_a_phi(tmp_path: Path) -> None:
-    plan = SMALL | {"protocols": ["rivals", "base2new", "zero_shot"]}
+    plan = SMALL | {"protocols": ["rivals_xd", "rivals", "base2new", "zero_shot"]}
     runs = runs_of(write(tmp_path, plan))
-    assert [run.protocol for run in runs] == ["base2new"] * 4 + ["zero_shot"] + ["rivals"] * 4
+    assert [run.protocol for run in runs] == ["base2new"] * 4 + ["zero_shot"] + ["rivals_xd"] * 4 + ["rivals"] * 4
+    assert {run.family[0] for run in runs if run.rivals} == {"base2new", "xd"}
     assert [run.words[:3] for run in runs if run.protocol == "zero_shot"] == [("zero_shot", "96", "demo")]
 
 

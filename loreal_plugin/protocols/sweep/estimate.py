@@ -30,9 +30,9 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
         return False
     for result in evidence.results:
         same = result.setting == run.setting or run.protocol == "zero_shot" and _same_zero_shot(result, run)
-        if same and result.seed == run.seed and (result.milliseconds is not None) == (run.protocol == "rivals"):
+        if same and result.seed == run.seed and (result.milliseconds is not None) == run.rivals:
             wanted = {"alpha": "native", "beta": "phi"}.get(run.until or "", "loreal")
-            if run.protocol in ("rivals", "zero_shot") or result.row == wanted:
+            if run.rivals or run.protocol == "zero_shot" or result.row == wanted:
                 return True
     return False
 
@@ -43,15 +43,16 @@ def _same_zero_shot(result: Result, run: Run) -> bool:
     return all(getattr(mine, name) == getattr(theirs, name) for name in facts)
 
 
-def estimate(runs: Sequence[Run], evidence: Evidence | None) -> list[Estimate]:
-    """Return the estimate of each run in order, 0 seconds for those that are there."""
+def estimate(runs: Sequence[Run], evidence: Evidence | None, *, anew: bool = False) -> list[Estimate]:
+    """Return the estimate of each run in order, 0 seconds for those that are there; `anew`: as if none were."""
     times = _Times(evidence)
+    there = set() if anew else {run for run in runs if finished(run, evidence)}
     paid: set[Piece] = set()
-    for run in runs:
-        paid |= set(_pieces(run).values()) if finished(run, evidence) else set()
+    for run in there:
+        paid |= set(_pieces(run).values())
     found = []
     for run in runs:
-        if finished(run, evidence):
+        if run in there:
             found.append(Estimate(0.0))
             continue
         pieces = {name: piece for name, piece in _pieces(run).items() if piece not in paid}
@@ -67,8 +68,8 @@ def estimate(runs: Sequence[Run], evidence: Evidence | None) -> list[Estimate]:
 def _pieces(run: Run) -> dict[str, Piece]:
     """Return what a run is made of, each with what makes it the same piece in another run."""
     s = run.spec
-    if run.protocol in ("rivals", "zero_shot"):
-        return {run.protocol: (run.protocol, run.family, s.phi)}
+    if run.rivals or run.protocol == "zero_shot":
+        return {"rivals" if run.rivals else "zero_shot": (run.protocol, run.family, s.phi)}
     reach = {stage: tuple(o for o in s.overrides if stage in REACH[o.scope]) for stage in ("alpha", "beta", "loreal")}
     host = (*reach["alpha"], *reach["beta"])
     pieces: dict[str, Piece] = {

@@ -47,7 +47,16 @@ def describe(plan: PlanFile, runs: Sequence[Run], evidence: Evidence | None, job
     lines, estimates = [], estimate(runs, evidence)
     for number, (run, guess) in enumerate(zip(runs, estimates, strict=True), start=1):
         lines.append(f"[{number}/{len(runs)}] {_guess_text(guess):>10}  {run.command}")
-    return [*lines, "", summary(plan, runs, evidence, estimates, jobs)]
+    return [*lines, "", summary(plan, runs, evidence, estimates, jobs), *_whole(runs, evidence, jobs)]
+
+
+def _whole(runs: Sequence[Run], evidence: Evidence | None, jobs: int) -> list[str]:
+    """Return a line with the time of the plan from nothing, none where a run's time is not known."""
+    known = [guess.seconds for guess in estimate(runs, evidence, anew=True) if guess.seconds is not None]
+    if not known or len(known) < len(runs):
+        return []
+    whole, each = clock(sum(known)), clock(sum(known) / max(1, jobs))
+    return [f"from nothing: {whole} of processes, {each} with {jobs} at a time (stages that runs share count once)"]
 
 
 def _guess_text(guess: Estimate) -> str:
@@ -181,7 +190,7 @@ class _Progress:
 
 def result_text(out: Path, run: Run) -> str:
     """Return the accuracy of the host at phi and with LOREAL of a run that has ended, as words for its line."""
-    if run.protocol in ("rivals", "zero_shot"):
+    if run.rivals or run.protocol == "zero_shot":
         return ""
     rows: dict[str, dict[str, Any]] = {}
     for path in out.glob(f"*/**/phi{run.spec.phi}/*/seed{run.seed}/{RESULTS}"):

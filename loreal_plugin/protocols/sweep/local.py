@@ -92,7 +92,7 @@ class Schedule:
         with self._changed:
             while self._waiting and not self._stopped:
                 free = [run for run in self._waiting if run.family not in self._active]
-                free = free or [run for run in self._waiting if run.protocol != "rivals"]
+                free = free or [run for run in self._waiting if not run.rivals]
                 if not free:
                     self._changed.wait()
                     continue

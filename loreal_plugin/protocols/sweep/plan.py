@@ -27,7 +27,9 @@ from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.spec import STAGES
 from loreal_plugin.protocols.sweep.factors import Factor, read_factors, value_words
 
-PROTOCOLS = ("base2new", "xd", "dg", "few_shot", "zero_shot", "rivals")
+# what measures rivals -> the protocol whose stages and test sets it takes
+RIVALS = {"rivals": "base2new", "rivals_xd": "xd", "rivals_dg": "dg", "rivals_few_shot": "few_shot"}
+PROTOCOLS = ("base2new", "xd", "dg", "few_shot", "zero_shot", *RIVALS)
 # key -> (default, kind of a member); a default of None leaves the choice to the run
 AXES: dict[str, tuple[tuple[Any, ...], type]] = {
     "protocols": (("base2new",), str),

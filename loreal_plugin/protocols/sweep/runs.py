@@ -13,7 +13,7 @@ from loreal_plugin.errors import LorealError
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.protocols.evidence.collect import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.protocols.spec import RunSpec, build_spec
-from loreal_plugin.protocols.sweep.plan import BlockPlan, PlanFile
+from loreal_plugin.protocols.sweep.plan import RIVALS, BlockPlan, PlanFile
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class Run:
     until: str | None = None
 
     @property
+    def rivals(self) -> bool:
+        """Return whether this measures rivals of another run."""
+        return self.protocol in RIVALS
+
+    @property
+    def table(self) -> str:
+        """Return the protocol in whose tables the results stand."""
+        return RIVALS.get(self.protocol, self.protocol)
+
+    @property
     def command(self) -> str:
         """Return the command that does the same by hand."""
         return shlex.join(["loreal", *self.words])
@@ -44,7 +54,7 @@ class Run:
     def title(self) -> str:
         """Return a short name for a line of progress."""
         s = self.spec
-        shots = f" {s.shots} shots" if self.protocol == "few_shot" else ""
+        shots = f" {s.shots} shots" if self.table == "few_shot" else ""
         who = f"{self.protocol} phi {s.phi} {s.dataset}"
         if self.protocol != "zero_shot":
             who = f"{self.protocol} {s.method} {s.phi} {s.dataset}{shots} seed {s.seed}"
@@ -58,8 +68,7 @@ class Run:
         texts = tuple(f"{o.scope} {o.key} {o.value}" for o in s.overrides)
         if self.protocol == "zero_shot":
             return Setting("zero_shot", s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host, ())
-        protocol = "base2new" if self.protocol == "rivals" else self.protocol
-        return Setting(protocol, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts)
+        return Setting(self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts)
 
     @property
     def seed(self) -> int:
@@ -75,7 +84,7 @@ class Run:
     def family(self) -> tuple[str, ...]:
         """Return what runs that share a stage have in common; two of a family wait for each other."""
         s = self.spec
-        stages = "xd" if self.protocol == "dg" else "base2new" if self.protocol == "rivals" else self.protocol
+        stages = "xd" if self.table == "dg" else self.table
         return stages, str(s.host), s.method, s.dataset, str(s.shots), str(s.seed), s.weights, s.recipe
 
 
@@ -89,7 +98,7 @@ def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) ->
     for block in plan.blocks:
         for run in _of_block(block, plan, place, env):
             runs.setdefault(run.words, run)
-    return sorted(runs.values(), key=lambda run: run.protocol == "rivals")
+    return sorted(runs.values(), key=lambda run: run.rivals)
 
 
 def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, str]) -> Iterable[Run]:
@@ -99,7 +108,7 @@ def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, 
         methods = ("coop",) if alone else axes["methods"]
         seeds = (1,) if alone else axes["seeds"]
         shots = (None,) if alone else axes["shots"]
-        variants = block.variants[:1] if protocol in ("rivals", "zero_shot") else block.variants
+        variants = block.variants[:1] if protocol in (*RIVALS, "zero_shot") else block.variants
         # seeds outside: a sweep that is broken off has whole tables of fewer seeds
         for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
             seeds, axes["phis"], axes["datasets"], shots, axes["weights"], axes["recipes"], methods, variants
@@ -127,6 +136,9 @@ def run_words(
     rest = [*where, "--shots", str(spec.shots), "--recipe", spec.recipe]
     rest += [] if spec.host == embedded_host() else ["--host", str(spec.host)]
     rest += ["--until", until] if until else []
-    rest += ["--targets", " ".join(targets)] if targets and protocol in ("xd", "dg") else []
+    table = RIVALS.get(protocol, protocol)
+    rest += ["--protocol", table] if protocol in RIVALS and table != "base2new" else []
+    rest += ["--targets", " ".join(targets)] if targets and table in ("xd", "dg") else []
     rest += ["--", *opts] if opts else []
-    return (protocol, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)
+    command = "rivals" if protocol in RIVALS else protocol
+    return (command, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)
