@@ -20,11 +20,11 @@ from loreal_plugin.protocols.across import average, target_facts
 from loreal_plugin.protocols.base2new import prepare, say_line, using_weights
 from loreal_plugin.protocols.engine import Engine, Say, quietly
 from loreal_plugin.protocols.folders import run_folder
-from loreal_plugin.protocols.keys import digest
+from loreal_plugin.protocols.keys import digest, flatten
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Stage
 from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
-from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
+from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_json, read_results, write_json
 from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
@@ -33,6 +33,8 @@ from loreal_plugin.students.views import StudentViews, build_recipe
 from loreal_plugin.trainer.data import ENCODE_BATCH
 
 RIVALS_VERSION = 4
+# Zero-shot CLIP's rows, in the folder of a trainer of this name: runs of all methods read them.
+CLIP, ZERO_SHOT = "CLIP", "zero_shot.json"
 
 
 def run_rivals(spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line) -> dict[str, Any]:
@@ -65,19 +67,48 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
         if not is_complete(stage.folder, key):
             script = "base2new_train" if plan.protocol.halves else plan.protocol.name
             raise CheckpointError(f"stage {number} ({stage.title}) is not in {stage.folder}; run {script}.sh first")
-    place = ("rivals", alpha.trainer, alpha.folder.parent.name, f"phi{spec.phi}")
-    folder = run_folder(spec, *place, protocol=plan.protocol.name)
+    folder = _folder(engine, alpha.trainer)
     views = engine.identity.options.cache_views or 1
     tests = {name: engine.identity.images(name) for name in plan.tests}
     own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
-            rows = [_row(engine, score) for score in _measure(engine, alpha, beta, say)]
+            rows = _zero_shot(engine, alpha, say) + [_row(engine, s) for s in _measure(engine, alpha, beta, say)]
             record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"])
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
             record |= {} if plan.protocol.halves else {"targets": target_facts(engine, "alpha")}
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
+
+
+def _folder(engine: Engine, trainer: str) -> Path:
+    """Return where rivals of a trainer lie."""
+    spec, label = engine.plan.spec, engine.plan.stages["alpha"].folder.parent.name
+    return run_folder(spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=engine.plan.protocol.name)
+
+
+def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
+    """Return the rows of zero-shot CLIP, measured once for all methods whose runs read pictures in the same way."""
+    say("[rivals 1/3] zero-shot CLIP")
+    spec, folder = engine.plan.spec, _folder(engine, CLIP)
+    model = _Model(engine, alpha, zero_shot=True)
+    cfg = model.config(engine.plan.source, spec.phi)
+    facts = {
+        "weights": engine.identity.weights,
+        "images": {name: engine.identity.images(name) for name in engine.plan.tests},
+        "sizes": [spec.phi, engine.plan.native_size],
+        "views": [engine.identity.options.cache_views or 1, spec.seed],
+        "input": {key: value for key, value in flatten(cfg).items() if key.startswith("INPUT.")},
+        "precision": cfg.TRAINER.COOP.PREC,
+        "version": RIVALS_VERSION,
+    }
+    key = digest(facts)
+    with stage_lock(folder, say):
+        found = read_json(folder / ZERO_SHOT) or {}
+        if found.get("key") != key:
+            found = {"key": key, "rows": [_row(engine, score) for score in model.score("zero-shot")]}
+            write_json(folder / ZERO_SHOT, found)
+    return found["rows"]
 
 
 def _row(engine: Engine, score: RivalScore) -> dict[str, Any]:
@@ -90,13 +121,10 @@ def _row(engine: Engine, score: RivalScore) -> dict[str, Any]:
 
 
 def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalScore]:
-    """Return the rows of zero-shot CLIP, then of alpha, then of beta."""
-    rows = []
-    say("[rivals 1/3] zero-shot CLIP")
-    rows += _Model(engine, alpha, zero_shot=True).score("zero-shot")
+    """Return the scores of alpha, then of beta."""
     say(f"[rivals 2/3] {alpha.title}")
     trained = _Model(engine, alpha, zero_shot=False)
-    rows += trained.score(f"{alpha.trainer} trained at {alpha.size}")
+    rows = trained.score(f"{alpha.trainer} trained at {alpha.size}")
     say(f"[rivals 3/3] {beta.title}")
     # beta is pulled to where alpha's embeddings lie; enlarged pictures are alpha's business
     rows += _Model(engine, beta, zero_shot=False).score(f"{beta.trainer} trained at {beta.size}", towards=trained)
@@ -141,12 +169,12 @@ class _Model:
 
         def classify(subset: str, features: Tensor) -> Tensor:
             student = at_phi[subset]
-            fusion = student.contract.use_fusion(self._cfg(subset, self.phi))
+            fusion = student.contract.use_fusion(self.config(subset, self.phi))
             return student.logits(features.to(texts[subset]), texts[subset], fusion)
 
         return score_rivals(prefix, train=train, test=test, classify=classify)
 
-    def _cfg(self, subset: str, size: int) -> Any:
+    def config(self, subset: str, size: int) -> Any:
         """Return the host's config for the test set `subset` at `size`."""
         cfg = self.engine.resolve(self.stage, subset=subset).clone()
         cfg.defrost()
@@ -160,7 +188,7 @@ class _Model:
     def _student(self, subset: str, size: int) -> Student:
         """Return this model for the classes of the test set `subset` at `size`."""
         names = _Names(self.engine.identity.dataset(subset))
-        cfg = self._cfg(subset, size)
+        cfg = self.config(subset, size)
         return quietly(
             lambda: build_student(
                 self.host, cfg, names, self.device, input_size=size, checkpoint_dir=self.checkpoint, epoch=None
@@ -176,7 +204,7 @@ class _Model:
         """Return embeddings of the views of the training pictures that stage 3 sees, at `size`."""
         spec, pictures = self.engine.plan.spec, self.engine.identity.dataset(self.source).train_x
         n_views = self.engine.identity.options.cache_views or 1
-        views = StudentViews(pictures, size, n_views, build_recipe(self._cfg(self.source, size)), spec.seed)
+        views = StudentViews(pictures, size, n_views, build_recipe(self.config(self.source, size)), spec.seed)
         start = time.perf_counter()
         title = f"{len(pictures)} x {n_views} training views at {size}"
         features = encode_views(encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title).float()
@@ -185,7 +213,7 @@ class _Model:
 
     def _embed(self, encode: Any, subset: str, size: int) -> Embeddings:
         """Return embeddings of the pictures of a test set."""
-        cfg, dataset = self._cfg(subset, size), self.engine.identity.dataset(subset)
+        cfg, dataset = self.config(subset, size), self.engine.identity.dataset(subset)
         data = importlib.import_module("dassl.data.data_manager")
         transforms = importlib.import_module("dassl.data.transforms")
         loader = data.build_data_loader(

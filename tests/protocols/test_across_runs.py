@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,8 @@ def test_rivals_are_measured_on_every_test_set_of_a_protocol(call: Any, home: Pa
     assert (rivals["protocol"], list(rivals["targets"])) == (protocol, names)
     assert any(line.split() == [*names, *(["Average"] if protocol == "xd" else []), "ms/picture"]
                for line in printed.splitlines())  # fmt: skip
+    (shared,) = (folders / "rivals").rglob("zero_shot.json")
+    assert json.loads(shared.read_text())["rows"] == rivals["rows"][:4], "zero-shot CLIP's rows serve every method"
     labels = {row["name"]: row for row in rivals["rows"]}
     assert len(labels) == 11
     for plain, tested in (("MaPLe trained at 64", "native_at_phi"), ("MaPLe trained at 32", "phi")):
