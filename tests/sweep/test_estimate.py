@@ -49,6 +49,12 @@ def test_tests_on_targets_count(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(3 * STAGE + 4 * 3 * 2)
 
 
+def test_the_host_at_the_native_size_is_tested_once_for_every_phi(tmp_path: Path) -> None:
+    write_targets(tmp_path / "out", "xd")
+    found = estimates(tmp_path, protocols=["xd"], seeds=[2], phis=[96, 144])
+    assert found[1].seconds == pytest.approx(2 * STAGE + 3 * 3 * 2), "stage 1 and its tests belong to both"
+
+
 def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:
     write_run(tmp_path / "out", dataset="other")
     assert estimates(tmp_path) == [Estimate(None)]

@@ -76,6 +76,7 @@ def _pieces(run: Run) -> dict[str, Piece]:
         "alpha": ("alpha", run.family, reach["alpha"]),
         "beta": ("beta", run.family, s.phi, reach["beta"]),
         "loreal": ("loreal", run.family, s.phi, host, reach["loreal"]),
+        "native tests": ("native tests", run.protocol, run.family, reach["alpha"]),
         "host tests": ("host tests", run.protocol, run.family, s.phi, host),
         "test": ("test", run.protocol, run.family, s.phi, host, reach["loreal"]),
     }
@@ -125,7 +126,8 @@ def _seconds_of(result: Result) -> dict[str, float]:
         return {"rivals": result.milliseconds * total / 1000}
     stage = STAGE_OF_ROW.get(result.row)
     found = {stage: result.seconds} if stage and result.seconds else {}
-    return found | {"test" if result.row.startswith("loreal") else "host tests": tests}
+    host = "native tests" if result.row == "native" else "host tests"
+    return found | {"test" if result.row.startswith("loreal") else host: tests}
 
 
 def clock(seconds: float) -> str:
