@@ -20,8 +20,10 @@ from loreal_plugin.method.meta_nets import META_INITS, MetaNet, MetaNets, init_m
 from loreal_plugin.method.slots import (
     SLOT_ORDERS,
     SplicedPrompts,
+    check_length,
     class_index,
     materialise,
+    slot_length,
     splice_slots,
 )
 
@@ -36,6 +38,7 @@ __all__ = [
     "MetaNet",
     "MetaNets",
     "SplicedPrompts",
+    "check_length",
     "choose_ridge_penalty",
     "class_index",
     "condition_inputs",
@@ -49,5 +52,6 @@ __all__ = [
     "low_level_distillation",
     "materialise",
     "mix_weight",
+    "slot_length",
     "splice_slots",
 ]

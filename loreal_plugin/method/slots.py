@@ -131,7 +131,7 @@ def splice_slots(
     n_classes, length = tokens.shape
     per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
     vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
-    lead = (with_token,) if order == "class_first" and (words or contents) else ()
+    lead = (with_token,) if _has_lead(order, words, contents) else ()
     slots = _SlotRows(lead, tuple(vocabulary), length, n_content if contents else 0, words)
     rows = [slots.of(attributes) for attributes in per_class]
     places = _places(tokens, order, class_start, period_token)
@@ -149,6 +149,26 @@ def splice_slots(
         n_content=n_content,
     )
     return prompts.to(host_embeddings.device)
+
+
+def slot_length(attributes: Sequence[Sequence[int]], *, order: str, n_content: int, words: bool, contents: bool) -> int:
+    """Return how many tokens the slots add to a prompt; arguments as in :func:`splice_slots`, of one class."""
+    rows = sum((n_content if contents else 0) + (len(ids) if words else 0) for ids in attributes)
+    return int(_has_lead(order, words, contents)) + rows
+
+
+def check_length(classname: str, n_slots: int, n_tokens: int, length: int) -> None:
+    """Raise ConfigError where a prompt of `n_tokens` (start and end included) does not fit into `length`."""
+    if n_tokens > length:
+        raise ConfigError(
+            f"class '{classname}': its prompt with {n_slots} slots takes {n_tokens} tokens, the text encoder reads "
+            f"{length}; use fewer attributes, shorter words or a smaller N_CONTENT"
+        )
+
+
+def _has_lead(order: str, words: bool, contents: bool) -> bool:
+    """Return whether "with" stands before the slots."""
+    return order == "class_first" and (words or contents)
 
 
 def _check(order: str, n_content: int) -> None:
@@ -225,11 +245,7 @@ def _spliced(
     eot: list[int] = []
     for c, end in enumerate(tokens.argmax(dim=-1).tolist()):
         n_tokens = end + 1 + len(rows[c])
-        if n_tokens > length:
-            raise ConfigError(
-                f"class '{classnames[c]}': its prompt with {n_attributes} slots takes {n_tokens} tokens, the "
-                f"text encoder reads {length}; use fewer attributes, shorter words or a smaller N_CONTENT"
-            )
+        check_length(classnames[c], n_attributes, n_tokens, length)
         host_rows, at = list(enumerate(tokens[c].tolist())), places[c]
         spliced.append((host_rows[:at] + rows[c] + host_rows[at:])[:length])
         eot.append(n_tokens - 1)

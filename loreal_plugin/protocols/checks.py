@@ -10,11 +10,11 @@ from typing import Any
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import ConfigError, DataError, LorealError
+from loreal_plugin.method import check_length, slot_length
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.protocols.engine import Engine
 from loreal_plugin.protocols.keys import flatten
 
-SUBSETS = ("base", "new")
 CONTEXT_LENGTH = 77
 # how a picture becomes numbers; the rest of INPUT is augmentation, which stages may choose for themselves
 STUDENT_INPUT = ("INPUT.INTERPOLATION", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.NO_TRANSFORM")
@@ -123,17 +123,12 @@ def check_slots(engine: Engine) -> None:
     if identity.attribute_file.fallback:
         engine.say(f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are used")
     encode = tokenizer()
-    contents = options.n_content if options.slot_parts in WITH_CONTENTS else 0
+    parts = {"words": options.slot_parts in WITH_WORDS, "contents": options.slot_parts in WITH_CONTENTS}
     for name, words, prompt in host_prompts(engine):
         attributes = tokenise_attributes(words, encode, identity.attribute_file.source)
-        spoken = sum(map(len, attributes)) if options.slot_parts in WITH_WORDS else 0
-        start, end, lead = 1, 1, int(options.slot_order == "class_first" and options.slot_parts != "none")
-        n_tokens = start + len(encode(prompt)) + lead + len(words) * contents + spoken + end
-        if n_tokens > CONTEXT_LENGTH:
-            raise ConfigError(
-                f"class '{name}': its prompt with {len(words)} slots takes {n_tokens} tokens, the text encoder reads "
-                f"{CONTEXT_LENGTH}; use fewer attributes, shorter words or a smaller N_CONTENT"
-            )
+        slots = slot_length(attributes, order=options.slot_order, n_content=options.n_content, **parts)
+        start, end = 1, 1
+        check_length(name, len(words), start + len(encode(prompt)) + slots + end, CONTEXT_LENGTH)
 
 
 def tokenizer() -> Callable[[str], list[int]]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, class_index, materialise, splice_slots
+from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, class_index, materialise, slot_length, splice_slots
 
 SOS, EOT, PERIOD, WITH, LENGTH, WIDTH = 46, 47, 5, 6, 24, 4
 TABLE = torch.randn(48, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -116,6 +116,17 @@ def test_without_words_and_contents_the_prompts_are_the_hosts_own():
     assert torch.equal(prompts.tokens, tokens) and torch.equal(prompts.eot, tokens.argmax(-1))
     contents = torch.randn(2, 3, WIDTH)
     assert torch.equal(materialise(prompts, contents), embeddings.expand(2, *embeddings.shape))
+
+
+@pytest.mark.parametrize("words", [True, False])
+@pytest.mark.parametrize("contents", [True, False])
+@pytest.mark.parametrize("order", SLOT_ORDERS)
+def test_slots_are_as_long_as_what_is_spliced_in(order: str, contents: bool, words: bool):
+    embeddings, tokens = host_prompts(period=True)
+    parts = {"words": words, "contents": contents}
+    spliced = splice(embeddings, tokens, attribute_tokens=OWN, order=order, **parts)
+    added = (spliced.eot - tokens.argmax(-1)).tolist()
+    assert added == [slot_length(own, order=order, n_content=2, **parts) for own in OWN]
 
 
 def test_longest_prompt_that_fits_is_taken_and_one_more_is_refused():
