@@ -145,3 +145,16 @@ def test_advice_that_cannot_be_given(
     write_run(tmp_path)
     assert main(["advise", str(tmp_path), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_seeds_that_contradict_each_other_leave_a_claim_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA", "HOST", "SHOTS", "CLIP_WEIGHTS", "RECIPE"):
+        monkeypatch.delenv(name, raising=False)
+    out = tmp_path / "out"
+    for seed, gain in ((1, -0.08), (2, -0.08), (3, 0.02)):
+        write_run(out, seed=seed)
+        write_run(out, seed=seed, gain=gain, label="demo-aaaaaaaa", overrides=[CHANGE])
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
+    file = tmp_path / "ABLATIONS.md"
+    assert main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")]) == 0
+    assert "p < 0.001, n 3: undecided, seeds say the opposite of each other." in file.read_text()

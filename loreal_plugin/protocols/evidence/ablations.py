@@ -219,5 +219,11 @@ def _verdict(claim: Claim, entry: Measured) -> str:
     if comparison is None:
         return f"{said}; not measured."
     p = "" if comparison.p is None else f", p {p_text(comparison.p)}"
-    noise = "" if decided(comparison) else ", the difference is within noise"
-    return f"{said}; measured {comparison.gain:+.2f}{p}, n {comparison.n_seeds}: {verdict(comparison)}{noise}."
+    doubt = "" if decided(comparison) else f", {_doubt(comparison)}"
+    return f"{said}; measured {comparison.gain:+.2f}{p}, n {comparison.n_seeds}: {verdict(comparison)}{doubt}."
+
+
+def _doubt(comparison: Comparison) -> str:
+    """Return why a difference is not decided."""
+    clear = comparison.p is not None and comparison.p < NOISE
+    return "seeds say the opposite of each other" if clear else "the difference is within noise"
