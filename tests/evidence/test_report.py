@@ -126,6 +126,16 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(
     assert "OPTIM.LR (0.02 and 0.5)" in (tmp_path / "report" / "report.md").read_text()
 
 
+def test_of_two_records_of_one_run_the_one_with_answers_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "new")
+    write_run(tmp_path / "old", with_hits=False)
+    known, unknown = collect(tmp_path / "new").results, collect(tmp_path / "old").results
+    for results in ([*known, *unknown], [*unknown, *known]):
+        groups, refusals = group_results(results)
+        assert len(groups) == 4 and not refusals
+        assert all(score.hits for group in groups for score in group.results[0].scores.values())
+
+
 def test_only_the_rows_that_rest_on_a_difference_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, seed=1)
     folder = write_run(tmp_path, seed=2)

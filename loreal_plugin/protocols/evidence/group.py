@@ -106,16 +106,16 @@ def group_results(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]
 
 
 def _without_copies(results: Sequence[Result]) -> list[Result]:
-    """Drop results that say the same of the same seed.
+    """Keep one of results that say the same of the same seed: the first of those that know most answers by picture.
 
     Zero-shot CLIP is measured beside every method; a run that was stopped after stage 2 and then went on has left two
     records with the same rows.
     """
-    kept: dict[tuple[Any, ...], Result] = {}
+    copies: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for result in results:
         scores = tuple((name, score.accuracy) for name, score in result.scores.items())
-        kept.setdefault((result.seed, scores), result)
-    return list(kept.values())
+        copies[result.seed, scores].append(result)
+    return [max(same, key=lambda r: sum(bool(s.hits) for s in r.scores.values())) for same in copies.values()]
 
 
 def _why_not(results: Sequence[Result]) -> str:
