@@ -231,6 +231,18 @@ def test_zero_shot_clip_stands_in_every_table_that_it_has_all_of(tmp_path: Path)
     assert [row[0].text for row in own.tables[0].body] == ["demo", "demo", "far", "far", "near", "near"]
 
 
+def test_a_rival_that_corrects_nothing_stands_where_no_run_says_the_same(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    write_rivals(tmp_path)
+    alone = to_markdown(build_report(tmp_path)).split("## Efficiency")
+    write_zero_shot(tmp_path)
+    beside = to_markdown(build_report(tmp_path)).split("## Efficiency")
+    assert "| CLIP | zero-shot |" in alone[0] and "| CLIP | zero-shot |" not in beside[0]
+    for text in (*alone, *beside):
+        assert "MaPLe trained at 224, up-sampled |" in text
+    assert "| CLIP | zero-shot |" in beside[1], "its cost is told nowhere else"
+
+
 def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder, said in ((tmp_path, "no results.json below"), (tmp_path / "none", "no folder")):
         assert main(["report", str(folder)]) == 2

@@ -110,7 +110,7 @@ def comparisons(block: Block) -> list[Comparison]:
     """Return LOREAL against every other row of the same method, dataset and block that reads small pictures."""
     found = []
     for ours in (g for g in block.groups if g.row == "loreal"):
-        for _, _, others in block.lines():
+        for _, _, others in block.scored_lines():
             for other in others:
                 same = other.setting.dataset == ours.setting.dataset
                 mine = other.setting.method in (ours.setting.method, "clip")

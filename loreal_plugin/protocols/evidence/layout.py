@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -62,6 +63,18 @@ class Block:
         for group in self.groups:
             found[group.setting.method, group.row].append(group)
         return [(*name, found[name]) for name in sorted(found, key=_place)]
+
+    def scored_lines(self) -> list[tuple[str, str, list[Group]]]:
+        """Return `lines` without rivals that correct nothing: they repeat a row of a run, their cost apart."""
+        there = {(group.setting.method, group.row) for group in self.groups}
+        return [line for line in self.lines() if self._repeated(line[0], line[1]) not in there]
+
+    def _repeated(self, method: str, row: str) -> tuple[str, str] | None:
+        """Return method and row of the run that says what a rival says, None for any other row."""
+        if row == "zero-shot":
+            return ZERO_SHOT_METHOD, "phi"
+        size = re.search(r" trained at (\d+)$", row)
+        return None if size is None else (method, "phi" if int(size[1]) == self.key.phi else "native_at_phi")
 
 
 def shots_text(shots: int) -> str:

@@ -30,7 +30,7 @@ INTERVAL = "95 % over pictures"
 def base_to_new(block: Block) -> list[Table]:
     """Return the LR-B2N table of a block; with several datasets the average first, then HM by dataset."""
     several = len(block.datasets) > 1
-    lines = _whole(block) if several else block.lines()
+    lines = _whole(block) if several else block.scored_lines()
     halves = {half: [average(gs, lambda g, h=half: g.accuracies(h)) for *_, gs in lines] for half in ("base", "new")}
     hms = [average(groups, Group.summaries) for *_, groups in lines]
     low = [groups[0].low for *_, groups in lines]
@@ -48,12 +48,12 @@ def base_to_new(block: Block) -> list[Table]:
 
 def _whole(block: Block) -> Lines:
     """Return the lines that were tested on every dataset of the block: others have no average."""
-    return [line for line in block.lines() if len({g.setting.dataset for g in line[2]}) == len(block.datasets)]
+    return [line for line in block.scored_lines() if len({g.setting.dataset for g in line[2]}) == len(block.datasets)]
 
 
 def _by_dataset(block: Block) -> Table:
     """Return HM by dataset, one column each."""
-    lines = block.lines()
+    lines = block.scored_lines()
     low = [groups[0].low for *_, groups in lines]
     columns = []
     for dataset in block.datasets:
@@ -69,7 +69,7 @@ def targets(block: Block) -> list[Table]:
 
 
 def _targets_of(block: Block, source: str) -> Table:
-    lines = [(m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.lines()]
+    lines = [(m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()]
     lines = [line for line in lines if line[2]]
     roles = lines[0][2][0].results[0].roles
     names = sorted(roles, key=lambda name: roles[name] != "source")
@@ -106,7 +106,7 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
     tables = []
     for key, groups in found.items():
         shots = sorted({group.setting.shots for group in groups})
-        lines = Block(key, tuple(groups)).lines()
+        lines = Block(key, tuple(groups)).scored_lines()
         low = [members[0].low for *_, members in lines]
         columns = []
         for n in shots:
