@@ -177,8 +177,8 @@ def variants(groups: Sequence[Group]) -> list[Table]:
         if group.row == "loreal" and is_variant(group, groups):
             found[replace(group.setting, method="", overrides=())].append(group)
     tables = []
-    for key, members in found.items():
-        body = []
+    for key in sorted(found, key=lambda k: (k.protocol, k.dataset, k.weights, k.host, k.shots, k.phi, k.recipe)):
+        members, body = found[key], []
         for group in sorted(members, key=lambda g: (g.setting.method, g.setting.overrides)):
             plain = next(
                 (g for g in groups if g.row == "loreal" and g.setting == replace(group.setting, overrides=())), None
