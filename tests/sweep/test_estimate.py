@@ -55,6 +55,16 @@ def test_the_host_at_the_native_size_is_tested_once_for_every_phi(tmp_path: Path
     assert found[1].seconds == pytest.approx(2 * STAGE + 3 * 3 * 2), "stage 1 and its tests belong to both"
 
 
+def test_a_control_is_found_under_its_own_override(tmp_path: Path) -> None:
+    constant = {"TRAINER.LOREAL.CONSTANT_CONDITIONING": True}
+    write_run(tmp_path / "out")
+    both = {"": {}, "constant": constant}
+    assert estimates(tmp_path, variants=both) == [Estimate(0.0), Estimate(STAGE)]
+    words = [["loreal", *constant, "True"]]
+    write_run(tmp_path / "out", label="demo-aaaaaaaa", overrides=words)
+    assert estimates(tmp_path, variants=both) == [Estimate(0.0), Estimate(0.0)]
+
+
 def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:
     write_run(tmp_path / "out", dataset="other")
     assert estimates(tmp_path) == [Estimate(None)]

@@ -29,10 +29,14 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
     if evidence is None:
         return False
     for result in evidence.results:
-        same = result.setting == run.setting or run.protocol == "zero_shot" and _same_zero_shot(result, run)
+        # a control stands in the table of another run, under a row name of its own
+        control = result.asked != result.setting.overrides
+        same = replace(result.setting, overrides=result.asked) == run.setting
+        same = same or run.protocol == "zero_shot" and _same_zero_shot(result, run)
         if same and result.seed == run.seed and (result.milliseconds is not None) == run.rivals:
             wanted = {"alpha": "native", "beta": "phi"}.get(run.until or "", "loreal")
-            if run.rivals or run.protocol == "zero_shot" or result.row == wanted:
+            found = result.row == wanted or control and result.row.startswith(f"{wanted}_")
+            if run.rivals or run.protocol == "zero_shot" or found:
                 return True
     return False
 
