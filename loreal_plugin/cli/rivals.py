@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import METHODS
 
 EPILOG = """\
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.cli.base2new import spec_of
     from loreal_plugin.protocols.protocol import BASE2NEW, FEW_SHOT, across
 
+    if args.targets and args.protocol not in ("xd", "dg"):
+        raise ConfigError(f"--targets goes with --protocol xd or dg; {args.protocol} tests what it trains on")
     spec = spec_of(args)
     protocol = {"base2new": BASE2NEW, "few_shot": FEW_SHOT}.get(args.protocol)
     protocol = protocol or across(args.protocol, spec.dataset, target_names(args.targets))

@@ -20,7 +20,7 @@ from loreal_plugin.protocols.across import average, target_facts
 from loreal_plugin.protocols.base2new import prepare, say_line, using_weights
 from loreal_plugin.protocols.engine import Engine, Say, quietly
 from loreal_plugin.protocols.folders import run_folder
-from loreal_plugin.protocols.keys import digest, flatten
+from loreal_plugin.protocols.keys import METHOD_VERSION, digest, flatten
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Stage
 from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
@@ -100,7 +100,8 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
         "views": [engine.identity.options.cache_views or 1, spec.seed],
         "input": {key: value for key, value in flatten(cfg).items() if key.startswith("INPUT.")},
         "precision": cfg.TRAINER.COOP.PREC,
-        "version": RIVALS_VERSION,
+        "host": engine.identity.host_facts()["code"],
+        "version": [METHOD_VERSION, RIVALS_VERSION],
     }
     key = digest(facts)
     with stage_lock(folder, say):

@@ -169,6 +169,11 @@ def test_rivals_need_stage_1(place: Place, capsys: pytest.CaptureFixture[str]) -
     assert "stage 1 (CoOp at 64) is not in" in capsys.readouterr().err and not place.out.exists()
 
 
+def test_targets_of_rivals_belong_to_protocols_that_have_some(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rivals", "coop", "32", "pics", "--targets", "other"]) == 2
+    assert "--targets goes with --protocol xd or dg" in capsys.readouterr().err
+
+
 def test_a_worker_report_becomes_its_last_line() -> None:
     report = DataError("Caught DataError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
                        "  File x\nloreal_plugin.errors.DataError: picture 'a.png' cannot be read")  # fmt: skip
