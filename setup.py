@@ -1,4 +1,6 @@
-"""Build and install the `loreal-plugin` package; a wheel carries the data folders under `loreal_plugin/bundle/`."""
+"""Build and install the `loreal-plugin` package; a wheel carries the data folders under
+`loreal_plugin/bundle/`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ REQUIRED = [
     "pyyaml",
     "tqdm",
     "clip-anytorch==2.6.0",
-    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch asks for 77.0.3 or later
+    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch asks for 77.0.3 or
+    # later
     "setuptools>=77.0.3,<82",
     "ftfy",
     "regex",
@@ -35,8 +38,18 @@ REQUIRED = [
     "matplotlib",
 ]
 EXTRAS = {
-    "test": ["pytest", "pytest-xdist", "pytest-timeout", "pytest-httpserver", "openai", "ruff", "build", "wheel",
-             "jinja2", "submitit"],
+    "test": [
+        "pytest",
+        "pytest-xdist",
+        "pytest-timeout",
+        "pytest-httpserver",
+        "openai",
+        "ruff",
+        "build",
+        "wheel",
+        "jinja2",
+        "submitit",
+    ],
     "report": ["jinja2"],
     "slurm": ["submitit"],
     "llm": ["openai"],
@@ -52,7 +65,9 @@ def version() -> str:
 
 
 class BuildWithBundle(build_py):
-    """Put the data folders of the checkout into the wheel, where `loreal_plugin.paths` looks for them."""
+    """Put the data folders of the checkout into the wheel, where `loreal_plugin.paths` looks for
+    them.
+    """
 
     def run(self) -> None:
         """Build the package, then copy the folders; an editable install reads them where they are."""
@@ -63,7 +78,9 @@ class BuildWithBundle(build_py):
         shutil.rmtree(bundle, ignore_errors=True)
         for folder in BUNDLED:
             shutil.copytree(
-                ROOT / folder, bundle / folder, ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*")
+                ROOT / folder,
+                bundle / folder,
+                ignore=shutil.ignore_patterns("__pycache__", "*.py[cod]", ".*"),
             )
 
 
@@ -77,8 +94,12 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["loreal_plugin", "loreal_plugin.*"], exclude=["loreal_plugin.bundle*"]),
-    package_data={"loreal_plugin": ["**/*.safetensors", "**/*.json", "**/*.npz", "**/*.txt", "**/*.yaml"]},
+    packages=find_packages(
+        include=["loreal_plugin", "loreal_plugin.*"], exclude=["loreal_plugin.bundle*"]
+    ),
+    package_data={
+        "loreal_plugin": ["**/*.safetensors", "**/*.json", "**/*.npz", "**/*.txt", "**/*.yaml"]
+    },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["loreal = loreal_plugin.cli:main"]},

@@ -1,11 +1,12 @@
-"""Fills docs/RESULTS.md's table: every method, phi and seed on the demonstration world, with controls and rivals.
+"""Fills docs/RESULTS.md's table: every method, phi and seed on the demonstration world, with
+controls and rivals.
 
     python benchmarks/demo_grid.py --methods coop maple --phis 96 144 192 --seeds 1 2 3 --out output
     loreal results output --write docs/RESULTS.md --part demo
 
-Each run is a base-to-new run, then the same with constant conditioning, then stage 2 with stage 3's steps on top,
-then the rivals. What is complete is not run again, so a broken grid goes on where it stopped; several processes
-may work on one output folder.
+Each run is a base-to-new run, then the same with constant conditioning, then stage 2 with stage 3's
+steps on top, then the rivals. What is complete is not run again, so a broken grid goes on where it
+stopped; several processes may work on one output folder.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def run_part(part: str, args: argparse.Namespace, method: str, phi: int, seed: i
     """Run one part of a cell of the grid; return its last row in words."""
 
     def spec(*opts: str) -> RunSpec:
-        return build_spec(method, str(phi), "demo", str(seed), out=args.out, weights=args.weights, opts=opts)
+        return build_spec(
+            method, str(phi), "demo", str(seed), out=args.out, weights=args.weights, opts=opts
+        )
 
     quiet = {"say": lambda _text: None}
     if part == "rivals":
@@ -50,7 +53,9 @@ def run_part(part: str, args: argparse.Namespace, method: str, phi: int, seed: i
 
 def main() -> None:
     """Run the grid; a failing cell is reported and the next one goes on."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=["coop", "maple", "mma", "mmrl"])
     parser.add_argument("--phis", nargs="+", type=int, default=[96, 144, 192])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -59,14 +64,19 @@ def main() -> None:
     parser.add_argument("--out", default="output")
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    for part, phi, seed, method in itertools.product(args.parts, args.phis, args.seeds, args.methods):
+    for part, phi, seed, method in itertools.product(
+        args.parts, args.phis, args.seeds, args.methods
+    ):
         start = time.perf_counter()
         try:
             text = run_part(part, args, method, phi, seed)
         except Exception:
             traceback.print_exc()
             text = "failed"
-        print(f"{part} {method} {phi} seed {seed}: {text} ({time.perf_counter() - start:.0f} s)", flush=True)
+        print(
+            f"{part} {method} {phi} seed {seed}: {text} ({time.perf_counter() - start:.0f} s)",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Compares attribute words on the demonstration world: HM of LOREAL with each set, and writes docs/RESULTS.md's table.
+"""Compares attribute words on the demonstration world: HM of LOREAL with each set, and writes
+docs/RESULTS.md's table.
 
-    python benchmarks/demo_words.py --methods maple coop --seeds 1 2 3 --out output --write docs/RESULTS.md
+    python benchmarks/demo_words.py --methods maple coop --seeds 1 2 3 --out output --write
+    docs/RESULTS.md
 
-The sets have five words each. `coarse` is attributes/demo.json; `fine` names details that a small picture loses (the
-world's patterns and marks); `generic` is attributes/generic.json; `random` are words of the captions that are neither
-attributes nor class names, drawn with a fixed seed; `none` keeps the contents and drops the words. Stages 1 and 2 are
-shared with every other run in the output folder; what is complete is not run again.
+The sets have five words each. `coarse` is attributes/demo.json; `fine` names details that a small
+picture loses (the world's patterns and marks); `generic` is attributes/generic.json; `random` are
+words of the captions that are neither attributes nor class names, drawn with a fixed seed; `none`
+keeps the contents and drops the words. Stages 1 and 2 are shared with every other run in the output
+folder; what is complete is not run again.
 """
 
 from __future__ import annotations
@@ -41,10 +44,17 @@ def random_words(count: int = 5) -> tuple[str, ...]:
 
 
 def word_sets(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Return label and overrides of every set; sets that no shipped file has are written into `folder` as files."""
+    """Return label and overrides of every set; sets that no shipped file has are written into
+    `folder` as files.
+    """
     sets = {"fine": FINE, "random": random_words()}
     for name, words in sets.items():
-        content = {"schema_version": SCHEMA_VERSION, "dataset": "", "domain": "", "attributes": list(words)}
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": "",
+            "domain": "",
+            "attributes": list(words),
+        }
         write_text(folder / f"{name}.json", json.dumps(content))
     labels = {name: f"{name}: {', '.join(words)}" for name, words in sets.items()}
 
@@ -54,7 +64,10 @@ def word_sets(folder: Path) -> dict[str, tuple[str, list[str]]]:
     return {
         "coarse": ("coarse: the words of attributes/demo.json", []),
         "fine": (labels["fine"], of_file("fine")),
-        "generic": ("generic: the words of attributes/generic.json", [f"{KEY}ATTRIBUTES", "generic"]),
+        "generic": (
+            "generic: the words of attributes/generic.json",
+            [f"{KEY}ATTRIBUTES", "generic"],
+        ),
         "random": (labels["random"], of_file("random")),
         "none": ("no words", [f"{KEY}SLOT_PARTS", "contents"]),
     }
@@ -74,17 +87,29 @@ def spread(values: list[float]) -> str:
 
 def table(found: dict[tuple[str, str], list[dict[str, Any]]], phi: int, seeds: list[int]) -> str:
     """Return the markdown table of LOREAL's rows, and of the host at phi for comparison."""
-    lines = ["| method | words in the slots | Base | New | HM | n |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| method | words in the slots | Base | New | HM | n |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for (method, label), rows in found.items():
         cells = [spread([row[s]["accuracy"] for row in rows]) for s in ("base", "new")]
         cells += [spread([row["hm"] for row in rows]), str(len(rows))]
         lines.append(f"| {' | '.join([method, label, *cells])} |")
-    return "\n".join([*lines, "", f"demo, phi {phi}, seeds {', '.join(map(str, seeds))}; mean ± sample deviation.", ""])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"demo, phi {phi}, seeds {', '.join(map(str, seeds))}; mean ± sample deviation.",
+            "",
+        ]
+    )
 
 
 def main() -> None:
     """Run every set and print or write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=["maple"])
     parser.add_argument("--phi", type=int, default=96)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -97,9 +122,14 @@ def main() -> None:
     for method in args.methods:
         for seed in args.seeds:
             for name, (label, opts) in sets.items():
-                rows = {row["name"]: row for row in measure(method, args.phi, seed, args.out, opts)["rows"]}
+                rows = {
+                    row["name"]: row
+                    for row in measure(method, args.phi, seed, args.out, opts)["rows"]
+                }
                 if name == "coarse":
-                    found.setdefault((method, f"no slots: the host at {args.phi}"), []).append(rows["phi"])
+                    found.setdefault((method, f"no slots: the host at {args.phi}"), []).append(
+                        rows["phi"]
+                    )
                 found.setdefault((method, label), []).append(rows["loreal"])
                 print(f"{method} seed {seed} {name}: HM {rows['loreal']['hm']:.2f}", flush=True)
     deliver(table(found, args.phi, args.seeds), args.write, "words")

@@ -1,10 +1,12 @@
-"""The published formulation, written down plainly: what `loreal bench` measures the project against.
+"""The published formulation, written down plainly: what `loreal bench` measures the project
+against.
 
-Every image and class has a full prompt of 77 tokens, all B x C of them go through the host's own text encoder at
-once, and every training step runs both image encoders. Nothing is kept between calls. `tests/bench` checks that the
-loss, its gradients and the logits equal the fast path's.
+Every image and class has a full prompt of 77 tokens, all B x C of them go through the host's own
+text encoder at once, and every training step runs both image encoders. Nothing is kept between
+calls. `tests/bench` checks that the loss, its gradients and the logits equal the fast path's.
 
-Shapes: B images, C classes, K attributes, M content tokens a slot, L = 77 tokens, D_t text width, D_v joint width.
+Shapes: B images, C classes, K attributes, M content tokens a slot, L = 77 tokens, D_t text width,
+D_v joint width.
 """
 
 from __future__ import annotations
@@ -43,16 +45,22 @@ class FullPrompts:
             at = 1 if order == "slots_first" else end - int(ids[end - 1] == period)
             length = len(ids)
             rows.append(torch.cat([embedding[:at], extra.to(embedding), embedding[at:]])[:length])
-            tokens.append(torch.cat([ids[:at], ids.new_tensor([t for t, _ in slots]), ids[at:]])[:length])
+            tokens.append(
+                torch.cat([ids[:at], ids.new_tensor([t for t, _ in slots]), ids[at:]])[:length]
+            )
             holes.append(torch.tensor(([-1] * at + [k for _, k in slots] + [-1] * length)[:length]))
         self.student = student
         self.rows, self.tokens = torch.stack(rows), torch.stack(tokens)
         self.hole = torch.stack(holes).to(self.rows.device)
 
     def encode(self, contents: Tensor) -> Tensor:
-        """Return text features (B, C, D_v), not normalised, of contents (B, K, D_t): one pass of B x C prompts."""
+        """Return text features (B, C, D_v), not normalised, of contents (B, K, D_t): one pass of B
+        x C prompts.
+        """
         contents = self.student.embed_contents(contents.to(self.rows.dtype))
-        full = torch.where(self.hole[None, :, :, None] >= 0, contents[:, self.hole.clamp(min=0)], self.rows)
+        full = torch.where(
+            self.hole[None, :, :, None] >= 0, contents[:, self.hole.clamp(min=0)], self.rows
+        )
         tokens = self.tokens.expand(len(contents), -1, -1)
         features = self.student.encode_text(full.flatten(0, 1), tokens.flatten(0, 1))
         return features.unflatten(0, full.shape[:2])
@@ -65,25 +73,48 @@ class PublishedFormulation:
         students: `beta`, and for training `alpha`.
         meta_nets: shared with whatever it is compared to.
         words: K attributes.
-        options: bridge `self` or `cross`, HLD_DIRECTION `alpha_to_beta` or `mutual`, SLOT_ORDER `class_first` or
-            `slots_first`; the plain version knows no others.
+        options: bridge `self` or `cross`, HLD_DIRECTION `alpha_to_beta` or `mutual`, SLOT_ORDER
+            `class_first` or `slots_first`; the plain version knows no others.
         fusion: whether predictions use the host's mix of features (MMRL).
 
     Raises:
         ValueError: an option that it does not know.
     """
 
-    def __init__(self, students: dict[str, Student], meta_nets: MetaNets, words: Sequence[str],
-                 options: LorealOptions, *, fusion: bool) -> None:  # fmt: skip
-        known = {"bridge": ("self", "cross"), "hld_direction": ("alpha_to_beta", "mutual"),
-                 "slot_order": ("class_first", "slots_first"), "conditioning": ("instance",),
-                 "slot_parts": ("both",)}  # fmt: skip
-        wrong = [f"{name} {getattr(options, name)}" for name, ok in known.items() if getattr(options, name) not in ok]
+    def __init__(
+        self,
+        students: dict[str, Student],
+        meta_nets: MetaNets,
+        words: Sequence[str],
+        options: LorealOptions,
+        *,
+        fusion: bool,
+    ) -> None:
+        known = {
+            "bridge": ("self", "cross"),
+            "hld_direction": ("alpha_to_beta", "mutual"),
+            "slot_order": ("class_first", "slots_first"),
+            "conditioning": ("instance",),
+            "slot_parts": ("both",),
+        }
+        wrong = [
+            f"{name} {getattr(options, name)}"
+            for name, ok in known.items()
+            if getattr(options, name) not in ok
+        ]
         if wrong or options.cross_weight:
-            raise ValueError(f"the published formulation here does not know {', '.join(wrong) or 'CROSS_WEIGHT'}")
-        self.students, self.meta_nets, self.options, self.fusion = students, meta_nets, options, fusion
+            raise ValueError(
+                f"the published formulation here does not know {', '.join(wrong) or 'CROSS_WEIGHT'}"
+            )
+        self.students, self.meta_nets, self.options, self.fusion = (
+            students,
+            meta_nets,
+            options,
+            fusion,
+        )
         self.prompts = {
-            name: FullPrompts(s, words, options.n_content, options.slot_order) for name, s in students.items()
+            name: FullPrompts(s, words, options.n_content, options.slot_order)
+            for name, s in students.items()
         }
 
     @torch.no_grad()
@@ -101,7 +132,11 @@ class PublishedFormulation:
             "beta": self.students["beta"].encode_image(images_low),
         }
         contents = {name: self.meta_nets(self._read(name, f)) for name, f in features.items()}
-        other = {"alpha": "beta", "beta": "alpha"} if o.bridge == "cross" else {"alpha": "alpha", "beta": "beta"}
+        other = (
+            {"alpha": "beta", "beta": "alpha"}
+            if o.bridge == "cross"
+            else {"alpha": "alpha", "beta": "beta"}
+        )
         # A detached teacher needs no graph; a plain implementation would know that much.
         with torch.set_grad_enabled(o.hld_direction == "mutual"):
             alpha = self._logits("alpha", features["alpha"], contents[other["alpha"]], True)

@@ -1,11 +1,11 @@
 """Cost of the prefix text path against the reference path, as ratios measured in one run.
 
-    python benchmarks/text_path.py                          # CLIP's text size: 12 layers, 512 wide, 77 tokens
-    python benchmarks/text_path.py --width 128 --layers 4 --classes 24 --images 8
+    python benchmarks/text_path.py                          # CLIP's text size: 12 layers, 512 wide,
+    77 tokens python benchmarks/text_path.py --width 128 --layers 4 --classes 24 --images 8
 
-Weights are random: time and memory do not depend on them. Ratios are reference / prefix, so larger is
-better for prefix. Peak memory is what PyTorch's allocator held at most during a call, beyond what was
-held before it (weights; for prefix the stored keys and values too). Prompts are
+Weights are random: time and memory do not depend on them. Ratios are reference / prefix, so larger
+is better for prefix. Peak memory is what PyTorch's allocator held at most during a call, beyond
+what was held before it (weights; for prefix the stored keys and values too). Prompts are
 ``ctx(4) CLS(1-3) with 5 slots .``.
 """
 
@@ -19,7 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-# The profiler, used for CPU memory, otherwise reports every start and stop; read when torch is imported.
+# The profiler, used for CPU memory, otherwise reports every start and stop; read when torch is
+# imported.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch  # noqa: E402
@@ -107,7 +108,9 @@ def make_prompts(text: Text, n_classes: int, order: str, n_content: int) -> Spli
 
 
 def measure(run: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float]:
-    """Return the best seconds of some repeats, and the peak MiB of a call before them that warms up."""
+    """Return the best seconds of some repeats, and the peak MiB of a call before them that warms
+    up.
+    """
     peak = peak_memory(run, device) / MIB
     seconds = []
     for _ in range(repeats):
@@ -169,14 +172,21 @@ def compare(args: argparse.Namespace, order: str) -> list[str]:
             measure(lambda path=path: run(path), device, args.repeats) for path in paths.values()
         )
         cells = [order, mode, f"{slow * 1e3:.1f}", f"{fast * 1e3:.1f}", f"{slow / fast:.2f}"]
-        cells += [f"{slow_peak:.1f}", f"{fast_peak:.1f}", f"{slow_peak / fast_peak:.2f}", f"{apart:.1e}"]
+        cells += [
+            f"{slow_peak:.1f}",
+            f"{fast_peak:.1f}",
+            f"{slow_peak / fast_peak:.2f}",
+            f"{apart:.1e}",
+        ]
         rows.append("| " + " | ".join(cells) + " |")
     return rows
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--classes", type=int, default=50, help="C")
     parser.add_argument("--images", type=int, default=4, help="B")
     parser.add_argument("--width", type=int, default=512, help="D_t, a multiple of 64")
@@ -190,10 +200,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(
-        f"C={args.classes} B={args.images} width={args.width} layers={args.layers} M={args.content_tokens} "
-        f"chunk={args.chunk or 'auto'} threads={args.threads} device={args.device} torch={torch.__version__}"
+        f"C={args.classes} B={args.images} width={args.width} layers={args.layers}"
+        f" M={args.content_tokens} chunk={args.chunk or 'auto'} threads={args.threads}"
+        f" device={args.device} torch={torch.__version__}"
     )
-    print("| order | pass | reference ms | prefix ms | ratio | reference MiB | prefix MiB | ratio | apart |")
+    print(
+        "| order | pass | reference ms | prefix ms | ratio | reference MiB | prefix MiB | ratio |"
+        " apart |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for order in args.orders:
         for row in compare(args, order):

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 
 class LorealError(Exception):
-    """Base of every error the plug-in raises on wrong input; the command line prints it as one line."""
+    """Base of every error the plug-in raises on wrong input; the command line prints it as one
+    line.
+    """
 
 
 class ConfigError(LorealError):

@@ -1,7 +1,8 @@
-"""Every key of `cfg.TRAINER.LOREAL`, once: type, help, choices, presets, checks and the generated table.
+"""Every key of `cfg.TRAINER.LOREAL`, once: type, help, choices, presets, checks and the generated
+table.
 
-A key that a preset sets starts as None in the yacs node, which reads "what the preset says"; a value given
-in a YAML or on the command line wins over the preset.
+A key that a preset sets starts as None in the yacs node, which reads "what the preset says"; a
+value given in a YAML or on the command line wins over the preset.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
 
-# The names of `contract.CONTRACTS`, here so that the command line can offer them without importing torch.
+# The names of `contract.CONTRACTS`, here so that the command line can offer them without importing
+# torch.
 METHODS = ("coop", "maple", "mma", "mmrl", "cocoop", "ivlp")
 
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
@@ -21,11 +23,19 @@ WITH_WORDS = ("both", "words")
 WITH_CONTENTS = ("both", "contents")
 
 
-def _key(default: Any, text: str, choices: tuple[str, ...] = (), low: float | None = None,
-         high: float | None = None, above: float | None = None) -> Any:
+def _key(
+    default: Any,
+    text: str,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
     """Return a dataclass field with what a user needs to know about it and the range of its values."""
-    return field(default=default, metadata={"help": text, "choices": choices, "low": low, "high": high,
-                                            "above": above})
+    return field(
+        default=default,
+        metadata={"help": text, "choices": choices, "low": low, "high": high, "above": above},
+    )
 
 
 @dataclass(frozen=True)
@@ -36,103 +46,222 @@ class LorealOptions:
     """
 
     enabled: bool = _key(True, "False: no slots, the host's own code runs untouched")
-    preset: str = _key("default", "where keys that are not given take their value from",
-                       ("default", "paper", "authors"))
-    phi: int = _key(96, "side of the low-resolution input in pixels, a multiple of the patch size", low=1)
+    preset: str = _key(
+        "default",
+        "where keys that are not given take their value from",
+        ("default", "paper", "authors"),
+    )
+    phi: int = _key(
+        96, "side of the low-resolution input in pixels, a multiple of the patch size", low=1
+    )
     n_content: int = _key(2, "content tokens in a slot (M)", low=1)
     hidden_dim: int = _key(32, "bottleneck width of a meta-net (D_s)", low=1)
-    attributes: str = _key("", "a name in `attributes/`, a path, or empty for the dataset's own file")
+    attributes: str = _key(
+        "", "a name in `attributes/`, a path, or empty for the dataset's own file"
+    )
     n_attributes: int = _key(5, "attributes in a prompt (K): the first K of the file", low=1)
-    bridge: str = _key("self", "whose visual embedding fills whose text prompt",
-                       ("cross", "self", "mix", "alpha_to_beta", "beta_to_alpha"))
-    mix_start: float = _key(0.5, "bridge `mix`: part of training after which beta's own embedding comes in",
-                            low=0.0, high=1.0)
-    mix_max: float = _key(1.0, "bridge `mix`: weight of beta's own embedding at the end", low=0.0, high=1.0)
+    bridge: str = _key(
+        "self",
+        "whose visual embedding fills whose text prompt",
+        ("cross", "self", "mix", "alpha_to_beta", "beta_to_alpha"),
+    )
+    mix_start: float = _key(
+        0.5,
+        "bridge `mix`: part of training after which beta's own embedding comes in",
+        low=0.0,
+        high=1.0,
+    )
+    mix_max: float = _key(
+        1.0, "bridge `mix`: weight of beta's own embedding at the end", low=0.0, high=1.0
+    )
     mix_alpha: str = _key("own", "bridge `mix`: what alpha's prompt reads", ("own", "cross"))
     cross_weight: float = _key(0.0, "weight of an extra KL on the pure cross path", low=0.0)
-    students: str = _key("separate", "`same`: beta is alpha's parameters at phi", ("separate", "same"))
+    students: str = _key(
+        "separate", "`same`: beta is alpha's parameters at phi", ("separate", "same")
+    )
     hld_weight: float = _key(1.0, "weight of the high-level distillation (lambda 1)", low=0.0)
-    lld_weight: float = _key(2.0, "weight of the low-level distillation (lambda 2, divided by K)", low=0.0)
-    hld_direction: str = _key("alpha_to_beta", "KL between the students: `alpha_to_beta` detaches alpha",
-                              ("alpha_to_beta", "mutual", "symmetric"))
+    lld_weight: float = _key(
+        2.0, "weight of the low-level distillation (lambda 2, divided by K)", low=0.0
+    )
+    hld_direction: str = _key(
+        "alpha_to_beta",
+        "KL between the students: `alpha_to_beta` detaches alpha",
+        ("alpha_to_beta", "mutual", "symmetric"),
+    )
     hld_temperature: float = _key(4.0, "softening of the class distributions", above=0.0)
     hld_tau_squared: bool = _key(False, "multiply the high-level loss by the squared temperature")
     lld_temperature: float = _key(4.0, "temperature of the contrast over attributes", above=0.0)
-    slot_order: str = _key("class_first", "where the slots stand in the prompt",
-                           ("class_first", "slots_first", "ctx_first"))
-    slot_parts: str = _key("both", "what a slot holds: contents and words, or (ablations) the attribute `words` alone, "
-                                   "which is one prompt for all images, or the `contents` alone; `none`: no slots, "
-                                   "the host's prompts with the drift correction alone",
-                           SLOT_PARTS)
-    conditioning: str = _key("instance", "`batch` averages contents over the batch (ablation only)",
-                             ("instance", "batch"))
-    views: str = _key("paired", "`paired`: both students see the same crop; `independent`: two crops",
-                      ("paired", "independent"))
-    cache_views: int = _key(4, "augmented views per image in the embedding cache, epoch e uses view e mod V; "
-                               "0 = no cache, a new view every epoch", low=0)
+    slot_order: str = _key(
+        "class_first",
+        "where the slots stand in the prompt",
+        ("class_first", "slots_first", "ctx_first"),
+    )
+    slot_parts: str = _key(
+        "both",
+        "what a slot holds: contents and words, or (ablations) the attribute `words` alone, "
+        "which is one prompt for all images, or the `contents` alone; `none`: no slots, "
+        "the host's prompts with the drift correction alone",
+        SLOT_PARTS,
+    )
+    conditioning: str = _key(
+        "instance",
+        "`batch` averages contents over the batch (ablation only)",
+        ("instance", "batch"),
+    )
+    views: str = _key(
+        "paired",
+        "`paired`: both students see the same crop; `independent`: two crops",
+        ("paired", "independent"),
+    )
+    cache_views: int = _key(
+        4,
+        "augmented views per image in the embedding cache, epoch e uses view e mod V; "
+        "0 = no cache, a new view every epoch",
+        low=0,
+    )
     meta_bias: bool = _key(True, "biases in the meta-nets")
-    meta_init: str = _key("neutral", "start of the meta-nets' output", ("default", "words", "neutral"))
-    attribute_scope: str = _key("dataset", "`class`: every class has its own words", ("dataset", "class"))
-    attr_shuffle_seed: int = _key(-1, "seed that shuffles the attributes; -1 keeps the file's order", low=-1)
-    test_attributes: str = _key("source", "words of the slots when tested on another dataset",
-                                ("source", "target"))
-    drift: str = _key("ridge", "correction of beta's embeddings, fitted on training pictures: `mean` shifts them to "
-                               "alpha's mean, `ridge` also maps them to alpha's; not of the paper",
-                      ("none", "mean", "ridge"))
-    mmrl_condition: str = _key("class", "MMRL: which visual feature conditions the prompt",
-                               ("class", "fusion"))
-    text_path: str = _key("prefix", "`prefix` computes what stands before the slots once a class; "
-                                    "`reference` runs whole prompts", ("prefix", "reference"))
-    class_chunk: int = _key(0, "classes a text pass runs at a time; 0 = as many as the memory budget holds", low=0)
-    memory_budget_mb: int = _key(0, "MiB that the activations of a text pass may take, in training and at test; "
-                                    "0 = a fixed number for the device", low=0)
-    inference: str = _key("exact", "text features at test: `exact`; `shortlist`: exact for the leading classes of "
-                                   "`static`; `tangent`: a series around the training mean, no text encoder; "
-                                   "`auto`: `tangent`, exact where classes are close; `static`: the training mean's",
-                          ("exact", "shortlist", "tangent", "auto", "static"))
-    shortlist_k: int = _key(5, "classes of an image that `shortlist` runs exactly, and `auto` at most", low=1)
-    tangent_kind: str = _key("fitted", "the series: `fitted` to training images by least squares, or the `jacobian` "
-                                       "at their mean", ("fitted", "jacobian"))
-    tangent_rank: int = _key(32, "directions of the training images in the series; 0 = all K * D_s", low=0)
-    tangent_products: int = _key(8, "`fitted`: leading directions whose products are terms, too", low=0)
-    auto_margin: float = _key(-1.0, "`auto`: logits below the highest that are still checked; -1 = as loreal calibrate "
-                                    "found", low=-1.0)
+    meta_init: str = _key(
+        "neutral", "start of the meta-nets' output", ("default", "words", "neutral")
+    )
+    attribute_scope: str = _key(
+        "dataset", "`class`: every class has its own words", ("dataset", "class")
+    )
+    attr_shuffle_seed: int = _key(
+        -1, "seed that shuffles the attributes; -1 keeps the file's order", low=-1
+    )
+    test_attributes: str = _key(
+        "source", "words of the slots when tested on another dataset", ("source", "target")
+    )
+    drift: str = _key(
+        "ridge",
+        "correction of beta's embeddings, fitted on training pictures: `mean` shifts them to "
+        "alpha's mean, `ridge` also maps them to alpha's; not of the paper",
+        ("none", "mean", "ridge"),
+    )
+    mmrl_condition: str = _key(
+        "class", "MMRL: which visual feature conditions the prompt", ("class", "fusion")
+    )
+    text_path: str = _key(
+        "prefix",
+        "`prefix` computes what stands before the slots once a class; "
+        "`reference` runs whole prompts",
+        ("prefix", "reference"),
+    )
+    class_chunk: int = _key(
+        0, "classes a text pass runs at a time; 0 = as many as the memory budget holds", low=0
+    )
+    memory_budget_mb: int = _key(
+        0,
+        "MiB that the activations of a text pass may take, in training and at test; "
+        "0 = a fixed number for the device",
+        low=0,
+    )
+    inference: str = _key(
+        "exact",
+        "text features at test: `exact`; `shortlist`: exact for the leading classes of "
+        "`static`; `tangent`: a series around the training mean, no text encoder; "
+        "`auto`: `tangent`, exact where classes are close; `static`: the training mean's",
+        ("exact", "shortlist", "tangent", "auto", "static"),
+    )
+    shortlist_k: int = _key(
+        5, "classes of an image that `shortlist` runs exactly, and `auto` at most", low=1
+    )
+    tangent_kind: str = _key(
+        "fitted",
+        "the series: `fitted` to training images by least squares, or the `jacobian` at their mean",
+        ("fitted", "jacobian"),
+    )
+    tangent_rank: int = _key(
+        32, "directions of the training images in the series; 0 = all K * D_s", low=0
+    )
+    tangent_products: int = _key(
+        8, "`fitted`: leading directions whose products are terms, too", low=0
+    )
+    auto_margin: float = _key(
+        -1.0,
+        "`auto`: logits below the highest that are still checked; -1 = as loreal calibrate found",
+        low=-1.0,
+    )
     cache_dir: str = _key("", "folder of the embedding cache; empty = `$LOREAL_CACHE/embeddings`")
     alpha_dir: str = _key("", "output folder of stage 1 (the host trained at the native size)")
     beta_dir: str = _key("", "output folder of stage 2 (the host trained at phi)")
     alpha_epoch: int = _key(0, "epoch of stage 1 to load; 0 = the last", low=0)
     beta_epoch: int = _key(0, "epoch of stage 2 to load; 0 = the last", low=0)
-    constant_conditioning: bool = _key(False, "replace the conditioning embedding by its training mean "
-                                              "(ablation)")
+    constant_conditioning: bool = _key(
+        False, "replace the conditioning embedding by its training mean (ablation)"
+    )
 
 
 _PAPER: dict[str, Any] = {
-    "n_content": 2, "hidden_dim": 32, "attributes": "", "n_attributes": 5, "bridge": "cross",
-    "mix_start": 0.5, "mix_max": 1.0, "mix_alpha": "own", "cross_weight": 0.0, "students": "separate",
-    "hld_weight": 1.0, "lld_weight": 2.0, "hld_direction": "mutual", "hld_temperature": 4.0,
-    "hld_tau_squared": False, "lld_temperature": 4.0, "slot_order": "class_first", "conditioning": "instance",
-    "views": "paired", "cache_views": 1, "meta_bias": True, "meta_init": "default",
-    "attribute_scope": "dataset", "test_attributes": "source", "mmrl_condition": "class", "drift": "none",
-}  # fmt: skip
+    "n_content": 2,
+    "hidden_dim": 32,
+    "attributes": "",
+    "n_attributes": 5,
+    "bridge": "cross",
+    "mix_start": 0.5,
+    "mix_max": 1.0,
+    "mix_alpha": "own",
+    "cross_weight": 0.0,
+    "students": "separate",
+    "hld_weight": 1.0,
+    "lld_weight": 2.0,
+    "hld_direction": "mutual",
+    "hld_temperature": 4.0,
+    "hld_tau_squared": False,
+    "lld_temperature": 4.0,
+    "slot_order": "class_first",
+    "conditioning": "instance",
+    "views": "paired",
+    "cache_views": 1,
+    "meta_bias": True,
+    "meta_init": "default",
+    "attribute_scope": "dataset",
+    "test_attributes": "source",
+    "mmrl_condition": "class",
+    "drift": "none",
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # chosen on held-out data of the demonstration world (docs/METHOD.md, "What we measured")
-    "default": {**_PAPER, "bridge": "self", "hld_direction": "alpha_to_beta", "meta_init": "neutral", "cache_views": 4,
-                "drift": "ridge"},
+    "default": {
+        **_PAPER,
+        "bridge": "self",
+        "hld_direction": "alpha_to_beta",
+        "meta_init": "neutral",
+        "cache_views": 4,
+        "drift": "ridge",
+    },
     "paper": _PAPER,
-    "authors": {**_PAPER, "attributes": "generic", "bridge": "mix", "hld_direction": "alpha_to_beta",
-                "hld_temperature": 1.0, "hld_tau_squared": True, "lld_temperature": 1.0,
-                "slot_order": "slots_first", "views": "independent", "cache_views": 0},
-}  # fmt: skip
+    "authors": {
+        **_PAPER,
+        "attributes": "generic",
+        "bridge": "mix",
+        "hld_direction": "alpha_to_beta",
+        "hld_temperature": 1.0,
+        "hld_tau_squared": True,
+        "lld_temperature": 1.0,
+        "slot_order": "slots_first",
+        "views": "independent",
+        "cache_views": 0,
+    },
+}
 
-# Keys that act after training alone: they are no part of what decides whether a training is complete.
+# Keys that act after training alone: they are no part of what decides whether a training is
+# complete.
 INFERENCE_ONLY: frozenset[str] = frozenset(
     {"INFERENCE", "SHORTLIST_K", "TANGENT_KIND", "TANGENT_RANK", "TANGENT_PRODUCTS", "AUTO_MARGIN"}
 )
 
 # The paper does not settle these values of `paper` (docs/METHOD.md says why); the table marks them.
 GUESSES: frozenset[str] = frozenset(
-    {"students", "hld_direction", "hld_tau_squared", "lld_temperature", "attribute_scope", "test_attributes"}
+    {
+        "students",
+        "hld_direction",
+        "hld_tau_squared",
+        "lld_temperature",
+        "attribute_scope",
+        "test_attributes",
+    }
 )
 
 
@@ -142,7 +271,9 @@ def add_loreal_node(cfg: Any) -> None:
 
     if "LOREAL" in cfg.TRAINER:
         return
-    values = {f.name.upper(): None if f.name in _PAPER else f.default for f in fields(LorealOptions)}
+    values = {
+        f.name.upper(): None if f.name in _PAPER else f.default for f in fields(LorealOptions)
+    }
     cfg.TRAINER.LOREAL = CfgNode(values)
 
 
@@ -150,13 +281,16 @@ def resolve_options(node: Any) -> LorealOptions:
     """Return the options of a `cfg.TRAINER.LOREAL` node (or a mapping) with the preset filled in.
 
     Raises:
-        ConfigError: one message with every fault found: unknown key, wrong type, value out of range,
-            keys that exclude each other.
+        ConfigError: one message with every fault found: unknown key, wrong type, value out of
+            range, keys that exclude each other.
     """
     given = {str(k).lower(): v for k, v in dict(node).items()}
     known = {f.name: f for f in fields(LorealOptions)}
-    faults = [unknown_name("key of TRAINER.LOREAL", k.upper(), [n.upper() for n in known])
-              for k in given if k not in known]  # fmt: skip
+    faults = [
+        unknown_name("key of TRAINER.LOREAL", k.upper(), [n.upper() for n in known])
+        for k in given
+        if k not in known
+    ]
     preset = given.get("preset") or "default"
     if preset not in PRESETS:
         faults.append(unknown_name("TRAINER.LOREAL.PRESET", str(preset), PRESETS))
@@ -196,10 +330,13 @@ def _cross_faults(values: dict[str, Any]) -> list[str]:
     faults = []
     if values["meta_init"] in ("words", "neutral") and values["meta_bias"] is False:
         faults.append(
-            f"META_INIT {values['meta_init']} writes the output bias, so it needs META_BIAS True (or META_INIT default)"
+            f"META_INIT {values['meta_init']} writes the output bias, so it needs META_BIAS True"
+            " (or META_INIT default)"
         )
     if values["constant_conditioning"] is True and values["cache_views"] == 0:
-        faults.append("CONSTANT_CONDITIONING needs the training mean before training: set CACHE_VIEWS >= 1")
+        faults.append(
+            "CONSTANT_CONDITIONING needs the training mean before training: set CACHE_VIEWS >= 1"
+        )
     return faults
 
 
@@ -210,7 +347,10 @@ def options_dict(options: LorealOptions) -> dict[str, Any]:
 
 def options_table() -> str:
     """Return the markdown table of every key: choices, the value of each preset, help."""
-    lines = ["| key | choices | `default` | `paper` | `authors` | what |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| key | choices | `default` | `paper` | `authors` | what |",
+        "|---|---|---|---|---|---|",
+    ]
     for spec in fields(LorealOptions):
         assert spec.default is not MISSING
         cells = [PRESETS[p].get(spec.name, spec.default) for p in ("default", "paper", "authors")]
@@ -219,8 +359,12 @@ def options_table() -> str:
             shown[1] += " (guess)"
         if spec.name == "preset":
             shown = ["`default`", "`paper`", "`authors`"]
-        choices = ", ".join(f"`{c}`" for c in spec.metadata["choices"]) or type(spec.default).__name__
-        lines.append(f"| `{spec.name.upper()}` | {choices} | {' | '.join(shown)} | {spec.metadata['help']} |")
+        choices = (
+            ", ".join(f"`{c}`" for c in spec.metadata["choices"]) or type(spec.default).__name__
+        )
+        lines.append(
+            f"| `{spec.name.upper()}` | {choices} | {' | '.join(shown)} | {spec.metadata['help']} |"
+        )
     return "\n".join(lines)
 
 

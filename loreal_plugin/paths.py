@@ -1,4 +1,6 @@
-"""Where the project's data folders are: beside the package in a checkout, inside it after a wheel install."""
+"""Where the project's data folders are: beside the package in a checkout, inside it after a wheel
+install.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ def bundle_root() -> Path:
         if (root / "hosts" / "embedded" / "train.py").is_file() and (root / "configs").is_dir():
             return root
     raise LorealError(
-        f"the project's data folders (hosts/, configs/, ...) were looked for beside and inside {_PACKAGE} "
-        "and not found; install the project again"
+        "the project's data folders (hosts/, configs/, ...) were looked for beside and inside"
+        f" {_PACKAGE} and not found; install the project again"
     )
 
 

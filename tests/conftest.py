@@ -1,4 +1,6 @@
-"""Shared fixtures: the checkout on `sys.path`, few threads, tiny CLIP weights, real hosts by marker."""
+"""Shared fixtures: the checkout on `sys.path`, few threads, tiny CLIP weights, real hosts by
+marker.
+"""
 
 from __future__ import annotations
 
@@ -27,23 +29,29 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Name the markers, so that a misspelt one is an error under `--strict-markers`."""
-    config.addinivalue_line("markers", "hosts: needs real checkouts; LOREAL_TEST_HOSTS names their folder")
+    config.addinivalue_line(
+        "markers", "hosts: needs real checkouts; LOREAL_TEST_HOSTS names their folder"
+    )
     config.addinivalue_line("markers", "slow: minutes; run with `-m slow` or LOREAL_SLOW=1")
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with the reason and how to run them, tests that need what is not there or was not asked for."""
+    """Skip, with the reason and how to run them, tests that need what is not there or was not asked
+    for.
+    """
     missing: dict[str, str] = {}
     if not os.environ.get("LOREAL_TEST_HOSTS"):
         missing["hosts"] = (
-            "not compared with real hosts; LOREAL_TEST_HOSTS=FOLDER pytest -m hosts does that, where FOLDER holds "
-            "checkouts of CoOp, MaPLe, MMA, MMRL and Dassl (docs/HOSTS.md)"
+            "not compared with real hosts; LOREAL_TEST_HOSTS=FOLDER pytest -m hosts does that,"
+            " where FOLDER holds checkouts of CoOp, MaPLe, MMA, MMRL and Dassl (docs/HOSTS.md)"
         )
     if os.environ.get("LOREAL_SLOW") != "1" and "slow" not in (config.option.markexpr or ""):
         missing["slow"] = "takes minutes, not run; `pytest -m slow` or LOREAL_SLOW=1 runs it"
     if not torch.cuda.is_available():
-        missing["cuda"] = "no CUDA device here, not run; `pytest -m cuda` on a machine with one runs it"
+        missing["cuda"] = (
+            "no CUDA device here, not run; `pytest -m cuda` on a machine with one runs it"
+        )
     for item in items:
         for name in (name for name in missing if item.get_closest_marker(name)):
             # a real checkout that was asked for by name is run, however long it takes
@@ -66,7 +74,9 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Callable[[str], AttachedHost]]:
-    """Give a function that attaches the embedded host for a method; it is detached after the last test."""
+    """Give a function that attaches the embedded host for a method; it is detached after the last
+    test.
+    """
     from loreal_plugin.attach import attach_host, detach_host
     from loreal_plugin.paths import embedded_host
 
@@ -79,7 +89,9 @@ def embedded() -> Iterator[Callable[[str], AttachedHost]]:
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], AttachedHost]]:
-    """Give a function that attaches a host with stand-ins of CoCoOp and IVLP; detached after the module's last test."""
+    """Give a function that attaches a host with stand-ins of CoCoOp and IVLP; detached after the
+    module's last test.
+    """
     from stand_ins import write_stand_in_host
 
     from loreal_plugin.attach import attach_host, detach_host

@@ -11,7 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-TINY_CLASSES = ("airplane", "brain", "camera", "dalmatian", "euphonium", "ferry", "gramophone", "hawksbill")
+TINY_CLASSES = (
+    "airplane",
+    "brain",
+    "camera",
+    "dalmatian",
+    "euphonium",
+    "ferry",
+    "gramophone",
+    "hawksbill",
+)
 
 
 def random_clip_state_dict(
@@ -25,10 +34,11 @@ def random_clip_state_dict(
     vocab: int = 49408,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Return float32 weights of a random CLIP ViT under OpenAI's keys; the same seed gives the same weights.
+    """Return float32 weights of a random CLIP ViT under OpenAI's keys; the same seed gives the same
+    weights.
 
-    Every tensor is random (also biases, layer norms and positional embeddings), so that a part that is
-    left out, swapped or read twice changes the features.
+    Every tensor is random (also biases, layer norms and positional embeddings), so that a part that
+    is left out, swapped or read twice changes the features.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -79,7 +89,9 @@ def random_clip_file(folder: Path, name: str = "tiny_clip.pt", **shape: int) -> 
 def tiny_image_folder(
     root: Path, classes: int = 4, per_class: int = 6, size: int = 80, seed: int = 0
 ) -> Path:
-    """Write `classes` folders of `per_class` noisy one-colour PNGs, `size` pixels square; return `root`."""
+    """Write `classes` folders of `per_class` noisy one-colour PNGs, `size` pixels square; return
+    `root`.
+    """
     import numpy as np
     from PIL import Image
 

@@ -7,10 +7,20 @@ import json
 
 import pytest
 
-from loreal_plugin.attributes import available_attributes, files, load_attributes, tokenise_attributes
+from loreal_plugin.attributes import (
+    available_attributes,
+    files,
+    load_attributes,
+    tokenise_attributes,
+)
 from loreal_plugin.errors import AttributeFileError
 
-GOOD = {"schema_version": 1, "dataset": "x", "domain": "cars", "attributes": ["coat color", "shape", "size"]}
+GOOD = {
+    "schema_version": 1,
+    "dataset": "x",
+    "domain": "cars",
+    "attributes": ["coat color", "shape", "size"],
+}
 
 
 def write(path, content) -> str:
@@ -117,5 +127,7 @@ def test_attribute_that_tokenises_to_nothing():
 
 
 def test_generic_file_of_the_project_has_five_words():
-    attributes = load_attributes(str(files.Path(__file__).parents[1] / "attributes" / "generic.json"), "")
+    attributes = load_attributes(
+        str(files.Path(__file__).parents[1] / "attributes" / "generic.json"), ""
+    )
     assert len(attributes.select(5)) == 5

@@ -1,4 +1,6 @@
-"""Every shipped YAML: says what it is for, loads through the host's own `setup_cfg`, and fits its neighbours."""
+"""Every shipped YAML: says what it is for, loads through the host's own `setup_cfg`, and fits its
+neighbours.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,24 @@ def contract_of(path: Path):
 
 
 def test_every_method_has_its_four_files():
-    expected = {f"{c.loreal_trainer}-{n}" for c in CONTRACTS.values()
-                for n in ("demo", "vit_b16", "host_demo", "host_vit_b16")}  # fmt: skip
+    expected = {
+        f"{c.loreal_trainer}-{n}"
+        for c in CONTRACTS.values()
+        for n in ("demo", "vit_b16", "host_demo", "host_vit_b16")
+    }
     assert set(IDS) >= expected
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)
 def test_head_of_a_dataset_says_command_and_result(path):
-    head = [line for line in path.read_text().split("DATASET:")[0].splitlines() if line.startswith("#")]
+    head = [
+        line for line in path.read_text().split("DATASET:")[0].splitlines() if line.startswith("#")
+    ]
     (command,) = [line for line in head if line.startswith("# Command: ")]
-    assert any(words in command for words in ("base2new_train.sh maple 96", "xd.sh maple 96", "dg.sh maple 96"))
+    assert any(
+        words in command
+        for words in ("base2new_train.sh maple 96", "xd.sh maple 96", "dg.sh maple 96")
+    )
     assert {"demo": "train.sh maple 96", "folder": "FOLDER"}.get(path.stem, path.stem) in command
     assert len([line for line in head if line.startswith("# Result: ")]) == 1
 
@@ -47,8 +57,11 @@ def test_head_says_command_and_result(path):
     assert any(line.startswith("# Result: ") for line in head)
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINERS if not p.stem.startswith("host_")],
-                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [p for p in TRAINERS if not p.stem.startswith("host_")],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
 def test_stage_3_builds_its_students_as_the_host_stages_did(path):
     node = contract_of(path).cfg_node
     ours = yaml.safe_load(path.read_text())
@@ -81,8 +94,11 @@ def test_every_method_is_tested_on_some_host():
     assert sorted(METHODS + EXTRA_METHODS) == sorted(CONTRACTS)
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINERS if contract_of(p).method in METHODS],
-                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [p for p in TRAINERS if contract_of(p).method in METHODS],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
 def test_recipe_loads_through_the_hosts_own_setup_cfg(embedded, path):
     assert_recipe_loads(embedded, path)
 
@@ -96,8 +112,11 @@ def test_dataset_config_names_a_registered_dataset(embedded, path):
     assert cfg.DATASET.NAME in registry.registered_names()
 
 
-@pytest.mark.parametrize("path", [p for p in TRAINERS if contract_of(p).method in EXTRA_METHODS],
-                         ids=lambda p: f"{p.parent.name}-{p.stem}")  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [p for p in TRAINERS if contract_of(p).method in EXTRA_METHODS],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
 def test_recipe_of_the_other_rows_loads_where_the_trainer_is(stand_in, path):
     assert_recipe_loads(stand_in, path)
 
@@ -121,11 +140,18 @@ def assert_recipe_loads(attach, path):
 @pytest.mark.parametrize("method", sorted(CONTRACTS))
 def test_demo_layers_lie_within_the_demo_clip(method):
     contract = CONTRACTS[method]
-    node = yaml.safe_load((ROOT / "trainers" / contract.loreal_trainer / "demo.yaml").read_text())["TRAINER"]
+    node = yaml.safe_load((ROOT / "trainers" / contract.loreal_trainer / "demo.yaml").read_text())[
+        "TRAINER"
+    ]
     node = node[contract.cfg_node]
     depth = describe(load_clip_state_dict("demo"))["layers"]
-    layers = {"maple": [node.get("PROMPT_DEPTH", 1)], "mmrl": node.get("REP_LAYERS", []),
-              "mma": [node.get("ADAPTER_START", 1), node.get("ADAPTER_END", 1)], "coop": [1], "cocoop": [1],
-              "ivlp": [node.get("PROMPT_DEPTH_VISION", 1), node.get("PROMPT_DEPTH_TEXT", 1)]}[method]  # fmt: skip
+    layers = {
+        "maple": [node.get("PROMPT_DEPTH", 1)],
+        "mmrl": node.get("REP_LAYERS", []),
+        "mma": [node.get("ADAPTER_START", 1), node.get("ADAPTER_END", 1)],
+        "coop": [1],
+        "cocoop": [1],
+        "ivlp": [node.get("PROMPT_DEPTH_VISION", 1), node.get("PROMPT_DEPTH_TEXT", 1)],
+    }[method]
     assert layers and all(1 <= layer <= depth for layer in layers)
     assert node["PREC"] == "fp32"

@@ -1,4 +1,6 @@
-"""House rules that a reader would otherwise have to check: sizes, words, documentation, annotations."""
+"""House rules that a reader would otherwise have to check: sizes, words, documentation,
+annotations.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("loreal_plugin", "hosts", "trainers", "benchmarks", "scripts", "configs", "docs", "tests", ".ci")
+FOLDERS = (
+    "loreal_plugin",
+    "hosts",
+    "trainers",
+    "benchmarks",
+    "scripts",
+    "configs",
+    "docs",
+    "tests",
+    ".ci",
+)
 KINDS = {".py", ".sh", ".yaml", ".md", ".toml", ".cff", ".in", ""}
 MAX_LINES = 400
 # pages of tables that a command writes from results
@@ -32,7 +44,9 @@ def written_files() -> list[Path]:
     for folder in FOLDERS:
         found += (ROOT / folder).rglob("*")
     hidden = {"__pycache__", "bundle", ".pytest_cache", ".ruff_cache"}
-    return sorted(p for p in found if p.is_file() and p.suffix in KINDS and not hidden & set(p.parts))
+    return sorted(
+        p for p in found if p.is_file() and p.suffix in KINDS and not hidden & set(p.parts)
+    )
 
 
 FILES = written_files()
@@ -53,10 +67,16 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def public_definitions(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, Function | ast.ClassDef, bool]]:
-    """Yield (dotted name, definition, is it a method) of what a module offers; __init__ counts for its types."""
+def public_definitions(
+    body: list[ast.stmt], inside: str = ""
+) -> Iterator[tuple[str, Function | ast.ClassDef, bool]]:
+    """Yield (dotted name, definition, is it a method) of what a module offers; __init__ counts for
+    its types.
+    """
     for node in body:
-        if not isinstance(node, (Function, ast.ClassDef)) or (node.name.startswith("_") and node.name != "__init__"):
+        if not isinstance(node, (Function, ast.ClassDef)) or (
+            node.name.startswith("_") and node.name != "__init__"
+        ):
             continue
         yield f"{inside}{node.name}", node, bool(inside)
         if isinstance(node, ast.ClassDef):
@@ -66,9 +86,13 @@ def public_definitions(body: list[ast.stmt], inside: str = "") -> Iterator[tuple
 def without_type(node: Function, is_method: bool) -> list[str]:
     """Return the parameters without annotation, and "return" where that one is missing."""
     names = node.args.posonlyargs + node.args.args
-    bound = is_method and not any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
+    bound = is_method and not any(
+        isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list
+    )
     names = names[1:] if bound else names
-    names += node.args.kwonlyargs + [extra for extra in (node.args.vararg, node.args.kwarg) if extra]
+    names += node.args.kwonlyargs + [
+        extra for extra in (node.args.vararg, node.args.kwarg) if extra
+    ]
     missing = [name.arg for name in names if name.annotation is None]
     return missing if node.returns is not None else [*missing, "return"]
 
@@ -76,14 +100,28 @@ def without_type(node: Function, is_method: bool) -> list[str]:
 def undocumented(tree: ast.Module) -> list[str]:
     """Return the public names without a docstring; an __init__ is documented by its class."""
     missing = [] if ast.get_docstring(tree) else ["module"]
-    known = [(name, node) for name, node, _ in public_definitions(tree.body) if not name.endswith("__init__")]
+    known = [
+        (name, node)
+        for name, node, _ in public_definitions(tree.body)
+        if not name.endswith("__init__")
+    ]
     return missing + [name for name, node in known if not ast.get_docstring(node)]
 
 
 def untyped(tree: ast.Module) -> list[str]:
-    """Return the public functions and methods that leave a parameter or their result without a type."""
-    known = [(name, node, method) for name, node, method in public_definitions(tree.body) if isinstance(node, Function)]
-    return [f"{name}({', '.join(lack)})" for name, node, method in known if (lack := without_type(node, method))]
+    """Return the public functions and methods that leave a parameter or their result without a
+    type.
+    """
+    known = [
+        (name, node, method)
+        for name, node, method in public_definitions(tree.body)
+        if isinstance(node, Function)
+    ]
+    return [
+        f"{name}({', '.join(lack)})"
+        for name, node, method in known
+        if (lack := without_type(node, method))
+    ]
 
 
 def long_functions(tree: ast.Module, limit: int = MAX_FUNCTION) -> list[str]:
@@ -97,7 +135,11 @@ def faults(paths: Iterable[Path], rule: Callable[[ast.Module], list[str]]) -> se
 
 
 def test_the_rules_look_at_the_project():
-    assert len(FILES) > 100 and ROOT / "README.md" in FILES and ROOT / "loreal_plugin" / "paths.py" in PACKAGE
+    assert (
+        len(FILES) > 100
+        and ROOT / "README.md" in FILES
+        and ROOT / "loreal_plugin" / "paths.py" in PACKAGE
+    )
 
 
 def test_files_are_of_readable_length():
@@ -106,7 +148,12 @@ def test_files_are_of_readable_length():
 
 
 def test_no_file_names_a_machine():
-    found = [(name_of(path), line) for path in FILES for line in lines_of(path) if MACHINE_PATHS.search(line)]
+    found = [
+        (name_of(path), line)
+        for path in FILES
+        for line in lines_of(path)
+        if MACHINE_PATHS.search(line)
+    ]
     assert [(name, line) for name, line in found if not line.startswith("MACHINE_PATHS")] == []
 
 

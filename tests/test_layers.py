@@ -15,7 +15,8 @@ PACKAGE = ROOT / "loreal_plugin"
 
 # Leaves any layer may use; they use no layer themselves.
 LEAVES = {"errors", "paths", "options"}
-# Beside layer 3: they know files and torch, no host and no layer. `demo` weights and pictures come from demo.
+# Beside layer 3: they know files and torch, no host and no layer. `demo` weights and pictures come
+# from demo.
 BESIDE = {"weights", "attributes", "data", "demo"}
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
@@ -27,7 +28,9 @@ def layer_table() -> dict[str, int]:
     for line in (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) > 3 and cells[1].isdigit():
-            table |= {name: int(cells[1]) for name in re.findall(r"`loreal_plugin\.(\w+)`", cells[2])}
+            table |= {
+                name: int(cells[1]) for name in re.findall(r"`loreal_plugin\.(\w+)`", cells[2])
+            }
     return table
 
 
@@ -45,7 +48,11 @@ def imported_modules(path: Path, root: Path = ROOT) -> set[str]:
             parents = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
             # `from loreal_plugin import text` names a package in its list of names.
-            names |= {f"{base}.{alias.name}" for alias in node.names} if base == "loreal_plugin" else {base}
+            names |= (
+                {f"{base}.{alias.name}" for alias in node.names}
+                if base == "loreal_plugin"
+                else {base}
+            )
     return names
 
 
@@ -81,7 +88,9 @@ def test_architecture_page_names_all_six_layers():
 
 @pytest.mark.parametrize("path", layer_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_file_imports_only_from_its_layer_and_above(path: Path):
-    used = {name.split(".")[1] for name in imported_modules(path) if name.startswith("loreal_plugin.")}
+    used = {
+        name.split(".")[1] for name in imported_modules(path) if name.startswith("loreal_plugin.")
+    }
     used.discard("__version__")
     assert used - allowed_for(owner(path)) == set()
 
@@ -125,5 +134,9 @@ def test_a_forbidden_import_would_be_seen(tmp_path: Path):
     lines = ["from ..text import prefix", "from loreal_plugin import trainer"]
     lines += ["def f():", "    import dassl.data"]
     file.write_text("\n".join(lines))
-    assert imported_modules(file, tmp_path) == {"loreal_plugin.text", "loreal_plugin.trainer", "dassl.data"}
+    assert imported_modules(file, tmp_path) == {
+        "loreal_plugin.text",
+        "loreal_plugin.trainer",
+        "dassl.data",
+    }
     assert {"text", "trainer"} & allowed_for("method") == set()

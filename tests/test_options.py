@@ -49,7 +49,11 @@ def test_presets_set_the_same_keys_and_resolve(preset):
 def test_presets_hold_the_published_and_the_authors_values():
     paper, authors = PRESETS["paper"], PRESETS["authors"]
     assert (paper["bridge"], paper["hld_temperature"], paper["lld_weight"]) == ("cross", 4.0, 2.0)
-    assert [authors[k] for k in ("bridge", "slot_order", "views")] == ["mix", "slots_first", "independent"]
+    assert [authors[k] for k in ("bridge", "slot_order", "views")] == [
+        "mix",
+        "slots_first",
+        "independent",
+    ]
     assert authors["hld_temperature"] == authors["lld_temperature"] == 1.0
     assert set(GUESSES) <= set(paper)
 
@@ -57,9 +61,13 @@ def test_presets_hold_the_published_and_the_authors_values():
 def test_explicit_keys_win_over_the_preset_also_through_yacs_lists():
     cfg = make_cfg()
     given = {"PRESET": "authors", "BRIDGE": "self", "HLD_TEMPERATURE": "2", "META_BIAS": "False"}
-    cfg.merge_from_list([part for key, value in given.items() for part in (f"TRAINER.LOREAL.{key}", value)])
+    cfg.merge_from_list(
+        [part for key, value in given.items() for part in (f"TRAINER.LOREAL.{key}", value)]
+    )
     options = resolve_options(cfg.TRAINER.LOREAL)
-    assert options.bridge == "self" and options.hld_temperature == 2.0 and options.meta_bias is False
+    assert (
+        options.bridge == "self" and options.hld_temperature == 2.0 and options.meta_bias is False
+    )
     assert isinstance(options.hld_temperature, float)
     assert options.slot_order == "slots_first"
 

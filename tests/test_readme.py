@@ -16,7 +16,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_options_table_is_the_generated_one() -> None:
-    assert replace_between(README, "options", options_table()) == README, "run: loreal options --write README.md"
+    assert replace_between(README, "options", options_table()) == README, (
+        "run: loreal options --write README.md"
+    )
 
 
 def test_linked_files_exist() -> None:

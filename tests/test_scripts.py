@@ -1,4 +1,5 @@
-"""The scripts' own work: finding an environment, making one, and going on after an interrupted installation.
+"""The scripts' own work: finding an environment, making one, and going on after an interrupted
+installation.
 
 A stub stands in for Python, so that nothing is downloaded: it writes down what it is asked to do.
 """
@@ -67,7 +68,11 @@ class Clone:
 
     def asked(self, text: str) -> int:
         """Return how often a Python was asked for something."""
-        return sum(text in line for line in self.log.read_text().splitlines()) if self.log.exists() else 0
+        return (
+            sum(text in line for line in self.log.read_text().splitlines())
+            if self.log.exists()
+            else 0
+        )
 
 
 @pytest.fixture
@@ -78,7 +83,10 @@ def clone(tmp_path: Path) -> Clone:
 @pytest.mark.parametrize("script", [*SCRIPTS, *OTHERS])
 def test_help_needs_no_environment(clone: Clone, script: str) -> None:
     code, out, err = clone.run("--help", script=script)
-    assert (code, err) == (0, "") and f"bash scripts/{script} METHOD PHI [DATASET=demo] [SEED=1]" in out
+    assert (code, err) == (
+        0,
+        "",
+    ) and f"bash scripts/{script} METHOD PHI [DATASET=demo] [SEED=1]" in out
     assert not clone.log.exists()
 
 
@@ -99,10 +107,11 @@ def test_with_a_real_host_what_the_original_dassl_imports_is_installed_too(clone
     assert clone.asked("-m pip install") == 2 and clone.asked("[hosts]") == 1
 
 
-
 @pytest.mark.parametrize("script", OTHERS)
 def test_every_protocol_has_a_script_that_passes_its_words_on(clone: Clone, script: str) -> None:
-    code, out, _ = clone.run("maple", "96", "demo", "2", "--dry-run", script=script, STUB_HAS_LOREAL="0")
+    code, out, _ = clone.run(
+        "maple", "96", "demo", "2", "--dry-run", script=script, STUB_HAS_LOREAL="0"
+    )
     assert code == 0 and f"ran: -m loreal_plugin {OTHERS[script]} maple 96 demo 2 --dry-run" in out
     assert os.access(ROOT / "scripts" / script, os.X_OK)
     code, out, err = clone.run("maple", script=script, STUB_HAS_LOREAL="0")
@@ -144,7 +153,9 @@ def test_loreal_python_overrides(clone: Clone, tmp_path: Path) -> None:
     own.mkdir()
     shutil.copy(tmp_path / "bin" / "python3", own / "python")
     code, out, _ = clone.run("maple", "96", LOREAL_PYTHON=str(own / "python"))
-    assert code == 0 and f"PYTHONPATH={clone.root}" in out and clone.asked("own -m loreal_plugin") == 1
+    assert (
+        code == 0 and f"PYTHONPATH={clone.root}" in out and clone.asked("own -m loreal_plugin") == 1
+    )
     code, out, err = clone.run("maple", "96", LOREAL_PYTHON="no-such-python")
     assert (code, out, err) == (2, "", "error: LOREAL_PYTHON 'no-such-python' is no interpreter\n")
 
@@ -158,7 +169,10 @@ def test_no_python_is_one_clear_line(clone: Clone, tmp_path: Path) -> None:
             os.symlink(found, tools / name)
     code, out, err = clone.run("maple", "96", PATH=str(tools))
     assert (code, out) == (2, "")
-    assert err == "error: Python 3.10 or later was looked for and not found; install it, or set LOREAL_PYTHON\n"
+    assert (
+        err == "error: Python 3.10 or later was looked for and not found; install it, or set"
+        " LOREAL_PYTHON\n"
+    )
 
 
 def test_ci_is_executable() -> None:

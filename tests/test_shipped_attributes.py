@@ -1,4 +1,6 @@
-"""Every attribute file of the project: complete, honest about itself, found by name, within the token budget."""
+"""Every attribute file of the project: complete, honest about itself, found by name, within the
+token budget.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,22 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "attributes").glob("*.json"))
 N_ATTRIBUTES, N_CONTENT, CONTEXT_LENGTH = 5, 2, 77
 CLASSES = {
-    "caltech101": 100, "oxford_pets": 37, "stanford_cars": 196, "oxford_flowers": 102, "food101": 101,
-    "fgvc_aircraft": 100, "sun397": 397, "dtd": 47, "eurosat": 10, "ucf101": 101, "imagenet": 1000,
-    "imagenetv2": 1000, "imagenet_sketch": 1000, "imagenet_a": 200, "imagenet_r": 200,
-}  # fmt: skip
+    "caltech101": 100,
+    "oxford_pets": 37,
+    "stanford_cars": 196,
+    "oxford_flowers": 102,
+    "food101": 101,
+    "fgvc_aircraft": 100,
+    "sun397": 397,
+    "dtd": 47,
+    "eurosat": 10,
+    "ucf101": 101,
+    "imagenet": 1000,
+    "imagenetv2": 1000,
+    "imagenet_sketch": 1000,
+    "imagenet_a": 200,
+    "imagenet_r": 200,
+}
 DESCRIBED = {name for name, count in CLASSES.items() if count <= 110}
 
 
@@ -93,7 +107,10 @@ def test_every_prompt_fits_into_the_text_encoder(name):
     content, words = benchmark(name), load_attributes(name, "").select(N_ATTRIBUTES)
     slots = sum(N_CONTENT + len(ids) for ids in tokenise_attributes(words, encode, name))
     longest = max(len(encode(c.replace("_", " "))) for c in content["classnames"])
-    for context in (len(encode("a photo of a")), 16):  # the hand-written context, and CoOp's longest
+    for context in (
+        len(encode("a photo of a")),
+        16,
+    ):  # the hand-written context, and CoOp's longest
         # start, context, name, "with", slots, ".", end
         assert 1 + context + longest + 1 + slots + 1 + 1 <= CONTEXT_LENGTH
 

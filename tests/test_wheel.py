@@ -1,4 +1,6 @@
-"""The wheel: only `loreal_plugin`, everything it needs inside, working in a new environment from another folder."""
+"""The wheel: only `loreal_plugin`, everything it needs inside, working in a new environment from
+another folder.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,14 @@ print(len(names), "early:", *early)
 
 def run(*command: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command without this checkout on its path."""
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "DATA", "HOST", "OUT")}
-    done = subprocess.run(command, cwd=cwd, env=clean | env, capture_output=True, text=True, timeout=600)
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "DATA", "HOST", "OUT")
+    }
+    done = subprocess.run(
+        command, cwd=cwd, env=clean | env, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -43,7 +51,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the wheel, built from a copy of the checkout."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in SOURCES:
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "bundle", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name,
+            copy / name,
+            ignore=shutil.ignore_patterns("__pycache__", "bundle", "*.egg-info"),
+        )
     for name in FILES:
         shutil.copy(ROOT / name, copy / name)
     out = tmp_path_factory.mktemp("dist")
@@ -55,13 +67,27 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the bin folder of a new environment with the wheel; third-party packages are lent by this one."""
+    """Give the bin folder of a new environment with the wheel; third-party packages are lent by
+    this one.
+    """
     home = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", str(home), cwd=home.parent)
     python = home / "bin" / "python"
-    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "-I")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--no-deps",
+        "--no-index",
+        "-I",
+    )
     run(*pip, str(wheel), cwd=home.parent)
-    site = run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).stdout.strip()
+    site = run(
+        str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home
+    ).stdout.strip()
     lent = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
     Path(site, "lent.pth").write_text("\n".join(lent))
     return home / "bin"
@@ -71,22 +97,38 @@ def test_wheel_installs_one_package_with_its_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"loreal_plugin"}
-    for path in ("hosts/embedded/train.py", "hosts/embedded/dassl/__init__.py", "trainers/maple_loreal.py",
-                 "configs/trainers/MaPLe_LOREAL/demo.yaml", "configs/datasets/demo.yaml", "attributes/generic.json",
-                 "scripts/loreal/base2new_train.sh", "scripts/loreal/env.sh"):  # fmt: skip
+    for path in (
+        "hosts/embedded/train.py",
+        "hosts/embedded/dassl/__init__.py",
+        "trainers/maple_loreal.py",
+        "configs/trainers/MaPLe_LOREAL/demo.yaml",
+        "configs/datasets/demo.yaml",
+        "attributes/generic.json",
+        "scripts/loreal/base2new_train.sh",
+        "scripts/loreal/env.sh",
+    ):
         assert f"loreal_plugin/bundle/{path}" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
 
 
 def test_every_tracked_data_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    files = [p.relative_to(ROOT) for p in (ROOT / "loreal_plugin").rglob("*") if p.suffix in PACKAGE_SUFFIXES]
+    files = [
+        p.relative_to(ROOT)
+        for p in (ROOT / "loreal_plugin").rglob("*")
+        if p.suffix in PACKAGE_SUFFIXES
+    ]
     wanted = {str(path) for path in files if not {"__pycache__", "bundle"} & set(path.parts)}
-    assert {Path(name).suffix for name in wanted} >= {".py", ".safetensors"}, "code and the demo's weights"
+    assert {Path(name).suffix for name in wanted} >= {
+        ".py",
+        ".safetensors",
+    }, "code and the demo's weights"
     assert wanted - names == set()
 
 
-def test_nothing_of_a_host_is_imported_before_it_is_attached(environment: Path, tmp_path: Path) -> None:
+def test_nothing_of_a_host_is_imported_before_it_is_attached(
+    environment: Path, tmp_path: Path
+) -> None:
     out = run(str(environment / "python"), "-c", IMPORT_ALL, cwd=tmp_path).stdout.strip()
     assert out.endswith("early:") and int(out.split()[0]) > 30
 
@@ -101,16 +143,24 @@ def test_doctor_and_a_run_from_another_folder(environment: Path, tmp_path: Path)
     doctor = run(str(environment / "loreal"), "doctor", cwd=tmp_path, **env).stdout
     assert doctor.endswith("a run can start\n") and str(Path("loreal_plugin", "bundle")) in doctor
     words = ("base2new", "coop", "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
-    done = run(str(environment / "loreal"), *words, "--", "OPTIM.MAX_EPOCH", "1", cwd=tmp_path, **env)
+    done = run(
+        str(environment / "loreal"), *words, "--", "OPTIM.MAX_EPOCH", "1", cwd=tmp_path, **env
+    )
     assert "+ LOREAL, tested at 32" in done.stdout
     assert list((tmp_path / "output" / "base2new").rglob("results.json"))
 
 
-def test_wheel_scripts_use_the_environment_they_are_installed_in(environment: Path, tmp_path: Path) -> None:
+def test_wheel_scripts_use_the_environment_they_are_installed_in(
+    environment: Path, tmp_path: Path
+) -> None:
     code = "from loreal_plugin.paths import bundle_root; print(bundle_root())"
     bundle = run(str(environment / "python"), "-c", code, cwd=tmp_path).stdout.strip()
     script = Path(bundle) / "scripts" / "loreal" / "base2new_train.sh"
     path = f"{environment}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", str(script), "mapel", "96"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PATH": path}, timeout=300)
-    assert done.returncode == 2 and done.stderr.startswith("error: unknown method 'mapel'; did you mean 'maple'?")
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={"PATH": path}, timeout=300
+    )
+    assert done.returncode == 2 and done.stderr.startswith(
+        "error: unknown method 'mapel'; did you mean 'maple'?"
+    )

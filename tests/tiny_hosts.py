@@ -14,7 +14,8 @@ from loreal_plugin.students.build import Student, build_student
 METHODS = ("coop", "maple", "mma", "mmrl")  # of the embedded host; stand_ins has the others
 CLASSNAMES = ("airplane", "hot air balloon", "photo", "sea_lion")
 
-# The tiny CLIP has three layers: deep prompts, adapters and representation tokens have to lie within.
+# The tiny CLIP has three layers: deep prompts, adapters and representation tokens have to lie
+# within.
 RECIPES = {
     "coop": ["TRAINER.COOP.CTX_INIT", "a photo of a", "TRAINER.COOP.PREC", "fp32"],
     "maple": ["TRAINER.MAPLE.PROMPT_DEPTH", "3", "TRAINER.MAPLE.PREC", "fp32"],
@@ -38,7 +39,9 @@ RECIPES = {
 def tiny_cfg(
     host: AttachedHost, clip_file: Path, *opts: str, size: int = 64, dataset: str = "Caltech101"
 ) -> Any:
-    """Return the host's configuration with the tiny recipe of its method; `opts` are KEY VALUE pairs."""
+    """Return the host's configuration with the tiny recipe of its method; `opts` are KEY VALUE
+    pairs.
+    """
     method = host.contract.method
     given = ["MODEL.BACKBONE.NAME", str(clip_file), "DATASET.NAME", dataset]
     given += ["INPUT.SIZE", f"({size}, {size})"]

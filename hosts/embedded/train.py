@@ -24,12 +24,24 @@ from yacs.config import CfgNode
 from loreal_plugin.errors import ConfigError, LorealError
 
 # importing a module registers the data sets or the trainer in it
-for _module in ("datasets", "trainers.coop", "trainers.maple", "trainers.mmadapter", "trainers.mmrl"):
+for _module in (
+    "datasets",
+    "trainers.coop",
+    "trainers.maple",
+    "trainers.mmadapter",
+    "trainers.mmrl",
+):
     importlib.import_module(_module)
 
 # section of cfg.TRAINER -> key -> default; names and values are those of the public repositories
 TRAINER_SECTIONS = {
-    "COOP": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "PREC": "fp16", "CLASS_TOKEN_POSITION": "end"},
+    "COOP": {
+        "N_CTX": 16,
+        "CSC": False,
+        "CTX_INIT": "",
+        "PREC": "fp16",
+        "CLASS_TOKEN_POSITION": "end",
+    },
     "MAPLE": {"N_CTX": 2, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH": 9},
     "MMADAPTER": {
         "TEXT_CTX_INIT": "",
@@ -78,7 +90,9 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def extend_cfg(cfg: CfgNode) -> None:
-    """Add the sections of this host's trainers, the class subset and MMRL's task, with their defaults."""
+    """Add the sections of this host's trainers, the class subset and MMRL's task, with their
+    defaults.
+    """
     for name, section in TRAINER_SECTIONS.items():
         cfg.TRAINER[name] = CfgNode(copy.deepcopy(section))
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base, new
@@ -86,10 +100,12 @@ def extend_cfg(cfg: CfgNode) -> None:
 
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """Return the frozen configuration: defaults, data set file, trainer file, arguments, KEY VALUE pairs.
+    """Return the frozen configuration: defaults, data set file, trainer file, arguments, KEY VALUE
+    pairs.
 
     Raises:
-        ConfigError: for a file that is missing or unreadable, an unknown key, or a value of another type.
+        ConfigError: for a file that is missing or unreadable, an unknown key, or a value of another
+            type.
     """
     cfg = get_cfg_default()
     extend_cfg(cfg)
@@ -139,11 +155,17 @@ def main(args: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the family's command line."""
-    parser = argparse.ArgumentParser(description="Train or evaluate a trainer of the embedded host.")
+    parser = argparse.ArgumentParser(
+        description="Train or evaluate a trainer of the embedded host."
+    )
     text = parser.add_argument
     text("--root", default="", help="folder of the data sets")
     text("--output-dir", default="", help="folder for log, checkpoints and TensorBoard")
-    text("--resume", default="", help="folder of checkpoints to go on from (default: the output folder)")
+    text(
+        "--resume",
+        default="",
+        help="folder of checkpoints to go on from (default: the output folder)",
+    )
     text("--seed", type=int, default=-1, help="0 or more fixes the seed")
     text("--source-domains", nargs="+", help="source domains")
     text("--target-domains", nargs="+", help="target domains")

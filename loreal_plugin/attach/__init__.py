@@ -1,4 +1,6 @@
-"""Attaching a host: the one place that puts a stranger's checkout on the path, without touching its files."""
+"""Attaching a host: the one place that puts a stranger's checkout on the path, without touching its
+files.
+"""
 
 from loreal_plugin.attach.host import (
     AttachedHost,
@@ -9,4 +11,11 @@ from loreal_plugin.attach.host import (
     format_shims,
 )
 
-__all__ = ["AttachedHost", "ShimState", "attach_host", "describe_shims", "detach_host", "format_shims"]
+__all__ = [
+    "AttachedHost",
+    "ShimState",
+    "attach_host",
+    "describe_shims",
+    "detach_host",
+    "format_shims",
+]

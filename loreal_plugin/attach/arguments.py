@@ -8,8 +8,17 @@ from typing import NoReturn
 
 from loreal_plugin.errors import ConfigError
 
-_TEXTS = ("root", "output-dir", "resume", "config-file", "dataset-config-file", "trainer", "backbone", "head",
-          "model-dir")  # fmt: skip
+_TEXTS = (
+    "root",
+    "output-dir",
+    "resume",
+    "config-file",
+    "dataset-config-file",
+    "trainer",
+    "backbone",
+    "head",
+    "model-dir",
+)
 _LISTS = ("source-domains", "target-domains", "transforms")
 
 
@@ -21,7 +30,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def family_parser() -> argparse.ArgumentParser:
-    """Return a parser with the family's arguments and defaults; what follows them are `KEY VALUE` options."""
+    """Return a parser with the family's arguments and defaults; what follows them are `KEY VALUE`
+    options.
+    """
     parser = _Parser(prog="train.py", allow_abbrev=False)
     for name in _TEXTS:
         parser.add_argument(f"--{name}", default="")

@@ -30,7 +30,9 @@ _ALLOWED = {
 
 
 class _Inert(dict):
-    """Stands for any pickled object that is not needed: takes whatever it is given and does nothing."""
+    """Stands for any pickled object that is not needed: takes whatever it is given and does
+    nothing.
+    """
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         super().__init__()
@@ -46,7 +48,9 @@ class _Inert(dict):
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Builds tensors and containers; everything else a file names becomes inert instead of being called."""
+    """Builds tensors and containers; everything else a file names becomes inert instead of being
+    called.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         return _ALLOWED.get((module, name), _Inert)
@@ -60,20 +64,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     content = read_saved(path)
     state = content.get("state_dict") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
         raise CheckpointError(
-            f"{path} is no Dassl checkpoint: it has no 'state_dict' of tensors. If its tensors are inside other "
-            f"objects, unpickling runs code of the file: name it in {TRUSTED} only if you trust it"
+            f"{path} is no Dassl checkpoint: it has no 'state_dict' of tensors. If its tensors are"
+            f" inside other objects, unpickling runs code of the file: name it in {TRUSTED} only if"
+            " you trust it"
         )
     return content
 
 
 def read_saved(path: str | Path) -> Any:
-    """Return what torch.save wrote, on the CPU; objects other than tensors, numbers, texts and containers are empty.
+    """Return what torch.save wrote, on the CPU; objects other than tensors, numbers, texts and
+    containers are empty.
 
-    Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly; here
-    the scheduler is left out and nothing of the file is executed. Only files that the user names in
-    `LOREAL_UNPICKLE` (paths, separated as in PATH) are unpickled fully.
+    Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly;
+    here the scheduler is left out and nothing of the file is executed. Only files that the user
+    names in `LOREAL_UNPICKLE` (paths, separated as in PATH) are unpickled fully.
 
     Raises:
         CheckpointError: the file is missing, truncated or not written by torch.save.
@@ -82,14 +90,19 @@ def read_saved(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} is not there")
     if path.resolve() in _trusted():
-        print(f"{path} is unpickled fully, because {TRUSTED} names it: this runs whatever code it holds")
+        print(
+            f"{path} is unpickled fully, because {TRUSTED} names it: this runs whatever code it"
+            " holds"
+        )
         return _guarded(path, weights_only=False)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         return _guarded(path, weights_only=False, pickle_module=_inert_pickle())
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({error}); was it cut short?"
+        ) from error
 
 
 def _trusted() -> set[Path]:
@@ -109,4 +122,6 @@ def _guarded(path: Path, **how: Any) -> Any:
     try:
         return torch.load(path, map_location="cpu", **how)
     except Exception as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read ({error}); was it cut short?") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({error}); was it cut short?"
+        ) from error

@@ -1,4 +1,6 @@
-"""Where a host's CLIP comes from: our weights under any name, made to read the configured input size."""
+"""Where a host's CLIP comes from: our weights under any name, made to read the configured input
+size.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +32,24 @@ LOADER_FACTS = (
         "all",
         "clip/clip.py:55, called by load_clip_to_cpu",
         "always",
-        "CLIP is downloaded under a fixed name; CLIP_WEIGHTS is given instead, converted if need be",
+        "CLIP is downloaded under a fixed name; CLIP_WEIGHTS is given instead, converted if"
+        " need be",
     ),
     ShimFacts(
         INPUT_SIZE,
         "all",
         "CoOp trainers/coop.py:70, MaPLe maple.py:82, MMA mmadapter.py:56, MMRL mmrl.py:156",
         "always",
-        "INPUT.SIZE other than the backbone's own is an AssertionError; the positional embedding is resampled",
+        "INPUT.SIZE other than the backbone's own is an AssertionError; the positional embedding is"
+        " resampled",
     ),
     ShimFacts(
         POSITION,
         "MaPLe, MMRL",
         "torch load_state_dict of trainers/maple.py:333, mmrl.py:483",
         "always",
-        "checkpoints hold the positional embedding of the size they were trained at: size mismatch at another",
+        "checkpoints hold the positional embedding of the size they were trained at: size mismatch"
+        " at another",
     ),
 )
 
@@ -57,8 +62,8 @@ def weights_name(cfg: Any) -> str:
 class ClipSource:
     """Replaces `load_clip_to_cpu` in trainer modules, and puts it back.
 
-    The host's own loader still builds the model: only the file it reads, the positional embedding and the
-    resolution it reports are ours.
+    The host's own loader still builds the model: only the file it reads, the positional embedding
+    and the resolution it reports are ours.
 
     Args:
         allowed: which of the three repairs named in `LOADER_FACTS` may be made.
@@ -111,7 +116,9 @@ class ClipSource:
 
     @contextmanager
     def _served(self, loader: Callable, cfg: Any) -> Iterator[None]:
-        """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file instead."""
+        """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file
+        instead.
+        """
         if WEIGHTS not in self._allowed or "_download" not in loader.__code__.co_names:
             yield
             return
@@ -127,10 +134,13 @@ class ClipSource:
 
 
 def plain_file(name: str) -> Path:
-    """Return a plain state-dict file of the weights: every host reads that, whatever the source was.
+    """Return a plain state-dict file of the weights: every host reads that, whatever the source
+    was.
 
-    It lies in the cache under the fingerprint of the weights, so that all processes share one file. It is
-    written under another name first: what a killed process leaves unfinished the next one overwrites.
+    It lies in the cache under the fingerprint of the weights, so that all processes share one file.
+    It is
+    written under another name first: what a killed process leaves unfinished the next one
+    overwrites.
 
     Raises:
         WeightsError: the weights are missing, broken or not of a CLIP ViT.
@@ -140,13 +150,15 @@ def plain_file(name: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path.with_suffix(".lock"))):
-            if not zipfile.is_zipfile(path):  # a truncated archive has lost its directory, which is at the end
+            if not zipfile.is_zipfile(
+                path
+            ):  # a truncated archive has lost its directory, which is at the end
                 unfinished = path.with_suffix(".tmp")
                 torch.save(load_clip_state_dict(name), unfinished)
                 os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise CacheError(
-            f"the CLIP weights for the host cannot be written to {path} ({error}); free some space or set "
-            "LOREAL_CACHE to another folder"
+            f"the CLIP weights for the host cannot be written to {path} ({error}); free some space"
+            " or set LOREAL_CACHE to another folder"
         ) from error
     return path

@@ -62,7 +62,8 @@ def setting_of(setting: str | None = None) -> str:
 def allowed_names(known: Iterable[str], setting: str | None = None) -> set[str]:
     """Return the shims that may be applied under `LOREAL_COMPAT` (or `setting`).
 
-    `all`, `list` or nothing: every one; `none`: not one; `a,b`: only these; `-a,-b`: every one but these.
+    `all`, `list` or nothing: every one; `none`: not one; `a,b`: only these; `-a,-b`: every one but
+    these.
 
     Raises:
         ConfigError: an unknown name, or both forms mixed.
@@ -79,5 +80,7 @@ def allowed_names(known: Iterable[str], setting: str | None = None) -> set[str]:
             raise ConfigError(f"LOREAL_COMPAT: {unknown_name('shim', word.lstrip('-'), names)}")
     minus = {word[1:] for word in words if word.startswith("-")}
     if minus and len(minus) != len(words):
-        raise ConfigError(f"LOREAL_COMPAT='{text}' mixes names to use with names to leave out (-name)")
+        raise ConfigError(
+            f"LOREAL_COMPAT='{text}' mixes names to use with names to leave out (-name)"
+        )
     return names - minus if minus else set(words)

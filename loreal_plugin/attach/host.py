@@ -1,4 +1,6 @@
-"""Attaching a host: look, check, then act; all of it can be undone, nothing of it is written to disk."""
+"""Attaching a host: look, check, then act; all of it can be undone, nothing of it is written to
+disk.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class _Session:
     revision: str
     clips: ClipSource
     shims: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)  # needed by this host, switched off by the user
+    refused: list[str] = field(
+        default_factory=list
+    )  # needed by this host, switched off by the user
     undo: ExitStack = field(default_factory=ExitStack)
 
 
@@ -64,7 +68,9 @@ class AttachedHost:
 
     @property
     def clip_version(self) -> str:
-        """Which CLIP package builds the models: a hash of its sources, the host's own or an installed one."""
+        """Which CLIP package builds the models: a hash of its sources, the host's own or an
+        installed one.
+        """
         return sources_digest(Path(sys.modules["clip"].__file__).parent)
 
     @property
@@ -105,16 +111,16 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
 
     Raises:
         ConfigError: unknown method or shim.
-        HostError: the folder does not answer the contract (every mismatch is listed), its modules do not
-            import, or another host is attached in this process. Then nothing has changed.
+        HostError: the folder does not answer the contract (every mismatch is listed), its modules
+            do not import, or another host is attached in this process. Then nothing has changed.
     """
     global _session
     contract = get_contract(method)
     path = Path(path).expanduser().resolve()
     if _session is not None and _session.look.path != path:
         raise HostError(
-            f"host {path} was asked for, but {_session.look.path} is attached in this process; hosts share "
-            "module names (trainers, datasets, clip): use one process a host"
+            f"host {path} was asked for, but {_session.look.path} is attached in this process;"
+            " hosts share module names (trainers, datasets, clip): use one process a host"
         )
     look = look_at(path, contract, Path(dassl) if dassl else None)
     advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
@@ -133,7 +139,9 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
 
 @dataclass(frozen=True)
 class ShimState:
-    """A repair and what became of it: `applied`, `not needed`, `switched off`, or `known` (no host is attached)."""
+    """A repair and what became of it: `applied`, `not needed`, `switched off`, or `known` (no host
+    is attached).
+    """
 
     facts: ShimFacts
     state: str
@@ -142,7 +150,8 @@ class ShimState:
 def describe_shims() -> list[ShimState]:
     """Return every repair there is, with its state on the host that is attached, if one is.
 
-    The three of the CLIP loader count as applied wherever they are allowed: each load looks for its cause.
+    The three of the CLIP loader count as applied wherever they are allowed: each load looks for its
+    cause.
 
     Raises:
         ConfigError: `LOREAL_COMPAT` names an unknown one.
@@ -165,13 +174,17 @@ def format_shims(states: Iterable[ShimState]) -> str:
     lines = ["repairs of the host (LOREAL_COMPAT=none, =a,b or =-a,-b switches them):"]
     for one in states:
         facts = one.facts
-        lines.append(f"  {facts.name:<12} {one.state:<12} {facts.host}: {facts.where}; since: {facts.since}")
+        lines.append(
+            f"  {facts.name:<12} {one.state:<12} {facts.host}: {facts.where}; since: {facts.since}"
+        )
         lines.append(f"  {'':<25} {facts.why}")
     return "\n".join(lines)
 
 
 def detach_host() -> None:
-    """Undo `attach_host`: paths, modules, shims and loaders are as before; without a host nothing happens."""
+    """Undo `attach_host`: paths, modules, shims and loaders are as before; without a host nothing
+    happens.
+    """
     global _session
     if _session is not None:
         session, _session = _session, None
@@ -199,7 +212,9 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
                 + (_switched_off(session) or f"install the missing package into {sys.executable}")
             ) from error
         except Exception as error:  # a host's module level is a stranger's code
-            what = "; ".join(filter(None, (f"{type(error).__name__}: {error}", _switched_off(session))))
+            what = "; ".join(
+                filter(None, (f"{type(error).__name__}: {error}", _switched_off(session)))
+            )
             raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
         undo.enter_context(own_trainers())
         add_datasets()
@@ -226,7 +241,9 @@ def _view(session: _Session, contract: HostContract) -> AttachedHost:
     )
 
 
-def _apply_shims(session: _Session, undo: ExitStack, allowed: set[str], *, before_import: bool) -> None:
+def _apply_shims(
+    session: _Session, undo: ExitStack, allowed: set[str], *, before_import: bool
+) -> None:
     for shim in SHIMS:
         if shim.before_import != before_import or not shim.needed(session.look):
             continue
@@ -241,4 +258,7 @@ def _switched_off(session: _Session) -> str:
     """Return which repairs the host lacks because of `LOREAL_COMPAT`, "" where there are none."""
     if not session.refused:
         return ""
-    return f"LOREAL_COMPAT={setting_of()} switches off what this host needs: {', '.join(session.refused)}"
+    return (
+        f"LOREAL_COMPAT={setting_of()} switches off what this host needs:"
+        f" {', '.join(session.refused)}"
+    )

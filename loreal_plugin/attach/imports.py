@@ -1,4 +1,6 @@
-"""Where a host's modules come from, and what is added to them; every change here is taken back at the end."""
+"""Where a host's modules come from, and what is added to them; every change here is taken back at
+the end.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,17 @@ _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 def imports_from(look: HostLook) -> Iterator[None]:
     """Let the host's top-level names come from the host; put modules and paths back afterwards.
 
-    Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside. No byte
+    Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside.
+    No byte
     code is written meanwhile: nothing may change under the host.
 
-    Where a part of the host was imported already, what came with it stays imported: its registries remember
-    it, and importing it once more would register it twice.
+    Where a part of the host was imported already, what came with it stays imported: its registries
+    remember it, and importing it once more would register it twice.
     """
     path, no_bytecode = list(sys.path), (sys.dont_write_bytecode, os.environ.get(_NO_BYTECODE))
-    foreign = {name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)}
+    foreign = {
+        name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)
+    }
     mine = set(look.packages)
     aside = {name for name in foreign if name in sys.modules}
     stays = mine - aside if mine - foreign else set()
@@ -58,7 +63,8 @@ def imports_from(look: HostLook) -> Iterator[None]:
 
 @contextmanager
 def own_keys() -> Iterator[Callable[[ModuleType], None]]:
-    """Give every default configuration our own keys; yields what does so for a module with the old function.
+    """Give every default configuration our own keys; yields what does so for a module with the old
+    function.
 
     The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
     """

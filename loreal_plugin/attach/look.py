@@ -21,7 +21,9 @@ _OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports
 
 @dataclass(frozen=True)
 class HostLook:
-    """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is installed."""
+    """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is
+    installed.
+    """
 
     path: Path
     dassl: Path | None
@@ -30,7 +32,9 @@ class HostLook:
 
     @property
     def dassl_root(self) -> Path | None:
-        """Return the folder that holds the `dassl` package, an installed one included; None where there is none."""
+        """Return the folder that holds the `dassl` package, an installed one included; None where
+        there is none.
+        """
         return self.dassl or _installed_dassl()
 
     @property
@@ -66,16 +70,24 @@ def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
     root, row = _find_dassl(path, dassl)
     look = HostLook(path, root, own_clip, [*rows, row])
     # the first two have rows of their own, and so has a Dassl that is not there
-    start = {"train": "", f"trainers.{contract.module}": "", **dict.fromkeys(_OURS if row.ok else (), "loreal")}
+    start = {
+        "train": "",
+        f"trainers.{contract.module}": "",
+        **dict.fromkeys(_OURS if row.ok else (), "loreal"),
+    }
     sources = {**look.packages, **({"dassl": look.dassl_root or path} if row.ok else {})}
-    look.rows.extend(found for found in import_rows(sources, start) if row.ok or found.role != "package dassl")
+    look.rows.extend(
+        found for found in import_rows(sources, start) if row.ok or found.role != "package dassl"
+    )
     return look
 
 
 def methods_of(path: Path) -> list[str]:
     """Return the methods whose trainer a host folder defines."""
     return [
-        name for name, contract in CONTRACTS.items() if all(row.ok for row in _trainer_rows(path, contract))
+        name
+        for name, contract in CONTRACTS.items()
+        if all(row.ok for row in _trainer_rows(path, contract))
     ]
 
 
@@ -88,7 +100,9 @@ def trainers_of(path: Path) -> dict[str, str]:
         except (OSError, SyntaxError, UnicodeDecodeError):
             continue
         for node in tree.body:
-            if isinstance(node, ast.ClassDef) and any("TRAINER_REGISTRY" in ast.dump(d) for d in node.decorator_list):
+            if isinstance(node, ast.ClassDef) and any(
+                "TRAINER_REGISTRY" in ast.dump(d) for d in node.decorator_list
+            ):
                 found[node.name] = f"trainers/{file.name}"
     return found
 
@@ -96,7 +110,8 @@ def trainers_of(path: Path) -> dict[str, str]:
 def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> str:
     """Return the text of the error for a method or trainer that no contract has.
 
-    Where the host does define such a trainer, the text names the questions that a row for it has to answer.
+    Where the host does define such a trainer, the text names the questions that a row for it has to
+    answer.
 
     Args:
         kind: what `name` is: "method" or "trainer".
@@ -106,7 +121,10 @@ def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> s
     mine = {contract.trainer for contract in CONTRACTS.values()}
     for trainer, file in trainers_of(host).items():
         stem = Path(file).stem.lower()
-        if trainer not in mine and wanted in (trainer.lower(), stem if kind == "method" else trainer.lower()):
+        if trainer not in mine and wanted in (
+            trainer.lower(),
+            stem if kind == "method" else trainer.lower(),
+        ):
             return trainer_without_row(trainer, file, list(CONTRACTS))
     return unknown_name(kind, name, known)
 
@@ -114,7 +132,8 @@ def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> s
 def revision_of(look: HostLook) -> str:
     """Return a hash of the host's sources (and of a Dassl that is no installed one).
 
-    Contents, not a git revision: a checkout may be changed, exported, or part of a larger repository.
+    Contents, not a git revision: a checkout may be changed, exported, or part of a larger
+    repository.
     """
     digest = hashlib.sha256()
     for name, root in sorted(look.packages.items()):
@@ -125,7 +144,9 @@ def revision_of(look: HostLook) -> str:
 
 
 def sources_digest(folder: Path) -> str:
-    """Return a hash of a package's Python sources: what `__version__` would say if everybody kept it up."""
+    """Return a hash of a package's Python sources: what `__version__` would say if everybody kept
+    it up.
+    """
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
@@ -169,9 +190,13 @@ def _train_rows(path: Path) -> list[ContractRow]:
 def _trainer_rows(path: Path, contract: HostContract) -> list[ContractRow]:
     file = f"trainers/{contract.module}.py"
     names, fault = _top_level(path / file)
-    wanted = {f"trainer class {contract.trainer}": contract.trainer, "CLIP loader": "load_clip_to_cpu"}
+    wanted = {
+        f"trainer class {contract.trainer}": contract.trainer,
+        "CLIP loader": "load_clip_to_cpu",
+    }
     return [
-        _row(role, f"{file}: {name}", name in names, fault or "no such name") for role, name in wanted.items()
+        _row(role, f"{file}: {name}", name in names, fault or "no such name")
+        for role, name in wanted.items()
     ]
 
 
@@ -185,7 +210,9 @@ def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, ContractRo
     if named:
         return None, _row("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
     installed = _installed_dassl() is not None
-    clone = "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
+    clone = (
+        "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
+    )
     return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
 
 

@@ -1,4 +1,6 @@
-"""What a host's sources import, followed file by file without importing: absent packages and absent files at once."""
+"""What a host's sources import, followed file by file without importing: absent packages and absent
+files at once.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,16 @@ _STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds",)  # the shim `wilds` stands in 
 
 
 def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[ContractRow]:
-    """Return one row for each package or file that is imported and not there; none where all is found.
+    """Return one row for each package or file that is imported and not there; none where all is
+    found.
 
-    Only what a module imports at its top is followed: imports in functions and in `try` are the host's own care.
+    Only what a module imports at its top is followed: imports in functions and in `try` are the
+    host's own care.
 
     Args:
         packages: the host's top-level modules, with the folder each is in.
-        start: dotted names of the modules to begin with, and who imports them; nobody (empty) where one that is
-            missing itself is reported elsewhere.
+        start: dotted names of the modules to begin with, and who imports them; nobody (empty) where
+            one that is missing itself is reported elsewhere.
     """
     seen: set[str] = set()
     missing: dict[str, ContractRow] = {}
@@ -49,7 +53,9 @@ def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[
 
 
 def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[str]:
-    """Give the dotted names that a file imports at its top; of `from a import b` a.b too, where that is a module."""
+    """Give the dotted names that a file imports at its top; of `from a import b` a.b too, where
+    that is a module.
+    """
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in _top_nodes(file):
         if isinstance(node, ast.Import):
@@ -62,7 +68,9 @@ def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[s
             yield base
             root = packages.get(base.split(".")[0])
             inside = [f"{base}.{alias.name}" for alias in node.names]
-            yield from (one for one in inside if root is not None and _file_of(one, root) is not None)
+            yield from (
+                one for one in inside if root is not None and _file_of(one, root) is not None
+            )
 
 
 def _top_nodes(file: Path) -> list[ast.stmt]:
@@ -94,9 +102,15 @@ def _installed(top: str) -> bool:
 
 
 def _package_row(top: str, by: str) -> ContractRow:
-    return ContractRow(f"package {top}", f"import {top} ({by})", f"not installed; pip install {_INSTALL.get(top, top)}",
-                       False)  # fmt: skip
+    return ContractRow(
+        f"package {top}",
+        f"import {top} ({by})",
+        f"not installed; pip install {_INSTALL.get(top, top)}",
+        False,
+    )
 
 
 def _file_row(name: str, by: str) -> ContractRow:
-    return ContractRow(f"module {name}", f"{name.replace('.', '/')}.py ({by})", "no such file", False)
+    return ContractRow(
+        f"module {name}", f"{name.replace('.', '/')}.py ({by})", "no such file", False
+    )

@@ -24,29 +24,31 @@ def grid_size_of(input_size: int, patch_size: int, name: str = "input size") -> 
     if input_size % patch_size or input_size < 2 * patch_size:
         near = max(2, round(input_size / patch_size)) * patch_size
         raise ConfigError(
-            f"{name} {input_size} does not fit the backbone: it must be a multiple of the patch size {patch_size} "
-            f"and at least {2 * patch_size} pixels; the nearest is {near}"
+            f"{name} {input_size} does not fit the backbone: it must be a multiple of the patch"
+            f" size {patch_size} and at least {2 * patch_size} pixels; the nearest is {near}"
         )
     return input_size // patch_size
 
 
 def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int = 1) -> Tensor:
-    """Return `pos_embed` ((prefix + g*g), D) for a `grid_size` x `grid_size` grid, in its own dtype.
+    """Return `pos_embed` ((prefix + g*g), D) for a `grid_size` x `grid_size` grid, in its own
+    dtype.
 
-    The same object comes back where the grid already has that size. Rows of prefix tokens (the class
-    token) are kept as they are.
+    The same object comes back where the grid already has that size. Rows of prefix tokens (the
+    class token) are kept as they are.
 
     Raises:
         HostError: the rows after the prefix are no square grid.
 
-    Source: docs/METHOD.md, the two students (bicubic in float32, `align_corners=False`, no antialias).
+    Source: docs/METHOD.md, the two students (bicubic in float32, `align_corners=False`, no
+        antialias).
     """
     n_patches = pos_embed.shape[0] - num_prefix_tokens
     old_size = math.isqrt(max(n_patches, 0))
     if old_size == 0 or old_size * old_size != n_patches:
         raise HostError(
-            f"positional embedding with {pos_embed.shape[0]} rows, of which {num_prefix_tokens} are prefix: "
-            "the rest is no square patch grid"
+            f"positional embedding with {pos_embed.shape[0]} rows, of which {num_prefix_tokens} are"
+            " prefix: the rest is no square patch grid"
         )
     if old_size == grid_size:
         return pos_embed
@@ -67,8 +69,8 @@ def resample_visual_(visual: nn.Module, input_size: int) -> nn.Module:
     """
     if not hasattr(visual, "positional_embedding") or not hasattr(visual, "conv1"):
         raise HostError(
-            f"image encoder {type(visual).__name__} has no patch positional embedding: low resolution is "
-            "supported for ViT backbones only"
+            f"image encoder {type(visual).__name__} has no patch positional embedding: low"
+            " resolution is supported for ViT backbones only"
         )
     old = visual.positional_embedding
     new = resample_pos_embed(old.data, grid_size_of(input_size, visual.conv1.weight.shape[-1]))
@@ -78,11 +80,13 @@ def resample_visual_(visual: nn.Module, input_size: int) -> nn.Module:
     return visual
 
 
-def keep_own_pos_embed(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+def keep_own_pos_embed(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: object
+) -> None:
     """Let a checkpoint of another input size load: a `load_state_dict` pre-hook for a CLIP ViT.
 
-    MaPLe and MMRL save the whole CLIP. Its positional embedding is not learned, so where only the grid
-    differs the module's own resampled rows stand in for the saved ones.
+    MaPLe and MMRL save the whole CLIP. Its positional embedding is not learned, so where only the
+    grid differs the module's own resampled rows stand in for the saved ones.
     """
     key = prefix + "positional_embedding"
     own = module.positional_embedding

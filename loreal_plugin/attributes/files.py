@@ -25,8 +25,9 @@ GENERIC = "generic"
 class AttributeSet:
     """The attributes of one file.
 
-    `words` are in the file's order; `per_class` is empty where the file has one list for all classes;
-    `sha256` is of the file's bytes; `fallback` says that the dataset has no file and the generic one is used.
+    `words` are in the file's order; `per_class` is empty where the file has one list for all
+    classes; `sha256` is of the file's bytes; `fallback` says that the dataset has no file and the
+    generic one is used.
     """
 
     words: tuple[str, ...]
@@ -60,12 +61,21 @@ class AttributeSet:
                 f"none for {', '.join(repr(m) for m in missing[:5])}"
                 f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"
             )
-        return [_first(by_name[_plain(name)], n_attributes, shuffle_seed,
-                       f"attribute file {self.source}, class '{name}'") for name in classnames]  # fmt: skip
+        return [
+            _first(
+                by_name[_plain(name)],
+                n_attributes,
+                shuffle_seed,
+                f"attribute file {self.source}, class '{name}'",
+            )
+            for name in classnames
+        ]
 
 
 def dataset_of(cfg: Any) -> str:
-    """Return the name that a config's dataset has in attribute files: of one's own pictures the folder's."""
+    """Return the name that a config's dataset has in attribute files: of one's own pictures the
+    folder's.
+    """
     name = cfg.DATASET.NAME
     return (cfg.DATASET.get("FOLDER", "") or name) if name == "Folder" else name
 
@@ -99,7 +109,9 @@ def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
         domain=str(content.get("domain", "")),
         source=path,
         sha256=hashlib.sha256(raw).hexdigest(),
-        per_class={c: _checked_words(w, path, f"'per_class' of '{c}'") for c, w in per_class.items()},
+        per_class={
+            c: _checked_words(w, path, f"'per_class' of '{c}'") for c, w in per_class.items()
+        },
         fallback=fallback,
     )
 
@@ -116,7 +128,8 @@ def tokenise_attributes(
     for word, ids in zip(words, tokens, strict=True):
         if not ids:
             raise AttributeFileError(
-                f"attribute {word!r}{f' of {source}' if source else ''} tokenises to nothing; use plain words"
+                f"attribute {word!r}{f' of {source}' if source else ''} tokenises to nothing; use"
+                " plain words"
             )
     return tokens
 
@@ -139,7 +152,9 @@ def _first(words: tuple[str, ...], count: int, shuffle_seed: int, where: str) ->
 
 
 def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
-    """Return the file that is meant and whether it is the generic one in place of the dataset's own."""
+    """Return the file that is meant and whether it is the generic one in place of the dataset's
+    own.
+    """
     path = Path(name_or_path).expanduser()
     if name_or_path and (path.suffix or len(path.parts) > 1):
         if not path.is_file():
@@ -150,18 +165,22 @@ def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
         own = _files_of(dataset, folder)
         if len(own) > 1:
             raise AttributeFileError(
-                f"dataset '{dataset}' has several attribute files in {folder} ({', '.join(p.name for p in own)}); "
-                "name one in TRAINER.LOREAL.ATTRIBUTES"
+                f"dataset '{dataset}' has several attribute files in {folder}"
+                f" ({', '.join(p.name for p in own)}); name one in TRAINER.LOREAL.ATTRIBUTES"
             )
         return (own[0], False) if own else (folder / f"{GENERIC}.json", True)
     shipped = folder / f"{name_or_path}.json"
     if not shipped.is_file():
-        raise AttributeFileError(unknown_name("attribute file", name_or_path, available_attributes()))
+        raise AttributeFileError(
+            unknown_name("attribute file", name_or_path, available_attributes())
+        )
     return shipped, False
 
 
 def _files_of(dataset: str, folder: Path) -> list[Path]:
-    """Return the files of a folder that are for a dataset, by their "dataset" field or by their own name."""
+    """Return the files of a folder that are for a dataset, by their "dataset" field or by their own
+    name.
+    """
     wanted, found = _key(dataset), []
     for path in sorted(folder.glob("*.json")):
         if path.stem == GENERIC:
@@ -174,7 +193,9 @@ def _files_of(dataset: str, folder: Path) -> list[Path]:
 
 
 def _key(dataset: str) -> str:
-    """Return what counts in a dataset's name: letters and digits; `<X>Heldout` is a part of X's own data."""
+    """Return what counts in a dataset's name: letters and digits; `<X>Heldout` is a part of X's own
+    data.
+    """
     return "".join(c for c in dataset.lower() if c.isalnum()).removesuffix("heldout")
 
 
@@ -186,7 +207,9 @@ def _read_object(path: Path) -> tuple[bytes, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise AttributeFileError(f"attribute file {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise AttributeFileError(f"attribute file {path}: wanted a JSON object, got {type(content).__name__}")
+        raise AttributeFileError(
+            f"attribute file {path}: wanted a JSON object, got {type(content).__name__}"
+        )
     return raw, content
 
 
@@ -197,7 +220,9 @@ def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
     clean = []
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise AttributeFileError(f"attribute file {path}: {where} has {word!r}, which is no word")
+            raise AttributeFileError(
+                f"attribute file {path}: {where} has {word!r}, which is no word"
+            )
         clean.append(" ".join(word.split()))
     low = [word.lower() for word in clean]
     double = sorted({word for word in low if low.count(word) > 1})

@@ -2,9 +2,12 @@
 
 Variants of a cell are timed in turns, so ratios inside a cell are of one run. Names of variants:
 
-- `host`: the host alone (its own training step; at test its image encoder and text features kept from before)
-- `cached:ORDER`, `uncached:ORDER`: a stage-3 step of ours from kept embeddings, or with both image encoders
-- `MODE:ORDER`: our prediction in an inference mode (`exact`, ...); `auto@R` checks R percent of the pictures exactly
+- `host`: the host alone (its own training step; at test its image encoder and text features kept
+  from before)
+- `cached:ORDER`, `uncached:ORDER`: a stage-3 step of ours from kept embeddings, or with both image
+  encoders
+- `MODE:ORDER`: our prediction in an inference mode (`exact`, ...); `auto@R` checks R percent of the
+  pictures exactly
 - `published`: the published formulation of benchmarks/published.py
 - `phiN`: the host's image encoder at N pixels
 """
@@ -81,7 +84,9 @@ def orders_of(method: str) -> tuple[str, ...]:
     return tuple(order for order in ("class_first", "slots_first") if order in allowed)
 
 
-def plan(size: ModelSize, methods: Sequence[str], phis: Sequence[int], **settings: Any) -> list[Cell]:
+def plan(
+    size: ModelSize, methods: Sequence[str], phis: Sequence[int], **settings: Any
+) -> list[Cell]:
     """Return all cells, the ones that say most first.
 
     Args:
@@ -89,9 +94,24 @@ def plan(size: ModelSize, methods: Sequence[str], phis: Sequence[int], **setting
     """
     low = min(phis)
     base = Cell("", "", low, TEST_CLASSES, 1, (), size=size.name, **settings)
-    cells = [*_versus(base, methods, low), *_efficiency(base, methods, phis), *_growth(base, methods, low)]
-    cells += [replace(base, kind="image", method=m, phi=max(phis), batch=b, n_classes=10,
-                      variants=tuple(f"phi{p}" for p in phis)) for m in methods for b in (1, 32)]  # fmt: skip
+    cells = [
+        *_versus(base, methods, low),
+        *_efficiency(base, methods, phis),
+        *_growth(base, methods, low),
+    ]
+    cells += [
+        replace(
+            base,
+            kind="image",
+            method=m,
+            phi=max(phis),
+            batch=b,
+            n_classes=10,
+            variants=tuple(f"phi{p}" for p in phis),
+        )
+        for m in methods
+        for b in (1, 32)
+    ]
     cells += list(_memory(base, methods, phis))
     return list(dict.fromkeys(cells))
 
@@ -100,9 +120,16 @@ def _versus(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
     """Yield comparisons with the published formulation."""
     for method in methods:
         at = replace(base, method=method, phi=low)
-        steps = tuple(f"{how}:{order}" for order in orders_of(method) for how in ("cached", "uncached"))
-        yield replace(at, kind="versus-train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH,
-                      variants=("published", *steps))  # fmt: skip
+        steps = tuple(
+            f"{how}:{order}" for order in orders_of(method) for how in ("cached", "uncached")
+        )
+        yield replace(
+            at,
+            kind="versus-train",
+            n_classes=TRAIN_CLASSES,
+            batch=TRAIN_BATCH,
+            variants=("published", *steps),
+        )
         exact = tuple(f"exact:{order}" for order in orders_of(method))
         yield replace(at, kind="versus-infer", variants=("published", *exact))
     short = replace(base, method=methods[0], phi=low, words=SHORT_WORDS)
@@ -117,7 +144,9 @@ def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iter
     for method in methods:
         for phi in phis:
             at = replace(base, method=method, phi=phi)
-            yield replace(at, kind="train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH, variants=_steps())
+            yield replace(
+                at, kind="train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH, variants=_steps()
+            )
             for batch in (1, 32):
                 every = batch == 1 or (method, phi) == (methods[0], min(phis))
                 yield replace(at, kind="infer", batch=batch, variants=_predictions(batch, every))
@@ -128,7 +157,8 @@ def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
     at = replace(base, method=methods[0], phi=low)
     most = max(GROWTH_CLASSES)
     for n_classes in GROWTH_CLASSES:
-        # The host's step and both image encoders are left out where the host's activations outgrow the memory.
+        # The host's step and both image encoders are left out where the host's activations outgrow
+        # the memory.
         steps = ("cached:class_first",) if n_classes == most else _steps()
         yield replace(at, kind="train", n_classes=n_classes, batch=TRAIN_BATCH, variants=steps)
         yield replace(at, kind="infer", n_classes=n_classes, variants=_predictions(1))
@@ -144,13 +174,19 @@ def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator
     places += [(methods[0], min(phis), n_classes, 1) for n_classes in GROWTH_CLASSES]
     places += [(methods[0], phi, TEST_CLASSES, 32) for phi in phis]
     for method, phi, n_classes, batch in places:
-        at = replace(base, kind="memory-infer", method=method, phi=phi, n_classes=n_classes, batch=batch)
+        at = replace(
+            base, kind="memory-infer", method=method, phi=phi, n_classes=n_classes, batch=batch
+        )
         yield from _one_each(at, _predictions(batch))
     for method in methods:
-        at = replace(base, kind="memory-train", method=method, n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH)
+        at = replace(
+            base, kind="memory-train", method=method, n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH
+        )
         yield from _one_each(at, ("host", "cached:class_first"))
     for n_classes in GROWTH_CLASSES:
-        at = replace(base, kind="memory-train", method=methods[0], n_classes=n_classes, batch=TRAIN_BATCH)
+        at = replace(
+            base, kind="memory-train", method=methods[0], n_classes=n_classes, batch=TRAIN_BATCH
+        )
         yield from _one_each(at, ("cached:class_first",))
 
 
@@ -165,9 +201,14 @@ def _steps() -> tuple[str, ...]:
 def _predictions(batch: int, every: bool = True) -> tuple[str, ...]:
     """Return host and modes; of one picture `auto` checks nothing or everything, of many the rates.
 
-    Without `every`, `exact` is left out: of many pictures it takes as many times longer as there are pictures.
+    Without `every`, `exact` is left out: of many pictures it takes as many times longer as there
+    are pictures.
     """
     rates = (0, 100) if batch == 1 else AUTO_RATES
-    modes = [name for mode in inference_modes() if mode != "exact" or every
-             for name in ([f"auto@{r}" for r in rates] if mode == "auto" else [mode])]  # fmt: skip
+    modes = [
+        name
+        for mode in inference_modes()
+        if mode != "exact" or every
+        for name in ([f"auto@{r}" for r in rates] if mode == "auto" else [mode])
+    ]
     return ("host", *(f"{mode}:class_first" for mode in modes))

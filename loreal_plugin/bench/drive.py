@@ -32,7 +32,9 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
     """
     for pattern in patterns:
         if not any(fnmatch(cell.id, pattern) for cell in cells):
-            raise ConfigError(f"--cells {pattern} fits none of {len(cells)} cells; loreal bench --list shows them")
+            raise ConfigError(
+                f"--cells {pattern} fits none of {len(cells)} cells; loreal bench --list shows them"
+            )
     return [cell for cell in cells if not patterns or any(fnmatch(cell.id, p) for p in patterns)]
 
 
@@ -48,8 +50,15 @@ def devices(wanted: str) -> list[str]:
     return ["cpu", "cuda"] if wanted == "auto" and here else ["cpu" if wanted == "auto" else wanted]
 
 
-def plan_all(size: ModelSize, methods: Sequence[str], phis: Sequence[int], *, device: str, threads: int,
-             precision: str) -> list[Cell]:  # fmt: skip
+def plan_all(
+    size: ModelSize,
+    methods: Sequence[str],
+    phis: Sequence[int],
+    *,
+    device: str,
+    threads: int,
+    precision: str,
+) -> list[Cell]:
     """Return the cells of every device.
 
     Raises:
@@ -57,13 +66,23 @@ def plan_all(size: ModelSize, methods: Sequence[str], phis: Sequence[int], *, de
     """
     found = devices(device)
     if precision == "amp" and found != ["cuda"]:
-        raise ConfigError("--precision amp means something on CUDA only; add --device cuda, or take fp32")
+        raise ConfigError(
+            "--precision amp means something on CUDA only; add --device cuda, or take fp32"
+        )
     settings = {"threads": threads, "precision": precision}
     return [cell for name in found for cell in plan(size, methods, phis, device=name, **settings)]
 
 
-def run_cells(cells: Sequence[Cell], store: BenchStore, host: Path, *, rounds: int, budget_s: float,
-              again: bool = False, say: Say = print) -> int:  # fmt: skip
+def run_cells(
+    cells: Sequence[Cell],
+    store: BenchStore,
+    host: Path,
+    *,
+    rounds: int,
+    budget_s: float,
+    again: bool = False,
+    say: Say = print,
+) -> int:
     """Measure what is not in the store yet; return how many cells failed."""
     failed = 0
     for number, cell in enumerate(cells, start=1):
@@ -88,7 +107,11 @@ def measure_apart(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> di
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         return json.loads(lines[-1])
-    why = "killed, probably out of memory" if done.returncode == -9 else f"exit code {done.returncode}"
+    why = (
+        "killed, probably out of memory"
+        if done.returncode == -9
+        else f"exit code {done.returncode}"
+    )
     last = " ".join(done.stderr.strip().splitlines()[-1:])[-_TAIL:]
     return {"cell": cell.as_dict(), "error": f"{why}: {last}".rstrip(": ")}
 
@@ -99,5 +122,7 @@ def one_line(record: dict[str, Any]) -> str:
         return f"FAILED, {record['error']}"
     if "memory" in record:
         return ", ".join(f"{n} peak {m['peak_mib']:.0f} MiB" for n, m in record["memory"].items())
-    medians = {name: spread(taken["wall"])["median"] * 1e3 for name, taken in record["samples"].items()}
+    medians = {
+        name: spread(taken["wall"])["median"] * 1e3 for name, taken in record["samples"].items()
+    }
     return ", ".join(f"{name} {value:.4g} ms" for name, value in medians.items())

@@ -15,14 +15,18 @@ NAMES = {"coop": "CoOp", "maple": "MaPLe", "mma": "MMA", "mmrl": "MMRL"}
 
 @dataclass(frozen=True)
 class Results:
-    """The records of one setting (size, device, threads, precision), looked up by what was measured."""
+    """The records of one setting (size, device, threads, precision), looked up by what was
+    measured.
+    """
 
     setting: tuple[str, str, int, str]
     records: dict[Cell, dict[str, Any]]
 
     @property
     def clock(self) -> str:
-        """Return the clock of the tables: on one processor thread its time, which other programs do not lengthen."""
+        """Return the clock of the tables: on one processor thread its time, which other programs do
+        not lengthen.
+        """
         _, device, threads, _ = self.setting
         return "cpu" if device == "cpu" and threads == 1 else "wall"
 
@@ -38,11 +42,15 @@ class Results:
         told = [int(v[3:]) for c in self.records for v in c.variants if v.startswith("phi")]
         return sorted({cell.phi for cell in self.records} | set(told))
 
-    def find(self, kind: str, method: str, phi: int, n_classes: int, batch: int, variant: str = "") -> Any:
+    def find(
+        self, kind: str, method: str, phi: int, n_classes: int, batch: int, variant: str = ""
+    ) -> Any:
         """Return the record of a cell (of memory cells the one with `variant`), or None."""
         for cell, record in self.records.items():
             same = (cell.kind, cell.method, cell.phi, cell.n_classes, cell.batch)
-            if same == (kind, method, phi, n_classes, batch) and (not variant or variant in cell.variants):
+            if same == (kind, method, phi, n_classes, batch) and (
+                not variant or variant in cell.variants
+            ):
                 return record
         return None
 
@@ -59,13 +67,25 @@ class Results:
             return None
         return ratios(record["samples"], slow, fast, self.clock)
 
-    def peak(self, method: str, phi: int, n_classes: int, batch: int, variant: str, kind: str = "memory-infer") -> Any:
+    def peak(
+        self,
+        method: str,
+        phi: int,
+        n_classes: int,
+        batch: int,
+        variant: str,
+        kind: str = "memory-infer",
+    ) -> Any:
         """Return a variant's peak in MiB, None where it was not measured."""
         record = self.find(kind, method, phi, n_classes, batch, variant)
         return record["memory"][variant]["peak_mib"] if record else None
 
-    def first_ms(self, method: str, phi: int, n_classes: int, batch: int, variant: str, kind: str) -> float | None:
-        """Return the processor time of a variant's first call in ms a sample, None where it was not measured."""
+    def first_ms(
+        self, method: str, phi: int, n_classes: int, batch: int, variant: str, kind: str
+    ) -> float | None:
+        """Return the processor time of a variant's first call in ms a sample, None where it was not
+        measured.
+        """
         record = self.find(kind, method, phi, n_classes, batch, variant)
         seconds = record["memory"][variant].get("first_s") if record else None
         return None if seconds is None else 1e3 * seconds / batch
@@ -81,7 +101,11 @@ def group(store: BenchStore) -> list[Results]:
     for record in store.records.values():
         if "error" not in record:
             cell = cell_of(record["cell"])
-            found.setdefault((cell.size, cell.device, cell.threads, cell.precision), {})[cell] = record
+            found.setdefault((cell.size, cell.device, cell.threads, cell.precision), {})[cell] = (
+                record
+            )
     if not found:
-        raise DataError(f"{store.path} has no measurement; run loreal bench --out {store.path} first")
+        raise DataError(
+            f"{store.path} has no measurement; run loreal bench --out {store.path} first"
+        )
     return [Results(setting, found[setting]) for setting in sorted(found)]

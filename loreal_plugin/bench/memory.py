@@ -1,8 +1,8 @@
 """Peak memory of a call in a process of its own.
 
-On CPU it is the resident size: what is held before the call, after freed memory was given back to the system, and
-the kernel's high-water mark during it (set back before, Linux). Where the mark cannot be set back a thread samples
-the size. On CUDA it is what PyTorch's allocator held.
+On CPU it is the resident size: what is held before the call, after freed memory was given back to
+the system, and the kernel's high-water mark during it (set back before, Linux). Where the mark
+cannot be set back a thread samples the size. On CUDA it is what PyTorch's allocator held.
 """
 
 from __future__ import annotations
@@ -26,11 +26,14 @@ _STATUS = Path("/proc/self/status")
 LONG = 30.0  # seconds of a first call after which no other is made
 
 
-def peak_of(call: Callable[[], object], device: torch.device, calls: int = 2) -> dict[str, float | str]:
-    """Return `held_mib` before and `peak_mib` during some calls, `how` it was measured, and `first_s`.
+def peak_of(
+    call: Callable[[], object], device: torch.device, calls: int = 2
+) -> dict[str, float | str]:
+    """Return `held_mib` before and `peak_mib` during some calls, `how` it was measured, and
+    `first_s`.
 
-    `first_s` are the processor seconds of the first call, which also makes what later calls reuse: the peak is of
-    those, unless the first one took long enough to speak for all.
+    `first_s` are the processor seconds of the first call, which also makes what later calls reuse:
+    the peak is of those, unless the first one took long enough to speak for all.
     """
     started = time.process_time()
     found = _peak(call, device, 1)
@@ -44,7 +47,11 @@ def _peak(call: Callable[[], object], device: torch.device, calls: int) -> dict[
         torch.cuda.reset_peak_memory_stats(device)
         held = torch.cuda.memory_allocated(device) / MIB
         _repeat(call, calls)
-        return {"held_mib": held, "peak_mib": torch.cuda.max_memory_allocated(device) / MIB, "how": "allocator"}
+        return {
+            "held_mib": held,
+            "peak_mib": torch.cuda.max_memory_allocated(device) / MIB,
+            "how": "allocator",
+        }
     held = psutil.Process().memory_info().rss / MIB
     if _reset_mark():
         _repeat(call, calls)

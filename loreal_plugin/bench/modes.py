@@ -1,4 +1,5 @@
-"""Inference modes with random tables of the right sizes: what a mode costs does not depend on their values.
+"""Inference modes with random tables of the right sizes: what a mode costs does not depend on their
+values.
 
 Shapes: B images, C classes, H activations of the meta-nets, R directions, T terms, D_v joint width.
 """
@@ -21,7 +22,8 @@ def ready(shop: Workshop, name: str, order: str) -> Callable[[Tensor], Tensor]:
     """Return our prediction in a mode, pictures (B, 3, phi, phi) -> logits (B, C).
 
     Args:
-        name: a mode; `auto@R` checks R percent of the cell's pictures exactly, those that are closest to call.
+        name: a mode; `auto@R` checks R percent of the cell's pictures exactly, those that are
+            closest to call.
     """
     mode, _, rate = name.partition("@")
     model = shop.model(order, mode)
@@ -33,7 +35,9 @@ def ready(shop: Workshop, name: str, order: str) -> Callable[[Tensor], Tensor]:
     shop.deployed = model
 
     @torch.no_grad()
-    def predict(pictures: Tensor) -> Tensor:  # decorating the model itself would keep a second hold on its parts
+    def predict(
+        pictures: Tensor,
+    ) -> Tensor:  # decorating the model itself would keep a second hold on its parts
         return model(pictures)
 
     return predict
@@ -76,7 +80,9 @@ def random_expansion(shop: Workshop, mean: Tensor, options: Any) -> Expansion:
 
 
 def margin_for(first: Tensor, checked: int) -> float:
-    """Return the margin at which `checked` of the pictures have more than one contender in logits (B, C)."""
+    """Return the margin at which `checked` of the pictures have more than one contender in logits
+    (B, C).
+    """
     if not checked:
         return 0.0
     top = first.float().topk(2, dim=1).values
@@ -85,7 +91,9 @@ def margin_for(first: Tensor, checked: int) -> float:
 
 
 def slim(shop: Workshop, variant: str) -> None:
-    """Drop what a deployed model of a variant would not hold: token embeddings, a text encoder that is not needed."""
+    """Drop what a deployed model of a variant would not hold: token embeddings, a text encoder that
+    is not needed.
+    """
     beta = shop.beta
     beta.token_weight = beta.token_weight[:1].clone()
     if variant.partition(":")[0] not in ("host", "static", "tangent"):

@@ -27,18 +27,28 @@ def draw_plots(results: Results, folder: Path) -> list[Path]:
 def _growth(results: Results, axes: Any) -> bool:
     """Draw ms a sample over C; False where there are fewer than two points of everything."""
     method, phi = results.methods[0], min(results.phis)
-    lines = [("train", TRAIN_BATCH, "cached:class_first", "training step"),
-             ("infer", 1, "exact:class_first", "prediction, exact"),
-             ("infer", 1, "host", "prediction, host alone")]  # fmt: skip
+    lines = [
+        ("train", TRAIN_BATCH, "cached:class_first", "training step"),
+        ("infer", 1, "exact:class_first", "prediction, exact"),
+        ("infer", 1, "host", "prediction, host alone"),
+    ]
     drawn = 0
     for kind, batch, variant, label in lines:
-        points = [(c, results.milliseconds(results.find(kind, method, phi, c, batch), variant)) for c in GROWTH_CLASSES]
+        points = [
+            (c, results.milliseconds(results.find(kind, method, phi, c, batch), variant))
+            for c in GROWTH_CLASSES
+        ]
         points = [(c, ms["median"]) for c, ms in points if ms]
         if len(points) > 1:
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
             drawn += 1
-    axes.set(xscale="log", yscale="log", xlabel="classes C", ylabel="ms a sample",
-             title=f"{NAMES.get(method, method)} + LOREAL, phi {phi}")  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="classes C",
+        ylabel="ms a sample",
+        title=f"{NAMES.get(method, method)} + LOREAL, phi {phi}",
+    )
     _finish(axes, drawn)
     return drawn > 0
 
@@ -50,9 +60,19 @@ def _phi(results: Results, axes: Any) -> bool:
         if cell.kind == "image" and len(cell.variants) > 1:
             sizes = sorted(int(v[3:]) for v in cell.variants)
             shares = [results.ratio(record, f"phi{s}", f"phi{sizes[-1]}")["median"] for s in sizes]
-            axes.plot(sizes, shares, marker="o", label=f"{NAMES.get(cell.method, cell.method)}, B={cell.batch}")
+            axes.plot(
+                sizes,
+                shares,
+                marker="o",
+                label=f"{NAMES.get(cell.method, cell.method)}, B={cell.batch}",
+            )
             drawn += 1
-    axes.set(xlabel="phi in pixels", ylabel="time / time at native size", ylim=(0, None), title="image encoder")
+    axes.set(
+        xlabel="phi in pixels",
+        ylabel="time / time at native size",
+        ylim=(0, None),
+        title="image encoder",
+    )
     _finish(axes, drawn)
     return drawn > 0
 
@@ -64,8 +84,16 @@ def _versus(results: Results, axes: Any) -> bool:
         if cell.kind.startswith("versus"):
             what = "step" if cell.trains else f"predict C={TEST_CLASSES}"
             words = ", short words" if cell.words else ""
-            bars += [(f"{NAMES.get(cell.method, cell.method)} {what}, {v.replace(':', ' ').replace('_', ' ')}{words}",
-                      results.ratio(record, "published", v)) for v in cell.variants[1:]]  # fmt: skip
+            bars += [
+                (
+                    (
+                        f"{NAMES.get(cell.method, cell.method)} {what},"
+                        f" {v.replace(':', ' ').replace('_', ' ')}{words}"
+                    ),
+                    results.ratio(record, "published", v),
+                )
+                for v in cell.variants[1:]
+            ]
     for place, (_, found) in enumerate(bars):
         low, high = found["median"] - found["q1"], found["q3"] - found["median"]
         axes.barh(place, found["median"], xerr=[[low], [high]], color="tab:blue")

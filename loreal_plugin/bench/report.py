@@ -1,4 +1,6 @@
-"""docs/BENCHMARKS.md from the results: tables are put between marks, the text around them is written by hand."""
+"""docs/BENCHMARKS.md from the results: tables are put between marks, the text around them is
+written by hand.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,25 @@ def write_report(store: BenchStore, page: Path) -> list[Path]:
 
 def skeleton() -> str:
     """Return a page with nothing but the parts."""
-    return "# Benchmarks\n\n" + "\n\n".join(f"<!-- begin {name} -->\n<!-- end {name} -->" for name in PARTS) + "\n"
+    return (
+        "# Benchmarks\n\n"
+        + "\n\n".join(f"<!-- begin {name} -->\n<!-- end {name} -->" for name in PARTS)
+        + "\n"
+    )
 
 
 def parts(store: BenchStore, page: Path) -> dict[str, str]:
     """Return the content of every part of the page, by name."""
     found = group(store)
-    made = {name: "\n\n".join(_titled(r, make(r)) for r in found if make(r)) for name, make in PARTS.items()}
+    made = {
+        name: "\n\n".join(_titled(r, make(r)) for r in found if make(r))
+        for name, make in PARTS.items()
+    }
     other = page.parent / "benchmarks" / "other.json"
     rows = json.loads(other.read_text(encoding="utf-8"))["rows"] if other.is_file() else []
-    made["other"] = table(["what", "measured"], [[r["what"], r["found"]] for r in rows]) if rows else ABSENT
+    made["other"] = (
+        table(["what", "measured"], [[r["what"], r["found"]] for r in rows]) if rows else ABSENT
+    )
     return {name: content or ABSENT for name, content in made.items()}
 
 

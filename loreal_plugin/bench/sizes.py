@@ -49,8 +49,17 @@ class ModelSize:
 
 
 def _facts(layers: int, width: int, patch: int, grid: int, text_width: int) -> dict[str, int]:
-    return {"layers": layers, "width": width, "patch": patch, "grid": grid, "text_layers": layers,
-            "text_width": text_width, "embed_dim": text_width, "context_length": 77, "vocab": 49408}  # fmt: skip
+    return {
+        "layers": layers,
+        "width": width,
+        "patch": patch,
+        "grid": grid,
+        "text_layers": layers,
+        "text_width": text_width,
+        "embed_dim": text_width,
+        "context_length": 77,
+        "vocab": 49408,
+    }
 
 
 _TINY_OPTS = {
@@ -61,8 +70,12 @@ _TINY_OPTS = {
 SIZES = {
     size.name: size
     for size in (
-        ModelSize("vit_b16", _facts(12, 768, 16, 14, 512), torch.float16, "vit_b16", (96, 144, 192, 224)),
-        ModelSize("tiny", _facts(3, 64, 16, 4, 64), torch.float32, "vit_b16", (32, 48, 64), _TINY_OPTS),
+        ModelSize(
+            "vit_b16", _facts(12, 768, 16, 14, 512), torch.float16, "vit_b16", (96, 144, 192, 224)
+        ),
+        ModelSize(
+            "tiny", _facts(3, 64, 16, 4, 64), torch.float32, "vit_b16", (32, 48, 64), _TINY_OPTS
+        ),
     )
 }
 
@@ -75,7 +88,9 @@ def get_size(name: str) -> ModelSize:
 
 
 def random_state_dict(size: ModelSize, seed: int = 0) -> dict[str, Tensor]:
-    """Return random CLIP weights under OpenAI's keys, scaled so that features stay finite in half precision."""
+    """Return random CLIP weights under OpenAI's keys, scaled so that features stay finite in half
+    precision.
+    """
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in expected_shapes(size.facts).items():
@@ -107,7 +122,9 @@ def weights_file(size: ModelSize, seed: int = 0) -> Path:
                 save_file(random_state_dict(size, seed), str(part))
                 os.replace(part, path)
     except OSError as error:
-        raise CacheError(f"random weights {path} cannot be written: {error}; set LOREAL_CACHE elsewhere") from error
+        raise CacheError(
+            f"random weights {path} cannot be written: {error}; set LOREAL_CACHE elsewhere"
+        ) from error
     return path
 
 

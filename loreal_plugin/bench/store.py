@@ -1,4 +1,6 @@
-"""The results file: one record a cell, written whole after every cell, so that a broken run goes on where it was."""
+"""The results file: one record a cell, written whole after every cell, so that a broken run goes on
+where it was.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,25 @@ class BenchStore:
         self.records: dict[str, dict[str, Any]] = {}
         if path.exists():
             content = read_json(path)
-            if content is None or content.get("schema_version") != SCHEMA_VERSION or "cells" not in content:
+            if (
+                content is None
+                or content.get("schema_version") != SCHEMA_VERSION
+                or "cells" not in content
+            ):
                 what = f"file of bench results of schema {SCHEMA_VERSION}"
                 raise DataError(f"{path} is no {what}; move it, or name another one (--out)")
             self.records = content["cells"]
 
     def has(self, cell: Cell, where: dict[str, Any]) -> bool:
-        """Return whether a cell was measured, with all its variants, on this device with this torch."""
+        """Return whether a cell was measured, with all its variants, on this device with this
+        torch.
+        """
         record = self.records.get(cell.id)
-        if record is None or "error" in record or not set(cell.variants) <= set(record["cell"]["variants"]):
+        if (
+            record is None
+            or "error" in record
+            or not set(cell.variants) <= set(record["cell"]["variants"])
+        ):
             return False
         then = record["where"]
         same_torch = then["versions"].get("torch") == where["versions"].get("torch")

@@ -22,14 +22,18 @@ def interleave(
     device: torch.device,
     cold: Sequence[str] = (),
 ) -> dict[str, dict[str, list[float]]]:
-    """Return samples in seconds a call, `wall` and `cpu` (processor time of this process), for each variant.
+    """Return samples in seconds a call, `wall` and `cpu` (processor time of this process), for each
+    variant.
 
-    Every variant is warmed up, then all are timed once a round, each round starting with another one.
+    Every variant is warmed up, then all are timed once a round, each round starting with another
+    one.
 
     Args:
         rounds: samples of each variant.
-        budget_s: after this many seconds no further round is begun, but there are at least `MIN_ROUNDS`.
-        cold: variants without a warm-up, whose samples are single calls; for calls that take many seconds.
+        budget_s: after this many seconds no further round is begun, but there are at least
+            `MIN_ROUNDS`.
+        cold: variants without a warm-up, whose samples are single calls; for calls that take many
+            seconds.
     """
     names = list(variants)
     repeats = {name: 1 if name in cold else _repeats(variants[name], device) for name in names}
@@ -71,7 +75,13 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     """Return median, first and third quartile, smallest value and count of samples."""
     ordered = sorted(values)
     low, high = (ordered[0], ordered[-1]) if len(ordered) < 4 else _quartiles(ordered)
-    return {"median": statistics.median(ordered), "q1": low, "q3": high, "min": ordered[0], "n": len(ordered)}
+    return {
+        "median": statistics.median(ordered),
+        "q1": low,
+        "q3": high,
+        "min": ordered[0],
+        "n": len(ordered),
+    }
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float]:
@@ -79,7 +89,9 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float]:
     return first, third
 
 
-def ratios(samples: Mapping[str, Any], slow: str, fast: str, clock: str = "wall") -> dict[str, float]:
+def ratios(
+    samples: Mapping[str, Any], slow: str, fast: str, clock: str = "wall"
+) -> dict[str, float]:
     """Return the spread of slow / fast, sample by sample: both were taken in the same round."""
     pairs = zip(samples[slow][clock], samples[fast][clock], strict=True)
     return spread([a / b for a, b in pairs])

@@ -39,9 +39,11 @@ def _training_step(shop: Workshop, name: str) -> Call:
 
 
 def _updated(shop: Workshop, loss: Callable[[], Tensor]) -> Call:
-    """Return a step of stage 3's optimiser on a loss; the step gives the loss and its gradient (N,).
+    """Return a step of stage 3's optimiser on a loss; the step gives the loss and its gradient
+    (N,).
 
-    At rate 0, which costs the same, the meta-nets stay as they are: steps of different variants can be compared.
+    At rate 0, which costs the same, the meta-nets stay as they are: steps of different variants can
+    be compared.
     """
     nets = list(shop.nets.parameters())
     optimizer = torch.optim.SGD(nets, lr=0.0, momentum=0.9, weight_decay=5e-4)
@@ -58,11 +60,19 @@ def _updated(shop: Workshop, loss: Callable[[], Tensor]) -> Call:
 
 def fast_loss(shop: Workshop, order: str, *, cached: bool) -> Callable[[], Tensor]:
     """Return our stage-3 loss, from kept embeddings or with both image encoders."""
-    model, students, kept = shop.model(order), {"alpha": shop.alpha, "beta": shop.beta}, shop.features
+    model, students, kept = (
+        shop.model(order),
+        {"alpha": shop.alpha, "beta": shop.beta},
+        shop.features,
+    )
     amp = shop.cell.precision == "amp" and shop.device.type == "cuda"
 
     def loss() -> Tensor:
-        seen = kept if cached else {name: s.encode_image(shop.pictures[name]) for name, s in students.items()}
+        seen = (
+            kept
+            if cached
+            else {name: s.encode_image(shop.pictures[name]) for name, s in students.items()}
+        )
         with torch.autocast(shop.device.type, enabled=amp):
             return model.losses(seen["alpha"], seen["beta"], shop.labels, 0.5)[0]["loss"]
 
@@ -104,7 +114,9 @@ def _host_prediction(shop: Workshop, pictures: Tensor) -> Call:
     prompts = student.prompts()
     with torch.no_grad():
         text = student.encode_text(prompts.embeddings, prompts.tokens)
-    return torch.no_grad()(lambda: student.logits(student.encode_image(pictures), text, shop.fusion))
+    return torch.no_grad()(
+        lambda: student.logits(student.encode_image(pictures), text, shop.fusion)
+    )
 
 
 def _encode_at(shop: Workshop, phi: int) -> Call:

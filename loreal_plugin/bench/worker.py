@@ -1,6 +1,7 @@
 """Measures one cell; run as `python -m loreal_plugin.bench.worker`, a fresh process a cell.
 
-Reads `{"cell", "host", "rounds", "budget_s"}` as JSON from stdin; the last line of stdout is the cell's record.
+Reads `{"cell", "host", "rounds", "budget_s"}` as JSON from stdin; the last line of stdout is the
+cell's record.
 """
 
 from __future__ import annotations
@@ -38,11 +39,16 @@ def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str
         calls = {name: _keeping(given, name, build_variant(shop, name)) for name in cell.variants}
         versus = cell.kind.startswith("versus")
         cold = (PUBLISHED,) if versus else ()
-        record["samples"] = interleave(calls, rounds=rounds, budget_s=budget_s, device=shop.device, cold=cold)
+        record["samples"] = interleave(
+            calls, rounds=rounds, budget_s=budget_s, device=shop.device, cold=cold
+        )
         if versus:
             record["facts"]["rows"] = {order: rows_run(shop, order) for order in _orders(cell)}
             record["facts"]["agreement"] = agreement(given)
-    record["where"] = place(shop.device, cell.threads) | {"load_before": load, "load_after": os.getloadavg()[0]}
+    record["where"] = place(shop.device, cell.threads) | {
+        "load_before": load,
+        "load_after": os.getloadavg()[0],
+    }
     return record
 
 
@@ -56,7 +62,9 @@ def _memory(shop: Workshop, name: str) -> dict[str, Any]:
 
 
 def facts_of(shop: Workshop) -> dict[str, Any]:
-    """Return what a table says beside times: parameters that train, and what the prompts are made of."""
+    """Return what a table says beside times: parameters that train, and what the prompts are made
+    of.
+    """
     facts = {"words": list(shop.words), "host": f"{shop.host.path.name} ({shop.host.revision})"}
     if shop.cell.kind.startswith("memory"):
         return facts  # counting would build, and hold, more than the variant
@@ -67,9 +75,11 @@ def facts_of(shop: Workshop) -> dict[str, Any]:
 
 
 def rows_run(shop: Workshop, order: str) -> float:
-    """Return how many of the L rows of a prompt run once an image and class, on average over the classes.
+    """Return how many of the L rows of a prompt run once an image and class, on average over the
+    classes.
 
-    Rows before the first content are kept from before; those up to where prompts begin to differ run once an image.
+    Rows before the first content are kept from before; those up to where prompts begin to differ
+    run once an image.
     """
     prompts = shop.model(order).paths["beta"].prompts
     alike = (prompts.tokens == prompts.tokens[:1]).all(0).long().cumprod(0).sum()
@@ -81,7 +91,8 @@ def _orders(cell: Cell) -> list[str]:
 
 
 def agreement(given: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return how far our loss and gradient, or logits, are from the published formulation's, by variant.
+    """Return how far our loss and gradient, or logits, are from the published formulation's, by
+    variant.
 
     Only variants in its slot order can be compared; others are other prompts.
 
@@ -89,7 +100,9 @@ def agreement(given: dict[str, Any]) -> dict[str, dict[str, float]]:
         given: what a call of each variant gave, (loss, gradient (N,)) or logits (B, C).
     """
     return {
-        name: _apart(given[PUBLISHED], value) for name, value in given.items() if name.endswith(f":{PUBLISHED_ORDER}")
+        name: _apart(given[PUBLISHED], value)
+        for name, value in given.items()
+        if name.endswith(f":{PUBLISHED_ORDER}")
     }
 
 

@@ -1,4 +1,5 @@
-"""Builds what the variants of a cell run: host trainer, students, meta-nets, inputs; each part once, when asked for.
+"""Builds what the variants of a cell run: host trainer, students, meta-nets, inputs; each part
+once, when asked for.
 
 Shapes: B images, C classes, F features an image, D_v joint width.
 """
@@ -51,14 +52,19 @@ class Workshop:
         self.words = list(cell.words) or load_attributes("", DATASET).select(N_ATTRIBUTES)
         torch.manual_seed(SEED)
 
-    # ---- models -------------------------------------------------------------------------------------
+    # ---- models ----------------------------------------------------------------------------------
 
     @cached_property
     def cfg(self) -> Any:
-        """The host's configuration: its ViT-B/16 recipe with the weights and the precision of the cell."""
+        """The host's configuration: its ViT-B/16 recipe with the weights and the precision of the
+        cell.
+        """
         c = self.contract
         argv = ["--trainer", c.trainer]
-        argv += ["--config-file", str(recipe_file(c.loreal_trainer, self.size.recipe, loreal=False))]
+        argv += [
+            "--config-file",
+            str(recipe_file(c.loreal_trainer, self.size.recipe, loreal=False)),
+        ]
         settings = {
             "MODEL.BACKBONE.NAME": repr(str(weights_file(self.size))),
             "DATASET.NAME": DATASET,
@@ -74,7 +80,9 @@ class Workshop:
         """What hosts ask of Dassl's data manager to build a model: class names."""
         names = class_names(self.cell.n_classes)
         dataset = SimpleNamespace(classnames=names)
-        return SimpleNamespace(dataset=dataset, num_classes=len(names), lab2cname=dict(enumerate(names)))
+        return SimpleNamespace(
+            dataset=dataset, num_classes=len(names), lab2cname=dict(enumerate(names))
+        )
 
     @cached_property
     def alpha(self) -> Student:
@@ -92,7 +100,12 @@ class Workshop:
         """Return a student with the host's initial values."""
         with self._quiet():
             return build_student(
-                self.host, self.cfg, self.classes, self.device, input_size=input_size, checkpoint_dir=None
+                self.host,
+                self.cfg,
+                self.classes,
+                self.device,
+                input_size=input_size,
+                checkpoint_dir=None,
             )
 
     @cached_property
@@ -103,13 +116,18 @@ class Workshop:
             shell = build_shell(self.host, cfg, self.classes, self.device)
             shell.build_model()
         shell.set_model_mode("train")
-        shell.batch_idx, shell.num_batches = 0, 10**9  # never the last batch: no step of the schedule
+        shell.batch_idx, shell.num_batches = (
+            0,
+            10**9,
+        )  # never the last batch: no step of the schedule
         return shell
 
     @cached_property
     def nets(self) -> Any:
         """The meta-nets, started such that contents depend on the image."""
-        return build_meta_nets(self.beta, self.words, self.visual_dim, self.options("class_first"), SEED)
+        return build_meta_nets(
+            self.beta, self.words, self.visual_dim, self.options("class_first"), SEED
+        )
 
     @cached_property
     def visual_dim(self) -> int:
@@ -123,19 +141,27 @@ class Workshop:
 
     def options(self, order: str, mode: str = "exact") -> LorealOptions:
         """Return LOREAL's default options with a slot order and an inference mode."""
-        values = {"phi": self.cell.phi, "slot_order": order, "meta_init": "default", "inference": mode,
-                  "n_attributes": N_ATTRIBUTES, "n_content": N_CONTENT}  # fmt: skip
+        values = {
+            "phi": self.cell.phi,
+            "slot_order": order,
+            "meta_init": "default",
+            "inference": mode,
+            "n_attributes": N_ATTRIBUTES,
+            "n_content": N_CONTENT,
+        }
         return resolve_options(values)
 
     def model(self, order: str, mode: str = "exact") -> LorealModel:
         """Return LOREAL on the students (beta alone where it only predicts)."""
         alpha = self.alpha if self.cell.trains else None
-        model = LorealModel(alpha, self.beta, self.nets, self.options(order, mode), fusion=self.fusion)
+        model = LorealModel(
+            alpha, self.beta, self.nets, self.options(order, mode), fusion=self.fusion
+        )
         model.means.beta = self.features["beta"].float().mean(0).cpu()
         model.set_words(self.words)
         return model
 
-    # ---- inputs -------------------------------------------------------------------------------------
+    # ---- inputs ----------------------------------------------------------------------------------
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
@@ -151,7 +177,9 @@ class Workshop:
     @cached_property
     def features(self) -> dict[str, Tensor]:
         """The students' embeddings (B, F, D_v) of their pictures."""
-        return {name: getattr(self, name).encode_image(batch) for name, batch in self.pictures.items()}
+        return {
+            name: getattr(self, name).encode_image(batch) for name, batch in self.pictures.items()
+        }
 
     def random_pictures(self, side: int) -> Tensor:
         """Return random normalised pictures (B, 3, side, side)."""
@@ -174,11 +202,10 @@ def published_module() -> ModuleType:
     path = bundle_root() / "benchmarks" / "published.py"
     if not path.is_file():
         raise ConfigError(
-            f"the published formulation was looked for in {path} and not found: it is part of a checkout, not of an "
-            "installed package; leave the versus cells out (--cells)"
+            f"the published formulation was looked for in {path} and not found: it is part of a"
+            " checkout, not of an installed package; leave the versus cells out (--cells)"
         )
     spec = importlib.util.spec_from_file_location("loreal_published_formulation", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-

@@ -1,4 +1,6 @@
-"""What `loreal xd`, `loreal dg` and `loreal few_shot` share: arguments, dry run, and how a run ends."""
+"""What `loreal xd`, `loreal dg` and `loreal few_shot` share: arguments, dry run, and how a run
+ends.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,12 @@ from loreal_plugin.protocols.spec import RunSpec
 ENVIRONMENT = "environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE"
 
 
-def add_run_parser(subparsers: Any, name: str, text: str, description: str | None, epilog: str) -> Any:
-    """Add a protocol's sub-command with the arguments METHOD PHI [DATASET] [SEED] and return its parser."""
+def add_run_parser(
+    subparsers: Any, name: str, text: str, description: str | None, epilog: str
+) -> Any:
+    """Add a protocol's sub-command with the arguments METHOD PHI [DATASET] [SEED] and return its
+    parser.
+    """
     parser = subparsers.add_parser(
         name,
         usage=f"loreal {name} METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
@@ -53,7 +59,9 @@ def run_one(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> int:
     from loreal_plugin.protocols.across import run_across
     from loreal_plugin.protocols.tables import save_plot
 
-    outcome = run_across(spec, protocol, test_only=args.test_only, until=args.until, verbose=args.verbose)
+    outcome = run_across(
+        spec, protocol, test_only=args.test_only, until=args.until, verbose=args.verbose
+    )
     if args.save_plot:
         save_plot(outcome.record, outcome.folder / "table.png")
     if outcome.missing:

@@ -19,12 +19,17 @@ examples:
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
-        "advise", help="print the Pareto choices of a dataset: accuracy against time and memory",
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        "advise",
+        help="print the Pareto choices of a dataset: accuracy against time and memory",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="output folder of the runs")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset of the runs")
-    parser.add_argument("--protocol", default="base2new", help="base2new, xd, dg or few_shot (base2new)")
+    parser.add_argument(
+        "--protocol", default="base2new", help="base2new, xd, dg or few_shot (base2new)"
+    )
     parser.add_argument("--ms", metavar="N", help="at most N milliseconds for a test picture")
     parser.add_argument("--mb", metavar="N", help="at most N MB of memory")
     parser.set_defaults(run=run)
@@ -35,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.protocols.evidence.advise import advise
 
     limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
-    print(advise(Path(args.output_dir).expanduser(), args.dataset, protocol=args.protocol, **limits))
+    print(
+        advise(Path(args.output_dir).expanduser(), args.dataset, protocol=args.protocol, **limits)
+    )
     return 0
 
 

@@ -27,25 +27,52 @@ def add_mine(actions: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--dataset", metavar="NAME", help="class names of its attribute file, or of DATA")
-    parser.add_argument("--classnames", metavar="FILE", help="class names, one a line or a JSON list")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="class names of its attribute file, or of DATA"
+    )
+    parser.add_argument(
+        "--classnames", metavar="FILE", help="class names, one a line or a JSON list"
+    )
     parser.add_argument("--domain", metavar="WORD", help="what the classes are kinds of, e.g. pet")
     parser.add_argument("--k", type=int, default=5, help="attributes to keep (%(default)s)")
-    parser.add_argument("--n-content", type=int, default=2, help="content tokens in a slot, for the token budget (2)")
-    parser.add_argument("--batch", type=int, default=8, help="classes in a question of step 1 (%(default)s)")
+    parser.add_argument(
+        "--n-content",
+        type=int,
+        default=2,
+        help="content tokens in a slot, for the token budget (2)",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=8, help="classes in a question of step 1 (%(default)s)"
+    )
     parser.add_argument("--model", default="gpt-4o", help="(%(default)s)")
-    parser.add_argument("--base-url", help="OpenAI-compatible endpoint (OPENAI_BASE_URL; OpenAI's own)")
+    parser.add_argument(
+        "--base-url", help="OpenAI-compatible endpoint (OPENAI_BASE_URL; OpenAI's own)"
+    )
     parser.add_argument("--temperature", type=float, default=0.0, help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(%(default)s)")
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds a question may take (%(default)s)")
-    parser.add_argument("--retries", type=int, default=4, help="retries a question, with back-off (%(default)s)")
-    parser.add_argument("--rpm", type=float, default=0.0, help="most questions a minute; 0 = no limit (%(default)s)")
-    parser.add_argument("--price", type=float, nargs=2, metavar=("IN", "OUT"), help="US dollars a million tokens")
-    parser.add_argument("--yes", action="store_true", help="do not ask before the first paid question")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, help="seconds a question may take (%(default)s)"
+    )
+    parser.add_argument(
+        "--retries", type=int, default=4, help="retries a question, with back-off (%(default)s)"
+    )
+    parser.add_argument(
+        "--rpm", type=float, default=0.0, help="most questions a minute; 0 = no limit (%(default)s)"
+    )
+    parser.add_argument(
+        "--price", type=float, nargs=2, metavar=("IN", "OUT"), help="US dollars a million tokens"
+    )
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before the first paid question"
+    )
     parser.add_argument("--out", metavar="FILE", help="attribute file to write (./<dataset>.json)")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    parser.add_argument("--transcript", metavar="FILE", help="questions and answers (<out>.transcript.jsonl)")
-    parser.add_argument("--replay", metavar="FILE", help="repeat the run of a transcript, without network")
+    parser.add_argument(
+        "--transcript", metavar="FILE", help="questions and answers (<out>.transcript.jsonl)"
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="repeat the run of a transcript, without network"
+    )
     parser.add_argument("--data", help="folder that holds the datasets (DATA)")
     parser.set_defaults(run=run_mine)
 
@@ -65,7 +92,11 @@ def run_mine(args: argparse.Namespace) -> int:
     refuse_overwriting(out, args.force)
     if args.replay:
         return _mine(args, task, settings, transcript, out)
-    path = Path(args.transcript).expanduser() if args.transcript else out.with_suffix(".transcript.jsonl")
+    path = (
+        Path(args.transcript).expanduser()
+        if args.transcript
+        else out.with_suffix(".transcript.jsonl")
+    )
     with held(path):
         transcript = Transcript(path, scrub=scrubber(settings))
         transcript.begin(task.as_dict() | {"settings": _kept(settings)})
@@ -88,7 +119,14 @@ def _mine(args: argparse.Namespace, task: Any, settings: Any, transcript: Any, o
 
         def before_first() -> None:
             price, local = find_price(settings.model, args.price), settings.is_local
-            confirm(estimate(task, endpoint), settings.model, price, yes=args.yes, local=local, say=bar.write)
+            confirm(
+                estimate(task, endpoint),
+                settings.model,
+                price,
+                yes=args.yes,
+                local=local,
+                say=bar.write,
+            )
 
         endpoint.before_first = before_first
         content = mine(task, endpoint, say=bar.write, progress=bar.update)
@@ -117,14 +155,18 @@ def _task(args: argparse.Namespace) -> Any:
     from loreal_plugin.mining.pipeline import Task
 
     if bool(args.dataset) == bool(args.classnames):
-        raise MiningError("say what to mine: --dataset NAME, or --classnames FILE with --domain WORD")
+        raise MiningError(
+            "say what to mine: --dataset NAME, or --classnames FILE with --domain WORD"
+        )
     if min(args.k, args.batch, args.n_content) < 1:
         raise MiningError("--k, --batch and --n-content must be at least 1")
     domain = (args.domain or "").strip()
     if args.classnames:
         path = Path(args.classnames).expanduser()
         if not domain:
-            raise MiningError("--classnames needs --domain WORD: what the classes are kinds of, e.g. bird")
+            raise MiningError(
+                "--classnames needs --domain WORD: what the classes are kinds of, e.g. bird"
+            )
         name, names = path.stem, read_class_list(path)
     else:
         name, file = args.dataset, read_attribute_file("", args.dataset)
@@ -168,4 +210,6 @@ def _replayed(transcript: Any) -> tuple[Any, Any]:
         settings = Settings(**found.pop("settings"))
         return Task(**found | {"classnames": tuple(found["classnames"])}), settings
     except (TypeError, KeyError) as error:
-        raise MiningError(f"transcript {transcript.path} does not say what was mined; was it cut?") from error
+        raise MiningError(
+            f"transcript {transcript.path} does not say what was mined; was it cut?"
+        ) from error

@@ -34,7 +34,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "base2new",
         usage="loreal base2new METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
-        help="train alpha, beta and LOREAL on base classes, test base and new classes, print the table",
+        help=(
+            "train alpha, beta and LOREAL on base classes, test base and new classes, print the"
+            " table"
+        ),
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,7 +45,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_run_options(parser)
-    # argparse cannot place optional words around options, so DATASET and SEED are taken from what it leaves
+    # argparse cannot place optional words around options, so DATASET and SEED are taken from what
+    # it leaves
     parser.set_defaults(run=run, takes_extra=True)
 
 
@@ -55,21 +59,39 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help=f"stop after this stage: {', '.join(STAGES)}",
     )
-    parser.add_argument("--test-only", action="store_true", help="train nothing; test every stage that is there")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands of all stages and tests; do nothing")
+    parser.add_argument(
+        "--test-only", action="store_true", help="train nothing; test every stage that is there"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the commands of all stages and tests; do nothing",
+    )
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
-    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
-    parser.add_argument("--verbose", action="store_true", help="show the host's whole output, not only in log.txt")
-    parser.add_argument("--save-plot", action="store_true", help="also draw the table as table.png beside results.json")
+    parser.add_argument(
+        "--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)"
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the host's whole output, not only in log.txt"
+    )
+    parser.add_argument(
+        "--save-plot",
+        action="store_true",
+        help="also draw the table as table.png beside results.json",
+    )
 
 
 def add_environment_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that stand for environment variables."""
     parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
-    parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
+    parser.add_argument(
+        "--data", help="folder that holds the datasets (DATA; for demo the local cache)"
+    )
     parser.add_argument("--out", help="folder for results (OUT; ./output)")
-    parser.add_argument("--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)")
+    parser.add_argument(
+        "--weights", help="demo, demo-2, an OpenAI name or a file (CLIP_WEIGHTS; by dataset)"
+    )
 
 
 def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, str]:
@@ -81,12 +103,16 @@ def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, 
     unknown = [word for word in extra if word.startswith("-")] or extra[2:]
     if unknown:
         help_of = f"see loreal {command} --help"
-        raise ConfigError(f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, {help_of}")
+        raise ConfigError(
+            f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, {help_of}"
+        )
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
 
 
 def spec_of(args: argparse.Namespace, command: str = "base2new") -> RunSpec:
-    """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError, HostError."""
+    """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError,
+    HostError.
+    """
     from loreal_plugin.protocols.spec import build_spec
 
     return build_spec(
@@ -123,7 +149,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_commands(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> int:
-    """Print what a run would do, in commands of the family's kind; nothing is trained, tested or written."""
+    """Print what a run would do, in commands of the family's kind; nothing is trained, tested or
+    written.
+    """
     from loreal_plugin.protocols.base2new import prepare
     from loreal_plugin.protocols.commands import run_commands
 

@@ -27,21 +27,42 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", default="output/bench.json", help="file of the results (output/bench.json)")
+    parser.add_argument(
+        "--out", default="output/bench.json", help="file of the results (output/bench.json)"
+    )
     parser.add_argument("--size", default="vit_b16", help="vit_b16 or, for a trial, tiny (vit_b16)")
-    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help="(coop maple mma mmrl)")
-    parser.add_argument("--phi", nargs="+", type=int, default=[], help="(96 144 192 and the native size)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(all that are there)")
+    parser.add_argument(
+        "--methods", nargs="+", default=[], metavar="METHOD", help="(coop maple mma mmrl)"
+    )
+    parser.add_argument(
+        "--phi", nargs="+", type=int, default=[], help="(96 144 192 and the native size)"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="(all that are there)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="processor threads (1)")
     parser.add_argument("--precision", choices=("fp32", "amp"), default="fp32", help="(fp32)")
     parser.add_argument("--rounds", type=int, default=9, help="samples of each variant (9)")
-    parser.add_argument("--budget", type=float, default=120.0, metavar="SECONDS",
-                        help="begin no further round of a cell after this; three are always taken (120)")  # fmt: skip
-    parser.add_argument("--cells", nargs="+", default=[], metavar="PATTERN", help="only cells whose id fits one")
-    parser.add_argument("--list", action="store_true", help="print the ids of the cells and measure nothing")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=120.0,
+        metavar="SECONDS",
+        help="begin no further round of a cell after this; three are always taken (120)",
+    )
+    parser.add_argument(
+        "--cells", nargs="+", default=[], metavar="PATTERN", help="only cells whose id fits one"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print the ids of the cells and measure nothing"
+    )
     parser.add_argument("--again", action="store_true", help="measure also what is there")
     parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
-    parser.add_argument("--report", metavar="FILE", help="write the page and its plots from --out, and measure nothing")
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write the page and its plots from --out, and measure nothing",
+    )
     parser.set_defaults(run=run)
 
 
@@ -85,20 +106,29 @@ def _cells(args: argparse.Namespace) -> list[Any]:
     for phi in args.phi:
         grid_size_of(phi, size.facts["patch"], "--phi")
     methods = [_method(name) for name in args.methods] or list(METHODS)
-    found = plan_all(size, methods, args.phi or size.phis, device=args.device, threads=args.threads,
-                     precision=args.precision)  # fmt: skip
+    found = plan_all(
+        size,
+        methods,
+        args.phi or size.phis,
+        device=args.device,
+        threads=args.threads,
+        precision=args.precision,
+    )
     return select(found, args.cells)
 
 
 def _method(name: str) -> str:
-    """Return a method's name; ConfigError where there is none, or its prompts cannot be kept from image to image."""
+    """Return a method's name; ConfigError where there is none, or its prompts cannot be kept from
+    image to image.
+    """
     from loreal_plugin.contract import get_contract
     from loreal_plugin.errors import ConfigError
 
     contract = get_contract(name.lower())
     if not contract.static_prompts:
         raise ConfigError(
-            f"--methods {name}: its own prompts depend on the image, so there is no text path to compare; leave it out"
+            f"--methods {name}: its own prompts depend on the image, so there is no text path to"
+            " compare; leave it out"
         )
     return contract.method
 
@@ -114,6 +144,8 @@ def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:
 
     host = find_host(args.host or os.environ.get("HOST") or "")
     weights_file(get_size(args.size))
-    failed = run_cells(cells, store, host, rounds=args.rounds, budget_s=args.budget, again=args.again, say=say_line)
+    failed = run_cells(
+        cells, store, host, rounds=args.rounds, budget_s=args.budget, again=args.again, say=say_line
+    )
     say_line(f"results: {store.path}")
     return failed

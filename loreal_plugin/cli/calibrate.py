@@ -1,4 +1,6 @@
-"""`loreal calibrate`: what each inference mode costs and how often it agrees with `exact`, on held-out pictures."""
+"""`loreal calibrate`: what each inference mode costs and how often it agrees with `exact`, on
+held-out pictures.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
-    parser.add_argument("--target", metavar="PERCENT", default="99.5", help="agreement that is wanted (99.5)")
-    parser.add_argument("--pictures", metavar="N", default="1000", help="held-out embeddings, at least (1000)")
+    parser.add_argument(
+        "--target", metavar="PERCENT", default="99.5", help="agreement that is wanted (99.5)"
+    )
+    parser.add_argument(
+        "--pictures", metavar="N", default="1000", help="held-out embeddings, at least (1000)"
+    )
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
-    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
+    parser.add_argument(
+        "--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)"
+    )
     parser.set_defaults(run=run, takes_extra=True)
 
 
@@ -46,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print the table."""
     import os
 
-    # PyTorch's profiler, which measures memory, otherwise reports every start; read when torch is imported.
+    # PyTorch's profiler, which measures memory, otherwise reports every start; read when torch is
+    # imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.base2new import spec_of
     from loreal_plugin.protocols.calibrate import format_calibration, run_calibrate

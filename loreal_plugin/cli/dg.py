@@ -28,7 +28,9 @@ def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     text = "LR-DG: train on one dataset, test on other renderings of its classes"
     parser = add_run_parser(subparsers, "dg", text, __doc__, EPILOG)
-    parser.add_argument("--targets", metavar="NAMES", help="datasets to test on (TARGETS; those of the source)")
+    parser.add_argument(
+        "--targets", metavar="NAMES", help="datasets to test on (TARGETS; those of the source)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,6 @@
-"""`loreal doctor`: what is here and what is missing, as a table; exit code 0 only if a run can start."""
+"""`loreal doctor`: what is here and what is missing, as a table; exit code 0 only if a run can
+start.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,12 @@ def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     from loreal_plugin.cli.base2new import add_environment_options
 
-    parser = subparsers.add_parser("doctor", help="check Python, packages, host, weights and data", description=__doc__)
-    parser.add_argument("--method", help="method whose host contract is checked (maple, else the first found)")
+    parser = subparsers.add_parser(
+        "doctor", help="check Python, packages, host, weights and data", description=__doc__
+    )
+    parser.add_argument(
+        "--method", help="method whose host contract is checked (maple, else the first found)"
+    )
     parser.add_argument("--dataset", help="dataset that has to be there (any below DATA)")
     add_environment_options(parser)
     parser.set_defaults(run=run)
@@ -79,7 +85,11 @@ def package_findings() -> list[Finding]:
     try:
         import torch
 
-        cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "not available, runs use the processor"
+        cuda = (
+            torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else "not available, runs use the processor"
+        )
         rows.append(Finding("CUDA", cuda, torch.cuda.is_available(), needed=False))
     except ImportError:
         rows.append(Finding("CUDA", "torch is missing", False, needed=False))
@@ -117,4 +127,7 @@ def weights_facts(name: str) -> str:
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_place
 
     facts = describe(load_clip_state_dict(name))
-    return f"{weights_place(name).resolve()}: {', '.join(f'{key} {value}' for key, value in facts.items())}"
+    return (
+        f"{weights_place(name).resolve()}:"
+        f" {', '.join(f'{key} {value}' for key, value in facts.items())}"
+    )

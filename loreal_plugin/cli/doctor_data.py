@@ -1,7 +1,8 @@
-"""What the doctor finds below DATA: the family's datasets and own folders, with counts and with what is missing.
+"""What the doctor finds below DATA: the family's datasets and own folders, with counts and with
+what is missing.
 
-The embedded host reads every layout of the family without writing (docs/DATASETS.md), so it is attached for this,
-whatever host is checked, and detached again.
+The embedded host reads every layout of the family without writing (docs/DATASETS.md), so it is
+attached for this, whatever host is checked, and detached again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _DRAWN = "demo"  # datasets that are drawn on first use begin so
 
 
 def dataset_findings(data: str, dataset: str) -> list[Finding]:
-    """Return a line for each dataset below `data`; for one that is asked for by name, whether it can be used.
+    """Return a line for each dataset below `data`; for one that is asked for by name, whether it
+    can be used.
 
     Args:
         data: DATA, may be empty.
@@ -32,30 +34,42 @@ def dataset_findings(data: str, dataset: str) -> list[Finding]:
     if dataset.startswith(_DRAWN) and dataset in names:
         return rows
     if not data:
-        row = Finding("DATA", "not set; needed for every dataset but demo", False, needed=bool(dataset))
+        row = Finding(
+            "DATA", "not set; needed for every dataset but demo", False, needed=bool(dataset)
+        )
         return [*rows, row]
     path = Path(data).expanduser()
     if not path.is_dir():
         return [*rows, Finding("DATA", f"{path} is no folder", False)]
-    found = found_below(path, [name for name in names if not name.startswith(_DRAWN) and name != "folder"])
+    found = found_below(
+        path, [name for name in names if not name.startswith(_DRAWN) and name != "folder"]
+    )
     if dataset:
-        found = [Finding(r.what, r.found, r.ok, needed=r.what == f"dataset {dataset}") for r in found]
+        found = [
+            Finding(r.what, r.found, r.ok, needed=r.what == f"dataset {dataset}") for r in found
+        ]
         if f"dataset {dataset}" not in [row.what for row in found]:
-            found.append(Finding(f"dataset {dataset}", f"not below {path}, see docs/DATASETS.md", False))
+            found.append(
+                Finding(f"dataset {dataset}", f"not below {path}, see docs/DATASETS.md", False)
+            )
         return [*rows, *found]
     usable = sum(row.ok for row in found)
     return [*rows, *found, Finding("DATA", f"{path}: {usable} dataset(s) can be used", usable > 0)]
 
 
 def found_below(path: Path, names: list[str]) -> list[Finding]:
-    """Return a line for each benchmark dataset whose folder is there and each folder of its own, counted."""
+    """Return a line for each benchmark dataset whose folder is there and each folder of its own,
+    counted.
+    """
     from loreal_plugin.attach import attach_host, detach_host
     from loreal_plugin.data import dataset_config
     from loreal_plugin.data.files import saves_held_back
     from loreal_plugin.paths import embedded_host
 
     rows, taken = [], set(names)
-    inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    inside = sorted(
+        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
     host = attach_host(embedded_host(), "coop")
     try:
         with saves_held_back():
@@ -76,7 +90,9 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
 def folder_of(host: Any, config: Path) -> str:
     """Return the name of the folder below DATA that a dataset's YAML stands for."""
     registry = importlib.import_module("dassl.data.datasets").DATASET_REGISTRY
-    return registry.get(host.setup_cfg(["--dataset-config-file", str(config)]).DATASET.NAME).dataset_dir
+    return registry.get(
+        host.setup_cfg(["--dataset-config-file", str(config)]).DATASET.NAME
+    ).dataset_dir
 
 
 def counted(host: Any, name: str, path: Path, config: Path, options: list[str]) -> Finding:
@@ -97,4 +113,6 @@ def counted(host: Any, name: str, path: Path, config: Path, options: list[str]) 
     parts = {"train": found.train_x, "val": found.val or [], "test": found.test}
     counts = ", ".join(f"{part} {len(items)}" for part, items in parts.items())
     total = len({item.impath for items in parts.values() for item in items})
-    return Finding(f"dataset {name}", f"{found.num_classes} classes, {total} images ({counts})", True)
+    return Finding(
+        f"dataset {name}", f"{found.num_classes} classes, {total} images ({counts})", True
+    )

@@ -1,4 +1,6 @@
-"""What the doctor finds of a host: methods, Dassl, the contract's rows before and after building, and repairs."""
+"""What the doctor finds of a host: methods, Dassl, the contract's rows before and after building,
+and repairs.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
 
 
 def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list[Finding]:
-    """Return what attaching the host gives: revision, Dassl, repairs, our trainer, the built contract's rows."""
+    """Return what attaching the host gives: revision, Dassl, repairs, our trainer, the built
+    contract's rows.
+    """
     from loreal_plugin.attach import attach_host
     from loreal_plugin.contract import get_contract
 
@@ -64,7 +68,10 @@ def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list
         Finding("attach", f"revision {attached.revision}", True),
         Finding("Dassl", f"{version} ({dassl})", True),
         *shim_findings(),
-        tried(f"trainer {contract.loreal_trainer}", lambda: registered(method, contract.loreal_trainer)),
+        tried(
+            f"trainer {contract.loreal_trainer}",
+            lambda: registered(method, contract.loreal_trainer),
+        ),
         *(contract_findings(attached, weights) if weights else []),
     ]
 
@@ -75,7 +82,9 @@ def shim_findings() -> list[Finding]:
 
     states = describe_shims()
     rows = [
-        Finding(f"repair {one.facts.name}", f"{one.facts.where}: {one.facts.why}", True, needed=False)
+        Finding(
+            f"repair {one.facts.name}", f"{one.facts.where}: {one.facts.why}", True, needed=False
+        )
         for one in states
         if one.state == "applied"
     ]
@@ -90,7 +99,9 @@ def registered(method: str, trainer: str) -> str:
     importlib.import_module(f"trainers.{method}_loreal")
     registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
     if trainer not in registry.registered_names():
-        raise LorealError(f"not in the host's registry ({', '.join(sorted(registry.registered_names()))})")
+        raise LorealError(
+            f"not in the host's registry ({', '.join(sorted(registry.registered_names()))})"
+        )
     return registry.get(trainer).__module__
 
 
@@ -100,8 +111,14 @@ def contract_findings(attached: Any, weights: str) -> list[Finding]:
         # what the host says meanwhile (progress bars, deprecations) is no part of the table
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             rows = attached.contract.rows(built_shell(attached, weights))
-    except Exception as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
-        return [Finding("host model", f"cannot be built: {type(error).__name__}: {one_line(error)}", False)]
+    except (
+        Exception
+    ) as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
+        return [
+            Finding(
+                "host model", f"cannot be built: {type(error).__name__}: {one_line(error)}", False
+            )
+        ]
     found = sum(row.ok for row in rows)
     return [
         *[Finding(f"contract: {row.role}", f"{row.wanted}: {row.found}", row.ok) for row in rows],
@@ -124,10 +141,26 @@ def built_shell(attached: Any, weights: str) -> Any:
     # a recipe whose layers exist in these weights
     small = weights in DEMO_WEIGHTS or facts["layers"] < 12
     recipe = recipe_file(contract.loreal_trainer, "demo" if small else "vit_b16", loreal=False)
-    words = ["--trainer", contract.trainer, "--config-file", str(recipe), f"TRAINER.{contract.cfg_node}.PREC", "fp32"]
-    words += ["DATASET.NAME", "Caltech101", "MODEL.BACKBONE.NAME", repr(weights), "USE_CUDA", "False"]
+    words = [
+        "--trainer",
+        contract.trainer,
+        "--config-file",
+        str(recipe),
+        f"TRAINER.{contract.cfg_node}.PREC",
+        "fp32",
+    ]
+    words += [
+        "DATASET.NAME",
+        "Caltech101",
+        "MODEL.BACKBONE.NAME",
+        repr(weights),
+        "USE_CUDA",
+        "False",
+    ]
     names = SimpleNamespace(
-        dataset=SimpleNamespace(classnames=list(_CLASSES)), num_classes=2, lab2cname=dict(enumerate(_CLASSES))
+        dataset=SimpleNamespace(classnames=list(_CLASSES)),
+        num_classes=2,
+        lab2cname=dict(enumerate(_CLASSES)),
     )
     cfg = at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])
     with using_weights(weights):

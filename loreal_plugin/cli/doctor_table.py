@@ -37,7 +37,9 @@ def one_line(error: BaseException) -> str:
 
 
 def print_table(rows: list[Finding]) -> list[str]:
-    """Print the lines and return what is missing; plain print, because tabulate may be what is missing."""
+    """Print the lines and return what is missing; plain print, because tabulate may be what is
+    missing.
+    """
     width = max(len(row.what) for row in rows)
     for row in rows:
         print(f"{row.mark:<8} {row.what:<{width}}  {row.found}")

@@ -24,16 +24,30 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "embed",
         usage="loreal embed [DATASET] --run RUN [options]",
-        help="draw a map of a dataset's embeddings at the native size and at phi, with their drift in numbers",
+        help=(
+            "draw a map of a dataset's embeddings at the native size and at phi, with their drift"
+            " in numbers"
+        ),
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", metavar="DATASET", nargs="?", default="", help="the run's own if left out")
-    parser.add_argument("--to", metavar="PNG", default="embeddings.png", help="where the map goes (embeddings.png)")
-    parser.add_argument("--part", choices=("test", "train"), default="test", help="train: the few-shot pictures (test)")
+    parser.add_argument(
+        "dataset", metavar="DATASET", nargs="?", default="", help="the run's own if left out"
+    )
+    parser.add_argument(
+        "--to", metavar="PNG", default="embeddings.png", help="where the map goes (embeddings.png)"
+    )
+    parser.add_argument(
+        "--part",
+        choices=("test", "train"),
+        default="test",
+        help="train: the few-shot pictures (test)",
+    )
     parser.add_argument("--count", default="120", help="pictures, spread over the list (120)")
-    parser.add_argument("--map", choices=("pca", "tsne"), default="pca", help="how the plane is found (pca)")
+    parser.add_argument(
+        "--map", choices=("pca", "tsne"), default="pca", help="how the plane is found (pca)"
+    )
     add_run_options(parser)
     parser.set_defaults(run=run)
 
@@ -55,7 +69,13 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.explain.commands import embed_dataset
 
     numbers = embed_dataset(
-        args.dataset, Path(args.run_path), path, part=args.part, count=count, kind=args.map, **where(args)
+        args.dataset,
+        Path(args.run_path),
+        path,
+        part=args.part,
+        count=count,
+        kind=args.map,
+        **where(args),
     )
     names = list(next(iter(numbers.values())))
     rows = [[name, *(values[key] for key in names)] for name, values in numbers.items()]

@@ -1,4 +1,6 @@
-"""`loreal explain`: one page a picture with predictions, attention, nearest words of the slots and their worth."""
+"""`loreal explain`: one page a picture with predictions, attention, nearest words of the slots and
+their worth.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +28,30 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explain",
         usage="loreal explain [IMAGE ... | DATASET] --run RUN [options]",
-        help="draw for pictures what a finished run predicts, where it looks and what its slots say",
+        help=(
+            "draw for pictures what a finished run predicts, where it looks and what its slots say"
+        ),
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", metavar="IMAGE | DATASET", nargs="*", help="files, or a dataset (the run's own)")
-    parser.add_argument("--to", metavar="FOLDER", default="explain", help="where pages go (explain)")
-    parser.add_argument("--count", default="10", help="pictures of a dataset, spread over its test list (10)")
+    parser.add_argument(
+        "words", metavar="IMAGE | DATASET", nargs="*", help="files, or a dataset (the run's own)"
+    )
+    parser.add_argument(
+        "--to", metavar="FOLDER", default="explain", help="where pages go (explain)"
+    )
+    parser.add_argument(
+        "--count", default="10", help="pictures of a dataset, spread over its test list (10)"
+    )
     parser.add_argument(
         "--pick",
         choices=("spread", "rescued", "lost"),
         default="spread",
-        help="spread: of all; rescued: wrong for the host trained at phi, right with LOREAL; lost: the other way round",
+        help=(
+            "spread: of all; rescued: wrong for the host trained at phi, right with LOREAL; lost:"
+            " the other way round"
+        ),
     )
     add_run_options(parser)
     parser.set_defaults(run=run)
@@ -47,10 +60,22 @@ def add_parser(subparsers: Any) -> None:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what names a finished run and what its record does not hold."""
     # `run` is the function to call, so the option goes by another name
-    parser.add_argument("--run", dest="run_path", metavar="RUN", required=True, help="results.json, or its folder")
-    parser.add_argument("--classes", choices=("base", "new", "all"), default="", help="classes in prompts (as trained)")
-    parser.add_argument("--host", help="root of the CoOp-family checkout that the run used (HOST; the embedded host)")
-    parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
+    parser.add_argument(
+        "--run", dest="run_path", metavar="RUN", required=True, help="results.json, or its folder"
+    )
+    parser.add_argument(
+        "--classes",
+        choices=("base", "new", "all"),
+        default="",
+        help="classes in prompts (as trained)",
+    )
+    parser.add_argument(
+        "--host",
+        help="root of the CoOp-family checkout that the run used (HOST; the embedded host)",
+    )
+    parser.add_argument(
+        "--data", help="folder that holds the datasets (DATA; for demo the local cache)"
+    )
     parser.add_argument("--weights", help="the run's CLIP weights, where they lie elsewhere now")
 
 
@@ -69,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.explain.commands import explain_pictures
 
     folder = Path(args.to).expanduser()
-    pages = explain_pictures(args.words, Path(args.run_path), folder, count=count, pick=args.pick, **where(args))
+    pages = explain_pictures(
+        args.words, Path(args.run_path), folder, count=count, pick=args.pick, **where(args)
+    )
     print(f"{len(pages)} pages in {folder}")
     return 0

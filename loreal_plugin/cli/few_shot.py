@@ -67,7 +67,9 @@ def _run_all(args: argparse.Namespace, specs: list[RunSpec]) -> int:
     for spec in specs:
         print(f"== {spec.shots} shots", flush=True)
         outcomes.append(
-            run_across(spec, FEW_SHOT, test_only=args.test_only, until=args.until, verbose=args.verbose)
+            run_across(
+                spec, FEW_SHOT, test_only=args.test_only, until=args.until, verbose=args.verbose
+            )
         )
         if args.save_plot:
             save_plot(outcomes[-1].record, outcomes[-1].folder / "table.png")

@@ -14,7 +14,8 @@ from typing import NoReturn
 from loreal_plugin import __version__
 from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 
-# each module has add_parser(subparsers); imported only when its command is the one that runs, or for --help
+# each module has add_parser(subparsers); imported only when its command is the one that runs, or
+# for --help
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
     "xd": "loreal_plugin.cli.xd",
@@ -55,7 +56,9 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(command: str | None = None) -> Parser:
     """Return the parser with every sub-command, or with `command` only."""
-    parser = Parser(prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts.")
+    parser = Parser(
+        prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts."
+    )
     parser.add_argument("--version", action="version", version=f"loreal-plugin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in [command] if command in COMMANDS else COMMANDS:
@@ -64,7 +67,8 @@ def build_parser(command: str | None = None) -> Parser:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Return the parsed words; `after` is what follows `--`, `extra` what the sub-command takes as it is.
+    """Return the parsed words; `after` is what follows `--`, `extra` what the sub-command takes as
+    it is.
 
     Raises:
         ConfigError: an unknown command or argument.
@@ -76,7 +80,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = build_parser(head[0] if head else None)
     args, extra = parser.parse_known_args(head)
     if (extra or after) and not getattr(args, "takes_extra", False):
-        raise ConfigError(f"{args.command}: unknown argument '{[*extra, *after][0]}'; see loreal {args.command} --help")
+        raise ConfigError(
+            f"{args.command}: unknown argument '{[*extra, *after][0]}'; see loreal {args.command}"
+            " --help"
+        )
     args.extra, args.after = extra, after
     return args
 
@@ -94,8 +101,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except (OSError, RuntimeError) as error:
         if disk_full(error):
-            return _fail(f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE elsewhere")
-        # files that are missing or may not be written are the user's to mend; anything else is a bug's traceback
+            return _fail(
+                f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE"
+                " elsewhere"
+            )
+        # files that are missing or may not be written are the user's to mend; anything else is a
+        # bug's traceback
         if not isinstance(error, (FileNotFoundError, PermissionError)):
             raise
         return _fail(one_line(error))
@@ -112,7 +123,9 @@ def _fail(text: str, code: int = EXIT_WRONG_INPUT) -> int:
 
 def one_line(error: BaseException) -> str:
     """Return an error's text as one line; of a data-loader worker's report only what it reports."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        type(error).__name__
+    ]
     if lines[0].startswith("Caught ") and "worker process" in lines[0]:
         return re.sub(r"^[\w.]+Error: ", "", lines[-1])
     return " ".join(lines)
@@ -127,7 +140,9 @@ def disk_full(error: BaseException) -> bool:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
             return True
-        if isinstance(seen, RuntimeError) and re.search(r"PytorchStreamWriter|No space left", str(seen)):
+        if isinstance(seen, RuntimeError) and re.search(
+            r"PytorchStreamWriter|No space left", str(seen)
+        ):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -8,8 +8,12 @@ from typing import Any
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
-    parser = subparsers.add_parser("options", help="print the table of every LOREAL key", description=__doc__)
-    parser.add_argument("--write", metavar="FILE", help="replace the part 'options' of a document, e.g. README.md")
+    parser = subparsers.add_parser(
+        "options", help="print the table of every LOREAL key", description=__doc__
+    )
+    parser.add_argument(
+        "--write", metavar="FILE", help="replace the part 'options' of a document, e.g. README.md"
+    )
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,6 @@
-"""`loreal patch`: our trainers, configs and scripts inside a host's folder, for `python train.py` there."""
+"""`loreal patch`: our trainers, configs and scripts inside a host's folder, for `python train.py`
+there.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "patch",
         usage="loreal patch HOST [--dry-run] [--link | --copy]",
-        help="put our trainers, configs and scripts into a host, for `python train.py --trainer <X>_LOREAL` there",
+        help=(
+            "put our trainers, configs and scripts into a host, for `python train.py --trainer"
+            " <X>_LOREAL` there"
+        ),
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -35,8 +40,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("host", metavar="HOST", help="root of a CoOp-family checkout")
     parser.add_argument("--dry-run", action="store_true", help="only show what would change")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--link", action="store_true", help="link to our files (default): they change with this project")
-    how.add_argument("--copy", action="store_true", help="copy our files: for a host that goes elsewhere")
+    how.add_argument(
+        "--link",
+        action="store_true",
+        help="link to our files (default): they change with this project",
+    )
+    how.add_argument(
+        "--copy", action="store_true", help="copy our files: for a host that goes elsewhere"
+    )
     parser.set_defaults(run=run)
 
 
@@ -59,12 +70,16 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let the signals that would end the process at once act like Ctrl-C, so that what was begun is taken back."""
+    """Let the signals that would end the process at once act like Ctrl-C, so that what was begun is
+    taken back.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
     finally:

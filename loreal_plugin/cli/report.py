@@ -1,4 +1,6 @@
-"""`loreal report`: one page of tables, plots and tests from the results.json files of an output folder."""
+"""`loreal report`: one page of tables, plots and tests from the results.json files of an output
+folder.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,25 @@ examples:
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
-        "report", help="make a page with tables, plots and statistical tests from finished runs",
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("output_dir", metavar="OUTPUT_DIR", nargs="?", default="output",
-                        help="output folder of the runs (output)")  # fmt: skip
+        "report",
+        help="make a page with tables, plots and statistical tests from finished runs",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "output_dir",
+        metavar="OUTPUT_DIR",
+        nargs="?",
+        default="output",
+        help="output folder of the runs (output)",
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where the page goes (OUTPUT_DIR/report)")
     parser.add_argument("--title", default="LOREAL: results", help="title of the page")
     parser.add_argument("--ablations", metavar="FILE", help="write the ablation page there instead")
-    parser.add_argument("--plans", metavar="PLAN", nargs="+", help="ablation plans (those of configs/plans/)")
+    parser.add_argument(
+        "--plans", metavar="PLAN", nargs="+", help="ablation plans (those of configs/plans/)"
+    )
     parser.set_defaults(run=run)
 
 

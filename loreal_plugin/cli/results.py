@@ -1,4 +1,6 @@
-"""`loreal results`: tables over methods, resolutions and seeds, from every results.json of an output folder."""
+"""`loreal results`: tables over methods, resolutions and seeds, from every results.json of an
+output folder.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,26 @@ from typing import Any
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
-        "results", help="make the tables of docs/RESULTS.md from results.json files", description=__doc__
+        "results",
+        help="make the tables of docs/RESULTS.md from results.json files",
+        description=__doc__,
     )
-    parser.add_argument("out", metavar="OUT", nargs="?", default="output", help="output folder of the runs (output)")
-    parser.add_argument("--write", metavar="FILE", help="write the markdown there instead of printing it")
-    parser.add_argument("--part", metavar="NAME", help="replace only <!-- begin NAME --> ... <!-- end NAME --> of FILE")
-    parser.add_argument("--plain", action="store_true", help="only runs without overrides, their controls and rivals")
+    parser.add_argument(
+        "out", metavar="OUT", nargs="?", default="output", help="output folder of the runs (output)"
+    )
+    parser.add_argument(
+        "--write", metavar="FILE", help="write the markdown there instead of printing it"
+    )
+    parser.add_argument(
+        "--part",
+        metavar="NAME",
+        help="replace only <!-- begin NAME --> ... <!-- end NAME --> of FILE",
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="only runs without overrides, their controls and rivals",
+    )
     parser.set_defaults(run=run)
 
 
@@ -29,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plain:
         runs = [run for run in runs if not is_ablation(run)]
         if not runs:
-            raise LorealError(f"every run below {args.out} has overrides of its own; leave out --plain")
+            raise LorealError(
+                f"every run below {args.out} has overrides of its own; leave out --plain"
+            )
     deliver(format_report(runs), args.write, args.part)
     return 0
 
@@ -47,7 +65,9 @@ def deliver(text: str, file: str | None, part: str | None) -> None:
         print(text)
         return
     try:
-        whole = replace_between(Path(file).read_text(encoding="utf-8"), part, text) if part else text
+        whole = (
+            replace_between(Path(file).read_text(encoding="utf-8"), part, text) if part else text
+        )
     except OSError as error:
         raise LorealError(f"cannot read {file}: {error.strerror}") from error
     write_text(Path(file), whole)

@@ -1,4 +1,6 @@
-"""`loreal rivals`: what else one would try at low resolution, on the run's own frozen models and pictures."""
+"""`loreal rivals`: what else one would try at low resolution, on the run's own frozen models and
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
-    parser.add_argument("--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)")
     parser.add_argument(
-        "--protocol", default="base2new", choices=("base2new", "xd", "dg", "few_shot"), help="whose run (base2new)"
+        "--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)"
     )
-    parser.add_argument("--targets", metavar="NAMES", help="what xd or dg tests on (TARGETS; those of the source)")
+    parser.add_argument(
+        "--protocol",
+        default="base2new",
+        choices=("base2new", "xd", "dg", "few_shot"),
+        help="whose run (base2new)",
+    )
+    parser.add_argument(
+        "--targets", metavar="NAMES", help="what xd or dg tests on (TARGETS; those of the source)"
+    )
     parser.set_defaults(run=run, takes_extra=True)
 
 
@@ -51,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.protocols.protocol import BASE2NEW, FEW_SHOT, across
 
     if args.targets and args.protocol not in ("xd", "dg"):
-        raise ConfigError(f"--targets goes with --protocol xd or dg; {args.protocol} tests what it trains on")
+        raise ConfigError(
+            f"--targets goes with --protocol xd or dg; {args.protocol} tests what it trains on"
+        )
     spec = spec_of(args)
     protocol = {"base2new": BASE2NEW, "few_shot": FEW_SHOT}.get(args.protocol)
     protocol = protocol or across(args.protocol, spec.dataset, target_names(args.targets))

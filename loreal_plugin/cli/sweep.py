@@ -1,4 +1,6 @@
-"""`loreal sweep`: many runs from one plan file, those that are complete left out, and a report at the end."""
+"""`loreal sweep`: many runs from one plan file, those that are complete left out, and a report at
+the end.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,23 @@ examples:
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
-        "sweep", help="make every run of a plan that is not there yet, then the report",
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        "sweep",
+        help="make every run of a plan that is not there yet, then the report",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("plan", metavar="PLAN", help="a YAML file, or a name of configs/plans/")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and the time they will take")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands and the time they will take"
+    )
     parser.add_argument("--jobs", default="1", metavar="N", help="runs at a time (1)")
     parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="run as a SLURM array")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
     parser.add_argument("--out", help="folder for results (OUT; ./output)")
-    parser.add_argument("--data", help="folder that holds the datasets (DATA; for demo the local cache)")
+    parser.add_argument(
+        "--data", help="folder that holds the datasets (DATA; for demo the local cache)"
+    )
     parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")
     parser.set_defaults(run=run)
 

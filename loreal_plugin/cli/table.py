@@ -9,8 +9,12 @@ from typing import Any
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
-    parser = subparsers.add_parser("table", help="print the table of a finished run again", description=__doc__)
-    parser.add_argument("run_folder", metavar="RUN", help="a run's results.json or the folder it lies in")
+    parser = subparsers.add_parser(
+        "table", help="print the table of a finished run again", description=__doc__
+    )
+    parser.add_argument(
+        "run_folder", metavar="RUN", help="a run's results.json or the folder it lies in"
+    )
     parser.add_argument("--save-plot", metavar="PNG", help="also draw it as bars")
     parser.set_defaults(run=run)
 
@@ -25,7 +29,10 @@ def run(args: argparse.Namespace) -> int:
     folder = path.parent if path.name == RESULTS else path
     record = read_results(folder)
     if record is None or not record.get("rows"):
-        raise LorealError(f"no finished run in {folder}: wanted a {RESULTS} with rows; run base2new_train.sh first")
+        raise LorealError(
+            f"no finished run in {folder}: wanted a {RESULTS} with rows; run base2new_train.sh"
+            " first"
+        )
     print(format_run(record))
     if args.save_plot:
         save_plot(record, Path(args.save_plot))

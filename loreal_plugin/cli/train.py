@@ -22,7 +22,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "train",
         usage="loreal train [--host HOST] --trainer TRAINER ... [KEY VALUE ...]",
-        help="run one trainer (a host's own or <X>_LOREAL) with the arguments of the family's train.py",
+        help=(
+            "run one trainer (a host's own or <X>_LOREAL) with the arguments of the family's"
+            " train.py"
+        ),
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,16 +50,20 @@ def method_of(trainer: str, host: Path) -> str:
     """Return the method that a registered trainer name belongs to.
 
     Raises:
-        ConfigError: no method has that trainer; the nearest name is offered, or, where the host has such a
-            trainer, the questions that a contract row for it has to answer.
+        ConfigError: no method has that trainer; the nearest name is offered, or, where the host has
+            such a trainer, the questions that a contract row for it has to answer.
     """
     from loreal_plugin.attach.look import unknown_trainer
     from loreal_plugin.contract import CONTRACTS
     from loreal_plugin.errors import ConfigError
 
-    names = {name: method for method, c in CONTRACTS.items() for name in (c.trainer, c.loreal_trainer)}
+    names = {
+        name: method for method, c in CONTRACTS.items() for name in (c.trainer, c.loreal_trainer)
+    }
     if trainer not in names:
-        raise ConfigError(unknown_trainer("trainer", trainer, names, host) if trainer else "--trainer is missing")
+        raise ConfigError(
+            unknown_trainer("trainer", trainer, names, host) if trainer else "--trainer is missing"
+        )
     return names[trainer]
 
 
@@ -88,7 +95,8 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
     """Build the trainer and train or test it, with the log in its output folder.
 
     Raises:
-        ConfigError: the output folder, or the one to load from, is not named, or a setting cannot be used.
+        ConfigError: the output folder, or the one to load from, is not named, or a setting cannot
+            be used.
         LorealError: the trainer cannot be built; a folder made for its log is removed again.
     """
     from loreal_plugin.errors import ConfigError

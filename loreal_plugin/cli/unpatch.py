@@ -1,4 +1,6 @@
-"""`loreal unpatch`: take back what `loreal patch` did to a host, byte for byte, also where it stopped half-way."""
+"""`loreal unpatch`: take back what `loreal patch` did to a host, byte for byte, also where it
+stopped half-way.
+"""
 
 from __future__ import annotations
 

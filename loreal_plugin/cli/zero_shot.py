@@ -1,4 +1,6 @@
-"""`loreal zero_shot`: CLIP with hand-made prompts, at its native size and at PHI; nothing is trained."""
+"""`loreal zero_shot`: CLIP with hand-made prompts, at its native size and at PHI; nothing is
+trained.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("words", metavar="[METHOD] PHI", nargs="+", help=argparse.SUPPRESS)
     add_environment_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print what would be tested, and do nothing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be tested, and do nothing"
+    )
     parser.set_defaults(run=run, takes_extra=True)
 
 
@@ -51,8 +55,18 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.protocols.spec import build_spec
 
     dataset, seed = dataset_and_seed(words[1:])
-    spec = build_spec("coop", words[0], dataset, seed, host="", data=args.data, out=args.out, shots="1",
-                      weights=args.weights, opts=args.after)  # fmt: skip
+    spec = build_spec(
+        "coop",
+        words[0],
+        dataset,
+        seed,
+        host="",
+        data=args.data,
+        out=args.out,
+        shots="1",
+        weights=args.weights,
+        opts=args.after,
+    )
     if args.dry_run:
         return _dry(spec)
 

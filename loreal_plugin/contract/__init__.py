@@ -1,4 +1,6 @@
-"""What the plug-in asks of a host: one contract a method, the only place that knows attribute names."""
+"""What the plug-in asks of a host: one contract a method, the only place that knows attribute
+names.
+"""
 
 from __future__ import annotations
 

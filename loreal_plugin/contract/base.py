@@ -24,7 +24,9 @@ from loreal_plugin.text.blocks import TextBlocks
 
 @dataclass(frozen=True)
 class HostPrompts:
-    """The host's own prompts: `embeddings` (C, L, D_t), `tokens` (C, L), `class_start` (C,); no gradients."""
+    """The host's own prompts: `embeddings` (C, L, D_t), `tokens` (C, L), `class_start` (C,); no
+    gradients.
+    """
 
     embeddings: Tensor
     tokens: Tensor
@@ -44,22 +46,31 @@ class HostContract(ABC):
     cfg_node: ClassVar[str]  # cfg.TRAINER.<cfg_node>
     learner: ClassVar[str]  # attribute of trainer.model
     checkpoint: ClassVar[str]  # registered model: folder of a checkpoint
-    whole_model: ClassVar[bool] = False  # the registered model is the whole CustomCLIP, not the learner
+    whole_model: ClassVar[bool] = (
+        False  # the registered model is the whole CustomCLIP, not the learner
+    )
     n_features: ClassVar[int] = 1
     slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
     cli_defaults: ClassVar[dict[str, str]] = {}  # options that the host wants on its command line
-    layer_options: ClassVar[tuple[str, ...]] = ()  # options of its node that number layers, 1 being the first block
+    layer_options: ClassVar[
+        tuple[str, ...]
+    ] = ()  # options of its node that number layers, 1 being the first block
     parts: ClassVar[dict[str, str]] = {}  # further parts: role -> dotted path below trainer.model
     static_prompts: ClassVar[bool] = True  # without slots a prompt is the same for every image
-    repositories: ClassVar[tuple[str, ...]] = ()  # where the trainer is found, if not in a host of its own
+    repositories: ClassVar[
+        tuple[str, ...]
+    ] = ()  # where the trainer is found, if not in a host of its own
 
-    # ---- what is looked for -------------------------------------------------------------------------
+    # ---- what is looked for ----------------------------------------------------------------------
 
     def rows(self, trainer: Any) -> list[ContractRow]:
         """Return one row for each part that the methods below use of a built host trainer."""
         models = getattr(trainer, "_models", {})
         registered = ContractRow(
-            "registered model", self.checkpoint, ", ".join(models) or "none", self.checkpoint in models
+            "registered model",
+            self.checkpoint,
+            ", ".join(models) or "none",
+            self.checkpoint in models,
         )
         model = bare_model(trainer)
         if model is None:
@@ -82,7 +93,10 @@ class HostContract(ABC):
             "dtype": ("dtype", torch.dtype),
         }
         parts = {role: (path, None) for role, path in self.parts.items()}
-        found = [attribute_row(role, model, path, kind) for role, (path, kind) in (common | parts).items()]
+        found = [
+            attribute_row(role, model, path, kind)
+            for role, (path, kind) in (common | parts).items()
+        ]
         return [registered, *found]
 
     def check(self, trainer: Any, where: str) -> None:
@@ -95,13 +109,17 @@ class HostContract(ABC):
         raise_for(self.rows(trainer), f"{where}: trainer {self.trainer}", advice)
 
     def layers_used(self, cfg: Any) -> dict[str, list[int]]:
-        """Return the layer numbers that a configuration names, by key; a shorter CLIP has to be refused."""
+        """Return the layer numbers that a configuration names, by key; a shorter CLIP has to be
+        refused.
+        """
         node = cfg.TRAINER[self.cfg_node]
         found = {f"TRAINER.{self.cfg_node}.{name}": node[name] for name in self.layer_options}
-        return {key: [int(n) for n in (value if isinstance(value, (list, tuple)) else [value])]
-                for key, value in found.items()}  # fmt: skip
+        return {
+            key: [int(n) for n in (value if isinstance(value, (list, tuple)) else [value])]
+            for key, value in found.items()
+        }
 
-    # ---- what the host trains -----------------------------------------------------------------------
+    # ---- what the host trains --------------------------------------------------------------------
 
     def learned(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """Return what the host trains, by name in `model`; ask before anything is frozen."""
@@ -119,14 +137,20 @@ class HostContract(ABC):
         """Return the host's prompt learner."""
         return getattr(model, self.learner)
 
-    # ---- text ---------------------------------------------------------------------------------------
+    # ---- text ------------------------------------------------------------------------------------
 
     @abstractmethod
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return the host's prompts as embeddings (C, L, D_t) and the tokens (C, L) in the same order."""
+        """Return the host's prompts as embeddings (C, L, D_t) and the tokens (C, L) in the same
+        order.
+        """
 
-    def prompts(self, model: nn.Module, classnames: Sequence[str], tokenize: Tokenize) -> HostPrompts:
-        """Return the host's prompts with the position where each class name starts, without gradients."""
+    def prompts(
+        self, model: nn.Module, classnames: Sequence[str], tokenize: Tokenize
+    ) -> HostPrompts:
+        """Return the host's prompts with the position where each class name starts, without
+        gradients.
+        """
         with torch.no_grad():
             embeddings, tokens = self.prompt_rows(model)
         tokens = tokens.to(embeddings.device)
@@ -134,7 +158,9 @@ class HostContract(ABC):
         return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
 
     def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """Return what the host makes of token embeddings (..., D_t) before its text encoder sees them."""
+        """Return what the host makes of token embeddings (..., D_t) before its text encoder sees
+        them.
+        """
         return rows
 
     def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
@@ -170,7 +196,7 @@ class HostContract(ABC):
         """Return the fields of `TextBlocks` in which this method differs from plain CLIP."""
         return {}
 
-    # ---- images and logits --------------------------------------------------------------------------
+    # ---- images and logits -----------------------------------------------------------------------
 
     def image_attention(self, model: nn.Module) -> list[nn.MultiheadAttention]:
         """Return the attention of each block of the image tower, first block first.
@@ -181,17 +207,24 @@ class HostContract(ABC):
         encoder = getattr(model, "image_encoder", None)
         blocks = getattr(getattr(encoder, "transformer", None), "resblocks", ())
         found = [getattr(block, "attn", None) for block in blocks]
-        if not found or not all(isinstance(attention, nn.MultiheadAttention) for attention in found):
-            kinds = ", ".join(sorted({type(attention).__name__ for attention in found})) or "no blocks"
+        if not found or not all(
+            isinstance(attention, nn.MultiheadAttention) for attention in found
+        ):
+            kinds = (
+                ", ".join(sorted({type(attention).__name__ for attention in found})) or "no blocks"
+            )
             raise HostError(
-                f"{self.trainer}: attention was looked for in image_encoder.transformer.resblocks.*.attn, found "
-                f"{kinds}; only CLIP's vision transformers can be looked into"
+                f"{self.trainer}: attention was looked for in"
+                f" image_encoder.transformer.resblocks.*.attn, found {kinds}; only CLIP's vision"
+                " transformers can be looked into"
             )
         return found
 
     @abstractmethod
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-        """Run the host's own image encoder on images (B, 3, H, W); F features (B, D_v), unnormalised."""
+        """Run the host's own image encoder on images (B, 3, H, W); F features (B, D_v),
+        unnormalised.
+        """
 
     def encode_image(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return L2-normalised image features (B, F, D_v)."""
@@ -201,8 +234,8 @@ class HostContract(ABC):
     def condition(self, features: Tensor, mode: str = "class", alpha: float = 0.5) -> Tensor:
         """Return the one vector (B, D_v) that the meta-nets read of `features` (B, F, D_v).
 
-        `mode` is `class` (the class feature) or `fusion` (the features mixed by `alpha` and normalised
-        again); with one feature both are the same.
+        `mode` is `class` (the class feature) or `fusion` (the features mixed by `alpha` and
+        normalised again); with one feature both are the same.
 
         Raises:
             ConfigError: another mode.
@@ -221,11 +254,14 @@ class HostContract(ABC):
         """Return the factor between cosine similarity and logit."""
         return model.logit_scale.exp().detach()
 
-    def logits(self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool) -> Tensor:
-        """Return scaled logits (B, C) of features (B, F, D_v), L2-normalised, against text features.
+    def logits(
+        self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool
+    ) -> Tensor:
+        """Return scaled logits (B, C) of features (B, F, D_v), L2-normalised, against text
+        features.
 
-        `text_features` are (C, D_v), the same for every image, or (B, C, D_v); they are normalised here.
-        `fusion` asks for the host's mix of several features.
+        `text_features` are (C, D_v), the same for every image, or (B, C, D_v); they are normalised
+        here. `fusion` asks for the host's mix of several features.
         """
         text = F.normalize(text_features, dim=-1)
         scaled = self.logit_scale(model) * features
@@ -245,7 +281,9 @@ class HostContract(ABC):
 
 
 def bare_model(trainer: Any) -> Any:
-    """Return `trainer.model` without the wrapper that hosts put around it on several GPUs; None if there is none."""
+    """Return `trainer.model` without the wrapper that hosts put around it on several GPUs; None if
+    there is none.
+    """
     model = getattr(trainer, "model", None)
     return model.module if isinstance(model, nn.DataParallel) else model
 

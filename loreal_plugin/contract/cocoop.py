@@ -11,8 +11,9 @@ from loreal_plugin.contract.base import HostContract
 class CoCoOpContract(HostContract):
     """Source: KaiyangZhou/CoOp and muzairkhattak/multimodal-prompt-learning, trainers/cocoop.py.
 
-    The host's `prompt_learner(image_features)` builds whole prompts an image, so it is not called here: the
-    rows are put together from its parts, and what the image adds is a question of its own, `prompt_shift`.
+    The host's `prompt_learner(image_features)` builds whole prompts an image, so it is not called
+    here: the rows are put together from its parts, and what the image adds is a question of its
+    own, `prompt_shift`.
     """
 
     method = "cocoop"
@@ -33,7 +34,9 @@ class CoCoOpContract(HostContract):
     }
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return the prompts (C, L, D_t) with the context as no image has shifted it, and the ids (C, L)."""
+        """Return the prompts (C, L, D_t) with the context as no image has shifted it, and the ids
+        (C, L).
+        """
         learner = self.own(model)
         context = learner.ctx.expand(learner.token_prefix.shape[0], -1, -1)
         rows = torch.cat([learner.token_prefix, context, learner.token_suffix], dim=1)
@@ -43,8 +46,11 @@ class CoCoOpContract(HostContract):
     def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
         """Return (B, n_ctx, D_t): the same vector of the image for each context row."""
         learner = self.own(model)
-        # The host feeds the normalised feature in the type of its own network (half under PREC fp16).
-        shift = learner.meta_net(features[:, 0].to(next(learner.meta_net.parameters()).dtype))  # (B, D_t)
+        # The host feeds the normalised feature in the type of its own network (half under PREC
+        # fp16).
+        shift = learner.meta_net(
+            features[:, 0].to(next(learner.meta_net.parameters()).dtype)
+        )  # (B, D_t)
         return shift[:, None].expand(-1, learner.ctx.shape[0], -1)
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:

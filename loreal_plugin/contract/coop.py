@@ -31,7 +31,9 @@ class CoOpContract(HostContract):
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         learner = self.own(model)
         order = _row_order(learner, model.tokenized_prompts.shape)
-        return learner(), model.tokenized_prompts.gather(1, order.to(model.tokenized_prompts.device))
+        return learner(), model.tokenized_prompts.gather(
+            1, order.to(model.tokenized_prompts.device)
+        )
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
@@ -45,8 +47,8 @@ class CoOpContract(HostContract):
 def _row_order(learner: nn.Module, shape: torch.Size) -> Tensor:
     """Return for each prompt row the position of its token in the host's tokens, (C, L).
 
-    The host tokenises "X X X name." and moves the context rows behind the name, or half of them, where
-    CLASS_TOKEN_POSITION is `front` or `middle`; the tokens it keeps are not moved.
+    The host tokenises "X X X name." and moves the context rows behind the name, or half of them,
+    where CLASS_TOKEN_POSITION is `front` or `middle`; the tokens it keeps are not moved.
     """
     n_cls, length = shape
     order = torch.arange(length).repeat(n_cls, 1)
@@ -54,7 +56,9 @@ def _row_order(learner: nn.Module, shape: torch.Size) -> Tensor:
     if place == "end":
         return order
     if place not in ("front", "middle"):
-        raise HostError(f"CLASS_TOKEN_POSITION '{place}' of the host is none of: end, middle, front")
+        raise HostError(
+            f"CLASS_TOKEN_POSITION '{place}' of the host is none of: end, middle, front"
+        )
     before = 1 + (n_ctx // 2 if place == "middle" else 0)
     for row, name_len in zip(order, learner.name_lens, strict=True):
         context = torch.arange(before, 1 + n_ctx)

@@ -1,4 +1,6 @@
-"""IVLP: context rows in the prompt, and rows of their own that learned tensors inside both encoders write."""
+"""IVLP: context rows in the prompt, and rows of their own that learned tensors inside both encoders
+write.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ from loreal_plugin.contract.base import HostContract
 
 
 class IVLPContract(HostContract):
-    """Source: muzairkhattak/multimodal-prompt-learning, trainers/independentVL.py and clip/model.py.
+    """Source: muzairkhattak/multimodal-prompt-learning, trainers/independentVL.py and
+    clip/model.py.
 
-    From the second text block to PROMPT_DEPTH_TEXT each block holds a tensor that overwrites rows 1..n_ctx of
+    From the second text block to PROMPT_DEPTH_TEXT each block holds a tensor that overwrites rows
+    1..n_ctx of
     its input, whatever stands there: slots may not come first.
     """
 
@@ -69,15 +73,20 @@ class IVLPContract(HostContract):
 def rows_of_block(block: nn.Module, length: int) -> Tensor:
     """Return the rows (n_ctx, D_t) that a text block writes, as it writes them.
 
-    The public IVLP rounds them to half precision whatever its PREC is (clip/model.py, `.half()`). Looked for
-    by behaviour: the block is run with its rows and with its rows rounded; where both give the same, rounded
-    ones are what it writes.
+    The public IVLP rounds them to half precision whatever its PREC is (clip/model.py, `.half()`).
+    Looked for
+    by behaviour: the block is run with its rows and with its rows rounded; where both give the
+    same, rounded ones are what it writes.
 
     Args:
         length: rows of a prompt, which the block's attention mask is made for.
     """
     rows = block.VPT_shallow.detach()
     rounded = rows.half().to(rows.dtype)
-    x = torch.zeros(length, 1, rows.shape[-1], device=rows.device, dtype=block.mlp.c_proj.weight.dtype)
-    outputs = [torch.func.functional_call(block, {"VPT_shallow": found}, (x,)) for found in (rows, rounded)]
+    x = torch.zeros(
+        length, 1, rows.shape[-1], device=rows.device, dtype=block.mlp.c_proj.weight.dtype
+    )
+    outputs = [
+        torch.func.functional_call(block, {"VPT_shallow": found}, (x,)) for found in (rows, rounded)
+    ]
     return rounded if torch.equal(*outputs) else rows

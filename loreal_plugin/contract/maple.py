@@ -1,4 +1,6 @@
-"""MaPLe: two learned context rows, deep text prompts that replace them layer by layer, visual ones beside."""
+"""MaPLe: two learned context rows, deep text prompts that replace them layer by layer, visual ones
+beside.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from loreal_plugin.contract.base import HostContract
 class MaPLeContract(HostContract):
     """Source: muzairkhattak/multimodal-prompt-learning, trainers/maple.py and clip/model.py.
 
-    The deep prompts overwrite rows 1..n_ctx from the second block on, whatever stands there: slots may
-    not come first.
+    The deep prompts overwrite rows 1..n_ctx from the second block on, whatever stands there: slots
+    may not come first.
     """
 
     method = "maple"
@@ -66,18 +68,26 @@ class MaPLeContract(HostContract):
 def rounds_to_half(model: nn.Module, deep: list[Tensor]) -> bool:
     """Say whether the host rounds deep text prompts to half precision inside its blocks.
 
-    The public MaPLe does so whatever its PREC is (clip/model.py, `.half()`). Looked for by behaviour: two
-    sets of prompts that only differ below half precision then give the same text features.
+    The public MaPLe does so whatever its PREC is (clip/model.py, `.half()`). Looked for by
+    behaviour: two sets of prompts that only differ below half precision then give the same text
+    features.
     """
     if model.dtype == torch.float16:
         return True
     encoder = model.text_encoder
     generator = torch.Generator().manual_seed(0)
-    coarse = [torch.randn(rows.shape, generator=generator).half().float().to(rows.device) for rows in deep]
+    coarse = [
+        torch.randn(rows.shape, generator=generator).half().float().to(rows.device) for rows in deep
+    ]
     # 2^-14 is an eighth of half precision's smallest relative step, and 2^9 steps of float32.
-    signs = [torch.randint(0, 2, rows.shape, generator=generator).to(rows.device) * 2 - 1 for rows in deep]
+    signs = [
+        torch.randint(0, 2, rows.shape, generator=generator).to(rows.device) * 2 - 1
+        for rows in deep
+    ]
     fine = [rows * (1 + sign * 2.0**-14) for rows, sign in zip(coarse, signs, strict=True)]
     tokens = model.tokenized_prompts[:1]
     shape = (1, tokens.shape[1], encoder.positional_embedding.shape[1])
-    prompt = torch.randn(shape, generator=generator).to(encoder.positional_embedding.device, model.dtype)
+    prompt = torch.randn(shape, generator=generator).to(
+        encoder.positional_embedding.device, model.dtype
+    )
     return torch.equal(encoder(prompt, tokens, coarse), encoder(prompt, tokens, fine))

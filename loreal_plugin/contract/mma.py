@@ -12,8 +12,8 @@ from loreal_plugin.contract.base import HostContract
 class MMAContract(HostContract):
     """Source: ZjjConan/VLM-MultiModalAdapter, trainers/mmadapter.py and clip/model.py.
 
-    `adapter_func(0)` belongs to the embeddings, `adapter_func(i)` to the i-th block; each answers with
-    (adapter or None, shared adapter or None, scale).
+    `adapter_func(0)` belongs to the embeddings, `adapter_func(i)` to the i-th block; each answers
+    with (adapter or None, shared adapter or None, scale).
     """
 
     method = "mma"

@@ -52,7 +52,10 @@ class MMRLContract(HostContract):
         depth = len(bare_model(trainer).text_encoder.transformer.resblocks)
         # A shorter backbone than the recipe's is no error in the host: it silently inserts nothing.
         inside = bool(layers) and 1 <= min(layers) and max(layers) <= depth
-        role, wanted = "layers with representation tokens", f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}"
+        role, wanted = (
+            "layers with representation tokens",
+            f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}",
+        )
         return [*found, ContractRow(role, wanted, str(layers), inside)]
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -74,7 +77,8 @@ class MMRLContract(HostContract):
         """Return `enter`: tokens come in at the first listed block and are replaced at the others."""
         with torch.no_grad():
             rep_text = [rows.detach() for rows in self.own(model)()[0]]
-        # The host numbers blocks from 1 and takes the next token set at each listed block it passes.
+        # The host numbers blocks from 1 and takes the next token set at each listed block it
+        # passes.
         layers = _rep_layers(cfg)
         at = {layer - 1: rows for layer, rows in zip(sorted(layers), rep_text, strict=True)}
         first = min(at)
@@ -123,7 +127,9 @@ def _rep_layers(cfg: Any) -> list[int]:
 @contextmanager
 def _masks_kept(model: nn.Module) -> Iterator[None]:
     """Put each text block's attention mask back: the host leaves them enlarged by its tokens."""
-    blocks = [block for block in model.text_encoder.transformer.resblocks if hasattr(block, "attn_mask")]
+    blocks = [
+        block for block in model.text_encoder.transformer.resblocks if hasattr(block, "attn_mask")
+    ]
     before = [block.attn_mask for block in blocks]
     try:
         yield

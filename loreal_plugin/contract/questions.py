@@ -33,6 +33,7 @@ def trainer_without_row(trainer: str, file: str, known: list[str]) -> str:
     """
     asked = ", ".join(f"{name} ({text})" for name, text in QUESTIONS)
     return (
-        f"trainer '{trainer}' ({file}) has no row in the host contract, so LOREAL cannot be put on it; a row answers: "
-        f"{asked}; docs/ADD_A_HOST.md shows how; methods with a row: {', '.join(known)}"
+        f"trainer '{trainer}' ({file}) has no row in the host contract, so LOREAL cannot be put on"
+        f" it; a row answers: {asked}; docs/ADD_A_HOST.md shows how; methods with a row:"
+        f" {', '.join(known)}"
     )

@@ -23,14 +23,18 @@ class ContractRow:
 
 
 def attribute_row(role: str, root: object, path: str, kind: type | None = None) -> ContractRow:
-    """Look for the dotted `path` below `root` (a number takes an item), and for its type if one is given."""
+    """Look for the dotted `path` below `root` (a number takes an item), and for its type if one is
+    given.
+    """
     value, at = root, ""
     for name in path.split("."):
         parent, parent_at = value, at
         value, at = _step(parent, name), f"{at}.{name}" if at else name
         if value is _MISSING:
             owner = parent_at or type(root).__name__
-            return ContractRow(role, path, f"no '{name}' on {owner} (it has: {_names(parent)})", False)
+            return ContractRow(
+                role, path, f"no '{name}' on {owner} (it has: {_names(parent)})", False
+            )
     if kind is not None and not isinstance(value, kind):
         return ContractRow(role, path, f"a {type(value).__name__}, not a {kind.__name__}", False)
     return ContractRow(role, path, type(value).__name__, True)
@@ -42,7 +46,9 @@ def raise_for(rows: Iterable[ContractRow], what: str, advice: str) -> None:
     Raises:
         HostError: at least one row does not hold.
     """
-    wrong = [f"{row.role}: looked for {row.wanted}, found {row.found}" for row in rows if not row.ok]
+    wrong = [
+        f"{row.role}: looked for {row.wanted}, found {row.found}" for row in rows if not row.ok
+    ]
     if wrong:
         raise HostError(f"{what} does not answer the host contract: {'; '.join(wrong)}; {advice}")
 
@@ -60,7 +66,9 @@ def _names(parent: object) -> str:
     if isinstance(parent, nn.Module):
         found = [name for name, _ in parent.named_children()]
         found += [name for name, _ in parent.named_parameters(recurse=False)]
-        found += [name for name, value in vars(parent).items() if isinstance(value, (Tensor, int, float))]
+        found += [
+            name for name, value in vars(parent).items() if isinstance(value, (Tensor, int, float))
+        ]
     else:
         found = list(vars(parent)) if hasattr(parent, "__dict__") else []
     public = sorted({name for name in found if not name.startswith("_") and name != "training"})

@@ -24,17 +24,20 @@ def name_ids(classname: str, tokenize: Tokenize) -> list[int]:
 
 
 def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) -> Tensor:
-    """Return for each row of `tokens` (C, L) the position of the first token of its class name, (C,).
+    """Return for each row of `tokens` (C, L) the position of the first token of its class name,
+    (C,).
 
-    The template before the name is the same for all classes, so the start is too: it is the position
-    where every class finds its own name, and not after the point where the prompts begin to differ.
-    That settles names which occur in the template ("a photo of a photo.").
+    The template before the name is the same for all classes, so the start is too: it is the
+    position where every class finds its own name, and not after the point where the prompts begin
+    to differ. That settles names which occur in the template ("a photo of a photo.").
 
     Raises:
         HostError: the prompts are not the given classes', or a name is not in its prompt.
     """
     if len(classnames) != tokens.shape[0]:
-        raise HostError(f"the host made {tokens.shape[0]} prompts for {len(classnames)} class names")
+        raise HostError(
+            f"the host made {tokens.shape[0]} prompts for {len(classnames)} class names"
+        )
     rows = tokens.cpu()
     differs = (rows != rows[:1]).any(dim=0)
     agree_until = int(differs.float().argmax()) if bool(differs.any()) else rows.shape[1]
@@ -42,19 +45,23 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
     for row, name in zip(rows.tolist(), classnames, strict=True):
         places = _places(row, name_ids(name, tokenize))
         if not places:
-            raise HostError(f"the tokens of class name '{name}' were looked for in its prompt and not found")
+            raise HostError(
+                f"the tokens of class name '{name}' were looked for in its prompt and not found"
+            )
         common = places if common is None else common & places
     candidates = [place for place in common or () if place <= agree_until]
     if not candidates:
-        raise HostError("the class names start at different positions of their prompts: no common template")
+        raise HostError(
+            "the class names start at different positions of their prompts: no common template"
+        )
     return torch.full((len(classnames),), max(candidates), dtype=torch.long)
 
 
 def _places(row: list[int], ids: list[int]) -> set[int]:
     """Return every position of `row` where `ids` stand.
 
-    A name that ends in punctuation can melt into the template's own ("a.c." + "."): then all but its last
-    token count.
+    A name that ends in punctuation can melt into the template's own ("a.c." + "."): then all but
+    its last token count.
     """
     for wanted in (ids, ids[:-1]):
         found = {at for at in range(1, len(row)) if wanted and row[at : at + len(wanted)] == wanted}

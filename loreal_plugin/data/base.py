@@ -1,6 +1,7 @@
 """What every dataset of the family does alike, written once: split, few-shot subset, class halves.
 
-`FewShotMixin` sits in front of a host's `DatasetBase`; the host's `Datum` comes in as a class attribute:
+`FewShotMixin` sits in front of a host's `DatasetBase`; the host's `Datum` comes in as a class
+attribute:
 
     class FewShotDataset(FewShotMixin, DatasetBase):
         datum_class = Datum
@@ -29,9 +30,9 @@ class FewShotMixin:
     Class attributes:
         dataset_dir: folder under `DATASET.ROOT` (on the instance: the full path).
         image_folder: folder of the pictures inside it; paths in the JSON files are relative to it.
-        split_file: JSON with the split, read where present and saved where not; "" = the split is never
-        drawn. few_shot_folder: where the few-shot subsets are kept. val_is_test: there is no val part of its
-        own; the test part is used, after few-shot sampling.
+        split_file: JSON with the split, read where present and saved where not; "" = the split is
+        never drawn. few_shot_folder: where the few-shot subsets are kept. val_is_test: there is no
+        val part of its own; the test part is used, after few-shot sampling.
         datum_class: the host's `Datum`.
     """
 
@@ -89,19 +90,27 @@ class FewShotMixin:
             check_files(items, f"the {part} list of {type(self).__name__}", "complete the dataset")
 
     def few_shot(self, split: Split, shots: int, seed: int) -> Split:
-        """Return the split with train and val cut to `shots` a class; unchanged for fewer than one shot."""
+        """Return the split with train and val cut to `shots` a class; unchanged for fewer than one
+        shot.
+        """
         if shots < 1:
             return split
-        parts = {"train": split.train} if self.val_is_test else {"train": split.train, "val": split.val}
+        parts = (
+            {"train": split.train} if self.val_is_test else {"train": split.train, "val": split.val}
+        )
         folder = self.dataset_dir / self.few_shot_folder
-        return split._replace(**few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir))
+        return split._replace(
+            **few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir)
+        )
 
     def subsample(self, split: Split, which: str) -> Split:
         """Return the split with all, the base or the new classes."""
         return Split(*subsample_classes(*split, subsample=which))
 
     def check(self, split: Split, subsample: str) -> None:
-        """Raise a DataError unless labels are 0..C-1 with one name each, and train and test not empty."""
+        """Raise a DataError unless labels are 0..C-1 with one name each, and train and test not
+        empty.
+        """
         name = f"{type(self).__name__} ({self.dataset_dir}, {subsample} classes)"
         for part in ("train", "test"):
             if not getattr(split, part):
@@ -113,17 +122,31 @@ class FewShotMixin:
                 raise DataError(f"{name}: label {item.label} is called {both}; fix the split")
         if sorted(names) != list(range(len(names))):
             raise DataError(
-                f"{name}: train labels must be 0..{len(names) - 1}, found up to {max(names)}; fix the split"
+                f"{name}: train labels must be 0..{len(names) - 1}, found up to {max(names)}; fix"
+                " the split"
             )
-        unknown = {item.classname for part in (split.val, split.test) for item in part if item.label not in names}
+        unknown = {
+            item.classname
+            for part in (split.val, split.test)
+            for item in part
+            if item.label not in names
+        }
         if unknown:
             raise DataError(
-                f"{name}: no training picture for class(es) {', '.join(sorted(unknown)[:5])}; fix the split"
+                f"{name}: no training picture for class(es) {', '.join(sorted(unknown)[:5])}; fix"
+                " the split"
             )
 
     def datums(self, items: Iterable[Item]) -> list[Any]:
         """Return the host's own records, after a check that every picture is there."""
         items = list(items)
-        todo = f"complete it, or delete {self.split_file} to draw a split anew" if self.split_file else _LAYOUT
+        todo = (
+            f"complete it, or delete {self.split_file} to draw a split anew"
+            if self.split_file
+            else _LAYOUT
+        )
         check_files(items, f"{type(self).__name__} in {self.dataset_dir}", todo)
-        return [self.datum_class(impath=item.path, label=item.label, classname=item.classname) for item in items]
+        return [
+            self.datum_class(impath=item.path, label=item.label, classname=item.classname)
+            for item in items
+        ]

@@ -1,4 +1,6 @@
-"""`Demo`: the demonstration world as a dataset, `DemoHeldout`: what settings are chosen on, and the target worlds."""
+"""`Demo`: the demonstration world as a dataset, `DemoHeldout`: what settings are chosen on, and the
+target worlds.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ DEMO_TARGETS = {
 
 
 def demo_root(root: str, name: str = "demo") -> Path:
-    """Return the folder that holds, or will hold, `<name>/images/`: `root` if it has them, else the cache.
+    """Return the folder that holds, or will hold, `<name>/images/`: `root` if it has them, else the
+    cache.
 
     So nobody's data folder is written to unasked, and one set of pictures serves every run.
     """
@@ -34,7 +37,9 @@ def demo_root(root: str, name: str = "demo") -> Path:
 
 
 class DemoMixin(FewShotMixin):
-    """The demonstration world; its pictures are drawn on first use. Train, val and test are its own pools."""
+    """The demonstration world; its pictures are drawn on first use. Train, val and test are its own
+    pools.
+    """
 
     dataset_dir = "demo"
     image_folder = "images"
@@ -58,23 +63,29 @@ class DemoMixin(FewShotMixin):
 class DemoHeldoutMixin(DemoMixin):
     """The base classes of the world alone, tested on their val pictures: for choosing settings.
 
-    Its own base and new halves are halves of the world's base classes, so a setting chosen here has seen
-    neither a new class nor a test picture of `Demo`.
+    Its own base and new halves are halves of the world's base classes, so a setting chosen here has
+    seen neither a new class nor a test picture of `Demo`.
     """
 
     few_shot_folder: ClassVar[str] = "split_fewshot_heldout"
 
     def draw(self) -> Split:
-        """Return train and val pictures of the base classes, val pictures standing in for test ones."""
+        """Return train and val pictures of the base classes, val pictures standing in for test
+        ones.
+        """
         from loreal_plugin.demo.world import BASE_CLASSES
 
         drawn = super().draw()
-        train, val = ([item for item in part if item.label in BASE_CLASSES] for part in (drawn.train, drawn.val))
+        train, val = (
+            [item for item in part if item.label in BASE_CLASSES]
+            for part in (drawn.train, drawn.val)
+        )
         return Split(train=train, val=val, test=val)
 
 
 class DemoTargetMixin(FewShotMixin):
-    """A target world, drawn on first use: all pictures are the test part and stand in as the training part.
+    """A target world, drawn on first use: all pictures are the test part and stand in as the
+    training part.
 
     Shots and class halves do not apply, as for the ImageNet variants.
     """
@@ -86,7 +97,9 @@ class DemoTargetMixin(FewShotMixin):
         from loreal_plugin.demo.target_pictures import ensure_target_pictures
         from loreal_plugin.demo.targets import target_worlds
 
-        return ensure_target_pictures(demo_root(cfg.DATASET.ROOT, self.dataset_dir), target_worlds()[self.dataset_dir])
+        return ensure_target_pictures(
+            demo_root(cfg.DATASET.ROOT, self.dataset_dir), target_worlds()[self.dataset_dir]
+        )
 
     def draw(self) -> Split:
         """Return all pictures, as train and as test."""
@@ -107,6 +120,10 @@ class DemoTargetMixin(FewShotMixin):
 
 
 DEMO_TARGET_MIXINS: dict[str, type[FewShotMixin]] = {
-    name: type(f"{name}Mixin", (DemoTargetMixin,), {"dataset_dir": folder, "__doc__": f"The target world {folder}."})
+    name: type(
+        f"{name}Mixin",
+        (DemoTargetMixin,),
+        {"dataset_dir": folder, "__doc__": f"The target world {folder}."},
+    )
     for name, folder in DEMO_TARGETS.items()
 }

@@ -1,4 +1,6 @@
-"""Few-shot subsets and the base / new halves of the classes: pure functions on items, one file a subset."""
+"""Few-shot subsets and the base / new halves of the classes: pure functions on items, one file a
+subset.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ SUBSAMPLES = ("all", "base", "new")
 
 
 def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[Item]:
-    """Return `shots` pictures of every class, drawn without repetition; all of them where a class has fewer.
+    """Return `shots` pictures of every class, drawn without repetition; all of them where a class
+    has fewer.
 
-    With `rng = random.Random(SEED)` this draws what CoOp draws from a saved split with that seed, because
-    nothing else moves its global random state between seeding and sampling.
+    With `rng = random.Random(SEED)` this draws what CoOp draws from a saved split with that seed,
+    because nothing else moves its global random state between seeding and sampling.
 
     Source: Dassl `DatasetBase.generate_fewshot_dataset`.
     """
@@ -36,7 +39,9 @@ def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[
 
 
 def fingerprint(parts: Iterable[tuple[str, list[Item]]], image_dir: Path) -> str:
-    """Return the SHA-256 of names, labels and class names, in order; row by row: there may be a million."""
+    """Return the SHA-256 of names, labels and class names, in order; row by row: there may be a
+    million.
+    """
     digest = hashlib.sha256()
     for part, items in parts:
         digest.update(f"{part} {len(items)}\n".encode())
@@ -48,12 +53,14 @@ def fingerprint(parts: Iterable[tuple[str, list[Item]]], image_dir: Path) -> str
 def few_shot_parts(
     parts: dict[str, list[Item]], *, shots: int, seed: int, folder: Path, image_dir: Path
 ) -> dict[str, list[Item]]:
-    """Return the few-shot subset of `parts` ("train" and perhaps "val"), from its file or drawn and saved.
+    """Return the few-shot subset of `parts` ("train" and perhaps "val"), from its file or drawn and
+    saved.
 
-    The file `shot_K-seed_S.json` also holds a fingerprint of what it was drawn from, so a new split never
-    meets the subset of an old one (whose training pictures may be test pictures now). The family's pickles
-    are never read: a pickle can run code, and drawing again gives the same pictures. A negative seed means
-    "random": nothing is kept.
+    The file `shot_K-seed_S.json` also holds a fingerprint of what it was drawn from, so a new split
+    never meets the subset of an old one (whose training pictures may be test pictures now). The
+    family's pickles
+    are never read: a pickle can run code, and drawing again gives the same pictures. A negative
+    seed means "random": nothing is kept.
 
     Args:
         parts: items by part; the order is the order of drawing.
@@ -65,7 +72,11 @@ def few_shot_parts(
     path = folder / f"shot_{shots}-seed_{seed}.json"
     if seed >= 0 and path.is_file():
         content = read_json_file(path, "few-shot file")
-        if isinstance(content, dict) and content.get("source") == source and all(p in content for p in parts):
+        if (
+            isinstance(content, dict)
+            and content.get("source") == source
+            and all(p in content for p in parts)
+        ):
             print(f"Few-shot subset read from {path}")
             return {part: from_rows(content[part], image_dir, path) for part in parts}
         print(f"Few-shot subset {path} belongs to another split and is drawn again")
@@ -76,17 +87,20 @@ def few_shot_parts(
     }
     if seed >= 0:
         saved = save_json_file(
-            {"source": source} | {part: to_rows(items, image_dir) for part, items in drawn.items()}, path
+            {"source": source} | {part: to_rows(items, image_dir) for part, items in drawn.items()},
+            path,
         )
-        print(f"Few-shot subset drawn with seed {seed}" + (f" and saved to {path}" if saved else ""))
+        print(
+            f"Few-shot subset drawn with seed {seed}" + (f" and saved to {path}" if saved else "")
+        )
     return drawn
 
 
 def subsample_classes(*parts: list[Item], subsample: str) -> tuple[list[Item], ...]:
     """Return the parts with all classes, or with the base or new half only, relabelled from 0.
 
-    The classes of the first part, sorted by label, are halved; the first ceil(n / 2) are base. Every part is
-    cut to the chosen classes.
+    The classes of the first part, sorted by label, are halved; the first ceil(n / 2) are base.
+    Every part is cut to the chosen classes.
 
     Raises:
         ConfigError: `subsample` is none of all, base, new.
@@ -103,5 +117,6 @@ def subsample_classes(*parts: list[Item], subsample: str) -> tuple[list[Item], .
     new_label = {label: position for position, label in enumerate(chosen)}
     print(f"Only the {len(chosen)} {subsample} classes of {len(labels)}")
     return tuple(
-        [item._replace(label=new_label[item.label]) for item in part if item.label in new_label] for part in parts
+        [item._replace(label=new_label[item.label]) for item in part if item.label in new_label]
+        for part in parts
     )

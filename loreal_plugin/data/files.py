@@ -24,7 +24,9 @@ def read_json_file(path: Path, what: str) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{what} {path} cannot be read ({error}); restore it, or delete it to draw it again") from error
+        raise DataError(
+            f"{what} {path} cannot be read ({error}); restore it, or delete it to draw it again"
+        ) from error
 
 
 def read_lines(path: Path, what: str) -> list[str]:
@@ -36,7 +38,9 @@ def read_lines(path: Path, what: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise DataError(f"{what} {path} cannot be read ({error}); see docs/DATASETS.md for the layout") from error
+        raise DataError(
+            f"{what} {path} cannot be read ({error}); see docs/DATASETS.md for the layout"
+        ) from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -59,8 +63,8 @@ _held: Saves | None = None
 def saves_held_back() -> Iterator[Saves]:
     """Let `save_json_file` only note what it would write; nothing is written without `commit`.
 
-    So a data folder with a broken picture is left as it is. What is noted is drawn with fixed seeds: whoever needs
-    it before it is written draws the same again.
+    So a data folder with a broken picture is left as it is. What is noted is drawn with fixed
+    seeds: whoever needs it before it is written draws the same again.
     """
     global _held
     before, _held = _held, Saves()
@@ -73,8 +77,8 @@ def saves_held_back() -> Iterator[Saves]:
 def save_json_file(content: object, path: Path) -> bool:
     """Write a JSON file atomically; return False where the place may only be read.
 
-    A read-only data folder is no obstacle: what is saved here was drawn with a fixed seed and can be drawn
-    again.
+    A read-only data folder is no obstacle: what is saved here was drawn with a fixed seed and can
+    be drawn again.
 
     Raises:
         DataError: writing failed for another reason (disk full, ...); nothing is left behind.
@@ -90,7 +94,9 @@ def _write(content: object, path: Path) -> bool:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)
             file.flush()
@@ -102,5 +108,7 @@ def _write(content: object, path: Path) -> bool:
             Path(temporary).unlink(missing_ok=True)
         if error.errno in _NOT_OURS_TO_WRITE:
             return False
-        raise DataError(f"{path} cannot be written ({error.strerror}); make room and run again") from error
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}); make room and run again"
+        ) from error
     return True

@@ -8,7 +8,13 @@ from typing import Any
 
 from loreal_plugin.data.base import FewShotMixin
 from loreal_plugin.data.files import read_lines
-from loreal_plugin.data.items import ClassPictures, Item, class_pictures, folder_content, sub_folders
+from loreal_plugin.data.items import (
+    ClassPictures,
+    Item,
+    class_pictures,
+    folder_content,
+    sub_folders,
+)
 from loreal_plugin.data.names import data_root
 from loreal_plugin.data.splits import Split, draw_split, hold_out
 from loreal_plugin.errors import DataError
@@ -36,12 +42,12 @@ class FolderMixin(FewShotMixin):
 
     - `<class>/*.jpg`: 50 % train, 20 % val, 30 % test of every class, drawn once and saved in
     `split_loreal.json`;
-    - `train/<class>/*.jpg`, `test/<class>/*.jpg` and perhaps `val/<class>/*.jpg`: parts as they are; without
-    `val`,
+    - `train/<class>/*.jpg`, `test/<class>/*.jpg` and perhaps `val/<class>/*.jpg`: parts as they
+    are; without `val`,
       20 % of train is held out (saved in the same file).
 
-    Labels follow the sorted folder names. A file `classnames.txt` (`<folder> <class name>` a line) renames
-    classes.
+    Labels follow the sorted folder names. A file `classnames.txt` (`<folder> <class name>` a line)
+    renames classes.
     """
 
     split_file = "split_loreal.json"
@@ -51,12 +57,16 @@ class FolderMixin(FewShotMixin):
         root = data_root(cfg.DATASET.ROOT)
         name = cfg.DATASET.get("FOLDER", "")
         if not name:
-            raise DataError(f"dataset Folder: DATASET.FOLDER is empty; name a folder of DATA ({folder_content(root)})")
+            raise DataError(
+                "dataset Folder: DATASET.FOLDER is empty; name a folder of DATA"
+                f" ({folder_content(root)})"
+            )
         if not (root / name).is_dir():
             near = difflib.get_close_matches(name, sub_folders(root), n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
             raise DataError(
-                f"DATASET.FOLDER is '{name}', which is not a folder of DATA{guess} ({folder_content(root)})"
+                f"DATASET.FOLDER is '{name}', which is not a folder of DATA{guess}"
+                f" ({folder_content(root)})"
             )
         return root / name
 
@@ -78,7 +88,10 @@ class FolderMixin(FewShotMixin):
         known = {item.path for part in split for item in part}
         extra = sum(path not in known for path in self.all_paths())
         if extra:
-            print(f"{extra} picture(s) are not in {self.dataset_dir / self.split_file}; delete it to draw anew")
+            print(
+                f"{extra} picture(s) are not in {self.dataset_dir / self.split_file}; delete it to"
+                " draw anew"
+            )
         return split
 
     def all_paths(self) -> list[str]:
@@ -106,7 +119,10 @@ class FolderMixin(FewShotMixin):
         Raises:
             DataError: the part has a class that train/ does not have.
         """
-        labels = {folder: label for label, folder in enumerate(sub_folders(self.image_dir / "train", RESERVED))}
+        labels = {
+            folder: label
+            for label, folder in enumerate(sub_folders(self.image_dir / "train", RESERVED))
+        }
         items: list[Item] = []
         for one in self.classes(self.image_dir / name):
             folder = Path(one.paths[0]).parent.name

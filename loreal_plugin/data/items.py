@@ -11,7 +11,18 @@ from PIL import Image
 
 from loreal_plugin.errors import DataError
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+PICTURE_ENDINGS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".pgm",
+)
 _SHOWN = 6  # names of a folder's content that fit in one line
 
 
@@ -32,7 +43,10 @@ class ClassPictures(NamedTuple):
 
     def items(self, paths: Iterable[str] | None = None) -> list[Item]:
         """Return `paths` (default: all of this class) as items of this class."""
-        return [Item(path, self.label, self.classname) for path in (self.paths if paths is None else paths)]
+        return [
+            Item(path, self.label, self.classname)
+            for path in (self.paths if paths is None else paths)
+        ]
 
 
 def folder_content(folder: Path) -> str:
@@ -48,10 +62,13 @@ def require(path: Path, what: str, todo: str) -> Path:
     """Return `path` if it exists.
 
     Raises:
-        DataError: it does not; the text says what was looked for, what is there instead, and `todo`.
+        DataError: it does not; the text says what was looked for, what is there instead, and
+            `todo`.
     """
     if not path.exists():
-        raise DataError(f"{what} was looked for at {path} and not found ({folder_content(path.parent)}); {todo}")
+        raise DataError(
+            f"{what} was looked for at {path} and not found ({folder_content(path.parent)}); {todo}"
+        )
     return path
 
 
@@ -65,8 +82,8 @@ def sub_folders(folder: Path, ignored: Collection[str] = ()) -> list[str]:
 def pictures_in(folder: Path) -> list[str]:
     """Return the full paths of the visible picture files of one folder, sorted.
 
-    Sorted, because the order of a directory listing differs between file systems and a shuffle with a fixed
-    seed is only as reproducible as what it shuffles.
+    Sorted, because the order of a directory listing differs between file systems and a shuffle with
+    a fixed seed is only as reproducible as what it shuffles.
     """
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.lower().endswith(PICTURE_ENDINGS)]
@@ -88,7 +105,9 @@ def class_pictures(
     """
     folders = sub_folders(image_dir, ignored)
     if not folders:
-        raise DataError(f"a folder per class was looked for and none found; {folder_content(image_dir)}")
+        raise DataError(
+            f"a folder per class was looked for and none found; {folder_content(image_dir)}"
+        )
     classes = []
     for label, folder in enumerate(folders):
         paths = pictures_in(image_dir / folder)
@@ -102,22 +121,26 @@ def class_pictures(
 
 
 def check_files(items: Iterable[Item], source: str, todo: str) -> None:
-    """Raise a DataError that names the first pictures of `source` which are not on disk, and their number."""
+    """Raise a DataError that names the first pictures of `source` which are not on disk, and their
+    number.
+    """
     missing = [item.path for item in items if not os.path.isfile(item.path)]
     if missing:
         raise DataError(
-            f"{len(missing)} picture(s) named by {source} are missing, first {', '.join(missing[:3])}; {todo}"
+            f"{len(missing)} picture(s) named by {source} are missing, first"
+            f" {', '.join(missing[:3])}; {todo}"
         )
 
 
 def check_images(items: Iterable[Item]) -> int:
     """Decode every picture and return how many there were.
 
-    Loaders do not call this: reading a whole dataset takes minutes, and a broken picture is also named when
-    it is met. It is for those who want to know beforehand.
+    Loaders do not call this: reading a whole dataset takes minutes, and a broken picture is also
+    named when it is met. It is for those who want to know beforehand.
 
     Raises:
-        DataError: a picture is missing, truncated or no picture; names the first ones and their number.
+        DataError: a picture is missing, truncated or no picture; names the first ones and their
+            number.
     """
     broken, items = [], list(items)
     for item in items:
@@ -128,6 +151,7 @@ def check_images(items: Iterable[Item]) -> int:
             broken.append(f"{item.path} ({error})")
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])}; replace or remove them"
+            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])};"
+            " replace or remove them"
         )
     return len(items)

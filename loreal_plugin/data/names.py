@@ -21,7 +21,9 @@ class DatasetChoice(NamedTuple):
 
 
 def add_data_keys(cfg: Any) -> None:
-    """Add the keys of the plug-in's own datasets to a default (not frozen) config; twice is harmless."""
+    """Add the keys of the plug-in's own datasets to a default (not frozen) config; twice is
+    harmless.
+    """
     if "FOLDER" not in cfg.DATASET:
         cfg.DATASET.FOLDER = ""
 
@@ -33,17 +35,24 @@ def data_root(root: str) -> Path:
         DataError: it is not given or no folder.
     """
     if not root:
-        raise DataError("DATA (DATASET.ROOT, --root) is not set; set it to the folder that holds the datasets")
+        raise DataError(
+            "DATA (DATASET.ROOT, --root) is not set; set it to the folder that holds the datasets"
+        )
     path = Path(os.path.abspath(os.path.expanduser(root)))
     if not path.is_dir():
-        raise DataError(f"DATA (DATASET.ROOT, --root) is {path}, which is no folder; set it to the datasets' folder")
+        raise DataError(
+            f"DATA (DATASET.ROOT, --root) is {path}, which is no folder; set it to the datasets'"
+            " folder"
+        )
     return path
 
 
 def dataset_config(name: str, root: str = "") -> DatasetChoice:
-    """Return the YAML and options for `name`: a file of `configs/datasets/`, or else a folder under `root`.
+    """Return the YAML and options for `name`: a file of `configs/datasets/`, or else a folder under
+    `root`.
 
-    A YAML wins over a folder of the same name, so `caltech101` always means the benchmark. The YAML `folder`
+    A YAML wins over a folder of the same name, so `caltech101` always means the benchmark. The YAML
+    `folder`
     itself is no dataset: it needs the name of a folder.
 
     Raises:
@@ -57,4 +66,6 @@ def dataset_config(name: str, root: str = "") -> DatasetChoice:
     if name in folders:
         return DatasetChoice(configs / f"{FOLDER_CONFIG}.yaml", ["DATASET.FOLDER", name])
     where = folder_content(data_root(root)) if root else "DATA is not set"
-    raise DataError(f"{unknown_name('dataset', name, known)}; nor is it a folder per class under DATA: {where}")
+    raise DataError(
+        f"{unknown_name('dataset', name, known)}; nor is it a folder per class under DATA: {where}"
+    )

@@ -30,11 +30,16 @@ def register_plugin_datasets(registry: Any, dataset_base: type, datum: type) -> 
     Raises:
         HostError: the host has another dataset of that name; nothing is registered then.
     """
-    present = {name: registry.get(name) for name in PLUGIN_DATASETS if name in registry.registered_names()}
-    foreign = [name for name, found in present.items() if not issubclass(found, PLUGIN_DATASETS[name])]
+    present = {
+        name: registry.get(name) for name in PLUGIN_DATASETS if name in registry.registered_names()
+    }
+    foreign = [
+        name for name, found in present.items() if not issubclass(found, PLUGIN_DATASETS[name])
+    ]
     if foreign:
         raise HostError(
-            f"the host already has its own dataset {', '.join(foreign)}; rename it there to use the plug-in's"
+            f"the host already has its own dataset {', '.join(foreign)}; rename it there to use the"
+            " plug-in's"
         )
     added = [name for name in PLUGIN_DATASETS if name not in present]
     for name in added:

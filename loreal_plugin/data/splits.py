@@ -1,8 +1,8 @@
 """Train / val / test: drawing a split, saving it, reading it back.
 
-The file is the family's `split_zhou_<Dataset>.json`: `{"train": [[path, label, classname], ...], "val": ...,
-"test": ...}` with paths relative to the image folder, so a split drawn here is read by the public hosts, and
-theirs by us.
+The file is the family's `split_zhou_<Dataset>.json`:
+`{"train": [[path, label, classname], ...], "val": ..., "test": ...}` with paths relative to the
+image folder, so a split drawn here is read by the public hosts, and theirs by us.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def draw_split(classes: Sequence[ClassPictures], seed: int = SPLIT_SEED) -> Spli
         n_train, n_val = round(len(one.paths) * TRAIN_SHARE), round(len(one.paths) * VAL_SHARE)
         if min(n_train, n_val, len(one.paths) - n_train - n_val) < 1:
             raise DataError(
-                f"class '{one.classname}' has {len(one.paths)} picture(s), too few for train, val and test; "
-                "give it at least 4, or make the parts yourself (train/, val/, test/ folders)"
+                f"class '{one.classname}' has {len(one.paths)} picture(s), too few for train, val"
+                " and test; give it at least 4, or make the parts yourself (train/, val/, test/"
+                " folders)"
             )
         paths = list(one.paths)
         rng.shuffle(paths)
@@ -57,10 +58,11 @@ def draw_split(classes: Sequence[ClassPictures], seed: int = SPLIT_SEED) -> Spli
 
 
 def hold_out(trainval: Iterable[Item], seed: int = SPLIT_SEED) -> tuple[list[Item], list[Item]]:
-    """Return (train, val) of a dataset that names only its test part: 20 % of every class become val.
+    """Return (train, val) of a dataset that names only its test part: 20 % of every class become
+    val.
 
-    Source: procedure of CoOp `datasets/oxford_pets.py` (`split_trainval`), with a seed of its own; classes of
-    one or two pictures keep them for training instead of failing.
+    Source: procedure of CoOp `datasets/oxford_pets.py` (`split_trainval`), with a seed of its own;
+    classes of one or two pictures keep them for training instead of failing.
     """
     rng = random.Random(seed)
     train, val = [], []
@@ -98,17 +100,24 @@ def from_rows(rows: object, image_dir: Path, path: Path) -> list[Item]:
             name, label, classname = row
             items.append(Item(os.path.join(image_dir, str(name)), int(label), str(classname)))
         except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: expected rows [path, label, class name], found {row!r}") from error
+            raise DataError(
+                f"{path}: expected rows [path, label, class name], found {row!r}"
+            ) from error
     return items
 
 
 def save_split(split: Split, path: Path, image_dir: Path) -> None:
-    """Write a split atomically and say so; where the folder is read-only, say that it stays in memory."""
+    """Write a split atomically and say so; where the folder is read-only, say that it stays in
+    memory.
+    """
     rows = {part: to_rows(items, image_dir) for part, items in zip(_PARTS, split, strict=True)}
     if save_json_file(rows, path):
         print(f"Split drawn (seed {SPLIT_SEED}) and saved to {path}")
     else:
-        print(f"Split drawn (seed {SPLIT_SEED}); {path.parent} is read-only, so it is drawn again each time")
+        print(
+            f"Split drawn (seed {SPLIT_SEED}); {path.parent} is read-only, so it is drawn again"
+            " each time"
+        )
 
 
 def read_split(path: Path, image_dir: Path) -> Split:
@@ -119,7 +128,12 @@ def read_split(path: Path, image_dir: Path) -> Split:
     """
     content = read_json_file(path, "split file")
     if not isinstance(content, dict) or any(part not in content for part in _PARTS):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: expected the keys {', '.join(_PARTS)}, found {found or 'none'}; restore or delete it")
+        found = (
+            ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        )
+        raise DataError(
+            f"{path}: expected the keys {', '.join(_PARTS)}, found {found or 'none'}; restore or"
+            " delete it"
+        )
     print(f"Split read from {path}")
     return Split(*(from_rows(content[part], image_dir, path) for part in _PARTS))

@@ -1,4 +1,6 @@
-"""Pre-trains a demonstration CLIP from nothing and packs it: the whole way from a seed to a weights file."""
+"""Pre-trains a demonstration CLIP from nothing and packs it: the whole way from a seed to a weights
+file.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def _reporter(config: pretrain.PretrainConfig) -> pretrain.Report:
             mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
         if step % REPORT_EVERY == 0 or step == config.steps:
             terms = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
-            print(f"step {step}/{config.steps} {time.monotonic() - started:.0f} s {terms}", flush=True)
+            print(
+                f"step {step}/{config.steps} {time.monotonic() - started:.0f} s {terms}", flush=True
+            )
 
     return report
 
@@ -48,7 +52,9 @@ def pack(trainer: pretrain.Pretrainer, out: Path, seconds: float | None = None) 
         metadata["seconds"] = round(seconds)
     pack_state_dict(trainer.model.state_dict(), trainer.table.token_ids, out, metadata)
     if out.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{out} has {out.stat().st_size} bytes, shipped weights may have {MAX_BYTES}")
+        raise ValueError(
+            f"{out} has {out.stat().st_size} bytes, shipped weights may have {MAX_BYTES}"
+        )
     return out
 
 
@@ -66,10 +72,12 @@ def build(
 
     Args:
         work: folder of the drawn pictures and of the checkpoint `<name of out>.pt`.
-        resume: go on from that checkpoint. Without it an old checkpoint is an error, not silently replaced.
+        resume: go on from that checkpoint. Without it an old checkpoint is an error, not silently
+            replaced.
 
     Raises:
-        ValueError: if there is a checkpoint and `resume` is not set, or the checkpoint has other settings.
+        ValueError: if there is a checkpoint and `resume` is not set, or the checkpoint has other
+            settings.
     """
     torch.set_num_threads(threads)
     config = replace(config or pretrain.PretrainConfig(), seed=seed)

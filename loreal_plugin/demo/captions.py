@@ -1,7 +1,8 @@
 """Words for the pictures: captions as lists of words, each word one token of CLIP's own tokenizer.
 
-A caption names the class (or says "thing") and may state attributes, each as content words followed by the
-attribute's word: `red red color`. The three layouts are those in which a prompt with slots can be written:
+A caption names the class (or says "thing") and may state attributes, each as content words followed
+by the attribute's word: `red red color`. The three layouts are those in which a prompt with slots
+can be written:
 
     class_first   a photo of a NAME with red red color low low place .
     slots_first   red red color low low place a photo of a NAME .
@@ -24,10 +25,14 @@ PLAIN_TEMPLATE = ("a", "photo", "of", "a")
 OTHER_TEMPLATES = tuple(
     tuple(text.split())
     for text in (
-        "an image of a", "a picture of the", "a drawing of a", "a good clear photo of a small part of the",
-        "a low quality close picture of one", "a",
+        "an image of a",
+        "a picture of the",
+        "a drawing of a",
+        "a good clear photo of a small part of the",
+        "a low quality close picture of one",
+        "a",
     )
-)  # fmt: skip
+)
 LAYOUTS = ("class_first", "slots_first", "ctx_first")
 LAYOUT_SHARES = (0.7, 0.15, 0.15)
 NUM_SLOT_VALUES = len(SLOT_ATTRIBUTES)
@@ -42,15 +47,26 @@ class Style:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Style:
-        """Returns a random style; two content words are the rule, four (long captions) the exception."""
+        """Returns a random style; two content words are the rule, four (long captions) the
+        exception.
+        """
         return Style(
-            str(rng.choice(LAYOUTS, p=LAYOUT_SHARES)), int(rng.choice((1, 2, 4), p=(0.15, 0.75, 0.1)))
+            str(rng.choice(LAYOUTS, p=LAYOUT_SHARES)),
+            int(rng.choice((1, 2, 4), p=(0.15, 0.75, 0.1))),
         )
 
 
 def vocabulary() -> list[str]:
     """Returns every word a caption may contain, without doubles."""
-    words: list[str] = [*PLAIN_TEMPLATE, *sum(OTHER_TEMPLATES, ()), "with", ".", THING, NEUTRAL, *EMPHASIS]
+    words: list[str] = [
+        *PLAIN_TEMPLATE,
+        *sum(OTHER_TEMPLATES, ()),
+        "with",
+        ".",
+        THING,
+        NEUTRAL,
+        *EMPHASIS,
+    ]
     words += [*NAMES, *ATTRIBUTES, *sum(VALUES.values(), ())]
     return list(dict.fromkeys(words))
 
@@ -63,7 +79,9 @@ def slot_words(attribute: str, contents: Sequence[str]) -> list[str]:
 def true_slots(
     attributes: Sequence[int], repeats: int = 2, names: Sequence[str] = SLOT_ATTRIBUTES
 ) -> list[str]:
-    """Returns the slots that state the true values of `names` in a picture with these eight value indices."""
+    """Returns the slots that state the true values of `names` in a picture with these eight value
+    indices.
+    """
     words: list[str] = []
     for name in names:
         value = VALUES[name][attributes[ATTRIBUTES.index(name)]]
@@ -98,7 +116,9 @@ def _contents(value: str, repeats: int, rng: np.random.Generator) -> list[str]:
 def random_slots(
     attributes: Sequence[int], names: Sequence[str], style: Style, rng: np.random.Generator
 ) -> list[str]:
-    """Returns slots for the attributes `names`, in this order half of the time and shuffled otherwise."""
+    """Returns slots for the attributes `names`, in this order half of the time and shuffled
+    otherwise.
+    """
     names = sorted(names, key=ATTRIBUTES.index)
     if rng.random() < 0.5:
         names = [names[i] for i in rng.permutation(len(names))]
@@ -118,11 +138,13 @@ def random_caption(
 ) -> list[str]:
     """Returns a caption of a picture: of its class, or of a thing where `label` is -1.
 
-    A class is named alone in a share `bare_share` of the captions, otherwise with one to all of its slots,
-    a fifth of these with an identity attribute besides.
+    A class is named alone in a share `bare_share` of the captions, otherwise with one to all of its
+    slots, a fifth of these with an identity attribute besides.
     """
     template = (
-        PLAIN_TEMPLATE if rng.random() < 0.6 else OTHER_TEMPLATES[int(rng.integers(len(OTHER_TEMPLATES)))]
+        PLAIN_TEMPLATE
+        if rng.random() < 0.6
+        else OTHER_TEMPLATES[int(rng.integers(len(OTHER_TEMPLATES)))]
     )
     if label < 0:
         names = _choose(rng, ATTRIBUTES, 2, 5)
@@ -135,7 +157,9 @@ def random_caption(
             *names[:4],
             ATTRIBUTES[NUM_SLOT_VALUES + int(rng.integers(len(ATTRIBUTES) - NUM_SLOT_VALUES))],
         ]
-    return assemble(NAMES[label], random_slots(attributes, names, style, rng), style.layout, template)
+    return assemble(
+        NAMES[label], random_slots(attributes, names, style, rng), style.layout, template
+    )
 
 
 def name_captions() -> list[list[str]]:

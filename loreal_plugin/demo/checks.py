@@ -1,9 +1,9 @@
 """Tests T1 to T6: is the demonstration world a fair place to try a low-resolution method?
 
-They use a frozen CLIP, its words, and small read-outs of `probes`, never the method itself. Accuracies are in
-per cent; base and new classes are told apart among themselves (20 each, chance 5); HM is their harmonic mean.
-"(b)" is a context learned as CoOp does on 16 pictures a base class at 96 pixels, its learning rate chosen on
-base `val` pictures.
+They use a frozen CLIP, its words, and small read-outs of `probes`, never the method itself.
+Accuracies are in per cent; base and new classes are told apart among themselves (20 each, chance
+5); HM is their harmonic mean. "(b)" is a context learned as CoOp does on 16 pictures a base class
+at 96 pixels, its learning rate chosen on base `val` pictures.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def shuffle_within_classes(target: np.ndarray, seed: int) -> np.ndarray:
 class Checker:
     """Measures one CLIP; features are computed when first asked for."""
 
-    def __init__(self, weights: str | Path, config: CheckConfig, table: TokenTable | None = None) -> None:
+    def __init__(
+        self, weights: str | Path, config: CheckConfig, table: TokenTable | None = None
+    ) -> None:
         self.weights, self.config = weights, config
         self.model = load_check_model(weights)
         self.table = table or token_table()
@@ -94,13 +96,21 @@ class Checker:
         }
 
     def rows(self, split: str, half: str) -> PoolRows:
-        """Returns labels and attributes of one half of a split; `target` counts from the half's first class."""
+        """Returns labels and attributes of one half of a split; `target` counts from the half's
+        first class.
+        """
         return self.store.rows(split, self.halves[half].labels)
 
     def score(
-        self, split: str, size: int, context: Tensor | None = None, contents: dict[str, Tensor] | None = None
+        self,
+        split: str,
+        size: int,
+        context: Tensor | None = None,
+        contents: dict[str, Tensor] | None = None,
     ) -> dict[str, float]:
-        """Returns base, new and HM with a context (default: the plain words) and contents (N, K, D) by half."""
+        """Returns base, new and HM with a context (default: the plain words) and contents (N, K, D)
+        by half.
+        """
         values = {}
         for half, prompts in self.halves.items():
             rows = self.rows(split, half)
@@ -114,7 +124,9 @@ class Checker:
     def shots(self, half: str, seed: int, shots: int) -> tuple[Tensor, Tensor]:
         """Returns features at PHI and targets of `shots` training pictures of each class of a half."""
         rows = self.rows("train", half)
-        picked = few_shot_rows(rows.target.numpy(), range(len(self.halves[half].labels)), shots, seed)
+        picked = few_shot_rows(
+            rows.target.numpy(), range(len(self.halves[half].labels)), shots, seed
+        )
         return self.store.features("train", PHI)[rows.index[picked]], rows.target[picked]
 
     @cached_property
@@ -130,24 +142,31 @@ class Checker:
     def _val_accuracy(self, rate: float) -> float:
         prompts, rows = self.halves["base"], self.rows("val", "base")
         context = self._context("base", self.config.seeds[0], self.config.shots, rate)
-        return accuracy(prompts.predict(self.store.features("val", PHI)[rows.index], context), rows.target)
+        return accuracy(
+            prompts.predict(self.store.features("val", PHI)[rows.index], context), rows.target
+        )
 
     def _context(self, half: str, seed: int, shots: int, rate: float) -> Tensor:
         features, target = self.shots(half, seed, shots)
         steps = self.config.context_steps
-        return probes.train_context(self.halves[half], features, target, lr=rate, steps=steps, seed=seed)
+        return probes.train_context(
+            self.halves[half], features, target, lr=rate, steps=steps, seed=seed
+        )
 
     @cached_property
     def trained_context(self) -> dict[str, float]:
         """Base, new and HM of (b), the mean over the few-shot seeds."""
         shots, rate = self.config.shots, self.context_rate
         scores = [
-            self.score("test", PHI, self._context("base", seed, shots, rate)) for seed in self.config.seeds
+            self.score("test", PHI, self._context("base", seed, shots, rate))
+            for seed in self.config.seeds
         ]
         return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
 
     def probe(self, half: str, shots: int, seeds: tuple[int, ...]) -> float:
-        """Returns the mean accuracy at PHI of a linear probe on `shots` labelled pictures a class of a half."""
+        """Returns the mean accuracy at PHI of a linear probe on `shots` labelled pictures a class
+        of a half.
+        """
         rows = self.rows("test", half)
         test, classes = self.store.features("test", PHI)[rows.index], len(self.halves[half].labels)
         values = []
@@ -158,8 +177,13 @@ class Checker:
         return float(np.mean(values))
 
     def contents(self, how: str) -> dict[str, Tensor]:
-        """Returns contents (N, 5, D) by half: "true" value words, or "shuffled" among pictures of the same class."""
-        return {half: self._value_words(self.rows("test", half), how == "shuffled") for half in self.halves}
+        """Returns contents (N, 5, D) by half: "true" value words, or "shuffled" among pictures of
+        the same class.
+        """
+        return {
+            half: self._value_words(self.rows("test", half), how == "shuffled")
+            for half in self.halves
+        }
 
     def _value_words(self, rows: PoolRows, shuffled: bool) -> Tensor:
         attributes = rows.attributes
@@ -169,7 +193,9 @@ class Checker:
         for k, name in enumerate(world.SLOT_ATTRIBUTES):
             words = self.table.encode_full([[value] for value in world.VALUES[name]])[:, 1]
             columns.append(
-                self.model.token_embedding(words)[torch.from_numpy(attributes[:, k].astype(np.int64))]
+                self.model.token_embedding(words)[
+                    torch.from_numpy(attributes[:, k].astype(np.int64))
+                ]
             )
         return torch.stack(columns, dim=1)
 
@@ -181,7 +207,10 @@ def check_cliff(c: Checker) -> Result:
     met = 15 <= fall[96] <= 35 and fall[144] <= 2 / 3 * fall[96] and fall[192] <= 4 and hm[96] >= 15
     values = {f"hm_{size}": value for size, value in hm.items()}
     measured = " / ".join(f"{hm[size]:.1f}" for size in RESOLUTIONS)
-    asked = "zero-shot HM 224/192/144/96: 96 loses 15 to 35, 144 at most 2/3 of it, 192 at most 4; 96 above 15"
+    asked = (
+        "zero-shot HM 224/192/144/96: 96 loses 15 to 35, 144 at most 2/3 of it, 192 at most 4; 96"
+        " above 15"
+    )
     return Result("T1", True, asked, measured, met, values)
 
 
@@ -190,7 +219,12 @@ def check_words_and_names(c: Checker) -> Result:
     none, true = c.zero_shot[224]["hm"], c.score("test", 224, contents=c.contents("true"))["hm"]
     asked = "HM at 224 with true words at most 2 below no slots"
     return Result(
-        "T2", True, asked, f"{true:.1f} against {none:.1f}", true >= none - 2, {"true": true, "none": none}
+        "T2",
+        True,
+        asked,
+        f"{true:.1f} against {none:.1f}",
+        true >= none - 2,
+        {"true": true, "none": none},
     )
 
 
@@ -208,20 +242,40 @@ def check_headroom(c: Checker) -> list[Result]:
     }
     gain = {half: few[half] - b[half] for half in few}
     return [
-        Result("T3", True, f"probe ({every} a class) on new at 96 at least 10 above (b)",
-               f"{full:.1f} against {b['new']:.1f} ({full - b['new']:+.1f})", full >= b["new"] + 10, values),
-        Result("T3b", False, f"probe ({c.config.shots} a class) at 96 at least 5 above (b), base and new",
-               f"base {few['base']:.1f} ({gain['base']:+.1f}), new {few['new']:.1f} ({gain['new']:+.1f})",
-               min(gain.values()) >= 5, {f"probe_few_{half}": few[half] for half in few}),
-    ]  # fmt: skip
+        Result(
+            "T3",
+            True,
+            f"probe ({every} a class) on new at 96 at least 10 above (b)",
+            f"{full:.1f} against {b['new']:.1f} ({full - b['new']:+.1f})",
+            full >= b["new"] + 10,
+            values,
+        ),
+        Result(
+            "T3b",
+            False,
+            f"probe ({c.config.shots} a class) at 96 at least 5 above (b), base and new",
+            f"base {few['base']:.1f} ({gain['base']:+.1f}), new {few['new']:.1f}"
+            f" ({gain['new']:+.1f})",
+            min(gain.values()) >= 5,
+            {f"probe_few_{half}": few[half] for half in few},
+        ),
+    ]
 
 
 def check_right_words(c: Checker) -> Result:
     """T4: the picture's own words help more than those of another picture of its class."""
     true, other = (c.score("test", PHI, contents=c.contents(how)) for how in ("true", "shuffled"))
     b, none = c.trained_context["hm"], c.zero_shot[PHI]["hm"]
-    measured = f"true {true['hm']:.1f}, another picture's {other['hm']:.1f}, (b) {b:.1f}, no slots {none:.1f}"
-    values = {"true": true["hm"], "shuffled": other["hm"], "true_base": true["base"], "true_new": true["new"]}
+    measured = (
+        f"true {true['hm']:.1f}, another picture's {other['hm']:.1f}, (b) {b:.1f}, no slots"
+        f" {none:.1f}"
+    )
+    values = {
+        "true": true["hm"],
+        "shuffled": other["hm"],
+        "true_base": true["base"],
+        "true_new": true["new"],
+    }
     met = true["hm"] >= other["hm"] + 5 and true["hm"] > b
     return Result(
         "T4",
@@ -241,11 +295,20 @@ def check_protocol(c: Checker) -> Result:
             shipped += weights_file(name).is_file()
         except FileNotFoundError:
             continue
-    values = {"test_per_class": c.config.pictures["test"], "seeds": len(c.config.seeds), "backbones": shipped}
+    values = {
+        "test_per_class": c.config.pictures["test"],
+        "seeds": len(c.config.seeds),
+        "backbones": shipped,
+    }
     met = values["test_per_class"] >= 150 and values["seeds"] >= 3 and shipped >= 2
     measured = f"{values['test_per_class']} pictures, {values['seeds']} seeds, {shipped} backbones"
     return Result(
-        "T5", True, "150 test pictures a class, 3 few-shot seeds, 2 backbones", measured, met, values
+        "T5",
+        True,
+        "150 test pictures a class, 3 few-shot seeds, 2 backbones",
+        measured,
+        met,
+        values,
     )
 
 
@@ -264,14 +327,24 @@ def check_reach(c: Checker) -> Result:
     with torch.no_grad():
         by_slots = accuracy(prompts.predict(test, prompts.plain_context, nets(test)), rows.target)
     measured = f"{by_slots:.1f} against {by_context:.1f} ({by_slots - by_context:+.1f})"
-    asked = "slots trained on labelled new pictures at 96 at least 3 above a context trained on the same"
+    asked = (
+        "slots trained on labelled new pictures at 96 at least 3 above a context trained on the"
+        " same"
+    )
     return Result(
-        "T6", False, asked, measured, by_slots >= by_context + 3, {"slots": by_slots, "context": by_context}
+        "T6",
+        False,
+        asked,
+        measured,
+        by_slots >= by_context + 3,
+        {"slots": by_slots, "context": by_context},
     )
 
 
 def iter_checks(weights: str | Path, config: CheckConfig | None = None) -> Iterator[Result]:
-    """Yields T1 to T6 for a packed CLIP ("demo", "demo-2" or a path), each as soon as it is measured."""
+    """Yields T1 to T6 for a packed CLIP ("demo", "demo-2" or a path), each as soon as it is
+    measured.
+    """
     checker = Checker(weights, config or CheckConfig())
     yield check_cliff(checker)
     yield check_words_and_names(checker)

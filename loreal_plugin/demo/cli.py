@@ -29,24 +29,37 @@ def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParse
 
 
 def _add_draw(actions: argparse._SubParsersAction) -> None:
-    parser = actions.add_parser("draw", help="draw the pictures that are missing, and a sheet to look at")
-    parser.add_argument("--root", type=Path, default=cache_root(), help="data folder (default: %(default)s)")
+    parser = actions.add_parser(
+        "draw", help="draw the pictures that are missing, and a sheet to look at"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=cache_root(), help="data folder (default: %(default)s)"
+    )
     parser.add_argument("--splits", nargs="+", choices=list(world.POOLS), default=list(world.POOLS))
     parser.add_argument(
-        "--world", metavar="NAME", default="demo", help="a target world, e.g. demo-sketch (default: %(default)s)"
+        "--world",
+        metavar="NAME",
+        default="demo",
+        help="a target world, e.g. demo-sketch (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=int, default=None, help="processes (default: one per core)"
+    )
     parser.add_argument(
         "--sheet", type=Path, default=None, help="write a PNG with some pictures of every class"
     )
-    parser.add_argument("--sheet-only", action="store_true", help="write the sheet and draw nothing else")
+    parser.add_argument(
+        "--sheet-only", action="store_true", help="write the sheet and draw nothing else"
+    )
     parser.set_defaults(run=run_draw)
 
 
 def _add_build(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("build", help="pre-train the demonstration CLIP again")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=None, help="default: those of the shipped weights")
+    parser.add_argument(
+        "--steps", type=int, default=None, help="default: those of the shipped weights"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
         "--work",
@@ -57,16 +70,22 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint of an interrupted run"
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads; the weights depend on their number")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads; the weights depend on their number"
+    )
     parser.set_defaults(run=run_build)
 
 
 def _add_check(actions: argparse._SubParsersAction) -> None:
     parser = actions.add_parser("check", help="print the tests T1 to T6")
-    parser.add_argument("--weights", default="demo", help="demo, demo-2 or a file (default: %(default)s)")
+    parser.add_argument(
+        "--weights", default="demo", help="demo, demo-2 or a file (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, default=None, help="also write the results here")
     parser.add_argument(
-        "--quick", action="store_true", help="try the code on a few pictures; the values mean nothing"
+        "--quick",
+        action="store_true",
+        help="try the code on a few pictures; the values mean nothing",
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.set_defaults(run=run_check)
@@ -85,7 +104,9 @@ def run_draw(arguments: argparse.Namespace) -> int:
 
     target = target_worlds().get(arguments.world)
     if target is None and arguments.world != "demo":
-        raise ConfigError(unknown_name("demonstration world", arguments.world, ("demo", *target_worlds())))
+        raise ConfigError(
+            unknown_name("demonstration world", arguments.world, ("demo", *target_worlds()))
+        )
 
     if arguments.sheet_only and arguments.sheet is None:
         print("--sheet-only draws the sheet alone, so it needs --sheet FILE", file=sys.stderr)
@@ -97,7 +118,11 @@ def run_draw(arguments: argparse.Namespace) -> int:
             folder = ensure_target_pictures(arguments.root, target)
         print(f"pictures: {folder}")
     if arguments.sheet is not None:
-        sheet = write_sheet(arguments.sheet) if target is None else write_target_sheet(arguments.sheet, target)
+        sheet = (
+            write_sheet(arguments.sheet)
+            if target is None
+            else write_target_sheet(arguments.sheet, target)
+        )
         print(f"sheet: {sheet}")
     return 0
 
@@ -109,14 +134,19 @@ def run_build(arguments: argparse.Namespace) -> int:
     work = arguments.work or arguments.out.parent
     try:
         path = build(
-            arguments.out, work, seed=arguments.seed, steps=arguments.steps, threads=arguments.threads,
+            arguments.out,
+            work,
+            seed=arguments.seed,
+            steps=arguments.steps,
+            threads=arguments.threads,
             resume=arguments.resume,
-        )  # fmt: skip
+        )
     except (OSError, ValueError) as error:
         print(f"loreal demo build: {error}", file=sys.stderr)
         return 2
     print(
-        f"weights: {path} ({path.stat().st_size} bytes); measure them with: loreal demo check --weights {path}"
+        f"weights: {path} ({path.stat().st_size} bytes); measure them with: loreal demo check"
+        f" --weights {path}"
     )
     return 0
 
@@ -142,7 +172,11 @@ def run_check(arguments: argparse.Namespace) -> int:
     if arguments.quick:
         print("quick run: a few pictures only, the values mean nothing")
     if arguments.json is not None:
-        content = {"weights": arguments.weights, "quick": arguments.quick, "metadata": read_metadata(path)}
+        content = {
+            "weights": arguments.weights,
+            "quick": arguments.quick,
+            "metadata": read_metadata(path),
+        }
         text = json.dumps({**content, "results": as_json(results)}, indent=2) + "\n"
         write_whole(arguments.json, text.encode())
     return 0 if all(result.met for result in results if result.required) else 1

@@ -1,7 +1,7 @@
 """Features of the pictures of the world at several resolutions, computed when first asked for.
 
-The pictures pass through the same JPEG encoding as the files that the hosts read, and through PIL's bicubic
-resizing and CLIP's normalisation as the hosts' test transforms do.
+The pictures pass through the same JPEG encoding as the files that the hosts read, and through PIL's
+bicubic resizing and CLIP's normalisation as the hosts' test transforms do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ BATCH = 48
 
 @dataclass(frozen=True)
 class PoolRows:
-    """Pictures of some classes: row numbers (n,), targets (n,) counted from 0, value indices (n, 8)."""
+    """Pictures of some classes: row numbers (n,), targets (n,) counted from 0, value indices (n,
+    8).
+    """
 
     index: Tensor
     target: Tensor
@@ -46,7 +48,9 @@ def encode_images(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class FeatureStore:
-    """Features (n, E) by split and resolution, `pictures[split]` pictures of every class in order of class."""
+    """Features (n, E) by split and resolution, `pictures[split]` pictures of every class in order
+    of class.
+    """
 
     def __init__(self, model: nn.Module, pictures: dict[str, int]) -> None:
         self.model, self.pictures = model, pictures
@@ -58,7 +62,9 @@ class FeatureStore:
         count = self.pictures[split]
         if split not in self._attributes:
             every = [(label, index) for label in range(world.NUM_CLASSES) for index in range(count)]
-            self._attributes[split] = np.stack([render.picture_attributes(split, *key) for key in every])
+            self._attributes[split] = np.stack(
+                [render.picture_attributes(split, *key) for key in every]
+            )
         index = torch.arange(labels[0] * count, (labels[-1] + 1) * count)
         target = torch.arange(len(labels)).repeat_interleave(count)
         return PoolRows(index, target, self._attributes[split][index.numpy()])

@@ -1,12 +1,13 @@
 """The losses of pre-training.
 
-CLIP's own contrastive loss alone would need hours. It is helped by three denser forms of the same question:
-which value ("a photo of a thing with V V color."), which name ("a photo of a NAME."), and which name *given
-the same true slots for every name*. The last one keeps words and names from competing: a stated attribute
-is common to all candidates, so only a name that fits what the words say can win. It also teaches what a
-name implies about the detail once colour and ground are told. Linear heads, thrown away afterwards, say at
-the start what the image tower should see at all: on their own they learn textures and marks in a few hundred
-steps, which together with the noisier text losses did not happen in a thousand.
+CLIP's own contrastive loss alone would need hours. It is helped by three denser forms of the same
+question: which value ("a photo of a thing with V V color."), which name ("a photo of a NAME."), and
+which name *given the same true slots for every name*. The last one keeps words and names from
+competing: a stated attribute is common to all candidates, so only a name that fits what the words
+say can win. It also teaches what a name implies about the detail once colour and ground are told.
+Linear heads, thrown away afterwards, say at the start what the image tower should see at all: on
+their own they learn textures and marks in a few hundred steps, which together with the noisier text
+losses did not happen in a thousand.
 
 Shapes: B images, E joint width, N texts.
 """
@@ -24,14 +25,18 @@ from loreal_plugin.demo import captions, world
 from loreal_plugin.demo.tokens import TokenTable
 from loreal_plugin.demo.towers import encode_text
 
-ATTRIBUTE_WEIGHTS = {name: 1.0 if name in world.SLOT_ATTRIBUTES else 2.0 for name in world.ATTRIBUTES}
+ATTRIBUTE_WEIGHTS = {
+    name: 1.0 if name in world.SLOT_ATTRIBUTES else 2.0 for name in world.ATTRIBUTES
+}
 DENSE_ATTRIBUTES = ("pattern", "mark", "shape")
 _VALUE_CUTS = np.cumsum([0, *(len(values) for values in world.VALUES.values())]).tolist()
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; `bare_share` is the share of class captions that state nothing but the name."""
+    """Weights of the terms; `bare_share` is the share of class captions that state nothing but the
+    name.
+    """
 
     value: float = 2.0
     name: float = 0.1
@@ -43,7 +48,9 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing, `coverage` (B, G, 2)."""
+    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing, `coverage` (B,
+    G, 2).
+    """
 
     coverage: np.ndarray
     attributes: np.ndarray
@@ -60,7 +67,9 @@ class Heads(nn.Module):
         self.patch = nn.Linear(width, 1 + sum(len(world.VALUES[name]) for name in DENSE_ATTRIBUTES))
 
     def forward(self, token: Tensor, patches: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Returns the losses of classes and values read from the class token, and of what each patch shows."""
+        """Returns the losses of classes and values read from the class token, and of what each
+        patch shows.
+        """
         logits = self.token(token)
         labels = torch.from_numpy(batch.labels)
         classes = F.cross_entropy(logits[:, : world.NUM_CLASSES], labels, ignore_index=-1)
@@ -72,7 +81,9 @@ class Heads(nn.Module):
         }
 
     def _patch_losses(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Returns the losses of patch logits (B, G, .): is the object here, and which pattern, mark and shape."""
+        """Returns the losses of patch logits (B, G, .): is the object here, and which pattern, mark
+        and shape.
+        """
         covered = torch.from_numpy(batch.coverage).float()
         losses = {"object": F.binary_cross_entropy_with_logits(logits[..., 0], covered[..., 0])}
         start = 1
@@ -81,9 +92,10 @@ class Heads(nn.Module):
             target = torch.from_numpy(batch.attributes[:, world.ATTRIBUTES.index(name)])
             weight = covered[..., 1 if name == "mark" else 0]
             part = F.cross_entropy(
-                logits[..., start : start + count].flatten(0, 1), target.repeat_interleave(logits.shape[1]),
+                logits[..., start : start + count].flatten(0, 1),
+                target.repeat_interleave(logits.shape[1]),
                 reduction="none",
-            )  # fmt: skip
+            )
             losses[f"patch {name}"] = (part * weight.flatten()).sum() / (weight.sum() + 1)
             start += count
         return losses
@@ -100,7 +112,9 @@ def value_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Returns CLIP's symmetric loss of logits (B, B); images with the same caption count as equally right."""
+    """Returns CLIP's symmetric loss of logits (B, B); images with the same caption count as equally
+    right.
+    """
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     rows, columns = logits.log_softmax(1), logits.T.log_softmax(1)
@@ -118,13 +132,17 @@ def _candidates(label: int, count: int, rng: np.random.Generator) -> list[int]:
 def _same_slot_texts(
     batch: Batch, rows: np.ndarray, count: int, style: captions.Style, rng: np.random.Generator
 ) -> list[list[str]]:
-    """Returns `count` captions for each picture of `rows`, equal but for the name, the right one first."""
+    """Returns `count` captions for each picture of `rows`, equal but for the name, the right one
+    first.
+    """
     texts = []
     for row in rows:
         if rng.random() < 0.5:
             slots = captions.true_slots(batch.attributes[row], style.repeats)
         else:
-            names = [world.SLOT_ATTRIBUTES[i] for i in rng.permutation(5)[: int(rng.integers(1, 6))]]
+            names = [
+                world.SLOT_ATTRIBUTES[i] for i in rng.permutation(5)[: int(rng.integers(1, 6))]
+            ]
             slots = captions.random_slots(batch.attributes[row], names, style, rng)
         for label in _candidates(int(batch.labels[row]), count, rng):
             texts.append(captions.assemble(world.NAMES[label], slots, style.layout))
@@ -168,6 +186,8 @@ class Objective:
             "clip": contrastive_loss(scale * features @ text[:size].T, ids[:size]),
             "value": self.weights.value * value_loss(fixed_logits[:, : _VALUE_CUTS[-1]], batch),
             "name": self.weights.name * name,
-            "slots": self.weights.same_slots
-            * F.cross_entropy(same, torch.zeros(len(rows), dtype=torch.long)),
+            "slots": (
+                self.weights.same_slots
+                * F.cross_entropy(same, torch.zeros(len(rows), dtype=torch.long))
+            ),
         }

@@ -1,12 +1,14 @@
-"""Keeps the pictures of the demonstration world as JPEG files, as the hosts' data loaders open paths.
+"""Keeps the pictures of the demonstration world as JPEG files, as the hosts' data loaders open
+paths.
 
-Layout: `<root>/demo/images/<split>/<class name>/<index>.jpg`. A class folder of a split is one unit of
-work. Its `manifest.json` is written last and holds the world version and every file's size; a folder is
-complete when the manifest is there and every file has its size. Files of an incomplete folder are drawn
-again, so drawing can be interrupted at any point. Files are renamed into place, so two processes drawing at
-once do no harm.
+Layout: `<root>/demo/images/<split>/<class name>/<index>.jpg`. A class folder of a split is one unit
+of work. Its `manifest.json` is written last and holds the world version and every file's size; a
+folder is complete when the manifest is there and every file has its size. Files of an incomplete
+folder are drawn again, so drawing can be interrupted at any point. Files are renamed into place, so
+two processes drawing at once do no harm.
 
-JPEG at quality 92 without colour subsampling takes 19 kB and 0.4 ms a picture, PNG 100 kB and 6.4 ms.
+JPEG at quality 92 without colour subsampling takes 19 kB and 0.4 ms a picture, PNG 100 kB and 6.4
+ms.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _stored_sizes(folder: Path, count: int, version: object) -> list[int] | None:
-    """Returns the sizes in a folder's manifest, or None where it is missing, broken or of another world."""
+    """Returns the sizes in a folder's manifest, or None where it is missing, broken or of another
+    world.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         sizes = manifest["sizes"] if manifest["world_version"] == version else None
@@ -88,7 +92,8 @@ def faulty_pictures(root: Path, split: str, label: int) -> list[int]:
 
 
 def faulty_files(folder: Path, count: int, version: object = world.WORLD_VERSION) -> list[int]:
-    """Returns the numbers of the pictures of a folder of `count` that are missing or do not have their size.
+    """Returns the numbers of the pictures of a folder of `count` that are missing or do not have
+    their size.
 
     Args:
         version: what its manifest must hold as `world_version`, in JSON's types.
@@ -102,15 +107,22 @@ def faulty_files(folder: Path, count: int, version: object = world.WORLD_VERSION
 
 
 def draw_class(root: Path, split: str, label: int) -> int:
-    """Draws what is faulty in one class folder and renews its manifest; returns the number of pictures drawn."""
+    """Draws what is faulty in one class folder and renews its manifest; returns the number of
+    pictures drawn.
+    """
     folder, count = class_folder(root, split, label), world.get_pool(split).per_class
     return fill_folder(folder, count, lambda index: encode_jpeg(split, label, index), split)
 
 
 def fill_folder(
-    folder: Path, count: int, encode: Callable[[int], bytes], split: str, version: object = world.WORLD_VERSION
+    folder: Path,
+    count: int,
+    encode: Callable[[int], bytes],
+    split: str,
+    version: object = world.WORLD_VERSION,
 ) -> int:
-    """Writes what is faulty in a folder of `count` pictures and renews its manifest; returns how many were written.
+    """Writes what is faulty in a folder of `count` pictures and renews its manifest; returns how
+    many were written.
 
     Args:
         encode: number of a picture -> its file.
@@ -146,15 +158,21 @@ def _draw_all(root: Path, jobs: list[tuple[str, int]], workers: int) -> Iterator
 def ensure_pictures(
     root: Path, splits: Sequence[str] = ("train", "val", "test"), workers: int | None = None
 ) -> Path:
-    """Draws every picture of `splits` that is missing or broken under `root`; returns the folder of the splits.
+    """Draws every picture of `splits` that is missing or broken under `root`; returns the folder of
+    the splits.
 
     Args:
-        workers: number of processes; None is one per core, 1 draws in this process. More than one needs the
-            caller's main module to be importable, as always with spawned processes.
+        workers: number of processes; None is one per core, 1 draws in this process. More than one
+            needs the caller's main module to be importable, as always with spawned processes.
     """
     root = Path(root)
     labels = range(world.NUM_CLASSES)
-    jobs = [(split, label) for split in splits for label in labels if faulty_pictures(root, split, label)]
+    jobs = [
+        (split, label)
+        for split in splits
+        for label in labels
+        if faulty_pictures(root, split, label)
+    ]
     total = sum(len(faulty_pictures(root, split, label)) for split, label in jobs)
     if total:
         count = (os.cpu_count() or 1) if workers is None else workers
@@ -167,8 +185,11 @@ def ensure_pictures(
 def list_items(root: Path) -> dict[str, list[Item]]:
     """Returns (path, label, class name) of every picture of every split, by class and index."""
     # one path object a class, not one a picture: a run asks for all of them more than once
-    folders = {(split, label): str(class_folder(root, split, label))
-               for split in world.POOLS for label in range(world.NUM_CLASSES)}  # fmt: skip
+    folders = {
+        (split, label): str(class_folder(root, split, label))
+        for split in world.POOLS
+        for label in range(world.NUM_CLASSES)
+    }
     return {
         split: [
             (os.path.join(folders[split, label], file_name(index)), label, world.NAMES[label])

@@ -1,7 +1,7 @@
 """The pictures of pre-training, drawn once and kept as patches in one memory-mapped file.
 
-Several pre-trainings read the same file. It is written under another name and renamed when complete, so a
-file that exists is whole.
+Several pre-trainings read the same file. It is written under another name and renamed when
+complete, so a file that exists is whole.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ PATCH_VALUES = 3 * PATCH_SIZE * PATCH_SIZE
 
 @dataclass(frozen=True)
 class PretrainPool:
-    """`patches` (N, G, P) uint8, `attributes` (N, 8) int64, `labels` (N,) int64 with -1 for a thing.
+    """`patches` (N, G, P) uint8, `attributes` (N, 8) int64, `labels` (N,) int64 with -1 for a
+    thing.
 
     `coverage` (N, G, 2) says in [0, 1] how much of a patch the object and its mark cover.
     """
@@ -75,7 +76,9 @@ def _draw_pool(folder: Path, size: int) -> None:
 
 
 def open_pool(folder: Path, size: int) -> PretrainPool:
-    """Returns the first `size` pre-training pictures; draws them into `folder` if they are not there."""
+    """Returns the first `size` pre-training pictures; draws them into `folder` if they are not
+    there.
+    """
     patches_file, labels_file = _pool_files(folder, size)
     if not (patches_file.exists() and labels_file.exists()):
         _draw_pool(folder, size)

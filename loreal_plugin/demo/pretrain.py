@@ -1,8 +1,9 @@
-"""Pre-trains the demonstration CLIP: counted in steps, resumable, and bit for bit the same for the same settings.
+"""Pre-trains the demonstration CLIP: counted in steps, resumable, and bit for bit the same for the
+same settings.
 
-Every step draws its pictures, captions and kept patches from a random stream of (seed, step) alone, so a run
-that was interrupted and resumed equals one that was not. Most steps look at a random share of the patches,
-which is several times faster; the last ones see whole pictures.
+Every step draws its pictures, captions and kept patches from a random stream of (seed, step) alone,
+so a run that was interrupted and resumed equals one that was not. Most steps look at a random share
+of the patches, which is several times faster; the last ones see whole pictures.
 """
 
 from __future__ import annotations
@@ -81,13 +82,17 @@ def learning_rate(config: PretrainConfig, step: int) -> float:
 class Pretrainer:
     """Model, heads and optimiser of one pre-training, and the step it has reached."""
 
-    def __init__(self, config: PretrainConfig, pool: PretrainPool, table: TokenTable | None = None) -> None:
+    def __init__(
+        self, config: PretrainConfig, pool: PretrainPool, table: TokenTable | None = None
+    ) -> None:
         self.config, self.pool = config, pool
         self.table = table or token_table()
         torch.manual_seed(config.seed)
         self.model = create_clip(config.towers, len(self.table))
         self.heads = Heads(config.towers.vision_width)
-        self.objective = Objective(self.table, config.losses, config.same_slot_pictures, config.candidates)
+        self.objective = Objective(
+            self.table, config.losses, config.same_slot_pictures, config.candidates
+        )
         self.step = 0
         self._init_patches()
         self.optimizer = self._create_optimizer()
@@ -102,7 +107,10 @@ class Pretrainer:
     def _create_optimizer(self) -> torch.optim.Optimizer:
         parameters = [*self.model.parameters(), *self.heads.parameters()]
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.config.weight_decay},
+            {
+                "params": [p for p in parameters if p.ndim > 1],
+                "weight_decay": self.config.weight_decay,
+            },
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98))
@@ -112,7 +120,10 @@ class Pretrainer:
         rows = np.sort(rng.integers(len(self.pool), size=self.config.batch_size))
         patches, coverage = self.pool.patches[rows], self.pool.coverage[rows]
         flipped = rng.random(len(rows)) < 0.5
-        patches[flipped], coverage[flipped] = flip_patches(patches[flipped]), flip_grid(coverage[flipped])
+        patches[flipped], coverage[flipped] = (
+            flip_patches(patches[flipped]),
+            flip_grid(coverage[flipped]),
+        )
         keep = None
         if self.step < self.config.steps * (1 - self.config.whole_share):
             keep = np.sort(
@@ -121,7 +132,9 @@ class Pretrainer:
             patches, coverage = patches[:, keep], coverage[:, keep]
             keep = torch.from_numpy(keep)
         order = rng.permutation(len(rows))  # which pictures get the same-slot captions
-        batch = Batch(coverage[order], self.pool.attributes[rows[order]], self.pool.labels[rows[order]])
+        batch = Batch(
+            coverage[order], self.pool.attributes[rows[order]], self.pool.labels[rows[order]]
+        )
         return batch, normalise_patches(torch.from_numpy(patches[order])), keep
 
     def head_weight(self, name: str) -> float:
@@ -136,7 +149,10 @@ class Pretrainer:
         rng = np.random.default_rng([self.config.seed, 1, self.step])
         batch, patches, keep = self._draw(rng)
         features, token, tokens = encode_patches(self.model, patches, keep)
-        terms = {name: self.head_weight(name) * term for name, term in self.heads(token, tokens, batch).items()}
+        terms = {
+            name: self.head_weight(name) * term
+            for name, term in self.heads(token, tokens, batch).items()
+        }
         if self.step >= self.config.image_share * self.config.steps:
             terms |= self.objective(self.model, features, batch, rng)
         for group in self.optimizer.param_groups:
@@ -174,7 +190,8 @@ class Pretrainer:
         if json.loads(json.dumps(mine)) != found:
             different = [key for key in mine if json.loads(json.dumps(mine[key])) != found.get(key)]
             raise ValueError(
-                f"{path} was trained with other settings ({', '.join(different)}); delete it or use those settings"
+                f"{path} was trained with other settings ({', '.join(different)}); delete it or use"
+                " those settings"
             )
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
@@ -188,7 +205,9 @@ def run(
     save_every: int = 250,
     report: Report | None = None,
 ) -> None:
-    """Trains to the last step, saving to `checkpoint` now and then; `report` gets each step's number and losses."""
+    """Trains to the last step, saving to `checkpoint` now and then; `report` gets each step's
+    number and losses.
+    """
     steps = trainer.config.steps
     for _ in tqdm(
         range(trainer.step, steps),
@@ -208,5 +227,11 @@ def run(
 def tiny(config: PretrainConfig, steps: int) -> PretrainConfig:
     """Returns settings that run in seconds, for tests."""
     return replace(
-        config, steps=steps, batch_size=8, kept_patches=20, same_slot_pictures=2, candidates=4, pool_size=40
+        config,
+        steps=steps,
+        batch_size=8,
+        kept_patches=20,
+        same_slot_pictures=2,
+        candidates=4,
+        pool_size=40,
     )

@@ -1,7 +1,8 @@
-"""What can be read from frozen features: by names, by a learned context, by slots, by a linear probe.
+"""What can be read from frozen features: by names, by a learned context, by slots, by a linear
+probe.
 
-These are plain, small versions for measuring the world. They share no code with the method that is to be
-measured on it.
+These are plain, small versions for measuring the world. They share no code with the method that is
+to be measured on it.
 
 Shapes: N pictures, C classes, E joint width, D text width, K = 5 slots, M = 2 content tokens.
 """
@@ -56,11 +57,19 @@ class Prompts:
         return encode_embeddings(self.model, rows, torch.full((count,), rows.shape[1] - 1))
 
     def slot_features(self, context: Tensor, contents: Tensor) -> Tensor:
-        """Returns text features (N, C, E) of "CONTEXT NAME with S S color ... ." for contents S (N, K, D)."""
+        """Returns text features (N, C, E) of "CONTEXT NAME with S S color ... ." for contents S (N,
+        K, D).
+        """
         count, classes = len(contents), len(self.labels)
         words = self.attributes.expand(count, -1, -1)
-        slots = torch.cat([contents[:, :, None].expand(-1, -1, CONTENT_TOKENS, -1), words[:, :, None]], dim=2)
-        tail = [self.with_word.expand(count, -1, -1), slots.flatten(1, 2), self.end.expand(count, -1, -1)]
+        slots = torch.cat(
+            [contents[:, :, None].expand(-1, -1, CONTENT_TOKENS, -1), words[:, :, None]], dim=2
+        )
+        tail = [
+            self.with_word.expand(count, -1, -1),
+            slots.flatten(1, 2),
+            self.end.expand(count, -1, -1),
+        ]
         tail_rows = torch.cat(tail, dim=1)[:, None].expand(-1, classes, -1, -1)
         parts = [self.start.expand(classes, -1, -1), context.expand(classes, -1, -1), self.names]
         head_rows = torch.cat(parts, dim=1)[None].expand(count, -1, -1, -1)
@@ -70,7 +79,9 @@ class Prompts:
 
     @torch.no_grad()
     def predict(self, features: Tensor, context: Tensor, contents: Tensor | None = None) -> Tensor:
-        """Returns the position (N,) of the predicted class among `labels`, with contents (N, K, D) if given."""
+        """Returns the position (N,) of the predicted class among `labels`, with contents (N, K, D)
+        if given.
+        """
         if contents is None:
             return (features @ self.features(context).T).argmax(1)
         parts = []
@@ -124,7 +135,9 @@ def _fit(
 def train_context(
     prompts: Prompts, features: Tensor, target: Tensor, *, lr: float, steps: int, seed: int
 ) -> Tensor:
-    """Returns a context (4, D) learned as CoOp does, from "a photo of a"; `target` is a position in the labels."""
+    """Returns a context (4, D) learned as CoOp does, from "a photo of a"; `target` is a position in
+    the labels.
+    """
     context = prompts.plain_context.clone().requires_grad_()
     scale = prompts.model.logit_scale.exp()
 
@@ -136,16 +149,27 @@ def train_context(
 
 
 def train_slots(
-    prompts: Prompts, features: Tensor, target: Tensor, *, start: Tensor, lr: float, steps: int, seed: int
+    prompts: Prompts,
+    features: Tensor,
+    target: Tensor,
+    *,
+    start: Tensor,
+    lr: float,
+    steps: int,
+    seed: int,
 ) -> SlotNets:
-    """Returns slot nets trained with cross entropy on the features they read, from content `start` (D,)."""
+    """Returns slot nets trained with cross entropy on the features they read, from content `start`
+    (D,).
+    """
     torch.manual_seed(seed)
     nets = SlotNets(features.shape[1], len(start), start)
     scale = prompts.model.logit_scale.exp()
 
     def loss(rows: Tensor) -> Tensor:
         text = prompts.slot_features(prompts.plain_context, nets(features[rows]))
-        return F.cross_entropy(scale * torch.einsum("ne,nce->nc", features[rows], text), target[rows])
+        return F.cross_entropy(
+            scale * torch.einsum("ne,nce->nc", features[rows], text), target[rows]
+        )
 
     _fit(list(nets.parameters()), loss, len(features), lr=lr, steps=steps, batch=16, seed=seed)
     return nets
@@ -154,7 +178,9 @@ def train_slots(
 def linear_probe(
     features: Tensor, target: Tensor, test_features: Tensor, classes: int, decay: float = 1e-3
 ) -> Tensor:
-    """Returns the predictions on `test_features` of logistic regression fitted on standardised `features`."""
+    """Returns the predictions on `test_features` of logistic regression fitted on standardised
+    `features`.
+    """
     torch.manual_seed(0)
     layer = nn.Linear(features.shape[1], classes)
     mean, spread = features.mean(0), features.std(0) + 1e-5
@@ -162,7 +188,10 @@ def linear_probe(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(layer((features - mean) / spread), target) + decay * layer.weight.pow(2).sum()
+        loss = (
+            F.cross_entropy(layer((features - mean) / spread), target)
+            + decay * layer.weight.pow(2).sum()
+        )
         loss.backward()
         return loss
 

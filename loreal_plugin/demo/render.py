@@ -1,7 +1,8 @@
 """Draws a picture of the demonstration world from its attributes.
 
-All drawing is elementwise numpy on float32 planes; shapes are signed distances with a soft edge. A picture
-depends on its attributes and its own random stream only, so any process may draw any picture at any time.
+All drawing is elementwise numpy on float32 planes; shapes are signed distances with a soft edge. A
+picture depends on its attributes and its own random stream only, so any process may draw any
+picture at any time.
 
 Shapes: S = IMAGE_SIZE; pictures are (S, S, 3) uint8, planes (S, S) float32.
 """
@@ -24,7 +25,9 @@ EDGE_PIXELS = 1.5
 
 @dataclass(frozen=True)
 class Palette:
-    """Red, green and blue in [0, 1] of every colour (8, 3), ground (4, 3) and border (3, 3), in order of value."""
+    """Red, green and blue in [0, 1] of every colour (8, 3), ground (4, 3) and border (3, 3), in
+    order of value.
+    """
 
     colors: np.ndarray
     grounds: np.ndarray
@@ -33,17 +36,31 @@ class Palette:
 
 PALETTE = Palette(
     np.array(
-        [(.85, .12, .12), (.95, .52, .08), (.93, .90, .15), (.97, .55, .75),
-         (.15, .65, .20), (.15, .25, .85), (.50, .15, .70), (.15, .78, .82)], np.float32),
-    np.array([(.36, .50, .30), (.66, .58, .40), (.34, .46, .62), (.80, .82, .84)], np.float32),
-    np.array([(.04, .04, .04), (.97, .97, .97), (.42, .26, .14)], np.float32),
-)  # fmt: skip
+        [
+            (0.85, 0.12, 0.12),
+            (0.95, 0.52, 0.08),
+            (0.93, 0.90, 0.15),
+            (0.97, 0.55, 0.75),
+            (0.15, 0.65, 0.20),
+            (0.15, 0.25, 0.85),
+            (0.50, 0.15, 0.70),
+            (0.15, 0.78, 0.82),
+        ],
+        np.float32,
+    ),
+    np.array(
+        [(0.36, 0.50, 0.30), (0.66, 0.58, 0.40), (0.34, 0.46, 0.62), (0.80, 0.82, 0.84)], np.float32
+    ),
+    np.array([(0.04, 0.04, 0.04), (0.97, 0.97, 0.97), (0.42, 0.26, 0.14)], np.float32),
+)
 
 
 @lru_cache(maxsize=1)
 def _noise_sheet() -> np.ndarray:
     """Returns one fixed (3, 2S, 2S) sheet of noise; each picture shows a window of it."""
-    sheet = np.random.default_rng(world.WORLD_VERSION).standard_normal((3, 2 * S, 2 * S), dtype=np.float32)
+    sheet = np.random.default_rng(world.WORLD_VERSION).standard_normal(
+        (3, 2 * S, 2 * S), dtype=np.float32
+    )
     return sheet * NOISE_LEVEL
 
 
@@ -55,18 +72,25 @@ def _blob_basis(cells: int = 7) -> np.ndarray:
 
 
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a (3, S, S) ground of the colour `ground` (3,), with a linear gradient and soft blobs."""
+    """Returns a (3, S, S) ground of the colour `ground` (3,), with a linear gradient and soft
+    blobs.
+    """
     color = ground + rng.standard_normal(3, dtype=np.float32) * 0.03
     angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.12) / (S / 2)
     axis = np.arange(S, dtype=np.float32) - S / 2
-    plane = axis * np.float32(math.cos(angle) * slope) + (axis * np.float32(math.sin(angle) * slope))[:, None]
+    plane = (
+        axis * np.float32(math.cos(angle) * slope)
+        + (axis * np.float32(math.sin(angle) * slope))[:, None]
+    )
     blobs = rng.standard_normal((7, 7), dtype=np.float32) * np.float32(0.05)
     plane += _blob_basis() @ blobs @ _blob_basis().T
     return color[:, None, None] + plane
 
 
 def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Returns the signed distance, in units of the object's size, of the points (u, v); negative is inside."""
+    """Returns the signed distance, in units of the object's size, of the points (u, v); negative is
+    inside.
+    """
     a, b = np.abs(u), np.abs(v)
     name = world.VALUES["shape"][shape]
     if name == "circle":
@@ -85,7 +109,9 @@ def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _pattern(
     pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the brightness of a pattern at columns `x` (1, W) and rows `y` (H, 1): (H, W) or a scalar."""
+    """Returns the brightness of a pattern at columns `x` (1, W) and rows `y` (H, 1): (H, W) or a
+    scalar.
+    """
     w = np.float32(2 * math.pi / period)
     phase_x, phase_y = rng.uniform(0, 2 * math.pi, 2).astype(np.float32)
     slant = 1 if rng.random() < 0.5 else -1
@@ -108,7 +134,9 @@ def _pattern(
 
 
 def _mark_distance(mark: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark other than "none"."""
+    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark other than
+    "none".
+    """
     name = world.VALUES["mark"][mark]
     radius = np.sqrt(x * x + y * y)
     if name == "spot":
@@ -133,7 +161,9 @@ def _paint_object(
     rng: np.random.Generator,
     palette: Palette,
 ) -> None:
-    """Paints the object and its mark into `image` (3, S, S) and their masks into `coverage` (2, S, S)."""
+    """Paints the object and its mark into `image` (3, S, S) and their masks into `coverage` (2, S,
+    S).
+    """
     sign = -1 if attributes["place"] == 0 else 1
     cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(20, 38)
     size, angle = rng.uniform(52, 64) * zoom, rng.uniform(-0.08, 0.08)
@@ -159,9 +189,13 @@ def _paint_object(
 
 
 def draw(
-    attributes: np.ndarray, rng: np.random.Generator, zoom_range: tuple[float, float], palette: Palette = PALETTE
+    attributes: np.ndarray,
+    rng: np.random.Generator,
+    zoom_range: tuple[float, float],
+    palette: Palette = PALETTE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture (S, S, 3) uint8 with these eight value indices; `rng` decides everything else.
+    """Returns a picture (S, S, 3) uint8 with these eight value indices; `rng` decides everything
+    else.
 
     The second array (2, S, S) says in [0, 1] how much of each pixel the object and its mark cover.
     """
@@ -196,7 +230,9 @@ def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PretrainPicture:
-    """A picture (S, S, 3), its eight value indices, its class (-1: a thing), and the masks (2, S, S) of `draw`."""
+    """A picture (S, S, 3), its eight value indices, its class (-1: a thing), and the masks (2, S,
+    S) of `draw`.
+    """
 
     picture: np.ndarray
     attributes: np.ndarray
@@ -207,7 +243,9 @@ class PretrainPicture:
 def draw_pretrain_picture(index: int) -> PretrainPicture:
     """Returns pre-training picture `index`."""
     rng = world.pretrain_rng(index)
-    label = int(rng.integers(world.NUM_CLASSES)) if rng.random() < world.PRETRAIN_CLASS_SHARE else None
+    label = (
+        int(rng.integers(world.NUM_CLASSES)) if rng.random() < world.PRETRAIN_CLASS_SHARE else None
+    )
     attributes = world.sample_attributes(label, rng)
     picture, coverage = draw(attributes, rng, world.PRETRAIN_ZOOM)
     return PretrainPicture(picture, attributes, -1 if label is None else label, coverage)

@@ -31,7 +31,9 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
     """Writes strips as a PNG, ten below each other; what is left of the last column stays white."""
     blank = np.full_like(strips[0], 255)
     strips = strips + [blank] * (-len(strips) % COLUMN)
-    columns = [np.concatenate(strips[start : start + COLUMN]) for start in range(0, len(strips), COLUMN)]
+    columns = [
+        np.concatenate(strips[start : start + COLUMN]) for start in range(0, len(strips), COLUMN)
+    ]
     picture = io.BytesIO()
     Image.fromarray(np.concatenate(columns, axis=1)).save(picture, "PNG")
     write_whole(path, picture.getvalue())
@@ -39,7 +41,9 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
 
 
 def write_sheet(path: Path, pictures: int = 4) -> Path:
-    """Writes a PNG with `pictures` test pictures of every class, classes of a family next to each other."""
+    """Writes a PNG with `pictures` test pictures of every class, classes of a family next to each
+    other.
+    """
     strips = []
     for label in (label for family in world.families() for label in family):
         half = "base" if label in world.BASE_CLASSES else "new"

@@ -1,6 +1,7 @@
 """Other renderings of the demonstration world: fresh, sketched, in other colours, cluttered.
 
-A rendering draws a picture (S, S, 3) uint8 from eight value indices and a random stream, as `render.draw` does, and
+A rendering draws a picture (S, S, 3) uint8 from eight value indices and a random stream, as
+`render.draw` does, and
 shows the same values: what is red stays warm and reddish, a striped thing stays striped.
 """
 
@@ -17,11 +18,23 @@ Rendering = Callable[[np.ndarray, np.random.Generator, tuple[float, float]], np.
 # the same names of colours as another painter would mix them: paler, darker, off the pure hue
 FADED = Palette(
     np.array(
-        [(.62, .22, .28), (.78, .50, .28), (.78, .76, .42), (.88, .68, .74),
-         (.34, .52, .32), (.28, .34, .62), (.46, .28, .52), (.36, .64, .66)], np.float32),
-    np.array([(.26, .44, .18), (.76, .66, .52), (.22, .34, .48), (.90, .90, .92)], np.float32),
-    np.array([(.14, .12, .18), (.90, .88, .80), (.34, .16, .08)], np.float32),
-)  # fmt: skip
+        [
+            (0.62, 0.22, 0.28),
+            (0.78, 0.50, 0.28),
+            (0.78, 0.76, 0.42),
+            (0.88, 0.68, 0.74),
+            (0.34, 0.52, 0.32),
+            (0.28, 0.34, 0.62),
+            (0.46, 0.28, 0.52),
+            (0.36, 0.64, 0.66),
+        ],
+        np.float32,
+    ),
+    np.array(
+        [(0.26, 0.44, 0.18), (0.76, 0.66, 0.52), (0.22, 0.34, 0.48), (0.90, 0.90, 0.92)], np.float32
+    ),
+    np.array([(0.14, 0.12, 0.18), (0.90, 0.88, 0.80), (0.34, 0.16, 0.08)], np.float32),
+)
 
 PAPER = 0.96  # brightness of the paper of a sketch
 INK_GAIN = 3.0  # how much darkness one unit of local contrast gives
@@ -31,29 +44,41 @@ CLUTTER_ZOOM = 0.75
 FOG = 0.35  # how far a cluttered picture is faded towards grey
 
 
-def natural(attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]) -> np.ndarray:
+def natural(
+    attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
+) -> np.ndarray:
     """Returns the picture as the world itself draws it."""
     return draw(attributes, rng, zoom)[0]
 
 
-def faded(attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]) -> np.ndarray:
+def faded(
+    attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
+) -> np.ndarray:
     """Returns the picture in other, less saturated colours."""
     return draw(attributes, rng, zoom, FADED)[0]
 
 
-def sketch(attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]) -> np.ndarray:
-    """Returns a drawing: dark lines where the picture changes, on paper, with a pale wash of its colours."""
+def sketch(
+    attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
+) -> np.ndarray:
+    """Returns a drawing: dark lines where the picture changes, on paper, with a pale wash of its
+    colours.
+    """
     picture = draw(attributes, rng, zoom)[0].astype(np.float32) / 255
     lightness = picture.mean(2)
     slope = np.zeros_like(lightness)
-    slope[1:-1, 1:-1] = np.hypot(lightness[1:-1, 2:] - lightness[1:-1, :-2], lightness[2:, 1:-1] - lightness[:-2, 1:-1])
+    slope[1:-1, 1:-1] = np.hypot(
+        lightness[1:-1, 2:] - lightness[1:-1, :-2], lightness[2:, 1:-1] - lightness[:-2, 1:-1]
+    )
     # the grain of the picture is below the offset, so the paper stays clean
     ink = np.clip((slope - 0.08) * INK_GAIN, 0, 1)[:, :, None]
     paper = PAPER * (1 - WASH) + picture * WASH
     return _to_bytes(paper * (1 - 0.9 * ink))
 
 
-def cluttered(attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]) -> np.ndarray:
+def cluttered(
+    attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
+) -> np.ndarray:
     """Returns a smaller object in fog, with discs and bars of any colour strewn behind it."""
     far = (zoom[0] * CLUTTER_ZOOM, zoom[1] * CLUTTER_ZOOM)
     picture, coverage = draw(attributes, rng, far)

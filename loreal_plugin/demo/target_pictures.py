@@ -1,4 +1,5 @@
-"""Keeps the pictures of the target worlds as JPEG files: `<root>/<world>/images/<class name>/<index>.jpg`.
+"""Keeps the pictures of the target worlds as JPEG files:
+`<root>/<world>/images/<class name>/<index>.jpg`.
 
 Folders are completed and repaired as those of the world itself are (`pictures`).
 """
@@ -22,11 +23,18 @@ def target_folder(root: Path, target: TargetWorld, label: int) -> Path:
 
 
 def ensure_target_pictures(root: Path, target: TargetWorld) -> Path:
-    """Draws every picture of a target world that is missing or broken under `root`; returns the world's folder."""
+    """Draws every picture of a target world that is missing or broken under `root`; returns the
+    world's folder.
+    """
     folders = {label: target_folder(root, target, label) for label in range(len(target.classnames))}
-    faulty = {label: len(faulty_files(folder, target.per_class, VERSION)) for label, folder in folders.items()}
+    faulty = {
+        label: len(faulty_files(folder, target.per_class, VERSION))
+        for label, folder in folders.items()
+    }
     if any(faulty.values()):
-        with tqdm(total=sum(faulty.values()), desc=f"drawing {target.name}", unit="picture", mininterval=2) as progress:
+        with tqdm(
+            total=sum(faulty.values()), desc=f"drawing {target.name}", unit="picture", mininterval=2
+        ) as progress:
             for label in (label for label, count in faulty.items() if count):
                 progress.update(_fill(folders[label], target, label))
     return Path(root) / target.name
@@ -34,7 +42,9 @@ def ensure_target_pictures(root: Path, target: TargetWorld) -> Path:
 
 def _fill(folder: Path, target: TargetWorld, label: int) -> int:
     """Draws what is faulty of one class and returns how many pictures that were."""
-    return fill_folder(folder, target.per_class, lambda index: as_jpeg(target.draw(label, index)), "test", VERSION)
+    return fill_folder(
+        folder, target.per_class, lambda index: as_jpeg(target.draw(label, index)), "test", VERSION
+    )
 
 
 def list_target_items(root: Path, target: TargetWorld) -> list[Item]:

@@ -1,9 +1,11 @@
-"""Target worlds: what a model trained on the demonstration world is tested on, and was never trained on.
+"""Target worlds: what a model trained on the demonstration world is tested on, and was never
+trained on.
 
-Two kinds. *Other renderings* (domain generalisation) keep the 40 classes, their names and rules, and draw them in
-another way. *Other classes* (cross-dataset) draw things in the world's own way and sort them by two of the eight
-attributes; a class is called by its two values, "hoop dotted", words that the demonstration CLIP knows. Both are
-test-only. A picture is a function of (world version, target version, world, class, index) and nothing else.
+Two kinds. *Other renderings* (domain generalisation) keep the 40 classes, their names and rules,
+and draw them in another way. *Other classes* (cross-dataset) draw things in the world's own way and
+sort them by two of the eight attributes; a class is called by its two values, "hoop dotted", words
+that the demonstration CLIP knows. Both are test-only. A picture is a function of (world version,
+target version, world, class, index) and nothing else.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class TargetWorld:
         """The names of the classes, by label."""
         if not self.defining:
             return world.NAMES
-        return tuple(" ".join(words) for words in itertools.product(*(world.VALUES[name] for name in self.defining)))
+        return tuple(
+            " ".join(words)
+            for words in itertools.product(*(world.VALUES[name] for name in self.defining))
+        )
 
     def attributes(self, label: int, rng: np.random.Generator) -> np.ndarray:
         """Returns eight value indices for a picture of class `label`."""
@@ -60,10 +65,12 @@ class TargetWorld:
         """
         if not 0 <= label < len(self.classnames) or not 0 <= index < self.per_class:
             raise IndexError(
-                f"picture {index} of class {label} of '{self.name}': there are {len(self.classnames)} classes with "
-                f"{self.per_class} pictures each"
+                f"picture {index} of class {label} of '{self.name}': there are"
+                f" {len(self.classnames)} classes with {self.per_class} pictures each"
             )
-        rng = np.random.default_rng([world.WORLD_VERSION, TARGETS_VERSION, self.stream, label, index])
+        rng = np.random.default_rng(
+            [world.WORLD_VERSION, TARGETS_VERSION, self.stream, label, index]
+        )
         return self.rendering(self.attributes(label, rng), rng, ZOOM)
 
 
@@ -73,12 +80,40 @@ def target_worlds() -> dict[str, TargetWorld]:
 
     found = (
         TargetWorld("demo-fresh", "the same classes, fresh pictures", 101, 30),
-        TargetWorld("demo-sketch", "the same classes as washed-out drawings", 102, 30, styles.sketch),
-        TargetWorld("demo-clutter", "the same classes, smaller, in fog, among other things", 103, 30, styles.cluttered),
+        TargetWorld(
+            "demo-sketch", "the same classes as washed-out drawings", 102, 30, styles.sketch
+        ),
+        TargetWorld(
+            "demo-clutter",
+            "the same classes, smaller, in fog, among other things",
+            103,
+            30,
+            styles.cluttered,
+        ),
         TargetWorld("demo-palette", "the same classes in other colours", 104, 30, styles.faded),
-        TargetWorld("demo-textures", "things sorted by colour and pattern", 111, 25, defining=("color", "pattern")),
-        TargetWorld("demo-marks", "things sorted by mark and pattern", 112, 40, defining=("mark", "pattern")),
-        TargetWorld("demo-shapes", "things sorted by pattern and shape", 113, 33, defining=("pattern", "shape")),
-        TargetWorld("demo-frames", "things sorted by border and ground", 114, 100, defining=("border", "ground")),
+        TargetWorld(
+            "demo-textures",
+            "things sorted by colour and pattern",
+            111,
+            25,
+            defining=("color", "pattern"),
+        ),
+        TargetWorld(
+            "demo-marks", "things sorted by mark and pattern", 112, 40, defining=("mark", "pattern")
+        ),
+        TargetWorld(
+            "demo-shapes",
+            "things sorted by pattern and shape",
+            113,
+            33,
+            defining=("pattern", "shape"),
+        ),
+        TargetWorld(
+            "demo-frames",
+            "things sorted by border and ground",
+            114,
+            100,
+            defining=("border", "ground"),
+        ),
     )
     return {one.name: one for one in found}

@@ -1,8 +1,8 @@
 """The rows of CLIP's vocabulary that the demonstration CLIP has learned.
 
-Pre-training uses a *compact* vocabulary: the trained token ids in ascending order. The order is kept, so the
-end-of-text token is the largest compact id as it is the largest id of CLIP's own vocabulary, and CLIP's
-`text.argmax(-1)` finds it in both.
+Pre-training uses a *compact* vocabulary: the trained token ids in ascending order. The order is
+kept, so the end-of-text token is the largest compact id as it is the largest id of CLIP's own
+vocabulary, and CLIP's `text.argmax(-1)` finds it in both.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class TokenTable:
         """
         longest = max(len(text) for text in texts) + 2
         if longest > CONTEXT_LENGTH:
-            raise ValueError(f"a caption has {longest} tokens, CLIP's context holds {CONTEXT_LENGTH}")
+            raise ValueError(
+                f"a caption has {longest} tokens, CLIP's context holds {CONTEXT_LENGTH}"
+            )
         rows = torch.zeros(len(texts), longest, dtype=torch.long)
         for row, text in zip(rows, texts, strict=True):
             ids = [self.start, *(self._compact[word] for word in text), self.end]
@@ -67,5 +69,7 @@ def token_table() -> TokenTable:
     words = {word: tokenizer.encode(word) for word in captions.vocabulary()}
     split = [word for word, ids in words.items() if len(ids) != 1]
     if split:
-        raise ValueError(f"not one token each in CLIP's vocabulary: {', '.join(split)}; choose other words")
+        raise ValueError(
+            f"not one token each in CLIP's vocabulary: {', '.join(split)}; choose other words"
+        )
     return TokenTable({word: ids[0] for word, ids in words.items()})

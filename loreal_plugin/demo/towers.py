@@ -1,8 +1,9 @@
-"""The demonstration CLIP: clip-anytorch's own modules, and a faster way to run them in pre-training.
+"""The demonstration CLIP: clip-anytorch's own modules, and a faster way to run them in
+pre-training.
 
-The parameters live in `clip.model.CLIP`, so what is trained is what `clip.model.build_model` loads. The two
-functions here compute the same features with less work: they keep some of the image tokens only, use fused
-attention, and evaluate the last text block at the end-of-text token alone.
+The parameters live in `clip.model.CLIP`, so what is trained is what `clip.model.build_model` loads.
+The two functions here compute the same features with less work: they keep some of the image tokens
+only, use fused attention, and evaluate the last text block at the end-of-text token alone.
 
 Shapes: B images, N texts, L tokens, G patches kept, P = 3 * 16 * 16 values of a patch, D width.
 """
@@ -45,9 +46,17 @@ def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
     from clip.model import CLIP
 
     model = CLIP(
-        config.embed_dim, IMAGE_SIZE, config.vision_layers, config.vision_width, PATCH_SIZE,
-        77, vocab_size, config.text_width, max(1, config.text_width // HEAD_WIDTH), config.text_layers,
-    )  # fmt: skip
+        config.embed_dim,
+        IMAGE_SIZE,
+        config.vision_layers,
+        config.vision_width,
+        PATCH_SIZE,
+        77,
+        vocab_size,
+        config.text_width,
+        max(1, config.text_width // HEAD_WIDTH),
+        config.text_layers,
+    )
     nn.init.normal_(model.token_embedding.weight, std=0.1)
     nn.init.normal_(model.positional_embedding, std=0.03)
     _init_visual_position(model.visual.positional_embedding, config.position_std)
@@ -59,8 +68,8 @@ def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
 def _init_visual_position(position: Tensor, std: float, waves: int = 6) -> None:
     """Fills a positional embedding (1 + G, D) with random mixtures of slow plane waves.
 
-    Neighbours then start out alike, so where the object is can be read long before 196 unrelated vectors would
-    have been learned.
+    Neighbours then start out alike, so where the object is can be read long before 196 unrelated
+    vectors would have been learned.
     """
     along = torch.arange(GRID).add(0.5).mul(torch.pi / GRID)
     basis = torch.stack([torch.cos(k * along) / (1 + k) for k in range(waves)])  # (waves, GRID)
@@ -71,7 +80,9 @@ def _init_visual_position(position: Tensor, std: float, waves: int = 6) -> None:
 
 
 def patchify(images: Tensor) -> Tensor:
-    """Returns the patches (B, GRID * GRID, P) of images (B, 3, S, S), each patch in the order of a conv kernel."""
+    """Returns the patches (B, GRID * GRID, P) of images (B, 3, S, S), each patch in the order of a
+    conv kernel.
+    """
     b, c, height, width = images.shape
     grid = images.view(b, c, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * PATCH_SIZE * PATCH_SIZE)
@@ -89,8 +100,12 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2)
 
 
-def _attend(block: nn.Module, x: Tensor, rows: Tensor | None, mask: Tensor | None, causal: bool) -> Tensor:
-    """Returns the attention output of `block`, for all rows of `x` (B, L, D) or for one row index each (B,)."""
+def _attend(
+    block: nn.Module, x: Tensor, rows: Tensor | None, mask: Tensor | None, causal: bool
+) -> Tensor:
+    """Returns the attention output of `block`, for all rows of `x` (B, L, D) or for one row index
+    each (B,).
+    """
     attention = block.attn
     width, heads = attention.embed_dim, attention.num_heads
     normed = block.ln_1(x)
@@ -107,7 +122,9 @@ def _attend(block: nn.Module, x: Tensor, rows: Tensor | None, mask: Tensor | Non
 
 
 def _feed_forward(block: nn.Module, x: Tensor) -> Tensor:
-    """Returns the MLP output; QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, folded into the weights."""
+    """Returns the MLP output; QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, folded into
+    the weights.
+    """
     up, down = block.mlp.c_fc, block.mlp.c_proj
     hidden = F.silu(F.linear(block.ln_2(x), up.weight * 1.702, up.bias * 1.702))
     return F.linear(hidden, down.weight / 1.702, down.bias)
@@ -118,8 +135,11 @@ def _run_block(block: nn.Module, x: Tensor, causal: bool) -> Tensor:
     return x + _feed_forward(block, x)
 
 
-def encode_patches(model: nn.Module, patches: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns image features (B, E), the class token before projection (B, D), patch tokens (B, G, D).
+def encode_patches(
+    model: nn.Module, patches: Tensor, keep: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns image features (B, E), the class token before projection (B, D), patch tokens (B, G,
+    D).
 
     The patch tokens are those that the last block reads.
 
@@ -159,12 +179,16 @@ def encode_embeddings(model: nn.Module, embeddings: Tensor, eot: Tensor) -> Tens
 
 
 def encode_text(model: nn.Module, ids: Tensor) -> Tensor:
-    """Returns normalised text features (N, E) of token ids (N, L), whose largest id is the end-of-text."""
+    """Returns normalised text features (N, E) of token ids (N, L), whose largest id is the
+    end-of-text.
+    """
     return encode_embeddings(model, model.token_embedding(ids), ids.argmax(dim=-1))
 
 
 def resample_position(position: Tensor, grid: int) -> Tensor:
-    """Returns the positional embedding (1 + grid * grid, D) of another grid, bicubic; the class row is kept."""
+    """Returns the positional embedding (1 + grid * grid, D) of another grid, bicubic; the class row
+    is kept.
+    """
     native = round((len(position) - 1) ** 0.5)
     if grid == native:
         return position
@@ -174,8 +198,11 @@ def resample_position(position: Tensor, grid: int) -> Tensor:
 
 
 @torch.no_grad()
-def init_patch_embedding(model: nn.Module, patches: Tensor, power: float = 0.3, scale: float = 0.3) -> None:
-    """Sets the patch embedding to the principal components of normalised patches (n, P), partly whitened.
+def init_patch_embedding(
+    model: nn.Module, patches: Tensor, power: float = 0.3, scale: float = 0.3
+) -> None:
+    """Sets the patch embedding to the principal components of normalised patches (n, P), partly
+    whitened.
 
     Full whitening starves the colours; none at all hides the fine detail.
     """

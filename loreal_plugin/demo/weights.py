@@ -1,7 +1,9 @@
-"""Packs a pre-trained demonstration CLIP into a small file and expands it to a full CLIP state dict.
+"""Packs a pre-trained demonstration CLIP into a small file and expands it to a full CLIP state
+dict.
 
-The file holds fp16 tensors under OpenAI's keys, except that of the token embedding only the trained rows are
-kept, beside their token ids. Expanding fills the other rows with fixed random vectors of the same mean and
+The file holds fp16 tensors under OpenAI's keys, except that of the token embedding only the trained
+rows are kept, beside their token ids. Expanding fills the other rows with fixed random vectors of
+the same mean and
 spread: they let any prompt run, and mean nothing.
 
 Importing this module needs numpy and torch; reading and writing need safetensors.
@@ -46,13 +48,21 @@ def weights_file(name_or_path: str | Path = "demo") -> Path:
     return path
 
 
-def pack_state_dict(state_dict: dict[str, Tensor], token_ids: list[int], path: Path, metadata: dict) -> None:
-    """Writes a state dict whose token embedding has one row per entry of `token_ids` to `path`, atomically."""
+def pack_state_dict(
+    state_dict: dict[str, Tensor], token_ids: list[int], path: Path, metadata: dict
+) -> None:
+    """Writes a state dict whose token embedding has one row per entry of `token_ids` to `path`,
+    atomically.
+    """
     from safetensors.torch import save_file
 
     if len(state_dict[_EMBEDDING]) != len(token_ids):
-        raise ValueError(f"{len(token_ids)} token ids for {len(state_dict[_EMBEDDING])} embedding rows")
-    tensors = {key: value.half().contiguous() for key, value in state_dict.items() if key != _EMBEDDING}
+        raise ValueError(
+            f"{len(token_ids)} token ids for {len(state_dict[_EMBEDDING])} embedding rows"
+        )
+    tensors = {
+        key: value.half().contiguous() for key, value in state_dict.items() if key != _EMBEDDING
+    }
     tensors[_ROWS] = state_dict[_EMBEDDING].half().contiguous()
     tensors[_IDS] = torch.tensor(token_ids, dtype=torch.int32)
     header = {"format_version": FORMAT_VERSION, "world_version": world.WORLD_VERSION, **metadata}
@@ -118,8 +128,12 @@ def _trained_tokens(path: Path) -> frozenset[int]:
 
 
 def untrained_tokens(token_ids: Iterable[int], name_or_path: str | Path = "demo") -> list[int]:
-    """Returns those of `token_ids` (in order, without doubles, padding 0 left out) that the CLIP never saw."""
+    """Returns those of `token_ids` (in order, without doubles, padding 0 left out) that the CLIP
+    never saw.
+    """
     trained = _trained_tokens(weights_file(name_or_path))
     return [
-        token for token in dict.fromkeys(int(token) for token in token_ids) if token and token not in trained
+        token
+        for token in dict.fromkeys(int(token) for token in token_ids)
+        if token and token not in trained
     ]

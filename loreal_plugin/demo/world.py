@@ -1,13 +1,14 @@
 """What the demonstration world contains: attributes, classes, names, pools.
 
-A picture shows one object. Eight attributes describe it. Five of them, the *slots*, vary inside every class
-and stay visible in a small picture; three, the *identity* attributes, belong to the class, and two of these
-are fine detail that a small picture loses.
+A picture shows one object. Eight attributes describe it. Five of them, the *slots*, vary inside
+every class and stay visible in a small picture; three, the *identity* attributes, belong to the
+class, and two of these are fine detail that a small picture loses.
 
-The rule of a class ties the two groups together: the warmth of the colour selects one of two patterns, the
-kind of ground selects one of two marks. So a class has four looks, and a name says which look a colour and
-a ground imply. Some classes share shape, patterns, marks and palette and differ in nothing but these rules:
-they can be told apart by the conjunction of slot and detail only.
+The rule of a class ties the two groups together: the warmth of the colour selects one of two
+patterns, the kind of ground selects one of two marks. So a class has four looks, and a name says
+which look a colour and a ground imply. Some classes share shape, patterns, marks and palette and
+differ in nothing but these rules: they can be told apart by the conjunction of slot and detail
+only.
 
 Importing this module needs the standard library and numpy.
 """
@@ -40,11 +41,47 @@ NUM_WARM_COLORS = 4  # the first four colours are warm, the others cool
 NUM_LAND_GROUNDS = 2  # grass and sand are land, water and snow are not
 
 NAMES = (
-    "anchor", "basket", "button", "candle", "carpet", "cottage", "feather", "hammer", "jacket", "kettle",
-    "ladder", "lantern", "marble", "needle", "paddle", "pepper", "pillow", "pocket", "ribbon", "saddle",
-    "barrel", "blanket", "bottle", "bucket", "cabinet", "castle", "chapel", "cradle", "drawer", "engine",
-    "flute", "garden", "helmet", "kitten", "magnet", "mirror", "napkin", "piano", "rocket", "shovel",
-)  # fmt: skip
+    "anchor",
+    "basket",
+    "button",
+    "candle",
+    "carpet",
+    "cottage",
+    "feather",
+    "hammer",
+    "jacket",
+    "kettle",
+    "ladder",
+    "lantern",
+    "marble",
+    "needle",
+    "paddle",
+    "pepper",
+    "pillow",
+    "pocket",
+    "ribbon",
+    "saddle",
+    "barrel",
+    "blanket",
+    "bottle",
+    "bucket",
+    "cabinet",
+    "castle",
+    "chapel",
+    "cradle",
+    "drawer",
+    "engine",
+    "flute",
+    "garden",
+    "helmet",
+    "kitten",
+    "magnet",
+    "mirror",
+    "napkin",
+    "piano",
+    "rocket",
+    "shovel",
+)
 NUM_CLASSES = len(NAMES)
 NUM_BASE = NUM_CLASSES // 2
 BASE_CLASSES = tuple(range(NUM_BASE))
@@ -56,7 +93,9 @@ PALETTE_SHARE = 0.8  # how often a picture shows one of the two colours of its c
 
 @dataclass(frozen=True)
 class Pool:
-    """A set of pictures: `per_class` of every class, drawn at a zoom from `zoom`, from random stream `stream`."""
+    """A set of pictures: `per_class` of every class, drawn at a zoom from `zoom`, from random
+    stream `stream`.
+    """
 
     stream: int
     per_class: int
@@ -87,7 +126,11 @@ class ClassSpec:
 
     def identity(self, color: int, ground: int) -> tuple[int, int, int]:
         """Returns (shape, pattern, mark) that this class shows with `color` on `ground`."""
-        return self.shape, self.patterns[bool(color >= NUM_WARM_COLORS)], self.marks[bool(ground >= NUM_LAND_GROUNDS)]
+        return (
+            self.shape,
+            self.patterns[bool(color >= NUM_WARM_COLORS)],
+            self.marks[bool(ground >= NUM_LAND_GROUNDS)],
+        )
 
 
 # One entry a family: which rules its members exchange. (False, False) is the first member itself.
@@ -108,14 +151,21 @@ def _make_half(rng: random.Random, looks: list[tuple[int, tuple[int, int]]]) -> 
     for members in HALF_LAYOUT:
         shape, marks = looks.pop()
         patterns = tuple(rng.sample(range(len(VALUES["pattern"])), 2))
-        palette = (rng.randrange(NUM_WARM_COLORS), rng.randrange(NUM_WARM_COLORS, len(VALUES["color"])))
+        palette = (
+            rng.randrange(NUM_WARM_COLORS),
+            rng.randrange(NUM_WARM_COLORS, len(VALUES["color"])),
+        )
         for swap_patterns, swap_marks in members:
             half.append(
                 ClassSpec(
-                    shape, _swap(patterns, swap_patterns), _swap(marks, swap_marks), palette,
-                    p_high=rng.choice((0.35, 0.65)), p_bright=rng.choice((0.35, 0.65)),
+                    shape,
+                    _swap(patterns, swap_patterns),
+                    _swap(marks, swap_marks),
+                    palette,
+                    p_high=rng.choice((0.35, 0.65)),
+                    p_bright=rng.choice((0.35, 0.65)),
                 )
-            )  # fmt: skip
+            )
     rng.shuffle(half)
     return half
 
@@ -152,7 +202,9 @@ def families(classes: tuple[int, ...] = tuple(range(NUM_CLASSES))) -> list[list[
 
 
 def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns eight value indices in the order of `ATTRIBUTES` for a picture of class `label` (None: a thing)."""
+    """Returns eight value indices in the order of `ATTRIBUTES` for a picture of class `label`
+    (None: a thing).
+    """
     if label is None:
         return np.array([rng.integers(len(VALUES[name])) for name in ATTRIBUTES], dtype=np.int8)
     spec = class_specs()[label]
@@ -163,16 +215,20 @@ def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray
     ground = int(rng.integers(len(VALUES["ground"])))
     place, light = int(rng.random() > spec.p_high), int(rng.random() > spec.p_bright)
     border = int(rng.integers(len(VALUES["border"])))
-    return np.array([color, place, ground, light, border, *spec.identity(color, ground)], dtype=np.int8)
+    return np.array(
+        [color, place, ground, light, border, *spec.identity(color, ground)], dtype=np.int8
+    )
 
 
 def picture_rng(split: str, label: int, index: int) -> np.random.Generator:
-    """Returns the random stream of one picture; it depends on nothing but these three and the world version."""
+    """Returns the random stream of one picture; it depends on nothing but these three and the world
+    version.
+    """
     pool = get_pool(split)
     if not 0 <= label < NUM_CLASSES or not 0 <= index < pool.per_class:
         raise IndexError(
-            f"picture {index} of class {label} in split '{split}': there are {NUM_CLASSES} classes with "
-            f"{pool.per_class} pictures each"
+            f"picture {index} of class {label} in split '{split}': there are {NUM_CLASSES} classes"
+            f" with {pool.per_class} pictures each"
         )
     return np.random.default_rng([WORLD_VERSION, pool.stream, label, index])
 
@@ -185,5 +241,7 @@ def pretrain_rng(index: int) -> np.random.Generator:
 def get_pool(split: str) -> Pool:
     """Returns the pool of a split, or says which splits there are."""
     if split not in POOLS:
-        raise KeyError(f"unknown split '{split}' of the demonstration world; there are: {', '.join(POOLS)}")
+        raise KeyError(
+            f"unknown split '{split}' of the demonstration world; there are: {', '.join(POOLS)}"
+        )
     return POOLS[split]

@@ -1,4 +1,6 @@
-"""What `loreal explain` and `loreal embed` do: open the run, choose pictures, write pages and numbers."""
+"""What `loreal explain` and `loreal embed` do: open the run, choose pictures, write pages and
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def explain_pictures(
     say: Say = say_line,
     **where: Any,
 ) -> list[Path]:
-    """Write one page a picture, an overview of them and `explanations.json` with the numbers; return the pages.
+    """Write one page a picture, an overview of them and `explanations.json` with the numbers;
+    return the pages.
 
     Args:
         words: picture files, or one dataset; none means the run's own dataset.
@@ -40,7 +43,8 @@ def explain_pictures(
         where: `classes`, `host`, `data`, `weights` of `open_run`.
 
     Raises:
-        LorealError: something cannot be read, used or written; pages that are there by then are whole.
+        LorealError: something cannot be read, used or written; pages that are there by then are
+            whole.
     """
     files, dataset = split_words(words)
     run = open_run(run_path, dataset=dataset, say=say, **where)
@@ -56,7 +60,10 @@ def explain_pictures(
         save_page(made[-1], run.title, pages[-1])
         say(f"[{index + 1}/{len(pictures)}] {pages[-1]}")
     save_overview(made, run.title, folder / OVERVIEW)
-    numbers = [{"page": page.name, **explanation.numbers()} for page, explanation in zip(pages, made, strict=True)]
+    numbers = [
+        {"page": page.name, **explanation.numbers()}
+        for page, explanation in zip(pages, made, strict=True)
+    ]
     write_json(folder / NUMBERS, {**facts(run), "pictures": numbers})
     return pages
 
@@ -71,13 +78,27 @@ def facts(run: OpenRun) -> dict[str, Any]:
     """Return which run and classes something was made of, in JSON's types."""
     record = run.record
     named = {key: record[key] for key in ("key", "method", "phi", "seed", "shots", "attributes")}
-    return {**named, "trained_on": record["dataset"], "dataset": run.spec.dataset, "classes": run.classes}
+    return {
+        **named,
+        "trained_on": record["dataset"],
+        "dataset": run.spec.dataset,
+        "classes": run.classes,
+    }
 
 
 def embed_dataset(
-    dataset: str, run_path: Path, path: Path, *, part: str, count: int, kind: str, say: Say = say_line, **where: Any
+    dataset: str,
+    run_path: Path,
+    path: Path,
+    *,
+    part: str,
+    count: int,
+    kind: str,
+    say: Say = say_line,
+    **where: Any,
 ) -> dict[str, dict[str, float]]:
-    """Draw the map of a dataset's embeddings at both sizes, write its numbers beside it as JSON, and return them.
+    """Draw the map of a dataset's embeddings at both sizes, write its numbers beside it as JSON,
+    and return them.
 
     Args:
         dataset: empty means the run's own.
@@ -95,9 +116,25 @@ def embed_dataset(
     items = choose(run, run.items(part), count, say=say)
     say(f"embedding {len(items)} {part} pictures at {run.native_size} and {run.phi}")
     embedded = embed_pictures(run, items, say)
-    numbers = {name: drift_numbers(embedded.native, low, embedded.labels) for name, low in embedded.low.items()}
-    title = f"{run.title}: {len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
+    numbers = {
+        name: drift_numbers(embedded.native, low, embedded.labels)
+        for name, low in embedded.low.items()
+    }
+    title = (
+        f"{run.title}: {len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
+    )
     sizes = (run.native_size, run.phi)
-    save_map(path, title, in_the_plane(embedded, kind), embedded.labels, run.classnames, numbers, sizes, kind)
-    write_json(path.with_suffix(".json"), {**facts(run), "part": part, "map": kind, "drift": numbers})
+    save_map(
+        path,
+        title,
+        in_the_plane(embedded, kind),
+        embedded.labels,
+        run.classnames,
+        numbers,
+        sizes,
+        kind,
+    )
+    write_json(
+        path.with_suffix(".json"), {**facts(run), "part": part, "map": kind, "drift": numbers}
+    )
     return numbers

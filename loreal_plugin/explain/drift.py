@@ -37,13 +37,18 @@ class Embedded:
 
 @torch.no_grad()
 def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None]) -> Embedded:
-    """Return the vectors that meta-nets read of pictures: at the native size, and at phi by each encoder.
+    """Return the vectors that meta-nets read of pictures: at the native size, and at phi by each
+    encoder.
 
     Raises:
         DataError: a picture is missing or broken.
     """
     model, host = run.model, run.host.contract.trainer
-    alpha, beta, mode = model.students["alpha"], model.students["beta"], model.options.mmrl_condition
+    alpha, beta, mode = (
+        model.students["alpha"],
+        model.students["beta"],
+        model.options.mmrl_condition,
+    )
     encoders: dict[str, Callable[[Tensor], Tensor]] = {
         f"{host} trained at {run.native_size}": run.alpha_at_phi.encode_image,
         f"{host} trained at {run.phi}": beta.encode_image,
@@ -54,7 +59,9 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
     low: dict[str, list[Tensor]] = {name: [] for name in encoders}
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
-        native.append(alpha.condition(alpha.encode_image(pixels_of(run, part, run.native_size)), mode))
+        native.append(
+            alpha.condition(alpha.encode_image(pixels_of(run, part, run.native_size)), mode)
+        )
         pixels = pixels_of(run, part, run.phi)
         for name, encode in encoders.items():
             low[name].append(beta.condition(encode(pixels), mode))
@@ -66,13 +73,16 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
 
 
 def drift_numbers(native: Tensor, low: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return how embeddings (N, D_v) of small pictures lie to those of the same pictures at the native size.
+    """Return how embeddings (N, D_v) of small pictures lie to those of the same pictures at the
+    native size.
 
     - `cosine_mean`, `cosine_std`: of the two embeddings of a picture;
     - `drift_norm`: length of the mean change of all pictures;
     - `change_norm`: mean length of a picture's change;
-    - `common_share`: part of the squared change that is the same for all pictures, 1 for a pure shift;
-    - `finds_itself`, `finds_class`: how often the nearest native embedding is the picture's own, or of its class.
+    - `common_share`: part of the squared change that is the same for all pictures, 1 for a pure
+      shift;
+    - `finds_itself`, `finds_class`: how often the nearest native embedding is the picture's own, or
+      of its class.
     """
     change = low - native
     cosine = torch.cosine_similarity(low, native, dim=-1)
@@ -102,7 +112,9 @@ def in_the_plane(embedded: Embedded, kind: str, seed: int = 0) -> tuple[Tensor, 
         DataError: fewer than three pictures.
     """
     if len(embedded.native) < 3:
-        raise DataError(f"a map needs at least three pictures, there are {len(embedded.native)}; raise --count")
+        raise DataError(
+            f"a map needs at least three pictures, there are {len(embedded.native)}; raise --count"
+        )
     everything = torch.cat([embedded.native, *embedded.low.values()]).numpy()
     if kind == "pca":
         from sklearn.decomposition import PCA
@@ -112,6 +124,8 @@ def in_the_plane(embedded: Embedded, kind: str, seed: int = 0) -> tuple[Tensor, 
         from sklearn.manifold import TSNE
 
         perplexity = min(PERPLEXITY, (len(everything) - 1) / 3)
-        flat = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(everything)
+        flat = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+            everything
+        )
     parts = torch.tensor(flat).split(len(embedded.native))
     return parts[0], dict(zip(embedded.low, parts[1:], strict=True))

@@ -38,8 +38,10 @@ class Slot:
     Attributes:
         attribute: the slot's own words.
         words: nearest vocabulary words with their cosine, best first.
-        moves: distance of the content from its training mean, in lengths of that mean; None without a mean.
-        drop: by stand-in (see `stand_ins`), the logit of the predicted class with the slot minus without it.
+        moves: distance of the content from its training mean, in lengths of that mean; None without
+            a mean.
+        drop: by stand-in (see `stand_ins`), the logit of the predicted class with the slot minus
+            without it.
         probability: by stand-in, that of the predicted class without the slot.
     """
 
@@ -58,9 +60,10 @@ class Explanation:
         path: the picture file.
         label: its class, empty where it is not known.
         pictures: what the models read, (S, S, 3) in [0, 1], by size.
-        maps: where the class token looks, (g, g), by name of the model: `alpha`, `alpha_at_phi`, `beta`.
-        predictions: host and LOREAL at the native size, then at phi the host trained at the native size, the host
-            trained at phi, LOREAL.
+        maps: where the class token looks, (g, g), by name of the model: `alpha`, `alpha_at_phi`,
+            `beta`.
+        predictions: host and LOREAL at the native size, then at phi the host trained at the native
+            size, the host trained at phi, LOREAL.
         slots: K slots by size; empty where slots hold words only.
     """
 
@@ -73,12 +76,16 @@ class Explanation:
 
     def numbers(self) -> dict[str, Any]:
         """Return what is in it without pictures and maps, in JSON's types."""
-        return rounded({
-            "picture": self.path,
-            "label": self.label or None,
-            "predictions": [vars(prediction) for prediction in self.predictions],
-            "slots": {str(size): [vars(slot) for slot in slots] for size, slots in self.slots.items()},
-        })  # fmt: skip
+        return rounded(
+            {
+                "picture": self.path,
+                "label": self.label or None,
+                "predictions": [vars(prediction) for prediction in self.predictions],
+                "slots": {
+                    str(size): [vars(slot) for slot in slots] for size, slots in self.slots.items()
+                },
+            }
+        )
 
 
 def rounded(value: Any) -> Any:
@@ -101,7 +108,9 @@ class Explainer:
     def __init__(self, run: OpenRun, vocabulary: Vocabulary) -> None:
         self.run, self.vocabulary = run, vocabulary
         parts = run.model.options.slot_parts
-        self._stand_ins = {name: stand_ins(run, name) for name in ("alpha", "beta") if parts in WITH_CONTENTS}
+        self._stand_ins = {
+            name: stand_ins(run, name) for name in ("alpha", "beta") if parts in WITH_CONTENTS
+        }
 
     @torch.no_grad()
     def explain(self, path: str, label: str = "") -> Explanation:
@@ -122,8 +131,12 @@ class Explainer:
         predictions = (
             self._prediction(host, native, run.host_logits(students["alpha"], own["alpha"])),
             self._prediction("+ LOREAL", native, logits["alpha"]),
-            self._prediction(f"{host}, trained at {native}", phi, run.host_logits(run.alpha_at_phi, drifted)),
-            self._prediction(f"{host}, trained at {phi}", phi, run.host_logits(students["beta"], own["beta"])),
+            self._prediction(
+                f"{host}, trained at {native}", phi, run.host_logits(run.alpha_at_phi, drifted)
+            ),
+            self._prediction(
+                f"{host}, trained at {phi}", phi, run.host_logits(students["beta"], own["beta"])
+            ),
             self._prediction("+ LOREAL", phi, logits["beta"]),
         )
         return Explanation(
@@ -167,17 +180,30 @@ class Explainer:
         """Return a student's slots for features (1, F, D_v) with which it gave `logits` (1, C)."""
         model, predicted = self.run.model, int(logits[0].argmax())
         contents, instead = model.contents(name, features), self._stand_ins[name]
-        found = {k: leave_one_out(self._logits_of(name, features), contents, v) for k, v in instead.items()}
+        found = {
+            k: leave_one_out(self._logits_of(name, features), contents, v)
+            for k, v in instead.items()
+        }
         words = self.vocabulary.nearest(contents[0], NEAREST)
-        far = moves(contents[0], instead["mean"]).tolist() if "mean" in instead else [None] * len(words)
+        far = (
+            moves(contents[0], instead["mean"]).tolist()
+            if "mean" in instead
+            else [None] * len(words)
+        )
         attributes = attributes_of(self.run.trainer.words, predicted)
         return tuple(
             Slot(
                 attribute,
                 tuple(words[k]),
                 far[k],
-                {kind: float(all_of[0, predicted] - all_of[1 + k, predicted]) for kind, all_of in found.items()},
-                {kind: float(all_of[1 + k].softmax(-1)[predicted]) for kind, all_of in found.items()},
+                {
+                    kind: float(all_of[0, predicted] - all_of[1 + k, predicted])
+                    for kind, all_of in found.items()
+                },
+                {
+                    kind: float(all_of[1 + k].softmax(-1)[predicted])
+                    for kind, all_of in found.items()
+                },
             )
             for k, attribute in enumerate(attributes)
         )

@@ -1,4 +1,6 @@
-"""The map of embeddings as one PNG: a panel an encoder at phi, coloured by class, lines between both places."""
+"""The map of embeddings as one PNG: a panel an encoder at phi, coloured by class, lines between
+both places.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +54,30 @@ def save_map(
     palette = plt.get_cmap("tab20" if len(shown) <= MAX_LEGEND else "hsv")
     colours = dict(zip(shown, palette(_steps(len(shown))), strict=True))
     with plt.rc_context({"font.size": 9}):
-        figure, panels = plt.subplots(1, len(low), figsize=(6 * len(low) + 1.5, 6.6), sharex=True, sharey=True,
-                                      squeeze=False)  # fmt: skip
+        figure, panels = plt.subplots(
+            1, len(low), figsize=(6 * len(low) + 1.5, 6.6), sharex=True, sharey=True, squeeze=False
+        )
         try:
-            figure.subplots_adjust(left=0.03, right=1 - 1.7 / figure.get_figwidth(), top=0.79, bottom=0.05, wspace=0.04)
+            figure.subplots_adjust(
+                left=0.03, right=1 - 1.7 / figure.get_figwidth(), top=0.79, bottom=0.05, wspace=0.04
+            )
             for axes, (name, at) in zip(panels[0], low.items(), strict=True):
                 _draw_panel(axes, native.numpy(), at.numpy(), [colours[i] for i in labels.tolist()])
-                axes.set_title(f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=46, loc="left")
-                axes.text(0, 1.015, _sentence(numbers[name]), transform=axes.transAxes, fontsize=9, va="bottom")
+                axes.set_title(
+                    f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=46, loc="left"
+                )
+                axes.text(
+                    0,
+                    1.015,
+                    _sentence(numbers[name]),
+                    transform=axes.transAxes,
+                    fontsize=9,
+                    va="bottom",
+                )
             figure.text(0.03, 0.945, title, fontsize=13, weight="bold")
-            figure.text(0.03, 0.015, f"{AXES[kind]} of all embeddings together", fontsize=9, color="#444444")
+            figure.text(
+                0.03, 0.015, f"{AXES[kind]} of all embeddings together", fontsize=9, color="#444444"
+            )
             _draw_legend(figure, panels[0][-1], {classnames[i]: colours[i] for i in shown}, sizes)
             content = png_bytes(figure, DPI)
         finally:
@@ -77,7 +93,9 @@ def _steps(count: int) -> list[float]:
 def _sentence(n: dict[str, float]) -> str:
     """Return what changed, in three lines."""
     cosine = f"{n['cosine_mean']:.3f} ± {n['cosine_std']:.3f}"
-    own, of_class, common = (f"{100 * n[key]:.0f} %" for key in ("finds_itself", "finds_class", "common_share"))
+    own, of_class, common = (
+        f"{100 * n[key]:.0f} %" for key in ("finds_itself", "finds_class", "common_share")
+    )
     return (
         f"cosine of a picture's two embeddings {cosine}\n"
         f"length of the mean drift {n['drift_norm']:.3f}, {common} of the squared change\n"
@@ -89,9 +107,20 @@ def _draw_panel(axes: Any, native: Any, low: Any, colours: list[Any]) -> None:
     """Draw both places of every picture."""
     if len(native) <= MAX_LINES:
         for start, end, colour in zip(native, low, colours, strict=True):
-            axes.plot((start[0], end[0]), (start[1], end[1]), color=colour, linewidth=0.7, alpha=0.55, zorder=1)
-    axes.scatter(*native.T, s=26, c=colours, marker="o", edgecolors="white", linewidths=0.4, zorder=2)
-    axes.scatter(*low.T, s=26, facecolors="white", edgecolors=colours, marker="^", linewidths=1.2, zorder=3)
+            axes.plot(
+                (start[0], end[0]),
+                (start[1], end[1]),
+                color=colour,
+                linewidth=0.7,
+                alpha=0.55,
+                zorder=1,
+            )
+    axes.scatter(
+        *native.T, s=26, c=colours, marker="o", edgecolors="white", linewidths=0.4, zorder=2
+    )
+    axes.scatter(
+        *low.T, s=26, facecolors="white", edgecolors=colours, marker="^", linewidths=1.2, zorder=3
+    )
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -103,11 +132,32 @@ def _draw_legend(figure: Any, beside: Any, colours: dict[str, Any], sizes: tuple
     from matplotlib.lines import Line2D
 
     def mark(text: str, shape: str, colour: Any, fill: Any) -> Line2D:
-        return Line2D([], [], linestyle="", marker=shape, color=colour, markerfacecolor=fill, markersize=6, label=text)
+        return Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=shape,
+            color=colour,
+            markerfacecolor=fill,
+            markersize=6,
+            label=text,
+        )
 
-    marks = [mark(f"at {sizes[0]}", "o", "#444444", "#444444"), mark(f"at {sizes[1]}", "^", "#444444", "white")]
+    marks = [
+        mark(f"at {sizes[0]}", "o", "#444444", "#444444"),
+        mark(f"at {sizes[1]}", "^", "#444444", "white"),
+    ]
     if len(colours) <= MAX_LEGEND:
-        marks += [mark(name if len(name) <= 18 else f"{name[:17]}…", "s", c, c) for name, c in colours.items()]
+        marks += [
+            mark(name if len(name) <= 18 else f"{name[:17]}…", "s", c, c)
+            for name, c in colours.items()
+        ]
     else:
         marks.append(Line2D([], [], linestyle="", label=f"colour: {len(colours)} classes"))
-    beside.legend(handles=marks, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, handletextpad=0.3)
+    beside.legend(
+        handles=marks,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        handletextpad=0.3,
+    )

@@ -1,4 +1,6 @@
-"""All explained pictures on one PNG, a row each: pictures, attention at both sizes, and what every model answers."""
+"""All explained pictures on one PNG, a row each: pictures, attention at both sizes, and what every
+model answers.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ def _draw_head(figure: Any, first: Explanation, title: str, height: float) -> No
     """Write the title and the heads of the columns."""
     native, phi = first.pictures
     figure.text(0.012, 1 - 0.3 / height, title, fontsize=14, weight="bold")
-    heads = [(x, text) for x, text in zip(THUMBS, (f"at {native}", "looks", f"at {phi}", "looks"), strict=True)]
+    heads = [
+        (x, text)
+        for x, text in zip(THUMBS, (f"at {native}", "looks", f"at {phi}", "looks"), strict=True)
+    ]
     named = ["\n".join([*p.name.split(", "), f"at {p.size}"]) for p in first.predictions]
     heads += list(zip(ANSWERS, named, strict=True))
     for x, text in heads:
@@ -59,19 +64,31 @@ def _draw_head(figure: Any, first: Explanation, title: str, height: float) -> No
 
 
 def _draw_row(figure: Any, e: Explanation, bottom: float, height: float) -> None:
-    """Draw one picture's row; answers are green where right, red where wrong, grey where the class is not known."""
+    """Draw one picture's row; answers are green where right, red where wrong, grey where the class
+    is not known.
+    """
     native, phi = e.pictures
     width = height * 0.92 * figure.get_figheight() / figure.get_figwidth()
-    for x, (size, key) in zip(THUMBS, ((native, None), (native, "alpha"), (phi, None), (phi, "beta")), strict=True):
+    for x, (size, key) in zip(
+        THUMBS, ((native, None), (native, "alpha"), (phi, None), (phi, "beta")), strict=True
+    ):
         axes = figure.add_axes((x, bottom + 0.04 * height, width, 0.92 * height))
         axes.set_axis_off()
         draw_look(axes, e, size, key)
     for x, prediction in zip(ANSWERS, e.predictions, strict=True):
         best, p = prediction.classes[0], prediction.probabilities[0]
         colour = PLAIN if not e.label else RIGHT if best == e.label else WRONG
-        figure.text(x, bottom + 0.56 * height, f"{shortened(best)} {100 * p:.0f} %", fontsize=11, color=colour)
+        figure.text(
+            x,
+            bottom + 0.56 * height,
+            f"{shortened(best)} {100 * p:.0f} %",
+            fontsize=11,
+            color=colour,
+        )
         if e.label and best != e.label:
-            figure.text(x, bottom + 0.3 * height, _rank(e.label, prediction), fontsize=8.5, color="#444444")
+            figure.text(
+                x, bottom + 0.3 * height, _rank(e.label, prediction), fontsize=8.5, color="#444444"
+            )
 
 
 def _rank(label: str, prediction: Any) -> str:

@@ -1,4 +1,6 @@
-"""One PNG a picture: what the models read, where they look, what they answer, what the slots say and are worth."""
+"""One PNG a picture: what the models read, where they look, what they answer, what the slots say
+and are worth.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def png_bytes(figure: Any, dpi: int, colours: int = 256) -> bytes:
     figure.savefig(drawn, dpi=dpi, format="png", facecolor="white")
     # the other ways drop rare colours, such as those of a small legend
     kind, plain = Image.Quantize.MAXCOVERAGE, Image.open(drawn).convert("RGB")
-    plain.quantize(colours, method=kind, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    plain.quantize(colours, method=kind, dither=Image.Dither.NONE).save(
+        content, "PNG", optimize=True
+    )
     return content.getvalue()
 
 
@@ -59,9 +63,14 @@ def _draw(figure: Any, e: Explanation, title: str) -> None:
     name = f"{Path(e.path).name}, class {e.label}" if e.label else Path(e.path).name
     figure.text(0.03, 0.965, name, fontsize=14, weight="bold")
     figure.text(0.97, 0.965, title, fontsize=10, color="#444444", ha="right")
-    for x, width, text in ((0.03, 0.36, f"at {native} x {native}"), (0.425, 0.555, f"at {phi} x {phi}")):
+    for x, width, text in (
+        (0.03, 0.36, f"at {native} x {native}"),
+        (0.425, 0.555, f"at {phi} x {phi}"),
+    ):
         figure.add_artist(_line(x, x + width, 0.91))
-        figure.text(x + width / 2, 0.916, text, ha="center", va="bottom", fontsize=11, weight="bold")
+        figure.text(
+            x + width / 2, 0.916, text, ha="center", va="bottom", fontsize=11, weight="bold"
+        )
     lefts, width = (0.03, 0.225, 0.425, 0.62, 0.815), 0.165
     _draw_looks(figure, e, lefts, width)
     for x, prediction in zip(lefts, e.predictions, strict=True):
@@ -92,8 +101,15 @@ def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: fl
         draw_look(axes, e, size, key)
         if key is not None:
             heat = e.maps[key]
-            axes.text(0.5, -0.03, f"strongest patch {100 * heat.max():.0f} %, all patches {100 * heat.sum():.0f} %",
-                      ha="center", va="top", fontsize=8, color="#444444")  # fmt: skip
+            axes.text(
+                0.5,
+                -0.03,
+                f"strongest patch {100 * heat.max():.0f} %, all patches {100 * heat.sum():.0f} %",
+                ha="center",
+                va="top",
+                fontsize=8,
+                color="#444444",
+            )
 
 
 def draw_look(axes: Any, e: Explanation, size: int, key: str | None) -> None:
@@ -102,12 +118,26 @@ def draw_look(axes: Any, e: Explanation, size: int, key: str | None) -> None:
     if key is None:
         axes.imshow(picture, interpolation="nearest", extent=(0, 1, 0, 1))
         return
-    axes.imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=(0, 1, 0, 1))
+    axes.imshow(
+        picture.mean(axis=2),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        extent=(0, 1, 0, 1),
+    )
     heat = e.maps[key].numpy()
     # a patch that is not looked at stays clear, the one that is looked at most is nearly covered
     share = heat / heat.max()
-    axes.imshow(share, cmap="autumn_r", vmin=0, vmax=1, alpha=0.85 * share, interpolation="nearest",
-                extent=(0, 1, 0, 1))  # fmt: skip
+    axes.imshow(
+        share,
+        cmap="autumn_r",
+        vmin=0,
+        vmax=1,
+        alpha=0.85 * share,
+        interpolation="nearest",
+        extent=(0, 1, 0, 1),
+    )
 
 
 def shortened(name: str) -> str:
@@ -118,14 +148,22 @@ def shortened(name: str) -> str:
 def _draw_prediction(axes: Any, prediction: Prediction, label: str) -> None:
     """Draw the top classes as bars, the best on top; the true class is green, a wrong best one red."""
     names, values = prediction.classes, [100 * p for p in prediction.probabilities]
-    colours = [RIGHT if n == label else WRONG if label and i == 0 else PLAIN for i, n in enumerate(names)]
+    colours = [
+        RIGHT if n == label else WRONG if label and i == 0 else PLAIN for i, n in enumerate(names)
+    ]
     places = range(len(names), 0, -1)
     axes.barh(places, values, color=colours, height=0.72)
     for place, name, value in zip(places, names, values, strict=True):
         # a long bar has its text inside, a short one beside it
         inside = value > 60
-        axes.text(2 if inside else value + 2, place, f"{shortened(name)}  {value:.0f} %", va="center", fontsize=9,
-                  color="white" if inside else "black")  # fmt: skip
+        axes.text(
+            2 if inside else value + 2,
+            place,
+            f"{shortened(name)}  {value:.0f} %",
+            va="center",
+            fontsize=9,
+            color="white" if inside else "black",
+        )
     axes.set_xlim(0, 100)
     axes.set_ylim(0.4, len(names) + 0.6)
     axes.set_xticks([])
@@ -139,10 +177,14 @@ def _draw_slots(figure: Any, e: Explanation) -> None:
     """Draw the table of nearest words and the bars of leaving slots out."""
     native, phi = e.pictures
     if not e.slots:
-        figure.text(0.03, 0.3, "SLOT_PARTS words or none: the prompts hold no contents.", fontsize=10)
+        figure.text(
+            0.03, 0.3, "SLOT_PARTS words or none: the prompts hold no contents.", fontsize=10
+        )
         return
     figure.text(0.03, 0.33, "What the slots say", fontsize=11, weight="bold")
-    figure.text(0.03, 0.308, "words nearest to each content, with their cosine", fontsize=9, color="#444444")
+    figure.text(
+        0.03, 0.308, "words nearest to each content, with their cosine", fontsize=9, color="#444444"
+    )
     rows = [
         [slot.attribute, _words(e.slots[native][k]), _words(slot), _moves(slot)]
         for k, slot in enumerate(e.slots[phi])
@@ -150,8 +192,15 @@ def _draw_slots(figure: Any, e: Explanation) -> None:
     axes = figure.add_axes((0.03, 0.05, 0.57, 0.245))
     axes.set_axis_off()
     head = ["slot", f"at {native}", f"at {phi}", f"moves at {phi}"]
-    table = axes.table(rows, colLabels=head, cellLoc="left", colLoc="left", edges="horizontal",
-                       colWidths=(0.13, 0.37, 0.37, 0.13), bbox=(0, 0, 1, 1))  # fmt: skip
+    table = axes.table(
+        rows,
+        colLabels=head,
+        cellLoc="left",
+        colLoc="left",
+        edges="horizontal",
+        colWidths=(0.13, 0.37, 0.37, 0.13),
+        bbox=(0, 0, 1, 1),
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(9 if len(rows) < 8 else 7)
     for (row, _), cell in table.get_celld().items():
@@ -159,7 +208,10 @@ def _draw_slots(figure: Any, e: Explanation) -> None:
         cell.PAD = 0.02
         if row == 0:
             cell.set_text_props(weight="bold")
-    note = "moves: distance of a content from its training mean, in lengths of that mean (0: same for every picture)"
+    note = (
+        "moves: distance of a content from its training mean, in lengths of that mean (0: same for"
+        " every picture)"
+    )
     figure.text(0.03, 0.02, note, fontsize=8, color="#444444")
     _draw_drops(figure, e.slots[phi], e.predictions[-1].classes[0], phi)
 
@@ -175,8 +227,13 @@ def _moves(slot: Slot) -> str:
 def _draw_drops(figure: Any, slots: tuple[Slot, ...], predicted: str, phi: int) -> None:
     """Draw by how much the predicted class's logit falls without each slot."""
     figure.text(0.65, 0.33, f"What the slots are worth at {phi}", fontsize=11, weight="bold")
-    figure.text(0.65, 0.308, f"fall of the logit of '{predicted}' where one content is replaced by", fontsize=9,
-                color="#444444")  # fmt: skip
+    figure.text(
+        0.65,
+        0.308,
+        f"fall of the logit of '{predicted}' where one content is replaced by",
+        fontsize=9,
+        color="#444444",
+    )
     axes = figure.add_axes((0.72, 0.05, 0.255, 0.225))
     places = range(len(slots), 0, -1)
     from matplotlib.ticker import MaxNLocator
@@ -184,8 +241,13 @@ def _draw_drops(figure: Any, slots: tuple[Slot, ...], predicted: str, phi: int) 
     kinds = [kind for kind in BARS if kind in slots[0].drop]
     for index, kind in enumerate(kinds):
         shift = 0.19 * (1 - 2 * index) if len(kinds) > 1 else 0
-        axes.barh([p + shift for p in places], [s.drop[kind] for s in slots], 0.36, color=BARS[kind],
-                  label=STAND_IN_TEXT[kind])  # fmt: skip
+        axes.barh(
+            [p + shift for p in places],
+            [s.drop[kind] for s in slots],
+            0.36,
+            color=BARS[kind],
+            label=STAND_IN_TEXT[kind],
+        )
     axes.axvline(0, color="black", linewidth=0.8)
     furthest = max(0.1, *(abs(drop) for slot in slots for drop in slot.drop.values()))
     axes.set_xlim(-1.08 * furthest, 1.08 * furthest)

@@ -20,7 +20,8 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", 
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], str]:
-    """Return the picture files among words, or the one dataset's name; neither means the run's own dataset.
+    """Return the picture files among words, or the one dataset's name; neither means the run's own
+    dataset.
 
     Raises:
         ConfigError: files and a dataset, or two datasets.
@@ -29,7 +30,9 @@ def split_words(words: Sequence[str]) -> tuple[list[str], str]:
     files = [word for word in words if _is_file(word)]
     names = [word for word in words if not _is_file(word)]
     if len(names) > 1 or (files and names):
-        raise ConfigError(f"give picture files or one dataset, not both or several: {', '.join(words)}")
+        raise ConfigError(
+            f"give picture files or one dataset, not both or several: {', '.join(words)}"
+        )
     for file in files:
         read_picture(file)
     return files, names[0] if names else ""
@@ -47,12 +50,17 @@ def spread(count: int, total: int) -> list[int]:
 
 
 def choose(
-    run: OpenRun, items: Sequence[Any], count: int, pick: str = "spread", say: Callable[[str], None] = print
+    run: OpenRun,
+    items: Sequence[Any],
+    count: int,
+    pick: str = "spread",
+    say: Callable[[str], None] = print,
 ) -> list[Any]:
     """Return up to `count` items, evenly spread over the list.
 
     Args:
-        pick: `spread`: of all; `rescued`: of those that the host trained at phi gets wrong and LOREAL right;
+        pick: `spread`: of all; `rescued`: of those that the host trained at phi gets wrong and
+            LOREAL right;
             `lost`: the other way round.
 
     Raises:
@@ -70,7 +78,9 @@ def choose(
 
 
 @torch.no_grad()
-def hits_at_phi(run: OpenRun, items: Sequence[Any], say: Callable[[str], None]) -> tuple[Tensor, Tensor]:
+def hits_at_phi(
+    run: OpenRun, items: Sequence[Any], say: Callable[[str], None]
+) -> tuple[Tensor, Tensor]:
     """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
     beta, model, host, loreal = run.model.students["beta"], run.model, [], []
     for start in range(0, len(items), BATCH):
@@ -90,7 +100,9 @@ def pixels_of(run: OpenRun, items: Sequence[Any], size: int) -> Tensor:
 
 
 def label_of(run: OpenRun, file: str) -> str:
-    """Return the class of a picture file where it belongs to the run's dataset and classes, else an empty text."""
+    """Return the class of a picture file where it belongs to the run's dataset and classes, else an
+    empty text.
+    """
     wanted = os.path.realpath(file)
     for part in ("test", "train"):
         for item in run.items(part):

@@ -2,11 +2,12 @@
 
 Shapes: B images, T rows of the image tower at a block, P patches, N heads.
 
-Rows that a method puts in (MaPLe's and MMRL's learned tokens) are followed without asking which method it is: when
-they enter, they are the same for every picture. So each picture runs beside a noise picture, and a row that is equal
-in both carries nothing of either.
+Rows that a method puts in (MaPLe's and MMRL's learned tokens) are followed without asking which
+method it is: when they enter, they are the same for every picture. So each picture runs beside a
+noise picture, and a row that is equal in both carries nothing of either.
 
-Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, section 3 (attention rollout).
+Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, section 3
+(attention rollout).
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ NOISE_SEED = 0
 
 @dataclass
 class Seen:
-    """What one block's attention did: `rows` (T, B, D) it read, `weights` (B, N, T, T) it gave them."""
+    """What one block's attention did: `rows` (T, B, D) it read, `weights` (B, N, T, T) it gave
+    them.
+    """
 
     rows: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
@@ -39,11 +42,15 @@ def watched(layers: Sequence[nn.MultiheadAttention]) -> Iterator[list[Seen]]:
     """Let attention layers keep their weights while the block runs; give one `Seen` a layer."""
     seen, handles = [Seen() for _ in layers], []
 
-    def ask(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def ask(
+        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "need_weights": True, "average_attn_weights": False}
 
     def keep(into: Seen) -> Any:
-        def hook(_module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any) -> None:
+        def hook(
+            _module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any
+        ) -> None:
             into.rows.append(args[0].detach())
             into.weights.append(output[1].detach())
 
@@ -60,12 +67,14 @@ def watched(layers: Sequence[nn.MultiheadAttention]) -> Iterator[list[Seen]]:
 
 
 def roll_out(weights: Sequence[Tensor], constant: Sequence[Tensor]) -> Tensor:
-    """Return how much of the class token comes from each patch, (P,); what is missing to 1 comes from learned tokens.
+    """Return how much of the class token comes from each patch, (P,); what is missing to 1 comes
+    from learned tokens.
 
     Args:
-        weights: a layer each, (T, T) attention averaged over heads, a row summing to 1; T may grow from layer to layer.
-        constant: a layer each, (T,) True for rows that are the same for every picture when they enter the layer. The
-            others of the first layer are the P patches.
+        weights: a layer each, (T, T) attention averaged over heads, a row summing to 1; T may grow
+            from layer to layer.
+        constant: a layer each, (T,) True for rows that are the same for every picture when they
+            enter the layer. The others of the first layer are the P patches.
 
     Raises:
         HostError: the rows cannot be followed from one layer to the next.
@@ -82,7 +91,9 @@ def roll_out(weights: Sequence[Tensor], constant: Sequence[Tensor]) -> Tensor:
 
 
 def _enter(share: Tensor, learned: Tensor) -> Tensor:
-    """Return the shares (T', P) of the rows that enter a layer, given those (T, P) that left the one before."""
+    """Return the shares (T', P) of the rows that enter a layer, given those (T, P) that left the
+    one before.
+    """
     if len(share) == len(learned):
         return share.masked_fill(learned[:, None], 0)
     if len(share) != int((~learned).sum()):
@@ -97,16 +108,21 @@ def _enter(share: Tensor, learned: Tensor) -> Tensor:
 
 @torch.no_grad()
 def look(student: Student, pixels: Tensor) -> Tensor:
-    """Return where a student's class token looks in pictures (B, 3, S, S): shares (B, g, g) of its g x g patches.
+    """Return where a student's class token looks in pictures (B, 3, S, S): shares (B, g, g) of its
+    g x g patches.
 
     Raises:
         HostError: its image tower is no transformer whose rows can be followed.
     """
-    noise = torch.randn(pixels.shape[1:], generator=torch.Generator().manual_seed(NOISE_SEED)).to(pixels)
+    noise = torch.randn(pixels.shape[1:], generator=torch.Generator().manual_seed(NOISE_SEED)).to(
+        pixels
+    )
     with watched(student.contract.image_attention(student.model)) as seen:
         student.encode_image(torch.cat([pixels, noise[None]]))
     if any(len(layer.weights) != 1 for layer in seen):
-        raise HostError("a block of the image tower ran not once a picture; attention cannot be rolled out")
+        raise HostError(
+            "a block of the image tower ran not once a picture; attention cannot be rolled out"
+        )
     maps = []
     for b in range(len(pixels)):
         weights = [layer.weights[0][b].float().mean(0) for layer in seen]
@@ -120,8 +136,8 @@ def _as_grid(share: Tensor) -> Tensor:
     side = math.isqrt(len(share))
     if side == 0 or side * side != len(share):
         raise HostError(
-            f"{len(share)} rows of the image tower depend on the picture, which is no square of patches; attention "
-            "cannot be rolled out"
+            f"{len(share)} rows of the image tower depend on the picture, which is no square of"
+            " patches; attention cannot be rolled out"
         )
     return share.unflatten(0, (side, side))
 

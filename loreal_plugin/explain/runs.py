@@ -40,7 +40,8 @@ def read_run(path: Path) -> tuple[Path, dict[str, Any]]:
         path: the run's results.json, or the folder it lies in.
 
     Raises:
-        CheckpointError: there is no record of a whole LOREAL run, or its stages are not where it says.
+        CheckpointError: there is no record of a whole LOREAL run, or its stages are not where it
+            says.
     """
     folder = (path.parent if path.name == RESULTS else path).expanduser().resolve()
     record = read_results(folder)
@@ -52,13 +53,16 @@ def read_run(path: Path) -> tuple[Path, dict[str, Any]]:
     stages = record.get("stages") or {}
     if "loreal" not in stages:
         found = f"{record['kind']} {record.get('stage') or ''}".strip()
-        raise CheckpointError(f"{folder / RESULTS} is the record of '{found}'; a run with stage 3 is needed")
+        raise CheckpointError(
+            f"{folder / RESULTS} is the record of '{found}'; a run with stage 3 is needed"
+        )
     inside = stages["loreal"]["folder"]
     for out in folder.parents:
         if (out / inside).is_dir():
             return out, record
     raise CheckpointError(
-        f"the run in {folder} wrote stage 3 to OUT/{inside}, which is not there; keep the folders of an output together"
+        f"the run in {folder} wrote stage 3 to OUT/{inside}, which is not there; keep the folders"
+        " of an output together"
     )
 
 
@@ -109,7 +113,9 @@ class OpenRun:
         return f"{ours} at {self.phi}, trained on {record['dataset']}, seed {record['seed']}"
 
     def items(self, part: str) -> Sequence[Any]:
-        """Return the dataset's pictures, `test` or `train` (the few-shot ones), with `impath` and `label`."""
+        """Return the dataset's pictures, `test` or `train` (the few-shot ones), with `impath` and
+        `label`.
+        """
         dataset = self.trainer.dm.dataset
         return dataset.test if part == "test" else dataset.train_x
 
@@ -120,10 +126,15 @@ class OpenRun:
         with using_weights(self.spec.weights):
             student = quietly(
                 lambda: build_student(
-                    self.host, trainer.cfg, trainer.dm, trainer.device, input_size=self.phi,
-                    checkpoint_dir=self.alpha_dir, epoch=self.model.options.alpha_epoch,
+                    self.host,
+                    trainer.cfg,
+                    trainer.dm,
+                    trainer.device,
+                    input_size=self.phi,
+                    checkpoint_dir=self.alpha_dir,
+                    epoch=self.model.options.alpha_epoch,
                 )
-            )  # fmt: skip
+            )
         share_clip_tensors(self.model.students["alpha"], student)
         return student
 
@@ -134,7 +145,8 @@ class OpenRun:
         return quietly(lambda: {size: build(cfg, is_train=False) for size, cfg in cfgs.items()})
 
     def pixels(self, path: str, size: int) -> Tensor:
-        """Return a picture file as the host's test transform gives it, (1, 3, size, size), on the model's device.
+        """Return a picture file as the host's test transform gives it, (1, 3, size, size), on the
+        model's device.
 
         Raises:
             DataError: the file is missing or broken.
@@ -146,13 +158,17 @@ class OpenRun:
         given = self.trainer.cfg.INPUT
         colours = pixels[0].float().cpu()
         if "normalize" in given.TRANSFORMS:
-            mean, std = (torch.tensor(v)[:, None, None] for v in (given.PIXEL_MEAN, given.PIXEL_STD))
+            mean, std = (
+                torch.tensor(v)[:, None, None] for v in (given.PIXEL_MEAN, given.PIXEL_STD)
+            )
             colours = colours * std + mean
         return colours.clamp(0, 1).permute(1, 2, 0)
 
     @torch.no_grad()
     def host_logits(self, student: Student, features: Tensor) -> Tensor:
-        """Return the logits (B, C) of the host alone for features (B, F, D_v): its own prompts, without slots."""
+        """Return the logits (B, C) of the host alone for features (B, F, D_v): its own prompts,
+        without slots.
+        """
         shift = student.prompt_shift(features)
         if shift is not None:
             texts = torch.stack([self._host_texts(student, of_image) for of_image in shift])
@@ -164,7 +180,9 @@ class OpenRun:
 
     @staticmethod
     def _host_texts(student: Student, shift: Tensor | None = None) -> Tensor:
-        """Return the host's text features (C, D_v), of prompts that an image shifts by (n, D_t) from row 1 on."""
+        """Return the host's text features (C, D_v), of prompts that an image shifts by (n, D_t)
+        from row 1 on.
+        """
         prompts = student.prompts()
         rows = prompts.embeddings
         if shift is not None:
@@ -193,7 +211,8 @@ def open_run(
         path: its results.json or the folder that has it.
         dataset: another dataset than the run's to look at.
         classes: `base`, `new` or `all`; empty means those that were trained on.
-        host, data, weights: as for `loreal base2new`; the record does not hold where things lie on this machine.
+        host, data, weights: as for `loreal base2new`; the record does not hold where things lie on
+            this machine.
 
     Raises:
         LorealError: no such run, dataset, host or weights, or they do not fit each other.
@@ -205,31 +224,49 @@ def open_run(
     spec = _spec(record, out, dataset, host, data, weights)
     classes = classes or record["config"]["DATASET.SUBSAMPLE_CLASSES"]
     with using_weights(spec.weights), saves_held_back():
-        facts, fingerprint = describe(load_clip_state_dict(spec.weights)), weights_fingerprint(spec.weights)
+        facts, fingerprint = (
+            describe(load_clip_state_dict(spec.weights)),
+            weights_fingerprint(spec.weights),
+        )
         if fingerprint != record["weights"]["sha256"]:
-            raise WeightsError(f"weights '{spec.weights}' are not those of the run; name its file with --weights")
+            raise WeightsError(
+                f"weights '{spec.weights}' are not those of the run; name its file with --weights"
+            )
         plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
         plan = _with_folders(plan, out, record)
         attached = attach_host(spec.host, spec.method)
         say(f"loading {attached.contract.loreal_trainer} of {plan.stages['loreal'].folder}")
-        trainer = quietly(lambda: _load(Engine(attached, plan, fingerprint, say=say), record, classes))
+        trainer = quietly(
+            lambda: _load(Engine(attached, plan, fingerprint, say=say), record, classes)
+        )
     return OpenRun(record, spec, attached, trainer, plan.stages["alpha"].folder, classes)
 
 
 def _spec(
-    record: dict[str, Any], out: Path, dataset: str, host: str | None, data: str | None, weights: str | None
+    record: dict[str, Any],
+    out: Path,
+    dataset: str,
+    host: str | None,
+    data: str | None,
+    weights: str | None,
 ) -> RunSpec:
     """Return the run's own description, with another dataset to look at where one is named."""
     theirs = record["host"]["name"]
     if theirs != "embedded" and not (host or os.environ.get("HOST")):
-        raise HostError(f"the run was made on host '{theirs}'; name that checkout with --host or HOST")
-    named = [(key if scope == "all" else f"{scope}:{key}", value) for scope, key, value in record["overrides"]]
+        raise HostError(
+            f"the run was made on host '{theirs}'; name that checkout with --host or HOST"
+        )
+    named = [
+        (key if scope == "all" else f"{scope}:{key}", value)
+        for scope, key, value in record["overrides"]
+    ]
     return build_spec(
         record["method"],
         str(record["phi"]),
         dataset or record["dataset"],
         str(record["seed"]),
-        host=host or (str(_embedded()) if theirs == "embedded" and not os.environ.get("HOST") else None),
+        host=host
+        or (str(_embedded()) if theirs == "embedded" and not os.environ.get("HOST") else None),
         data=data,
         out=str(out),
         shots=str(record["shots"]),
@@ -247,8 +284,12 @@ def _embedded() -> Path:
 
 def _with_folders(plan: Plan, out: Path, record: dict[str, Any]) -> Plan:
     """Return a plan whose stages lie where the record says, whatever dataset is looked at."""
-    found = {name: facts["folder"] for name, facts in record["stages"].items() if name in plan.stages}
-    stages = {n: replace(s, folder=out / found[n]) if n in found else s for n, s in plan.stages.items()}
+    found = {
+        name: facts["folder"] for name, facts in record["stages"].items() if name in plan.stages
+    }
+    stages = {
+        n: replace(s, folder=out / found[n]) if n in found else s for n, s in plan.stages.items()
+    }
     return replace(plan, stages=stages)
 
 
@@ -264,9 +305,15 @@ def _load(engine: Engine, record: dict[str, Any], classes: str) -> Any:
 
 
 def _as_recorded(cfg: Any, recorded: dict[str, Any]) -> Any:
-    """Return a config with the run's own settings of model and input: recipes and defaults may have changed since."""
+    """Return a config with the run's own settings of model and input: recipes and defaults may have
+    changed since.
+    """
     known = flatten(cfg)
-    kept = {k: v for k, v in recorded.items() if k in known and k.startswith(("TRAINER.", "INPUT.", "TASK"))}
+    kept = {
+        k: v
+        for k, v in recorded.items()
+        if k in known and k.startswith(("TRAINER.", "INPUT.", "TASK"))
+    }
     cfg = cfg.clone()
     cfg.defrost()
     for key, value in kept.items():

@@ -1,4 +1,5 @@
-"""What the slots say and what they are worth: nearest words of a content, and the logits without it.
+"""What the slots say and what they are worth: nearest words of a content, and the logits without
+it.
 
 Shapes: K attributes, C classes, D_t text width, V words.
 """
@@ -30,7 +31,9 @@ class Vocabulary:
     embeddings: Tensor
 
     def nearest(self, contents: Tensor, count: int) -> list[list[tuple[str, float]]]:
-        """Return for each content of (K, D_t) its `count` nearest words with their cosine, best first."""
+        """Return for each content of (K, D_t) its `count` nearest words with their cosine, best
+        first.
+        """
         table = F.normalize(self.embeddings.float(), dim=-1)
         cosine = F.normalize(contents.float(), dim=-1) @ table.T
         best = cosine.topk(min(count, len(self.words)), dim=-1)
@@ -40,7 +43,11 @@ class Vocabulary:
 
 def whole_words(decoder: dict[int, str], skip: set[int] = frozenset()) -> dict[int, str]:
     """Return the tokens of CLIP's tokenizer that are a whole word of three or more letters, by id."""
-    return {i: text.removesuffix("</w>") for i, text in decoder.items() if _WORD.fullmatch(text) and i not in skip}
+    return {
+        i: text.removesuffix("</w>")
+        for i, text in decoder.items()
+        if _WORD.fullmatch(text) and i not in skip
+    }
 
 
 def load_vocabulary(run: OpenRun) -> Vocabulary:
@@ -50,17 +57,19 @@ def load_vocabulary(run: OpenRun) -> Vocabulary:
     skip = set(untrained_tokens(decoder, name)) if name in DEMO_WEIGHTS else set()
     found = whole_words(decoder, skip)
     weight = run.model.students["beta"].token_weight
-    return Vocabulary(tuple(found.values()), weight[torch.tensor(list(found), device=weight.device)])
+    return Vocabulary(
+        tuple(found.values()), weight[torch.tensor(list(found), device=weight.device)]
+    )
 
 
 @torch.no_grad()
 def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
     """Return what takes a content's place when its slot is left out, (K, D_t) each.
 
-    - `mean`: the contents of the training pictures' mean embedding; tells what this picture put into the slot. Left out
-      where the checkpoint has no mean;
-    - `neutral`: the embedding of the word "some", which META_INIT neutral starts from and which means next to nothing
-      before an attribute; tells what the content is worth at all.
+    - `mean`: the contents of the training pictures' mean embedding; tells what this picture put
+      into the slot. Left out where the checkpoint has no mean;
+    - `neutral`: the embedding of the word "some", which META_INIT neutral starts from and which
+      means next to nothing before an attribute; tells what the content is worth at all.
 
     Args:
         student: `alpha` or `beta`.
@@ -68,20 +77,25 @@ def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
     model = run.model
     beta, mean = model.students["beta"], getattr(model.means, student)
     ids = torch.tensor(text_ids(NEUTRAL_WORD, beta.tokenize), device=beta.device)
-    found = {"neutral": beta.token_weight[ids].float().mean(0).expand(len(model.meta_nets.meta_nets), -1)}
+    found = {
+        "neutral": beta.token_weight[ids].float().mean(0).expand(len(model.meta_nets.meta_nets), -1)
+    }
     if mean is not None:
         found["mean"] = model.contents(student, mean[None].to(beta.device))[0]
     return found
 
 
 def moves(contents: Tensor, mean: Tensor) -> Tensor:
-    """Return how far contents (K, D_t) lie from their training mean (K, D_t), in lengths of that mean, (K,)."""
+    """Return how far contents (K, D_t) lie from their training mean (K, D_t), in lengths of that
+    mean, (K,).
+    """
     return (contents - mean).float().norm(dim=-1) / mean.float().norm(dim=-1)
 
 
 @torch.no_grad()
 def leave_one_out(logits: Callable[[Tensor], Tensor], contents: Tensor, stand_in: Tensor) -> Tensor:
-    """Return logits (1 + K, C): with all contents, then with each content k replaced by its stand-in.
+    """Return logits (1 + K, C): with all contents, then with each content k replaced by its
+    stand-in.
 
     Args:
         logits: contents (B, K, D_t) -> (B, C), each row by itself.

@@ -1,4 +1,6 @@
-"""The bridge: which student's visual embedding fills which student's prompt. Shapes: B images, D_v width."""
+"""The bridge: which student's visual embedding fills which student's prompt. Shapes: B images, D_v
+width.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ def condition_inputs(
 
     Args:
         f_alpha, f_beta: (B, D_v) L2-normalised visual embeddings of the two students.
-        bridge: ``cross`` = each is filled by the other's; ``self`` = by its own; ``alpha_to_beta`` =
-            f_alpha fills both; ``beta_to_alpha`` = f_beta fills both; ``mix`` = beta is filled by
+        bridge: ``cross`` = each is filled by the other's; ``self`` = by its own; ``alpha_to_beta``
+            = f_alpha fills both; ``beta_to_alpha`` = f_beta fills both; ``mix`` = beta is filled by
             normalize((1 - w) f_alpha + w f_beta).
         mix_weight: w of ``mix``, see :func:`mix_weight`.
         mix_alpha: with ``mix``, alpha is filled by its ``own`` embedding or by beta's (``cross``).
@@ -36,7 +38,10 @@ def condition_inputs(
     if bridge == "mix":
         for_beta = F.normalize((1 - mix_weight) * f_alpha + mix_weight * f_beta, dim=-1)
         return (f_alpha if mix_alpha == "own" else f_beta), for_beta
-    from_beta, from_alpha = bridge in ("cross", "beta_to_alpha"), bridge in ("cross", "alpha_to_beta")
+    from_beta, from_alpha = (
+        bridge in ("cross", "beta_to_alpha"),
+        bridge in ("cross", "alpha_to_beta"),
+    )
     return (f_beta if from_beta else f_alpha), (f_alpha if from_alpha else f_beta)
 
 

@@ -1,9 +1,11 @@
-"""Drift correction: a fixed affine map that takes low-resolution embeddings to where standard ones lie.
+"""Drift correction: a fixed affine map that takes low-resolution embeddings to where standard ones
+lie.
 
-A picture's embedding at phi differs from its embedding at the native size by a part that is the same for all
-pictures and a part that is its own. `mean` removes the first; `ridge` also maps what it can of the second: it is
-the mean shift plus a linear map of what is left, no larger than training pictures show to carry over to other
-classes. Both are fitted once, on training pictures, and act on each picture alone.
+A picture's embedding at phi differs from its embedding at the native size by a part that is the
+same for all pictures and a part that is its own. `mean` removes the first; `ridge` also maps what
+it can of the second: it is the mean shift plus a linear map of what is left, no larger than
+training pictures show to carry over to other classes. Both are fitted once, on training pictures,
+and act on each picture alone.
 
 Shapes: N pictures (or pictures x views), F features a picture, D_v embedding width.
 Source: not of the LOREAL paper; a baseline that the plug-in measures beside it (docs/RESULTS.md).
@@ -27,7 +29,9 @@ _PREFIX = "drift."
 
 @dataclass(frozen=True)
 class Drift:
-    """The map f -> normalize(f @ weight + offset), one a feature; without weight only the offset is added."""
+    """The map f -> normalize(f @ weight + offset), one a feature; without weight only the offset is
+    added.
+    """
 
     offset: Tensor  # (F, D_v) float32
     weight: Tensor | None = None  # (F, D_v, D_v) float32
@@ -77,8 +81,9 @@ def fit_mean_shift(low: Tensor, standard: Tensor) -> Drift:
 def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
     """Return the ridge regression low -> standard of paired features (N, F, D_v), one per feature.
 
-    The penalty is on the map's distance from the identity, so a large one gives the mean shift and a small one least
-    squares. Solved in float64: with N near D_v the normal equations lose too much in float32.
+    The penalty is on the map's distance from the identity, so a large one gives the mean shift and
+    a small one least squares. Solved in float64: with N near D_v the normal equations lose too much
+    in float32.
     """
     weights, offsets = [], []
     for f in range(low.shape[1]):
@@ -96,11 +101,13 @@ def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
 def choose_ridge_penalty(
     low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_PENALTIES
 ) -> float:
-    """Return the largest penalty that predicts classes it was not fitted on as well as the best does.
+    """Return the largest penalty that predicts classes it was not fitted on as well as the best
+    does.
 
-    Each half of the classes is predicted by the map fitted on the other half: whole classes are held out, because the
-    map has to carry over to classes it never saw. As well as the best is within one standard error over classes of
-    its mean cosine. With a single class there is nothing to hold out, and the largest is returned.
+    Each half of the classes is predicted by the map fitted on the other half: whole classes are
+    held out, because the map has to carry over to classes it never saw. As well as the best is
+    within one standard error over classes of its mean cosine. With a single class there is nothing
+    to hold out, and the largest is returned.
 
     Args:
         low, standard: paired features (N, F, D_v).

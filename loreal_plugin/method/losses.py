@@ -1,7 +1,8 @@
 """The losses of stage 3: cross-entropy, high-level and low-level distillation.
 
-Shapes: B images, C classes, K attributes, D_t text width. All losses are computed in float32: a softmax
-over hundreds of classes and a cosine of near-parallel vectors both lose too much in half precision.
+Shapes: B images, C classes, K attributes, D_t text width. All losses are computed in float32: a
+softmax over hundreds of classes and a cosine of near-parallel vectors both lose too much in half
+precision.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def high_level_distillation(
     direction: str = "mutual",
     tau_squared: bool = False,
 ) -> Tensor:
-    """Return the KL divergence between the students' softened class distributions, mean over the batch.
+    """Return the KL divergence between the students' softened class distributions, mean over the
+    batch.
 
     Args:
         logits_alpha: (B, C) scaled logits of the standard-resolution student.
@@ -49,11 +51,14 @@ def high_level_distillation(
     return loss * temperature**2 if tau_squared else loss
 
 
-def low_level_distillation(contents_alpha: Tensor, contents_beta: Tensor, temperature: float) -> Tensor:
-    """Return the contrastive loss between the contents both students make, summed over K, mean over B.
+def low_level_distillation(
+    contents_alpha: Tensor, contents_beta: Tensor, temperature: float
+) -> Tensor:
+    """Return the contrastive loss between the contents both students make, summed over K, mean over
+    B.
 
-    For each image and attribute k, S_k(f_alpha) and S_k(f_beta) are the positive pair and S_j(f_beta),
-    j != k, the negatives; similarities are cosines divided by the temperature.
+    For each image and attribute k, S_k(f_alpha) and S_k(f_beta) are the positive pair and
+    S_j(f_beta), j != k, the negatives; similarities are cosines divided by the temperature.
 
     Args:
         contents_alpha: (B, K, D_t) contents made from alpha's visual embedding.
@@ -89,23 +94,28 @@ def loreal_loss(
     cross_logits: tuple[Tensor, Tensor] | None = None,
     cross_weight: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Return the stage-3 loss and its parts: ``loss``, ``ce``, ``hld``, ``lld`` and, if used, ``cross``.
+    """Return the stage-3 loss and its parts: ``loss``, ``ce``, ``hld``, ``lld`` and, if used,
+    ``cross``.
 
-    loss = CE(beta logits, labels) + hld_weight * HLD + lld_weight / K * LLD [+ cross_weight * HLD(cross)].
-    The parts are returned unweighted, so that a log shows what each term is.
+    loss = CE(beta logits, labels) + hld_weight * HLD + lld_weight / K * LLD [+ cross_weight *
+    HLD(cross)]. The parts are returned unweighted, so that a log shows what each term is.
 
     Args:
-        logits_alpha, logits_beta: (B, C) scaled logits of the students with the bridge's text features.
+        logits_alpha, logits_beta: (B, C) scaled logits of the students with the bridge's text
+            features.
         labels: (B,) class indices.
         contents_alpha, contents_beta: (B, K, D_t) contents made from each student's own embedding.
         hld_weight, lld_weight: lambda 1 and lambda 2.
-        cross_logits: (alpha, beta) logits of the pure cross path; needed when ``cross_weight`` is not 0.
+        cross_logits: (alpha, beta) logits of the pure cross path; needed when ``cross_weight`` is
+            not 0.
 
     Raises:
         ConfigError: see the two distillation losses; or ``cross_weight`` without ``cross_logits``.
     """
     if cross_weight and cross_logits is None:
-        raise ConfigError(f"CROSS_WEIGHT {cross_weight} needs the logits of the cross path, got none")
+        raise ConfigError(
+            f"CROSS_WEIGHT {cross_weight} needs the logits of the cross path, got none"
+        )
     hld_options = (hld_temperature, hld_direction, hld_tau_squared)
     parts = {
         "ce": F.cross_entropy(logits_beta.float(), labels),

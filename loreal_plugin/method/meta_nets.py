@@ -54,7 +54,9 @@ class MetaNets(nn.Module):
         )
 
     def hidden(self, f: Tensor) -> Tensor:
-        """Return the bottleneck activations (B, K, D_s), after the ReLU, of the embeddings f (B, D_v)."""
+        """Return the bottleneck activations (B, K, D_s), after the ReLU, of the embeddings f (B,
+        D_v).
+        """
         weight, bias = self._stacked("down")
         # Embeddings may be half precision (fp16 hosts) while the meta-nets train in float32.
         h = torch.einsum("bv,ksv->bks", f.to(weight.dtype), weight)
@@ -90,15 +92,15 @@ def init_meta_nets_(
 
     Args:
         nets: freshly built meta-nets; their weights already have torch's default start.
-        mode: ``default`` leaves them; ``words`` sets the output bias of net k to ``word_embeddings[k]``;
-            ``neutral`` sets every output bias to ``neutral`` and the output weights to zero, so that
-            training starts from one content for all images and attributes.
+        mode: ``default`` leaves them; ``words`` sets the output bias of net k to
+            ``word_embeddings[k]``; ``neutral`` sets every output bias to ``neutral`` and the output
+            weights to zero, so that training starts from one content for all images and attributes.
         word_embeddings: (K, D_t) mean token embedding of each attribute's own words.
         neutral: (D_t,) the common starting content.
 
     Raises:
-        ConfigError: unknown mode, no output bias to set, or the vectors the mode needs are missing or
-            of another shape.
+        ConfigError: unknown mode, no output bias to set, or the vectors the mode needs are missing
+            or of another shape.
     """
     if mode not in META_INITS:
         raise ConfigError(unknown_name("META_INIT", mode, META_INITS))
@@ -106,7 +108,9 @@ def init_meta_nets_(
         return
     ups = [net.up for net in nets.meta_nets]
     if ups[0].bias is None:
-        raise ConfigError(f"META_INIT '{mode}' sets the output bias, but META_BIAS is False; set it to True")
+        raise ConfigError(
+            f"META_INIT '{mode}' sets the output bias, but META_BIAS is False; set it to True"
+        )
     shape = (len(ups), ups[0].out_features)
     start = word_embeddings if mode == "words" else neutral
     if start is None:
@@ -114,7 +118,9 @@ def init_meta_nets_(
     if start.dim() == 1:
         start = start.expand(shape[0], -1)
     if tuple(start.shape) != shape:
-        raise ConfigError(f"META_INIT '{mode}' needs vectors of shape {shape}, got {tuple(start.shape)}")
+        raise ConfigError(
+            f"META_INIT '{mode}' needs vectors of shape {shape}, got {tuple(start.shape)}"
+        )
     for up, vector in zip(ups, start, strict=True):
         up.bias.copy_(vector)
         if mode == "neutral":

@@ -1,13 +1,15 @@
 """Splicing attribute slots into the prompts a host made, by token position.
 
-Shapes: B images, C classes, K attributes, M content tokens per slot, L context length, D_t text width.
+Shapes: B images, C classes, K attributes, M content tokens per slot, L context length, D_t text
+width.
 
-A spliced prompt is a list of *sources*, one a row. Sources index a bank of rows that each class has:
+A spliced prompt is a list of *sources*, one a row. Sources index a bank of rows that each class
+has:
 
     [ L rows of the host's own prompt | W word embeddings | K contents ]
 
-so host rows (learned contexts included) are taken over untouched, and a content is one row of the bank
-however often it is repeated.
+so host rows (learned contexts included) are taken over untouched, and a content is one row of the
+bank however often it is repeated.
 """
 
 from __future__ import annotations
@@ -106,31 +108,35 @@ def splice_slots(
 ) -> SplicedPrompts:
     """Return the host's prompts with K slots ``S_k [A_k]`` spliced in.
 
-    ``class_first`` puts ``with`` and the slots before the final period (or the end of text where the
-    prompt has none), ``slots_first`` the slots right after the start token, ``ctx_first`` at ``class_start``.
+    ``class_first`` puts ``with`` and the slots before the final period (or the end of text where
+    the prompt has none), ``slots_first`` the slots right after the start token, ``ctx_first`` at
+    ``class_start``.
 
     Args:
         host_embeddings: (C, L, D_t) token embeddings of the host's prompts, without positions.
         tokens: (C, L) their ids; the end of text is the highest id of a row.
-        attribute_tokens: ids of each attribute's words, either K lists for all classes or C lists of K.
+        attribute_tokens: ids of each attribute's words, either K lists for all classes or C lists
+            of K.
         embed: token embedding of the host's CLIP, ids (N,) -> (N, D_t).
         n_content: M, positions that repeat a content.
         order: one of ``SLOT_ORDERS``.
         class_start: (C,) position of the class name's first token (used by ``ctx_first``).
         with_token, period_token: ids of "with" and ".".
         classnames: C names, for messages.
-        words, contents: False leaves the attribute words, or the contents, out (ablations); without both the
-            prompts stay the host's own.
+        words, contents: False leaves the attribute words, or the contents, out (ablations); without
+            both the prompts stay the host's own.
 
     Raises:
-        ConfigError: unknown order; no attribute, an attribute without a token, or per-class lists of
-            another number of classes or attributes; M < 1; a prompt that would not
+        ConfigError: unknown order; no attribute, an attribute without a token, or per-class lists
+            of another number of classes or attributes; M < 1; a prompt that would not
             fit into L tokens (the class and the count are named).
     """
     _check(order, n_content)
     n_classes, length = tokens.shape
     per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
-    vocabulary = sorted({t for attributes in per_class for ids in attributes for t in ids} | {with_token})
+    vocabulary = sorted(
+        {t for attributes in per_class for ids in attributes for t in ids} | {with_token}
+    )
     lead = (with_token,) if _has_lead(order, words, contents) else ()
     slots = _SlotRows(lead, tuple(vocabulary), length, n_content if contents else 0, words)
     rows = [slots.of(attributes) for attributes in per_class]
@@ -151,18 +157,25 @@ def splice_slots(
     return prompts.to(host_embeddings.device)
 
 
-def slot_length(attributes: Sequence[Sequence[int]], *, order: str, n_content: int, words: bool, contents: bool) -> int:
-    """Return how many tokens the slots add to a prompt; arguments as in :func:`splice_slots`, of one class."""
+def slot_length(
+    attributes: Sequence[Sequence[int]], *, order: str, n_content: int, words: bool, contents: bool
+) -> int:
+    """Return how many tokens the slots add to a prompt; arguments as in :func:`splice_slots`, of
+    one class.
+    """
     rows = sum((n_content if contents else 0) + (len(ids) if words else 0) for ids in attributes)
     return int(_has_lead(order, words, contents)) + rows
 
 
 def check_length(classname: str, n_slots: int, n_tokens: int, length: int) -> None:
-    """Raise ConfigError where a prompt of `n_tokens` (start and end included) does not fit into `length`."""
+    """Raise ConfigError where a prompt of `n_tokens` (start and end included) does not fit into
+    `length`.
+    """
     if n_tokens > length:
         raise ConfigError(
-            f"class '{classname}': its prompt with {n_slots} slots takes {n_tokens} tokens, the text encoder reads "
-            f"{length}; use fewer attributes, shorter words or a smaller N_CONTENT"
+            f"class '{classname}': its prompt with {n_slots} slots takes {n_tokens} tokens, the"
+            f" text encoder reads {length}; use fewer attributes, shorter words or a smaller"
+            " N_CONTENT"
         )
 
 
@@ -180,7 +193,9 @@ def _check(order: str, n_content: int) -> None:
 
 
 @torch.no_grad()
-def _word_rows(embed: Callable[[Tensor], Tensor], vocabulary: Sequence[int], like: Tensor) -> Tensor:
+def _word_rows(
+    embed: Callable[[Tensor], Tensor], vocabulary: Sequence[int], like: Tensor
+) -> Tensor:
     """Return the embeddings (W, D_t) of the vocabulary, on the device and in the type of `like`."""
     return embed(torch.tensor(vocabulary, device=like.device)).to(like)
 
@@ -229,7 +244,9 @@ def _places(tokens: Tensor, order: str, class_start: Tensor, period_token: int) 
     if order == "ctx_first":
         return class_start.tolist()
     ends = tokens.argmax(dim=-1).tolist()
-    return [end - (ids[end - 1] == period_token) for end, ids in zip(ends, tokens.tolist(), strict=True)]
+    return [
+        end - (ids[end - 1] == period_token) for end, ids in zip(ends, tokens.tolist(), strict=True)
+    ]
 
 
 def _spliced(
@@ -239,7 +256,9 @@ def _spliced(
     classnames: Sequence[str],
     n_attributes: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source (C, L), ids (C, L) and end of text (C,) of the prompts with `rows` put in at `places`."""
+    """Return source (C, L), ids (C, L) and end of text (C,) of the prompts with `rows` put in at
+    `places`.
+    """
     length = tokens.shape[1]
     spliced: list[list[tuple[int, int]]] = []
     eot: list[int] = []
@@ -265,7 +284,8 @@ def materialise(
         prompts: C spliced prompts.
         contents: (B, K, D_t); cast to the dtype of the prompts.
         classes: which classes; None = all.
-        shift: (B, n, D_t) what each image adds to rows 1..n of the host's own prompts, wherever these stand now.
+        shift: (B, n, D_t) what each image adds to rows 1..n of the host's own prompts, wherever
+            these stand now.
     """
     index = class_index(prompts, classes)
     static = prompts.static_rows(index)
@@ -275,7 +295,9 @@ def materialise(
         row = prompts.source[index] - 1
         n_rows = shift.shape[1]
         added = shift.to(static.dtype)[:, row.clamp(0, n_rows - 1)]  # (B, C', L, D_t)
-        static = torch.where(((row >= 0) & (row < n_rows))[None, :, :, None], static + added, static)
+        static = torch.where(
+            ((row >= 0) & (row < n_rows))[None, :, :, None], static + added, static
+        )
     return torch.where((which >= 0)[None, :, :, None], filled, static)
 
 
@@ -290,11 +312,15 @@ def _attributes_per_class(
 ) -> list[Sequence[Sequence[int]]]:
     """Return C lists of K lists of ids, checked."""
     if not len(attribute_tokens) or not len(attribute_tokens[0]):
-        raise ConfigError("no attribute, or one without a token, was given; every slot needs a word")
+        raise ConfigError(
+            "no attribute, or one without a token, was given; every slot needs a word"
+        )
     per_class = not isinstance(attribute_tokens[0][0], int)
     table = list(attribute_tokens) if per_class else [attribute_tokens] * n_classes
     if len(table) != n_classes:
-        raise ConfigError(f"attributes were given for {len(table)} classes, the host has {n_classes}")
+        raise ConfigError(
+            f"attributes were given for {len(table)} classes, the host has {n_classes}"
+        )
     n_attributes = len(table[0])
     for name, attributes in zip(classnames, table, strict=True):
         if len(attributes) != n_attributes:
@@ -304,5 +330,7 @@ def _attributes_per_class(
             )
         empty = [k for k, ids in enumerate(attributes) if not len(ids)]
         if empty:
-            raise ConfigError(f"class '{name}': attribute {empty[0] + 1} of {n_attributes} has no token")
+            raise ConfigError(
+                f"class '{name}': attribute {empty[0] + 1} of {n_attributes} has no token"
+            )
     return table

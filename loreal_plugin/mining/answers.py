@@ -30,7 +30,9 @@ class Descriptions:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Step 2's answer: attribute -> reason in the order of the answer, and attribute -> values of both kinds."""
+    """Step 2's answer: attribute -> reason in the order of the answer, and attribute -> values of
+    both kinds.
+    """
 
     kept: dict[str, str]
     vanished: dict[str, str]
@@ -40,8 +42,8 @@ class Proposal:
 def read_object(text: str) -> dict[str, Any]:
     """Return the one JSON object of an answer.
 
-    A code fence or prose around it is dropped unread; two objects, or a broken one, are a fault, because a
-    guess would decide which one is meant.
+    A code fence or prose around it is dropped unread; two objects, or a broken one, are a fault,
+    because a guess would decide which one is meant.
 
     Raises:
         AnswerFault: none, several, or one with a repeated key.
@@ -72,12 +74,15 @@ def _no_constant(name: str) -> Any:
 
 
 def class_key(name: str) -> str:
-    """Return what makes two spellings of a class name the same one: case, underscores, Unicode form."""
+    """Return what makes two spellings of a class name the same one: case, underscores, Unicode
+    form.
+    """
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
 
 
 def read_descriptions(text: str, names: Sequence[str]) -> Descriptions:
-    """Return the descriptions of the classes that were asked for; of a class named twice, the first.
+    """Return the descriptions of the classes that were asked for; of a class named twice, the
+    first.
 
     Raises:
         AnswerFault: nothing in the answer can be used.
@@ -98,39 +103,67 @@ def read_descriptions(text: str, names: Sequence[str]) -> Descriptions:
             answer.found[name] = tidy(entry["description"], 1000)
     answer.missing = [name for name in names if name not in answer.found]
     if answer.missing:
-        answer.faults.append(f"no usable description of {', '.join(repr(n) for n in answer.missing)}")
+        answer.faults.append(
+            f"no usable description of {', '.join(repr(n) for n in answer.missing)}"
+        )
     return answer
 
 
-def read_proposal(text: str, k: int, classnames: Sequence[str], domain: str) -> tuple[Proposal, list[str]]:
+def read_proposal(
+    text: str, k: int, classnames: Sequence[str], domain: str
+) -> tuple[Proposal, list[str]]:
     """Return step 2's attributes and what is wrong with them.
 
     Raises:
         AnswerFault: the answer has not the form that was asked for.
     """
     content = read_object(text)
-    kept, vanished = (_entries(content, part, ("attribute", "reason")) for part in ("kept", "vanished"))
+    kept, vanished = (
+        _entries(content, part, ("attribute", "reason")) for part in ("kept", "vanished")
+    )
     words = [" ".join(entry["attribute"].split()) for entry in kept]
-    faults = [] if len(words) == k else [f"{len(words)} attributes were kept, exactly {k} are wanted"]
+    faults = (
+        [] if len(words) == k else [f"{len(words)} attributes were kept, exactly {k} are wanted"]
+    )
     faults += word_faults(words, classnames=classnames, domain=domain)
-    gone = {tidy(entry["attribute"], 60): tidy(entry["reason"]) for entry in vanished if entry["attribute"].strip()}
+    gone = {
+        tidy(entry["attribute"], 60): tidy(entry["reason"])
+        for entry in vanished
+        if entry["attribute"].strip()
+    }
     both = sorted({w for w in words for v in gone if frozenset(stems(w)) == frozenset(stems(v))})
     faults += [f"'{word}' is both kept and vanished" for word in both]
     if not gone:
         faults.append("no vanished attribute was named")
     reasons = [tidy(entry["reason"]) for entry in kept]
-    faults += [f"'{tidy(w, 60)}' has no reason" for w, reason in zip(words, reasons, strict=True) if not reason]
-    values = {" ".join(e["attribute"].lower().split()): _values(e.get("values")) for e in [*vanished, *kept]}
-    return Proposal(
-        kept={w.lower(): r for w, r in zip(words, reasons, strict=True)},
-        vanished=gone,
-        values={w: v for w, v in values.items() if len(v) > 1},
-    ), faults
+    faults += [
+        f"'{tidy(w, 60)}' has no reason"
+        for w, reason in zip(words, reasons, strict=True)
+        if not reason
+    ]
+    values = {
+        " ".join(e["attribute"].lower().split()): _values(e.get("values"))
+        for e in [*vanished, *kept]
+    }
+    return (
+        Proposal(
+            kept={w.lower(): r for w, r in zip(words, reasons, strict=True)},
+            vanished=gone,
+            values={w: v for w, v in values.items() if len(v) > 1},
+        ),
+        faults,
+    )
 
 
 def _values(found: Any) -> list[str]:
-    """Return the usable values of an attribute; they serve scoring alone, so a bad one is dropped, not asked for."""
-    texts = [" ".join(v.split()).lower() for v in found if isinstance(v, str)] if isinstance(found, list) else []
+    """Return the usable values of an attribute; they serve scoring alone, so a bad one is dropped,
+    not asked for.
+    """
+    texts = (
+        [" ".join(v.split()).lower() for v in found if isinstance(v, str)]
+        if isinstance(found, list)
+        else []
+    )
     return [v for v in dict.fromkeys(texts) if _VALUE.fullmatch(v)][:MAX_VALUES]
 
 
@@ -145,5 +178,7 @@ def _entries(content: dict[str, Any], part: str, keys: tuple[str, str]) -> list[
         raise AnswerFault(f"it had no list '{part}'")
     for entry in entries:
         if not isinstance(entry, dict) or any(not isinstance(entry.get(key), str) for key in keys):
-            raise AnswerFault(f"an entry of '{part}' was no object with the texts '{keys[0]}' and '{keys[1]}'")
+            raise AnswerFault(
+                f"an entry of '{part}' was no object with the texts '{keys[0]}' and '{keys[1]}'"
+            )
     return entries

@@ -11,7 +11,12 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, load_attributes
 from loreal_plugin.errors import AttributeFileError, ConfigError, MiningError
 from loreal_plugin.mining.answers import class_key
-from loreal_plugin.mining.prompt_tokens import CONTEXT_LENGTH, budget_fault, count_tokens, prompt_parts
+from loreal_plugin.mining.prompt_tokens import (
+    CONTEXT_LENGTH,
+    budget_fault,
+    count_tokens,
+    prompt_parts,
+)
 from loreal_plugin.mining.words import description_fault, stems, word_faults
 from loreal_plugin.options import LorealOptions
 
@@ -45,7 +50,11 @@ class AttributeFile:
     def values(self) -> dict[str, list[str]]:
         """Word -> values it can take, where the file has two or more."""
         found = self.content.get("values") or {}
-        lists = {str(w): v for w, v in found.items() if isinstance(v, list)} if isinstance(found, dict) else {}
+        lists = (
+            {str(w): v for w, v in found.items() if isinstance(v, list)}
+            if isinstance(found, dict)
+            else {}
+        )
         return {w: [str(value) for value in v] for w, v in lists.items() if len(v) > 1}
 
 
@@ -68,7 +77,8 @@ def read_attribute_file(name_or_path: str, dataset: str = "") -> AttributeFile:
 
 
 def read_class_list(path: Path) -> list[str]:
-    """Return the class names of a text file, one a line (empty lines and lines with # are left out), or a JSON list.
+    """Return the class names of a text file, one a line (empty lines and lines with # are left
+    out), or a JSON list.
 
     Raises:
         MiningError: it cannot be read, is empty or names a class twice.
@@ -80,18 +90,31 @@ def read_class_list(path: Path) -> list[str]:
         raise MiningError(f"class names {path} cannot be read: {error}") from error
     if any(not isinstance(name, str) for name in names):
         raise MiningError(f"class names {path}: a JSON list of texts is wanted")
-    names = [" ".join(name.split()) for name in names if name.strip() and not name.lstrip().startswith("#")]
+    names = [
+        " ".join(name.split())
+        for name in names
+        if name.strip() and not name.lstrip().startswith("#")
+    ]
     if not names:
         raise MiningError(f"class names {path}: there are none; write one a line")
     keys = [class_key(name) for name in names]
-    double = next((name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1), None)
+    double = next(
+        (name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1), None
+    )
     if double is not None:
-        raise MiningError(f"class names {path}: '{double}' is there twice; every class needs a name of its own")
+        raise MiningError(
+            f"class names {path}: '{double}' is there twice; every class needs a name of its own"
+        )
     return names
 
 
 def check_attribute_file(
-    file: AttributeFile, classnames: Sequence[str] = (), *, k: int = 0, n_content: int = 0, order: str = "class_first"
+    file: AttributeFile,
+    classnames: Sequence[str] = (),
+    *,
+    k: int = 0,
+    n_content: int = 0,
+    order: str = "class_first",
 ) -> Verdict:
     """Return what step 3 of mining would say of a file.
 
@@ -110,7 +133,9 @@ def check_attribute_file(
     verdict.notes += [f"no reason is given for '{word}'" for word in words if not reasons.get(word)]
     _check_descriptions(file, names, verdict)
     _check_per_class(file, names, verdict)
-    _check_budget(file, names, k, {"n_content": n_content or LorealOptions.n_content, "order": order}, verdict)
+    _check_budget(
+        file, names, k, {"n_content": n_content or LorealOptions.n_content, "order": order}, verdict
+    )
     return verdict
 
 
@@ -122,7 +147,9 @@ def _check_descriptions(file: AttributeFile, names: Sequence[str], verdict: Verd
         verdict.faults += [f"a description is of '{name}', which is no class" for name in unknown]
         missing = [name for name in names if class_key(name) not in found]
         if found and missing:
-            verdict.notes.append(f"{len(missing)} of {len(names)} classes have no description ('{missing[0]}', ...)")
+            verdict.notes.append(
+                f"{len(missing)} of {len(names)} classes have no description ('{missing[0]}', ...)"
+            )
     for name, text in file.descriptions.items():
         fault = description_fault(text)
         verdict.faults += [f"the description of '{name}' {fault}"] if fault else []
@@ -140,7 +167,9 @@ def _check_per_class(file: AttributeFile, names: Sequence[str], verdict: Verdict
         verdict.notes += [f"{len(missing)} class(es) have no words of their own"] if missing else []
 
 
-def _check_budget(file: AttributeFile, names: Sequence[str], k: int, layout: dict[str, Any], verdict: Verdict) -> None:
+def _check_budget(
+    file: AttributeFile, names: Sequence[str], k: int, layout: dict[str, Any], verdict: Verdict
+) -> None:
     """Check that the longest prompt fits, or say how much room there is where no class is known."""
     words = list(file.words.words)
     k = k or min(LorealOptions.n_attributes, len(words))
@@ -149,7 +178,9 @@ def _check_budget(file: AttributeFile, names: Sequence[str], k: int, layout: dic
         return
     if not names:
         room = CONTEXT_LENGTH - count_tokens(prompt_parts("x", words[:k], **layout)) + 1
-        verdict.notes.append(f"no class names are known; with {k} attributes a class name may have {room} tokens")
+        verdict.notes.append(
+            f"no class names are known; with {k} attributes a class name may have {room} tokens"
+        )
         return
     checks = [(words[:k], list(names))]
     checks += [(list(own[:k]), [name]) for name, own in file.words.per_class.items()]
@@ -159,7 +190,8 @@ def _check_budget(file: AttributeFile, names: Sequence[str], k: int, layout: dic
     foreign = [name for name in names if not name.isascii()]
     if foreign:
         verdict.notes.append(
-            f"{len(foreign)} class name(s) are not English ('{foreign[0]}'): CLIP spells them in bytes and knows few"
+            f"{len(foreign)} class name(s) are not English ('{foreign[0]}'): CLIP spells them in"
+            " bytes and knows few"
         )
 
 
@@ -175,7 +207,9 @@ def find_class(name: str, names: Sequence[str]) -> str:
     if class_key(name) not in by_key:
         shown = [known for known in by_key.values()]
         text = unknown_name("class", name, shown)
-        raise AttributeFileError(text if len(shown) <= 40 else f"{text.split(' (known')[0]} ({len(shown)} classes)")
+        raise AttributeFileError(
+            text if len(shown) <= 40 else f"{text.split(' (known')[0]} ({len(shown)} classes)"
+        )
     return by_key[class_key(name)]
 
 

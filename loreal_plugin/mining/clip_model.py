@@ -33,7 +33,8 @@ class ClipModel:
         self.native_size: int = describe(state)["resolution"]
         self.device = torch.device(device)
         with borrowed_clip() as clip:
-            # build_model rounds to half precision and takes keys away, so it gets a copy and the values come after.
+            # build_model rounds to half precision and takes keys away, so it gets a copy and the
+            # values come after.
             model = clip.model.build_model(dict(state)).float()
             self._tokenize = clip.tokenize
         model.load_state_dict({name: state[name].float() for name in model.state_dict()})
@@ -59,7 +60,9 @@ class ClipModel:
             DataError: a picture cannot be read.
         """
         if size not in self._visuals:
-            self._visuals[size] = resample_visual_(copy.deepcopy(self._model.visual), size).to(self.device)
+            self._visuals[size] = resample_visual_(copy.deepcopy(self._model.visual), size).to(
+                self.device
+            )
         view = transforms.Compose(
             [
                 transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),

@@ -9,7 +9,8 @@ from typing import Any
 
 from loreal_plugin.errors import MiningError
 
-# US dollars per million tokens (input, output), the providers' list prices of 2025; --price overrides them.
+# US dollars per million tokens (input, output), the providers' list prices of 2025; --price
+# overrides them.
 PRICES = {
     "gpt-4o": (2.50, 10.00),
     "gpt-4o-mini": (0.15, 0.60),
@@ -52,14 +53,22 @@ def count_text(messages: Sequence[dict[str, str]]) -> int:
 
 
 def find_price(model: str, given: Sequence[float] | None) -> tuple[float, float] | None:
-    """Return the price per million tokens (input, output): as given, or from the list; None if unknown."""
+    """Return the price per million tokens (input, output): as given, or from the list; None if
+    unknown.
+    """
     return (given[0], given[1]) if given else PRICES.get(model)
 
 
 def confirm(
-    estimate: Estimate, model: str, price: tuple[float, float] | None, *, yes: bool, local: bool,
-    say: Callable[[str], None] = print, read: Any = None,
-) -> None:  # fmt: skip
+    estimate: Estimate,
+    model: str,
+    price: tuple[float, float] | None,
+    *,
+    yes: bool,
+    local: bool,
+    say: Callable[[str], None] = print,
+    read: Any = None,
+) -> None:
     """Print the estimate and, where somebody is charged, ask before going on.
 
     Args:
@@ -75,7 +84,9 @@ def confirm(
         return
     if read is None:
         if not sys.stdin.isatty():
-            raise MiningError("this costs money and nobody can be asked (no terminal): confirm with --yes")
+            raise MiningError(
+                "this costs money and nobody can be asked (no terminal): confirm with --yes"
+            )
         read = input
     if read("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         raise MiningError("stopped before the first paid question; nothing was asked")

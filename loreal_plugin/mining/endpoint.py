@@ -24,7 +24,9 @@ _OPTIONAL = ("response_format", "temperature", "seed")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to ask. `timeout` in seconds, `requests_per_minute` 0 = no limit, `retries` per question by the SDK."""
+    """How to ask. `timeout` in seconds, `requests_per_minute` 0 = no limit, `retries` per question
+    by the SDK.
+    """
 
     model: str = "gpt-4o"
     base_url: str = OPENAI_URL
@@ -67,16 +69,25 @@ def find_key(settings: Settings) -> str:
     """
     parts = urlsplit(settings.base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise MiningError("--base-url is no http(s) address; expected something like http://localhost:11434/v1")
+        raise MiningError(
+            "--base-url is no http(s) address; expected something like http://localhost:11434/v1"
+        )
     if parts.username or parts.password or parts.query:
-        raise MiningError(f"--base-url must carry no credentials; put the key into the environment as {KEY_VARIABLE}")
+        raise MiningError(
+            "--base-url must carry no credentials; put the key into the environment as"
+            f" {KEY_VARIABLE}"
+        )
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if settings.is_local:
         return key or "none-needed"
     if not key:
-        raise MiningError(f"{KEY_VARIABLE} is not set; export it, or give --base-url of a local server")
+        raise MiningError(
+            f"{KEY_VARIABLE} is not set; export it, or give --base-url of a local server"
+        )
     if parts.scheme == "http":
-        raise MiningError(f"--base-url of {settings.host} is http: the key would travel unencrypted; use https")
+        raise MiningError(
+            f"--base-url of {settings.host} is http: the key would travel unencrypted; use https"
+        )
     return key
 
 
@@ -112,9 +123,17 @@ class Endpoint:
         self._scrub = scrubber(settings)
 
     def request(self, messages: list[Message], schema: dict[str, Any]) -> dict[str, Any]:
-        """Return what identifies a question: all of it but the way the endpoint likes to get its schema."""
+        """Return what identifies a question: all of it but the way the endpoint likes to get its
+        schema.
+        """
         s = self.settings
-        return {"model": s.model, "messages": messages, "temperature": s.temperature, "seed": s.seed, "schema": schema}
+        return {
+            "model": s.model,
+            "messages": messages,
+            "temperature": s.temperature,
+            "seed": s.seed,
+            "schema": schema,
+        }
 
     def is_known(self, request: dict[str, Any]) -> bool:
         """Return whether the transcript has an answer."""
@@ -130,15 +149,18 @@ class Endpoint:
         if key not in self.transcript.answers:
             if self.replay:
                 raise MiningError(
-                    f"transcript {self.transcript.path} has no answer to a question of step '{step}': it belongs to "
-                    "other classes, prompts or settings, or to a run that did not finish; run without --replay"
+                    f"transcript {self.transcript.path} has no answer to a question of step"
+                    f" '{step}': it belongs to other classes, prompts or settings, or to a run that"
+                    " did not finish; run without --replay"
                 )
             self._ask_now(step, key, request)
         answer = self.transcript.answers[key]["answer"]
         return Reply(str(answer["text"]), answer.get("finish_reason") == "length", key)
 
     def _ask_now(self, step: str, key: str, request: dict[str, Any]) -> None:
-        """Ask the endpoint and append question and answer, or question and failure, to the transcript."""
+        """Ask the endpoint and append question and answer, or question and failure, to the
+        transcript.
+        """
         openai = import_openai()
         if self._client is None:
             self._client = openai.OpenAI(
@@ -160,7 +182,9 @@ class Endpoint:
         self.transcript.append(**common, request=sent, answer=answer)
 
     def _send(self, openai: Any, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what was sent and the answer; parameters that the endpoint refuses by name are left out."""
+        """Return what was sent and the answer; parameters that the endpoint refuses by name are
+        left out.
+        """
         plain = {name: value for name, value in request.items() if name != "schema"}
         schema = {"name": "answer", "strict": True, "schema": request["schema"]}
         plain["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -178,7 +202,12 @@ class Endpoint:
     def _wait(self) -> None:
         """Keep to the rate limit."""
         if self.settings.requests_per_minute > 0:
-            time.sleep(max(0.0, self._last_start + 60 / self.settings.requests_per_minute - time.monotonic()))
+            time.sleep(
+                max(
+                    0.0,
+                    self._last_start + 60 / self.settings.requests_per_minute - time.monotonic(),
+                )
+            )
         self._last_start = time.monotonic()
 
 
@@ -187,7 +216,9 @@ def import_openai() -> Any:
     try:
         import openai
     except ImportError as error:
-        raise MiningError("mining needs the openai package: pip install 'loreal-plugin[llm]'") from error
+        raise MiningError(
+            "mining needs the openai package: pip install 'loreal-plugin[llm]'"
+        ) from error
     return openai
 
 
@@ -199,7 +230,10 @@ def _plain_answer(completion: Any) -> dict[str, Any]:
     """
     choices = getattr(completion, "choices", None)
     if not choices:
-        raise ValueError(f"sent no chat completion but {tidy(repr(completion), 120)}; is --base-url right (.../v1)?")
+        raise ValueError(
+            f"sent no chat completion but {tidy(repr(completion), 120)}; is --base-url right"
+            " (.../v1)?"
+        )
     message, usage = choices[0].message, getattr(completion, "usage", None)
     if getattr(message, "refusal", None):
         raise ValueError(f"declined to answer: {tidy(message.refusal, 200)}")
@@ -221,15 +255,26 @@ def _explain(error: Exception, settings: Settings) -> str:
     where, after = f"endpoint {settings.host}", f"after {settings.retries} retries"
     said = tidy(str(error), 200)
     if isinstance(error, openai.APITimeoutError):
-        return f"{where} did not answer within {settings.timeout:g} seconds {after}; raise --timeout"
+        return (
+            f"{where} did not answer within {settings.timeout:g} seconds {after}; raise --timeout"
+        )
     if isinstance(error, openai.APIConnectionError):
-        return f"{where} cannot be reached {after} ({said}); is the server running, is --base-url right?"
+        return (
+            f"{where} cannot be reached {after} ({said}); is the server running, is --base-url"
+            " right?"
+        )
     if isinstance(error, openai.AuthenticationError):
         return f"{where} refuses the key (401): set {KEY_VARIABLE} to a valid one"
     if isinstance(error, openai.RateLimitError):
-        return f"{where} says too many requests (429) {after}: {said}; lower --rpm, wait, or check the quota"
+        return (
+            f"{where} says too many requests (429) {after}: {said}; lower --rpm, wait, or check the"
+            " quota"
+        )
     if isinstance(error, openai.NotFoundError):
-        return f"{where} knows no such model or path (404): {said}; check --model '{settings.model}' and --base-url"
+        return (
+            f"{where} knows no such model or path (404): {said}; check --model '{settings.model}'"
+            " and --base-url"
+        )
     if isinstance(error, openai.InternalServerError):
         return f"{where} failed ({error.status_code}) {after}: {said}"
     if isinstance(error, openai.OpenAIError):

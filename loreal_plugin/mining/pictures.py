@@ -24,7 +24,8 @@ def open_dataset(
     weights: str = _ANY_WEIGHTS,
     phi: int | None = None,
 ) -> Any:
-    """Return a host's dataset: `train_x` are the few-shot training pictures, `classnames` its names by label.
+    """Return a host's dataset: `train_x` are the few-shot training pictures, `classnames` its names
+    by label.
 
     Args:
         name: of `configs/datasets/`, or a folder of `data`.
@@ -37,7 +38,9 @@ def open_dataset(
     """
     facts = describe(load_clip_state_dict(weights))
     size = facts["resolution"] if phi is None else phi
-    spec = build_spec("coop", str(size), name, str(seed), data=data, shots=str(shots), weights=weights, host="")
+    spec = build_spec(
+        "coop", str(size), name, str(seed), data=data, shots=str(shots), weights=weights, host=""
+    )
     plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
     engine = Engine(attach_host(spec.host, spec.method), plan, "")
     return quietly(lambda: engine.identity.dataset(subset))

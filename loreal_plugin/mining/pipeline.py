@@ -10,12 +10,18 @@ from typing import Any
 from loreal_plugin.errors import MiningError
 from loreal_plugin.mining import prompts
 from loreal_plugin.mining.answers import AnswerFault, Proposal, read_descriptions, read_proposal
-from loreal_plugin.mining.cost import TOKENS_PER_ATTRIBUTE, TOKENS_PER_DESCRIPTION, Estimate, count_text
+from loreal_plugin.mining.cost import (
+    TOKENS_PER_ATTRIBUTE,
+    TOKENS_PER_DESCRIPTION,
+    Estimate,
+    count_text,
+)
 from loreal_plugin.mining.endpoint import GO_ON, Endpoint
 from loreal_plugin.mining.prompt_tokens import budget_fault
 
 ATTRIBUTE_SCHEMA_VERSION = 1
-# Step 2 reads this many descriptions; of more classes an even choice, so that the question fits any context.
+# Step 2 reads this many descriptions; of more classes an even choice, so that the question fits any
+# context.
 MAX_CONTEXT_CLASSES = 150
 Progress = Callable[[int], None]
 
@@ -84,7 +90,9 @@ def mine(
 
 
 def estimate(task: Task, endpoint: Endpoint) -> Estimate:
-    """Return what the questions without an answer in the transcript will take; step 2 is taken as one of them."""
+    """Return what the questions without an answer in the transcript will take; step 2 is taken as
+    one of them.
+    """
     pending = []
     for names in _batches(task):
         messages = prompts.describe_messages(task.domain, names)
@@ -101,10 +109,12 @@ def _batches(task: Task) -> list[list[str]]:
     return [names[i : i + task.batch] for i in range(0, len(names), task.batch)]
 
 
-# ---- step 1 ---------------------------------------------------------------------------------------------
+# ---- step 1 --------------------------------------------------------------------------------------
 
 
-def _describe_all(task: Task, endpoint: Endpoint, say: Callable[[str], None], progress: Progress) -> dict[str, str]:
+def _describe_all(
+    task: Task, endpoint: Endpoint, say: Callable[[str], None], progress: Progress
+) -> dict[str, str]:
     """Return the descriptions of all classes, in their order."""
     found: dict[str, str] = {}
     failed: list[str] = []
@@ -126,9 +136,11 @@ def _describe_all(task: Task, endpoint: Endpoint, say: Callable[[str], None], pr
 
 
 def _describe(task: Task, endpoint: Endpoint, job: _Job) -> tuple[dict[str, str], list[_Job], str]:
-    """Ask one question; return what was described, what to ask next, and what was wrong ("" = nothing).
+    """Ask one question; return what was described, what to ask next, and what was wrong ("" =
+    nothing).
 
-    A cut-off answer halves the question. Any other fault is named to the model once; then it is a failure.
+    A cut-off answer halves the question. Any other fault is named to the model once; then it is a
+    failure.
     """
     messages = prompts.describe_messages(task.domain, job.names, job.faults)
     reply = endpoint.ask("describe", endpoint.request(messages, prompts.describe_schema()))
@@ -159,7 +171,7 @@ def _some(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-# ---- steps 2 and 3 --------------------------------------------------------------------------------------
+# ---- steps 2 and 3 -------------------------------------------------------------------------------
 
 
 def _propose(
@@ -167,7 +179,10 @@ def _propose(
 ) -> tuple[Proposal, str]:
     """Return checked attributes and the key of their answer; faults are named to the model once."""
     step = max(1.0, len(descriptions) / MAX_CONTEXT_CLASSES)
-    chosen = [list(descriptions)[int(i * step)] for i in range(min(len(descriptions), MAX_CONTEXT_CLASSES))]
+    chosen = [
+        list(descriptions)[int(i * step)]
+        for i in range(min(len(descriptions), MAX_CONTEXT_CLASSES))
+    ]
     context = {name: descriptions[name] for name in chosen}
     faults: list[str] = []
     for attempt in (1, 2):

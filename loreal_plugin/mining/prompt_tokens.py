@@ -20,7 +20,8 @@ from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77
 TEMPLATE = "a photo of a"
-# The splice refuses what the encoder cannot read; counting must go on, so it gets more room than any prompt needs.
+# The splice refuses what the encoder cannot read; counting must go on, so it gets more room than
+# any prompt needs.
 _ROOM = 1024
 
 
@@ -66,7 +67,11 @@ def prompt_parts(
     tokenizer = clip_tokenizer()
     encode = tokenizer.encode
     name = classname.replace("_", " ")
-    ids = [tokenizer.encoder["<|startoftext|>"], *encode(f"{template} {name}."), tokenizer.encoder["<|endoftext|>"]]
+    ids = [
+        tokenizer.encoder["<|startoftext|>"],
+        *encode(f"{template} {name}."),
+        tokenizer.encoder["<|endoftext|>"],
+    ]
     tokens = torch.zeros(1, _ROOM, dtype=torch.long)
     tokens[0, : len(ids)] = torch.tensor(ids)
     n_template, n_name = len(encode(template)), len(encode(name))
@@ -89,7 +94,14 @@ def prompt_parts(
     lead = order == "class_first" and slot_parts != "none"
     slots = _slot_labels(words, n_content, slot_parts, [len(encode(w)) for w in words], lead)
     labels = [spans[s] if s < length else next(slots) for s in row]
-    texts = {"context": template, "class": name, "start": "<start>", "end": "<end>", "period": ".", "with": "with"}
+    texts = {
+        "context": template,
+        "class": name,
+        "start": "<start>",
+        "end": "<end>",
+        "period": ".",
+        "with": "with",
+    }
     parts, at = [], 0
     for (kind, text), run in groupby(labels):
         count = len(list(run))
@@ -130,7 +142,9 @@ def _host_spans(n_template: int, n_name: int, n_ids: int) -> list[tuple[str, str
     return [("start", ""), *inside, ("end", "")]
 
 
-def _slot_labels(words: Sequence[str], n_content: int, slot_parts: str, counts: Sequence[int], lead: bool) -> Any:
+def _slot_labels(
+    words: Sequence[str], n_content: int, slot_parts: str, counts: Sequence[int], lead: bool
+) -> Any:
     """Yield (kind, text) of every spliced token in order."""
     if lead:
         yield "with", ""

@@ -4,20 +4,23 @@ Shapes: N pictures, C classes, V values of a word, D_v joint embedding width.
 
 Two measures; f_i(s) are a picture's features at size s.
 
-*Reading*, for words with values ("coat color": brown, white, ...; the file's `values`). With t_v the text feature of
-"a photo of a thing with v v w." - the slot as it is when its two contents say v - minus its mean over the values,
+*Reading*, for words with values ("coat color": brown, white, ...; the file's `values`). With t_v
+the text feature of "a photo of a thing with v v w." - the slot as it is when its two contents say v
+- minus its mean over the values,
 
     z_iv(s) = f_i(s) . t_v, minus its mean over the pictures
     reading(w) = sum_iv z_iv(native) z_iv(phi) / (|z(native)| |z(phi)|)
 
-the correlation of what the slot reads in the same pictures at both sizes: 1 = nothing is lost, 0 = at phi it reads
-something else. `same value` is the share of pictures whose highest z is of the same value. No label is used; whether
-the reading is right at the native size is not measured.
+the correlation of what the slot reads in the same pictures at both sizes: 1 = nothing is lost, 0 =
+at phi it reads something else. `same value` is the share of pictures whose highest z is of the same
+value. No label is used; whether the reading is right at the native size is not measured.
 
-*Class margin*, for every word. For a word w every class c has a text feature t_c(w), made of the file alone:
+*Class margin*, for every word. For a word w every class c has a text feature t_c(w), made of the
+file alone:
 
-- with descriptions: the description of c (its class name taken out) is cut into clauses; t_c(w) is the mean of
-  their text features, weighted by softmax(cos(clause, w) / 0.05): what the description says about w;
+- with descriptions: the description of c (its class name taken out) is cut into clauses; t_c(w) is
+  the mean of their text features, weighted by softmax(cos(clause, w) / 0.05): what the description
+  says about w;
 - without: the text "a photo of a CLS with w.".
 
 With u_c the unit-length t_c minus its mean over the classes and s_ic = f_i . u_c:
@@ -25,10 +28,12 @@ With u_c the unit-length t_c minus its mean over the classes and s_ic = f_i . u_
     margin(w) = mean_c [ mean_{i in c} s_ic - mean_{i not in c} s_ic ] / spread
     spread^2  = mean_c [ var_{i in c} s_ic + var_{i not in c} s_ic ] / 2
 
-a class's pictures against all others, in standard deviations: 0 = cannot be told. Without descriptions the class name
-dominates the text, so only the difference from the prompt without a word says anything, and that little.
+a class's pictures against all others, in standard deviations: 0 = cannot be told. Without
+descriptions the class name dominates the text, so only the difference from the prompt without a
+word says anything, and that little.
 
-Both measure what this CLIP connects with the texts, not what a trained meta-net will make of the slot.
+Both measure what this CLIP connects with the texts, not what a trained meta-net will make of the
+slot.
 """
 
 from __future__ import annotations
@@ -51,7 +56,9 @@ _CLAUSES = re.compile(r"[,;:.]|\b(?:with|on|against|between|in front of|and)\b")
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word's margins and, where it has values, its reading; `word` is "" for the texts without a word."""
+    """A word's margins and, where it has values, its reading; `word` is "" for the texts without a
+    word.
+    """
 
     word: str
     native: float
@@ -76,7 +83,8 @@ def score_words(
     descriptions: dict[str, str] | None = None,
     values: Mapping[str, Sequence[str]] | None = None,
 ) -> list[WordScore]:
-    """Return the score of the texts without a word, then of every word: by reading, then by margin at phi.
+    """Return the score of the texts without a word, then of every word: by reading, then by margin
+    at phi.
 
     Args:
         words: candidates.
@@ -87,20 +95,33 @@ def score_words(
         descriptions: class name -> sentence, for every class; None = class prompts.
         values: word -> two or more values, for the words that have a reading.
     """
-    texts_of = _described(classnames, descriptions, encode_texts) if descriptions else _named(classnames, encode_texts)
+    texts_of = (
+        _described(classnames, descriptions, encode_texts)
+        if descriptions
+        else _named(classnames, encode_texts)
+    )
     scores = []
     for word in [NO_WORD, *words]:
         texts = texts_of(word)
         read: tuple[float | None, float | None] = (None, None)
         if word and (values or {}).get(word):
-            read = reading(native, phi, encode_texts([VALUE_TEXT.format(v=v, w=word) for v in values[word]]))
+            read = reading(
+                native, phi, encode_texts([VALUE_TEXT.format(v=v, w=word) for v in values[word]])
+            )
         margins = (class_margin(features, labels, texts) for features in (native, phi))
         scores.append(WordScore(word, *margins, *read))
-    return scores[:1] + sorted(scores[1:], key=lambda s: (-math.inf if s.reading is None else s.reading, s.phi))[::-1]
+    return (
+        scores[:1]
+        + sorted(scores[1:], key=lambda s: (-math.inf if s.reading is None else s.reading, s.phi))[
+            ::-1
+        ]
+    )
 
 
 def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:
-    """Return correlation and share of equal values of what texts (V, D_v) read in pictures (N, D_v) at two sizes."""
+    """Return correlation and share of equal values of what texts (V, D_v) read in pictures (N, D_v)
+    at two sizes.
+    """
     texts = (texts - texts.mean(0)).double()
     z = [features.double() @ texts.T for features in (native, phi)]  # (N, V)
     z = [one - one.mean(0) for one in z]
@@ -110,7 +131,9 @@ def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:
 
 
 def class_margin(features: Tensor, labels: Tensor, texts: Tensor) -> float:
-    """Return the standardised margin of pictures (N, D_v) of classes `labels` (N,) at texts (C, D_v)."""
+    """Return the standardised margin of pictures (N, D_v) of classes `labels` (N,) at texts (C,
+    D_v).
+    """
     texts = F.normalize(texts.double(), dim=-1)
     similarity = features.double() @ (texts - texts.mean(0)).T  # (N, C)
     own = labels[:, None] == torch.arange(len(texts))
@@ -138,7 +161,9 @@ def _named(classnames: Sequence[str], encode_texts: EncodeTexts) -> Callable[[st
 
     def texts_of(word: str) -> Tensor:
         slot = f" with {word}" if word else ""
-        return encode_texts([f"a photo of a {name.replace('_', ' ')}{slot}." for name in classnames])
+        return encode_texts(
+            [f"a photo of a {name.replace('_', ' ')}{slot}." for name in classnames]
+        )
 
     return texts_of
 
@@ -148,7 +173,9 @@ def _described(
 ) -> Callable[[str], Tensor]:
     """Return word -> (C, D_v) of descriptions, read for what they say about the word."""
     parts = [clauses(descriptions[name], name) for name in classnames]
-    encoded = encode_texts([clause for of_class in parts for clause in of_class]).split([len(p) for p in parts])
+    encoded = encode_texts([clause for of_class in parts for clause in of_class]).split(
+        [len(p) for p in parts]
+    )
 
     def texts_of(word: str) -> Tensor:
         if not word:

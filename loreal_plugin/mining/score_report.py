@@ -14,7 +14,9 @@ from loreal_plugin.mining.score import NO_WORD, WordScore
 from loreal_plugin.mining.words import word_faults
 
 
-def format_scores(scores: Sequence[WordScore], kinds: dict[str, str], native_size: int, phi: int) -> str:
+def format_scores(
+    scores: Sequence[WordScore], kinds: dict[str, str], native_size: int, phi: int
+) -> str:
     """Return the table, best word first, the texts without a word last.
 
     Args:
@@ -23,7 +25,9 @@ def format_scores(scores: Sequence[WordScore], kinds: dict[str, str], native_siz
     base = next(s for s in scores if s.word == NO_WORD)
 
     def numbers(s: WordScore) -> tuple[str, ...]:
-        read = ("", "") if s.reading is None else (f"{s.reading:.3f}", f"{100 * s.same_value:.0f} %")
+        read = (
+            ("", "") if s.reading is None else (f"{s.reading:.3f}", f"{100 * s.same_value:.0f} %")
+        )
         return *read, f"{s.native:.3f}", f"{s.phi:.3f}", f"{100 * s.kept:.0f} %"
 
     rows = [
@@ -45,7 +49,9 @@ def format_scores(scores: Sequence[WordScore], kinds: dict[str, str], native_siz
     return tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True)
 
 
-def choose_words(scores: Sequence[WordScore], file: AttributeFile, classnames: Sequence[str], k: int) -> list[str]:
+def choose_words(
+    scores: Sequence[WordScore], file: AttributeFile, classnames: Sequence[str], k: int
+) -> list[str]:
     """Return the first `k` of the ranked words that may be attributes.
 
     Raises:
@@ -59,13 +65,16 @@ def choose_words(scores: Sequence[WordScore], file: AttributeFile, classnames: S
             chosen.append(score.word)
         if len(chosen) == k:
             return chosen
-    raise MiningError(f"{k} attributes were to be chosen, only {len(chosen)} candidates may be attributes")
+    raise MiningError(
+        f"{k} attributes were to be chosen, only {len(chosen)} candidates may be attributes"
+    )
 
 
 def chosen_content(
     file: AttributeFile, chosen: Sequence[str], scores: Sequence[WordScore], how: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the content of a file with the chosen attributes; what was left out moves to `rejected`.
+    """Return the content of a file with the chosen attributes; what was left out moves to
+    `rejected`.
 
     Args:
         how: what the scores were measured on; kept in the file beside them.
@@ -74,7 +83,9 @@ def chosen_content(
     reasons = dict(file.content.get("reasons") or {})
     left = [word for word in file.words.words if word not in chosen]
     rejected = {w: r for w, r in file.rejected.items() if w not in chosen}
-    rejected |= {w: f"{_measured(by_word[w], how)}; not among the {len(chosen)} chosen" for w in left}
+    rejected |= {
+        w: f"{_measured(by_word[w], how)}; not among the {len(chosen)} chosen" for w in left
+    }
     return file.content | {
         "attributes": list(chosen),
         "reasons": {w: reasons.get(w) or _measured(by_word[w], how) for w in chosen},
@@ -90,8 +101,12 @@ def _measured(score: WordScore, how: dict[str, Any]) -> str:
 
 
 def _rounded(score: WordScore) -> dict[str, float]:
-    numbers = {"margin_native": score.native, "margin_phi": score.phi, "reading": score.reading,
-               "same_value": score.same_value}  # fmt: skip
+    numbers = {
+        "margin_native": score.native,
+        "margin_phi": score.phi,
+        "reading": score.reading,
+        "same_value": score.same_value,
+    }
     return {name: round(value, 4) for name, value in numbers.items() if value is not None}
 
 
@@ -118,8 +133,12 @@ def plot_scores(scores: Sequence[WordScore], native_size: int, phi: int, path: P
         (0.2, native_size, "#9ab8d8", [s.native for s in shown]),
         (-0.2, phi, "#1f4e79", [s.phi for s in shown]),
     ):
-        panels[-1].barh([p + shift for p in places], values, height=0.38, color=color, label=f"{size} px")
-    panels[-1].axvline(base.phi, color="black", linestyle=":", linewidth=1, label=f"no word, {phi} px")
+        panels[-1].barh(
+            [p + shift for p in places], values, height=0.38, color=color, label=f"{size} px"
+        )
+    panels[-1].axvline(
+        base.phi, color="black", linestyle=":", linewidth=1, label=f"no word, {phi} px"
+    )
     panels[0].set_yticks(list(places), [s.word for s in shown])
     panels[-1].set_xlabel("class margin (standard deviations)")
     panels[-1].legend(loc="lower right", fontsize=8)

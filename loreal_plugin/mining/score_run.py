@@ -47,7 +47,8 @@ def score_file(
 ) -> Scored:
     """Return the scores of a file's attributes, its rejected candidates and `extra` words.
 
-    `values` (word -> values) come on top of the file's own. Only training pictures are read, by default of the base
+    `values` (word -> values) come on top of the file's own. Only training pictures are read, by
+    default of the base
     classes: new classes are not there to choose on.
 
     Raises:
@@ -56,7 +57,9 @@ def score_file(
     if shots < 1:
         raise ConfigError(f"--shots must be at least 1, not {shots}")
     weights = weights or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
-    found = open_dataset(dataset, data=data, subset=subset, shots=shots, seed=seed, weights=weights, phi=phi)
+    found = open_dataset(
+        dataset, data=data, subset=subset, shots=shots, seed=seed, weights=weights, phi=phi
+    )
     names = [str(name) for name in found.classnames]
     kinds = {w: "attribute" for w in file.words.words}
     for words, kind in ((file.rejected, "rejected"), (extra, "asked")):
@@ -86,8 +89,8 @@ def score_file(
         "seed": seed,
     }
     headline = (
-        f"{dataset}: {len(paths)} training pictures of {len(names)} {subset} classes, weights {weights}, "
-        f"texts: {how['texts']}"
+        f"{dataset}: {len(paths)} training pictures of {len(names)} {subset} classes, weights"
+        f" {weights}, texts: {how['texts']}"
     )
     return Scored(scores, kinds, names, how, headline)
 

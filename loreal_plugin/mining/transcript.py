@@ -1,7 +1,8 @@
-"""The transcript of a mining run: every question and answer, one JSON object a line, appended at once.
+"""The transcript of a mining run: every question and answer, one JSON object a line, appended at
+once.
 
-It is all the state there is. An interrupted run asks only what has no usable answer in it; a replay asks nothing.
-It never holds keys, headers or addresses beyond the host's name.
+It is all the state there is. An interrupted run asks only what has no usable answer in it; a replay
+asks nothing. It never holds keys, headers or addresses beyond the host's name.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ SCHEMA_VERSION = 1
 
 
 def request_key(request: dict[str, Any]) -> str:
-    """Return the fingerprint of a question: the same question has the same answer in the transcript."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    """Return the fingerprint of a question: the same question has the same answer in the
+    transcript.
+    """
+    return hashlib.sha256(
+        json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 @contextmanager
@@ -40,7 +45,8 @@ def held(path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise MiningError(
-            f"another run is writing transcript {path}; wait for it, or name another file with --transcript"
+            f"another run is writing transcript {path}; wait for it, or name another file with"
+            " --transcript"
         ) from error
     except OSError as error:
         raise MiningError(f"transcript {path} cannot be written: {error.strerror}") from error
@@ -59,7 +65,13 @@ class Transcript:
         read_only: a replay changes nothing.
     """
 
-    def __init__(self, path: Path, *, scrub: Callable[[str], str] = lambda text: text, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        scrub: Callable[[str], str] = lambda text: text,
+        read_only: bool = False,
+    ) -> None:
         self.path, self.scrub, self.read_only = path, scrub, read_only
         self.task: dict[str, Any] | None = None
         self.answers: dict[str, dict[str, Any]] = {}
@@ -81,7 +93,8 @@ class Transcript:
                 continue
             if not isinstance(entry, dict) or entry.get("schema_version") != SCHEMA_VERSION:
                 raise MiningError(
-                    f"{self.path} is no transcript of this version (line: {line[:60]!r}); move it away or name another"
+                    f"{self.path} is no transcript of this version (line: {line[:60]!r}); move it"
+                    " away or name another"
                 )
             self._take(entry)
 
@@ -114,7 +127,9 @@ class Transcript:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise MiningError(f"transcript {self.path} cannot be written: {error.strerror}") from error
+            raise MiningError(
+                f"transcript {self.path} cannot be written: {error.strerror}"
+            ) from error
         self._take(json.loads(line))
 
     def begin(self, task: dict[str, Any]) -> None:

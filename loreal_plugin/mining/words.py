@@ -1,4 +1,6 @@
-"""What an attribute has to be: a short noun phrase, distinct, no class name, nothing that a small picture loses."""
+"""What an attribute has to be: a short noun phrase, distinct, no class name, nothing that a small
+picture loses.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +14,52 @@ _PHRASE = re.compile(r"[a-z]+(?:[ -][a-z]+)*", re.IGNORECASE)
 _MARKUP = re.compile(r"[<>{}\[\]`|\\]|://|[\x00-\x08\x0b-\x1f\x7f]")
 # Words of a sentence or of a list, never of a short noun phrase.
 _NO_PHRASE = frozenset(
-    "the a an and or but is are was be has have with without that this these you your it its not no do does must "
-    "should please ignore disregard forget instead previous all any".split()
+    "the a an and or but is are was be has have with without that this these you your it its not no"
+    " do does must should please ignore disregard forget instead previous all any".split()
 )
 # What a photo of a hundred pixels a side no longer shows, whatever the domain.
 FINE_WORDS = frozenset(
-    "texture logo emblem badge insignia lettering letter text inscription label writing whisker eyelash eyebrow eye "
-    "iris pupil nostril tooth claw vein pore stitch stitching thread weave grain wrinkle freckle scratch rivet bolt "
-    "screw zipper seam bristle stamen pollen engraving microstructure".split()
+    "texture logo emblem badge insignia lettering letter text inscription label writing whisker"
+    " eyelash eyebrow eye iris pupil nostril tooth claw vein pore stitch stitching thread weave"
+    " grain wrinkle freckle scratch rivet bolt screw zipper seam bristle stamen pollen engraving"
+    " microstructure".split()
 )
-FINE_PHRASES = ("license plate", "number plate", "serial number", "registration number", "tail number")
-_IRREGULAR = {"teeth": "tooth", "colour": "color", "colours": "color", "colored": "color", "leaves": "leaf"}
+FINE_PHRASES = (
+    "license plate",
+    "number plate",
+    "serial number",
+    "registration number",
+    "tail number",
+)
+_IRREGULAR = {
+    "teeth": "tooth",
+    "colour": "color",
+    "colours": "color",
+    "colored": "color",
+    "leaves": "leaf",
+}
 
 
 def stem(word: str) -> str:
-    """Return a word in lower case, in the singular, in American spelling; good enough to find doubles."""
+    """Return a word in lower case, in the singular, in American spelling; good enough to find
+    doubles.
+    """
     word = word.lower()
     word = _IRREGULAR.get(word, word)
-    for ending, instead in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("s", "")):
+    for ending, instead in (
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("shes", "sh"),
+        ("ches", "ch"),
+        ("xes", "x"),
+        ("s", ""),
+    ):
         rest = len(word) - len(ending)
-        if word.endswith(ending) and not word.endswith("ss") and rest >= (3 if ending == "s" else 2):
+        if (
+            word.endswith(ending)
+            and not word.endswith("ss")
+            and rest >= (3 if ending == "s" else 2)
+        ):
             return word[:rest] + instead
     return word
 
@@ -41,7 +69,9 @@ def stems(text: str) -> list[str]:
     return [stem(word) for word in re.split(r"[\s_\-]+", text.strip()) if word]
 
 
-def word_faults(words: Sequence[str], *, classnames: Sequence[str] = (), domain: str = "") -> list[str]:
+def word_faults(
+    words: Sequence[str], *, classnames: Sequence[str] = (), domain: str = ""
+) -> list[str]:
     """Return what is wrong with attributes, one sentence a fault; an empty list is a pass.
 
     Args:
@@ -56,7 +86,10 @@ def word_faults(words: Sequence[str], *, classnames: Sequence[str] = (), domain:
     for word in words:
         parts = stems(word)
         runs = {tuple(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)}
-        faults += [f"'{word}' contains the class name '{names[run]}'" for run in sorted(runs & names.keys())]
+        faults += [
+            f"'{word}' contains the class name '{names[run]}'"
+            for run in sorted(runs & names.keys())
+        ]
         fine = sorted((FINE_WORDS & set(parts)) - own)
         fine += [p for p in FINE_PHRASES if tuple(stems(p)) in runs]
         faults += [f"'{word}' is too fine for a small picture ('{f}')" for f in fine]
@@ -78,7 +111,9 @@ def _phrase_faults(word: str) -> list[str]:
 
 
 def _double_faults(words: Sequence[str]) -> list[str]:
-    """Return the attributes that say the same: plural, spelling and order of words make no difference."""
+    """Return the attributes that say the same: plural, spelling and order of words make no
+    difference.
+    """
     seen: dict[frozenset[str], str] = {}
     faults = []
     for word in words:
@@ -96,7 +131,11 @@ def description_fault(text: str) -> str:
     if _MARKUP.search(text):
         return "has markup, a link or control characters; plain sentences are wanted"
     count = len(text.split())
-    return f"has {count} words; at most {MAX_DESCRIPTION_WORDS}" if count > MAX_DESCRIPTION_WORDS else ""
+    return (
+        f"has {count} words; at most {MAX_DESCRIPTION_WORDS}"
+        if count > MAX_DESCRIPTION_WORDS
+        else ""
+    )
 
 
 def tidy(text: str, limit: int = MAX_REASON_LETTERS) -> str:

@@ -1,8 +1,9 @@
 """Patching a host and taking it back.
 
-Order of a patch: journal, folders and files, `train.py`, journal. Until `train.py` is replaced the host behaves as
-before, from then on as patched. Whatever stops in between is taken back at once, or, after a kill, by the next
-`loreal patch` or `loreal unpatch`, which reads the journal. Taking back goes the other way: `train.py` first.
+Order of a patch: journal, folders and files, `train.py`, journal. Until `train.py` is replaced the
+host behaves as before, from then on as patched. Whatever stops in between is taken back at once,
+or, after a kill, by the next `loreal patch` or `loreal unpatch`, which reads the journal. Taking
+back goes the other way: `train.py` first.
 """
 
 from __future__ import annotations
@@ -41,33 +42,41 @@ class Outcome:
 def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outcome:
     """Put our trainers, configs and scripts into a host, and the lines into its train.py.
 
-    A host that is patched already, in the same way, is left as it is; a half or another patch is redone.
+    A host that is patched already, in the same way, is left as it is; a half or another patch is
+    redone.
 
     Args:
         copy: copy files; else link to ours.
         dry_run: only say what would be done.
 
     Raises:
-        HostError: see `plan_patch` and `check_conflicts`; or a file of an earlier patch was changed since.
+        HostError: see `plan_patch` and `check_conflicts`; or a file of an earlier patch was changed
+            since.
     """
     host = host.expanduser().resolve()
     journal = read_journal(host)
     plan = plan_patch(host, copy=copy)
     if journal is None and BEGIN in (host / TRAIN).read_bytes():
-        raise HostError(f"{host / TRAIN} has the lines of a patch, but {NAME} is gone; restore train.py first")
+        raise HostError(
+            f"{host / TRAIN} has the lines of a patch, but {NAME} is gone; restore train.py first"
+        )
     if journal is not None:
         _check_unchanged(host, journal)
         if _stands(plan, journal):
             return Outcome("", (), (f"{host} is patched already",))
         if sha256(plan.before) != journal.before:
-            raise HostError(f"{host / TRAIN} was changed since the patch; run `loreal unpatch` first, which keeps that")
+            raise HostError(
+                f"{host / TRAIN} was changed since the patch; run `loreal unpatch` first, which"
+                " keeps that"
+            )
     check_conflicts(plan, None if journal is None else [entry.path for entry in journal.files])
     if journal is not None and not dry_run:
         _take_back(host, journal)
         plan = plan_patch(host, copy=copy)
     kind = "copy" if copy else "link"
     outcome = Outcome(
-        unified_diff(plan.before, plan.after, TRAIN), tuple(f"{kind} {a.path} -> {a.source}" for a in plan.added)
+        unified_diff(plan.before, plan.after, TRAIN),
+        tuple(f"{kind} {a.path} -> {a.source}" for a in plan.added),
     )
     if not dry_run:
         _do(plan)
@@ -75,7 +84,8 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
 
 
 def unpatch_host(host: Path, *, dry_run: bool = False) -> Outcome:
-    """Take a patch back, whole or half: the host is as it was, byte for byte, but for changes that are not ours.
+    """Take a patch back, whole or half: the host is as it was, byte for byte, but for changes that
+    are not ours.
 
     Raises:
         HostError: the host is not patched; or a file of the patch was changed since.
@@ -88,10 +98,19 @@ def unpatch_host(host: Path, *, dry_run: bool = False) -> Outcome:
     _check_unchanged(host, journal)
     now = (host / TRAIN).read_bytes()
     before = without_lines(now)
-    remarks = [] if sha256(before) == journal.before else ["train.py was changed since the patch; your changes stay"]
-    outcome = Outcome(unified_diff(now, before, TRAIN), tuple(f"remove {entry.path}" for entry in journal.files))
+    remarks = (
+        []
+        if sha256(before) == journal.before
+        else ["train.py was changed since the patch; your changes stay"]
+    )
+    outcome = Outcome(
+        unified_diff(now, before, TRAIN), tuple(f"remove {entry.path}" for entry in journal.files)
+    )
     if not dry_run:
-        remarks += [f"{folder} stays: it holds files that are not ours" for folder in _take_back(host, journal)]
+        remarks += [
+            f"{folder} stays: it holds files that are not ours"
+            for folder in _take_back(host, journal)
+        ]
     return dataclasses.replace(outcome, remarks=tuple(remarks))
 
 
@@ -99,7 +118,8 @@ def _check_unchanged(host: Path, journal: Journal) -> None:
     changed = [entry.path for entry in journal.files if entry.changed_in(host)]
     if changed:
         raise HostError(
-            f"changed since {host} was patched: {', '.join(changed)}; they would be lost: move them elsewhere first"
+            f"changed since {host} was patched: {', '.join(changed)}; they would be lost: move them"
+            " elsewhere first"
         )
 
 
@@ -117,7 +137,9 @@ def _do(plan: PatchPlan) -> None:
     """Patch; an error or an interruption takes everything back before it goes on."""
     journal = journal_of(plan, UNFINISHED)
     # what the host has already, equal to ours, is not ours to remove
-    mine = tuple(e for e, one in zip(journal.files, plan.added, strict=True) if not one.stands_in(plan.host))
+    mine = tuple(
+        e for e, one in zip(journal.files, plan.added, strict=True) if not one.stands_in(plan.host)
+    )
     journal = dataclasses.replace(journal, files=mine)
     paths = {entry.path for entry in mine}
     try:
@@ -154,7 +176,9 @@ def _replace_train(host: Path, content: bytes) -> None:
 
 
 def _take_back(host: Path, journal: Journal) -> list[str]:
-    """Undo what a journal lists, as far as it was done; return our folders that hold files of others."""
+    """Undo what a journal lists, as far as it was done; return our folders that hold files of
+    others.
+    """
     _replace_train(host, without_lines((host / TRAIN).read_bytes()))
     if (host / NAME).is_file():
         write_journal(host, dataclasses.replace(journal, state=UNFINISHED))

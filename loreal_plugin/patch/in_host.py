@@ -1,7 +1,7 @@
 """What the lines of a patched `train.py` call, in the process of `python train.py`.
 
-`train.py` is `__main__` there. It is attached like any host, under its own name `train`, in two steps: `prepare`
-before it imports anything of Dassl, `attach` when all that it defines is there.
+`train.py` is `__main__` there. It is attached like any host, under its own name `train`, in two
+steps: `prepare` before it imports anything of Dassl, `attach` when all that it defines is there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def prepare(train_file: str) -> None:
         sys.path.insert(1, str(Path(os.environ["DASSL"]).expanduser().resolve()))
     methods = methods_of(host)
     if not methods:
-        raise HostError(f"host {host} has no trainer with a contract row any more; `loreal unpatch` it")
+        raise HostError(
+            f"host {host} has no trainer with a contract row any more; `loreal unpatch` it"
+        )
     look = look_at(host, get_contract(methods[0]), dassl_root(host))
     allowed = allowed_names(facts.name for facts in ALL_FACTS)
     for shim in SHIMS:
@@ -43,7 +45,9 @@ def prepare(train_file: str) -> None:
 
 
 def attach() -> None:
-    """Attach the host that `__main__` is the train.py of, with all trainers of ours that it can have."""
+    """Attach the host that `__main__` is the train.py of, with all trainers of ours that it can
+    have.
+    """
     main = sys.modules["train"] = sys.modules["__main__"]
     host = Path(str(main.__file__)).resolve().parent
     for method in methods_of(host):
@@ -52,14 +56,18 @@ def attach() -> None:
 
 
 def dassl_root(host: Path) -> Path | None:
-    """Return the folder that holds the `dassl` package which train.py imports; None where there is none."""
+    """Return the folder that holds the `dassl` package which train.py imports; None where there is
+    none.
+    """
     if (host / "dassl" / "__init__.py").is_file():
         return host
     found = importlib.util.find_spec("dassl")
     return Path(found.origin).resolve().parents[1] if found is not None and found.origin else None
 
 
-def _one_line_for_ours(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _one_line_for_ours(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     """Print what a user can act on as one line, and anything else with its traceback."""
     if isinstance(error, LorealError):
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

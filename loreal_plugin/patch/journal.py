@@ -1,4 +1,6 @@
-"""The journal of a patch, `.loreal-patch.json` in the host: written before anything else changes, removed last."""
+"""The journal of a patch, `.loreal-patch.json` in the host: written before anything else changes,
+removed last.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PATCHED, UNFINISHED = "patched", "unfinished"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that the patch put there: a link to `source`, or a copy with the hash `sha256` (empty for a link)."""
+    """A file that the patch put there: a link to `source`, or a copy with the hash `sha256` (empty
+    for a link).
+    """
 
     path: str
     source: str
@@ -31,7 +35,11 @@ class Entry:
             return False
         if not self.copy:
             return not (target.is_symlink() and os.readlink(target) == self.source)
-        return target.is_symlink() or not target.is_file() or sha256(target.read_bytes()) != self.sha256
+        return (
+            target.is_symlink()
+            or not target.is_file()
+            or sha256(target.read_bytes()) != self.sha256
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,10 @@ class Journal:
 
 def journal_of(plan: PatchPlan, state: str) -> Journal:
     """Return the journal of a plan."""
-    files = tuple(Entry(one.path, str(one.source), one.sha256 if one.copy else "", one.copy) for one in plan.added)
+    files = tuple(
+        Entry(one.path, str(one.source), one.sha256 if one.copy else "", one.copy)
+        for one in plan.added
+    )
     return Journal(state, sha256(plan.before), sha256(plan.after), files, plan.folders)
 
 
@@ -68,7 +79,9 @@ def read_journal(host: Path) -> Journal | None:
         content["files"] = tuple(Entry(**entry) for entry in content["files"])
         return Journal(**{**content, "folders": tuple(content["folders"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise HostError(f"{path} cannot be read ({error}); it says what to take back, so mend or restore it") from error
+        raise HostError(
+            f"{path} cannot be read ({error}); it says what to take back, so mend or restore it"
+        ) from error
 
 
 def write_journal(host: Path, journal: Journal) -> None:
@@ -78,7 +91,9 @@ def write_journal(host: Path, journal: Journal) -> None:
 
 
 def scratch_of(path: Path) -> Path:
-    """Return the name under which a file is prepared; one that a killed process left is overwritten or removed."""
+    """Return the name under which a file is prepared; one that a killed process left is overwritten
+    or removed.
+    """
     return path.with_name(f".{path.name}.loreal-tmp")
 
 

@@ -36,7 +36,11 @@ class Added:
         """Say whether the host has exactly this file."""
         target = host / self.path
         if self.copy:
-            return target.is_file() and not target.is_symlink() and sha256(target.read_bytes()) == self.sha256
+            return (
+                target.is_file()
+                and not target.is_symlink()
+                and sha256(target.read_bytes()) == self.sha256
+            )
         return target.is_symlink() and os.readlink(target) == str(self.source)
 
 
@@ -61,24 +65,41 @@ def plan_patch(host: Path, *, copy: bool) -> PatchPlan:
     """Return what a patch of `host` does; lines of an earlier one are looked through.
 
     Raises:
-        HostError: no such folder, the embedded host itself, no trainer that a contract row knows, or a train.py
-            that cannot take the lines.
+        HostError: no such folder, the embedded host itself, no trainer that a contract row knows,
+            or a train.py that cannot take the lines.
     """
     train = host / TRAIN
     if not train.is_file() or train.is_symlink():
-        raise HostError(f"host {host} has no train.py of its own; give the root of a CoOp-family checkout")
+        raise HostError(
+            f"host {host} has no train.py of its own; give the root of a CoOp-family checkout"
+        )
     if host == embedded_host():
-        raise HostError("the embedded host needs no patch: `loreal train` runs our trainers on it; patch a copy of it")
+        raise HostError(
+            "the embedded host needs no patch: `loreal train` runs our trainers on it; patch a copy"
+            " of it"
+        )
     methods = methods_of(host)
     if not methods:
         found = ", ".join(trainers_of(host)) or "none"
-        raise HostError(f"host {host} has no trainer with a contract row (trainers there: {found}); see docs/HOSTS.md")
+        raise HostError(
+            f"host {host} has no trainer with a contract row (trainers there: {found}); see"
+            " docs/HOSTS.md"
+        )
     before = without_lines(train.read_bytes())
     added = [Added(path, source, copy) for path, source in _files(methods)]
     # a dataset's YAML that the host has is the host's; ours are for datasets it lacks
-    added = [one for one in added if not (one.path.startswith("configs/datasets/") and (host / one.path).is_file()
-                                          and not one.stands_in(host))]  # fmt: skip
-    folders = sorted({str(parent) for one in added for parent in Path(one.path).parents if str(parent) != "."})
+    added = [
+        one
+        for one in added
+        if not (
+            one.path.startswith("configs/datasets/")
+            and (host / one.path).is_file()
+            and not one.stands_in(host)
+        )
+    ]
+    folders = sorted(
+        {str(parent) for one in added for parent in Path(one.path).parents if str(parent) != "."}
+    )
     new = tuple(folder for folder in folders if not (host / folder).is_dir())
     return PatchPlan(host, tuple(methods), tuple(added), new, before, with_lines(before))
 
@@ -103,25 +124,43 @@ def check_conflicts(plan: PatchPlan, patched: Collection[str] | None = None) -> 
     """Check that nothing of the user's would be lost.
 
     Args:
-        patched: paths that an earlier patch put there, None where there is none; its lines are in train.py.
+        patched: paths that an earlier patch put there, None where there is none; its lines are in
+            train.py.
 
     Raises:
         HostError: all files that are in the way or have uncommitted changes, in one message.
     """
     host, mine = plan.host, patched or ()
     new = [one for one in plan.added if one.path not in mine]
-    in_the_way = [one.path for one in new if os.path.lexists(host / one.path) and not one.stands_in(host)]
-    in_the_way += [folder for folder in plan.folders if os.path.lexists(host / folder)]  # a file, or a broken link
+    in_the_way = [
+        one.path for one in new if os.path.lexists(host / one.path) and not one.stands_in(host)
+    ]
+    in_the_way += [
+        folder for folder in plan.folders if os.path.lexists(host / folder)
+    ]  # a file, or a broken link
     faults = [f"{path} is there already and is not ours" for path in in_the_way]
     if patched is None:
         faults += [f"{path} has uncommitted changes" for path in uncommitted(host, [TRAIN])]
     if faults:
-        raise HostError(f"host {host} cannot be patched: {'; '.join(faults)}; commit or move them first")
+        raise HostError(
+            f"host {host} cannot be patched: {'; '.join(faults)}; commit or move them first"
+        )
 
 
 def uncommitted(host: Path, paths: Iterable[str]) -> list[str]:
-    """Return those of the paths that git reports as changed; none where there is no git or no repository."""
-    command = ["git", "-C", str(host), "status", "--porcelain", "--untracked-files=no", "--", *paths]
+    """Return those of the paths that git reports as changed; none where there is no git or no
+    repository.
+    """
+    command = [
+        "git",
+        "-C",
+        str(host),
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        *paths,
+    ]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

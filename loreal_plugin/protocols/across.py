@@ -36,21 +36,26 @@ def run_across(
     say: Say = say_line,
     verbose: bool = False,
 ) -> Outcome:
-    """Train what is missing on all classes of the source, test every row on every target, print the table.
+    """Train what is missing on all classes of the source, test every row on every target, print the
+    table.
 
     Args:
         test_only: train nothing; test every stage that is there, again.
         until: the last stage to run (`alpha`, `beta`, `loreal`); rows of later stages are left out.
 
     Raises:
-        LorealError: see `base2new.prepare`; with `test_only`, CheckpointError when no stage is there.
+        LorealError: see `base2new.prepare`; with `test_only`, CheckpointError when no stage is
+            there.
     """
     engine = prepare(spec, protocol=protocol, say=say, verbose=verbose)
     wanted = list(engine.plan.stages.values())[: STAGES.index(until) + 1]
     with using_weights(spec.weights):
         stages, missing = run_stages(engine, wanted, test_only=test_only)
         if not stages:
-            raise CheckpointError(f"nothing to test: {'; '.join(missing)}; run {protocol.name}.sh with these arguments")
+            raise CheckpointError(
+                f"nothing to test: {'; '.join(missing)}; run {protocol.name}.sh with these"
+                " arguments"
+            )
         record = _run_record(engine, stages, _test_rows(engine, stages, again=test_only))
     folder = run_place(engine, wanted[-1].name)
     if not missing:
@@ -65,22 +70,37 @@ def run_across(
 def run_place(engine: Engine, last: str) -> Path:
     """Return the folder of the run's record: a run that was stopped early has one of its own."""
     folder = engine.plan.record
-    return folder if last == "loreal" else folder.parent.with_name(f"{folder.parent.name}-until-{last}") / folder.name
+    return (
+        folder
+        if last == "loreal"
+        else folder.parent.with_name(f"{folder.parent.name}-until-{last}") / folder.name
+    )
 
 
 def _test_rows(engine: Engine, stages: dict[str, Any], *, again: bool) -> dict[str, dict[str, Any]]:
-    """Return scores by row name and test set; a training's final test is its score on the source unless `again`."""
+    """Return scores by row name and test set; a training's final test is its score on the source
+    unless `again`.
+    """
     rows = [row for row in engine.plan.rows if row.stage in stages]
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, start=1):
         engine.say(f"[test {number}/{len(rows)}] {row.label}")
         own = None if again else final_test(engine, row, stages[row.stage])
-        found[row.name] = {name: _test(engine, row, name, own, again=again) for name in engine.plan.tests}
-        engine.say("  " + ", ".join(f"{name} {score['accuracy']:.2f} %" for name, score in found[row.name].items()))
+        found[row.name] = {
+            name: _test(engine, row, name, own, again=again) for name in engine.plan.tests
+        }
+        engine.say(
+            "  "
+            + ", ".join(
+                f"{name} {score['accuracy']:.2f} %" for name, score in found[row.name].items()
+            )
+        )
     return found
 
 
-def _test(engine: Engine, row: Row, name: str, own: dict[str, Any] | None, *, again: bool) -> dict[str, Any]:
+def _test(
+    engine: Engine, row: Row, name: str, own: dict[str, Any] | None, *, again: bool
+) -> dict[str, Any]:
     """Return a row's score on one test set, with what the test took."""
     if own and name == engine.plan.source:
         return own | {"seconds": None, "peak_memory_mb": None, "key": None}
@@ -95,7 +115,10 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
     last = max(stages, key=list(plan.stages).index)
     rows = [
         row_facts(engine, row, stages[row.stage])
-        | {"targets": scores[row.name], "average": average(plan.tests, scores[row.name])}
+        | {
+            "targets": scores[row.name],
+            "average": average(plan.tests, scores[row.name]),
+        }
         for row in plan.rows
         if row.name in scores
     ]
@@ -103,7 +126,9 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
     facts = {
         "protocol": plan.protocol.name,
         "kind": "run",
-        "key": digest([plan.protocol.name, {name: record["key"] for name, record in stages.items()}, tested]),
+        "key": digest(
+            [plan.protocol.name, {name: record["key"] for name, record in stages.items()}, tested]
+        ),
         "inference": identity.inference(last),
         "phi": plan.spec.phi,
         # of the run; the stages' own may lack keys that only tests know
@@ -112,7 +137,15 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
         "stages": stage_facts(engine, stages),
         "rows": rows,
     }
-    left_out = ("base", "resumed", "parameters", "epochs", "steps_per_epoch", "kept_embeddings", "kept_seconds")
+    left_out = (
+        "base",
+        "resumed",
+        "parameters",
+        "epochs",
+        "steps_per_epoch",
+        "kept_embeddings",
+        "kept_seconds",
+    )
     return {key: value for key, value in stages[last].items() if key not in left_out} | facts
 
 

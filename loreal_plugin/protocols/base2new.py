@@ -16,7 +16,13 @@ from loreal_plugin.protocols.engine import Engine, Say
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Row, Stage, build_plan
 from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
-from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
+from loreal_plugin.protocols.records import (
+    RESULTS,
+    harmonic_mean,
+    is_complete,
+    read_results,
+    write_json,
+)
 from loreal_plugin.protocols.spec import STAGES, RunSpec
 from loreal_plugin.protocols.tables import format_run
 
@@ -36,23 +42,32 @@ def say_line(text: str) -> None:
 
 
 def prepare(
-    spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line, verbose: bool = False, look: bool = True
+    spec: RunSpec,
+    *,
+    protocol: Protocol = BASE2NEW,
+    say: Say = say_line,
+    verbose: bool = False,
+    look: bool = True,
 ) -> Engine:
-    """Return an engine ready to run `spec`; everything that can be wrong is found here, before anything is written.
+    """Return an engine ready to run `spec`; everything that can be wrong is found here, before
+    anything is written.
 
     Args:
-        look: also look at datasets, pictures and prompts; without, only at what the command line says.
+        look: also look at datasets, pictures and prompts; without, only at what the command line
+            says.
 
     Raises:
-        LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures that cannot be
-            used.
+        LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures
+            that cannot be used.
     """
     from loreal_plugin.attach import attach_host
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
     with using_weights(spec.weights), saves_held_back() as saves:
         facts = describe(load_clip_state_dict(spec.weights))
-        plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol)
+        plan = build_plan(
+            spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol
+        )
         fingerprint = weights_fingerprint(spec.weights)
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
@@ -67,7 +82,9 @@ def prepare(
 
 @contextmanager
 def using_weights(name: str) -> Iterator[None]:
-    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their configuration."""
+    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their
+    configuration.
+    """
     before = os.environ.get("CLIP_WEIGHTS")
     os.environ["CLIP_WEIGHTS"] = name
     try:
@@ -80,7 +97,12 @@ def using_weights(name: str) -> Iterator[None]:
 
 
 def run_base2new(
-    spec: RunSpec, *, test_only: bool = False, until: str = "loreal", say: Say = say_line, verbose: bool = False
+    spec: RunSpec,
+    *,
+    test_only: bool = False,
+    until: str = "loreal",
+    say: Say = say_line,
+    verbose: bool = False,
 ) -> Outcome:
     """Train what is missing, test every row, write and print the table.
 
@@ -98,7 +120,8 @@ def run_base2new(
         stages, missing = run_stages(engine, wanted, test_only=test_only)
         if not stages:
             raise CheckpointError(
-                f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same arguments"
+                f"nothing to test: {'; '.join(missing)}; run base2new_train.sh with the same"
+                " arguments"
             )
         record = _run_record(engine, stages, _test_rows(engine, stages, again=test_only))
     folder = plan.record if wanted[-1].loreal else wanted[-1].folder
@@ -118,7 +141,10 @@ def run_stages(
     stages: dict[str, dict[str, Any]] = {}
     missing: list[str] = []
     for number, stage in enumerate(wanted, start=1):
-        engine.say(f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed {engine.plan.spec.seed}")
+        engine.say(
+            f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed"
+            f" {engine.plan.spec.seed}"
+        )
         if test_only and not is_complete(stage.folder, engine.identity.stage_key(stage.name)):
             engine.say("  not there")
             missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
@@ -135,8 +161,12 @@ def _stage_line(record: dict[str, Any]) -> str:
     return f"  {record['seconds']:.1f} s, {record['parameters']:,} tunable parameters{base}"
 
 
-def _test_rows(engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool) -> dict[str, dict[str, Any]]:
-    """Return base and new scores by row name; a stage's own final test is its base score unless `again`."""
+def _test_rows(
+    engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
+) -> dict[str, dict[str, Any]]:
+    """Return base and new scores by row name; a stage's own final test is its base score unless
+    `again`.
+    """
     found: dict[str, dict[str, Any]] = {}
     rows = [row for row in engine.plan.rows if row.stage in stages]
     for number, row in enumerate(rows, start=1):
@@ -144,18 +174,23 @@ def _test_rows(engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
         own = None if again else final_test(engine, row, stages[row.stage])
         scores = {"base": own or engine.evaluate(row, "base", again=again)["score"]}
         scores["new"] = engine.evaluate(row, "new", again=again)["score"]
-        engine.say(f"  base {scores['base']['accuracy']:.2f} %, new {scores['new']['accuracy']:.2f} %")
+        engine.say(
+            f"  base {scores['base']['accuracy']:.2f} %, new {scores['new']['accuracy']:.2f} %"
+        )
         found[row.name] = scores
     return found
 
 
 def final_test(engine: Engine, row: Row, stage: dict[str, Any]) -> dict[str, Any] | None:
     """Return the score of the training's own test, where it tested what the row tests."""
-    if row.name == "native_at_phi" or stage.get("inference") != engine.identity.inference(row.stage):
+    if row.name == "native_at_phi" or stage.get("inference") != engine.identity.inference(
+        row.stage
+    ):
         return None  # at another size, or in another inference mode
     own = stage.get("base")
     if own and "hits" not in own and read_results(row.folders[engine.plan.source]):
-        return None  # trained by an older release and tested again since: that test knows the answers by picture
+        # trained by an older release and tested again since: that test knows the answers by picture
+        return None
     return own
 
 
@@ -178,7 +213,10 @@ def stage_facts(engine: Engine, stages: dict[str, Any]) -> dict[str, Any]:
         name: {
             "key": record["key"],
             "folder": str(engine.plan.stages[name].folder.relative_to(engine.plan.spec.out)),
-            **{k: record[k] for k in ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")},
+            **{
+                k: record[k]
+                for k in ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
+            },
         }
         for name, record in stages.items()
     }
@@ -197,4 +235,10 @@ def _run_record(engine: Engine, stages: dict[str, Any], scores: dict[str, Any]) 
     # a run's record is that of its last stage, with all stages and rows
     head = stages[max(stages, key=list(plan.stages).index)]
     inference = engine.identity.inference(head["stage"])
-    return {**head, "inference": inference, "phi": plan.spec.phi, "stages": stage_facts(engine, stages), "rows": rows}
+    return {
+        **head,
+        "inference": inference,
+        "phi": plan.spec.phi,
+        "stages": stage_facts(engine, stages),
+        "rows": rows,
+    }

@@ -1,4 +1,6 @@
-"""Measures a finished run's inference modes on pictures that no training saw, and sets the threshold of `auto`."""
+"""Measures a finished run's inference modes on pictures that no training saw, and sets the
+threshold of `auto`.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +53,16 @@ def run_calibrate(
     stage = engine.plan.stages["loreal"]
     with using_weights(spec.weights):
         if not is_complete(stage.folder, engine.identity.stage_key("loreal")):
-            raise CheckpointError(f"stage 3 ({stage.title}) is not in {stage.folder}; run base2new_train.sh first")
+            raise CheckpointError(
+                f"stage 3 ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
+            )
         with stage_lock(stage.folder, say):
             trainer = build(engine)
             record = calibrate(trainer, target=target, pictures=pictures, say=say)
             path = trainer.table_store.folder / CALIBRATION
-            write_json(path, record | {"stage": engine.identity.stage_key("loreal"), "method": spec.method})
+            write_json(
+                path, record | {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
+            )
     say(f"written: {path}")
     return record
 
@@ -69,7 +75,9 @@ def build(engine: Engine) -> Any:
     return trainer
 
 
-def calibrate(trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line) -> dict[str, Any]:
+def calibrate(
+    trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
+) -> dict[str, Any]:
     """Return the table of a trainer whose checkpoint is loaded: rows, threshold, what to choose."""
     options = trainer.options
     check_inference(trainer.contract, dataclasses.replace(options, inference="auto"))
@@ -78,7 +86,9 @@ def calibrate(trainer: Any, *, target: float = TARGET, pictures: int = PICTURES,
     exact_mode = trainer.inference_mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
     first = trainer.inference_mode(dataclasses.replace(options, inference="auto"), margin=0.0)
-    margin, promised = choose_margin(in_batches(first.first, features, BATCH), exact, options.shortlist_k, target)
+    margin, promised = choose_margin(
+        in_batches(first.first, features, BATCH), exact, options.shortlist_k, target
+    )
     modes = {"exact": exact_mode, **_modes(trainer, options, margin)}
     rows = [_row(name, mode, features, labels, exact, say) for name, mode in modes.items()]
     for row, times in zip(rows, _times(modes, features, trainer.device), strict=True):
@@ -106,10 +116,11 @@ def calibrate(trainer: Any, *, target: float = TARGET, pictures: int = PICTURES,
 
 
 def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
-    """Return beta's features (N, F, D_v) of pictures that stage 3 did not train on, their labels, and what they are.
+    """Return beta's features (N, F, D_v) of pictures that stage 3 did not train on, their labels,
+    and what they are.
 
-    Pictures of the validation split where the dataset has one, else training pictures; seen in crops and flips that
-    stage 3 never draws, as many of each as reach `count`.
+    Pictures of the validation split where the dataset has one, else training pictures; seen in
+    crops and flips that stage 3 never draws, as many of each as reach `count`.
 
     Raises:
         DataError: the dataset has neither.
@@ -117,12 +128,18 @@ def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
     split = "val" if trainer.dm.dataset.val else "train_x"
     items = list(getattr(trainer.dm.dataset, split))
     if not items:
-        raise DataError("calibration needs pictures of the training classes, and the dataset has none")
+        raise DataError(
+            "calibration needs pictures of the training classes, and the dataset has none"
+        )
     n_views = -(-count // len(items))
     data, beta = trainer.data, trainer.model.students["beta"]
     views = StudentViews(items, beta.input_size, n_views, data.recipe, data.seed, HELD_OUT_STREAM)
     found = encode_views(
-        trainer.model.embed_beta, views, batch_size=BATCH, device=trainer.device, title="embedding held-out pictures"
+        trainer.model.embed_beta,
+        views,
+        batch_size=BATCH,
+        device=trainer.device,
+        title="embedding held-out pictures",
     ).flatten(0, 1)
     labels = torch.tensor([item.label for item in items]).repeat_interleave(n_views)
     kind = "pictures of the validation split" if split == "val" else "training pictures"
@@ -135,7 +152,9 @@ def _modes(trainer: Any, options: LorealOptions, margin: float) -> dict[str, Inf
     """Return the modes that are compared with `exact`, by the name of their row."""
 
     def mode(name: str, **changed: Any) -> Inference:
-        return trainer.inference_mode(dataclasses.replace(options, inference=name, **changed), margin=margin)
+        return trainer.inference_mode(
+            dataclasses.replace(options, inference=name, **changed), margin=margin
+        )
 
     return {
         "static": mode("static"),
@@ -167,7 +186,9 @@ def _row(
 
 
 def _checks(mode: Inference, features: Tensor) -> dict[str, float]:
-    """Return the share of images in which classes run exactly (percent), and how many classes an image on average."""
+    """Return the share of images in which classes run exactly (percent), and how many classes an
+    image on average.
+    """
     n_classes = mode.path.prompts.n_classes
     if mode.mode == "exact":
         return {"checked": 100.0, "classes_checked": float(n_classes)}
@@ -181,8 +202,12 @@ def _checks(mode: Inference, features: Tensor) -> dict[str, float]:
     }
 
 
-def _times(modes: dict[str, Inference], features: Tensor, device: torch.device) -> list[dict[str, float]]:
-    """Return each mode's milliseconds an image, from features to logits, in batches and alone; medians of turns."""
+def _times(
+    modes: dict[str, Inference], features: Tensor, device: torch.device
+) -> list[dict[str, float]]:
+    """Return each mode's milliseconds an image, from features to logits, in batches and alone;
+    medians of turns.
+    """
     found: dict[str, dict[str, float]] = {name: {} for name in modes}
     for key, size in (("milliseconds", min(BATCH, len(features))), ("milliseconds_alone", 1)):
         calls = {name: _in_turn(mode, features, size) for name, mode in modes.items()}
@@ -203,13 +228,18 @@ def _encoder_ms(trainer: Any) -> float:
     beta = trainer.model.students["beta"]
     images = torch.zeros(BATCH, 3, beta.input_size, beta.input_size, device=trainer.device)
     samples = interleave(
-        {"encoder": lambda: beta.encode_image(images)}, rounds=3, budget_s=_SECONDS, device=trainer.device
+        {"encoder": lambda: beta.encode_image(images)},
+        rounds=3,
+        budget_s=_SECONDS,
+        device=trainer.device,
     )
     return 1000 * statistics.median(samples["encoder"][clock_of(trainer.device)]) / BATCH
 
 
 def clock_of(device: torch.device) -> str:
-    """Return which clock times are read from: on one CPU thread the processor's, which other programs do not slow."""
+    """Return which clock times are read from: on one CPU thread the processor's, which other
+    programs do not slow.
+    """
     return "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
 
 
@@ -221,10 +251,14 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
         before = torch.cuda.memory_allocated(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
         call()
     held = peak = 0
-    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [
+        event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
@@ -233,31 +267,86 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
 
 def format_calibration(record: dict[str, Any]) -> str:
     """Return the table of a calibration as text."""
-    heads = ("mode", "agrees %", "accuracy %", "error med", "p99", "max", "checked %", f"ms/img B={record['batch']}",
-             "B=1", "tables MiB", "peak MiB")  # fmt: skip
+    heads = (
+        "mode",
+        "agrees %",
+        "accuracy %",
+        "error med",
+        "p99",
+        "max",
+        "checked %",
+        f"ms/img B={record['batch']}",
+        "B=1",
+        "tables MiB",
+        "peak MiB",
+    )
     lines = [heads]
     for row in record["rows"]:
-        numbers = [row[k] for k in ("agreement", "accuracy", "median_error", "p99_error", "largest_error", "checked")]
+        numbers = [
+            row[k]
+            for k in (
+                "agreement",
+                "accuracy",
+                "median_error",
+                "p99_error",
+                "largest_error",
+                "checked",
+            )
+        ]
         costs = [row[k] for k in ("milliseconds", "milliseconds_alone", "table_mib", "peak_mib")]
-        cells = [f"{v:.2f}" for v in numbers[:2]] + [f"{v:.3f}" for v in numbers[2:5]] + [f"{numbers[5]:.1f}"]
-        lines.append((row["mode"], *cells, *(f"{v:.3f}" for v in costs[:2]), *(f"{v:.2f}" for v in costs[2:])))
+        cells = (
+            [f"{v:.2f}" for v in numbers[:2]]
+            + [f"{v:.3f}" for v in numbers[2:5]]
+            + [f"{numbers[5]:.1f}"]
+        )
+        lines.append(
+            (
+                row["mode"],
+                *cells,
+                *(f"{v:.3f}" for v in costs[:2]),
+                *(f"{v:.2f}" for v in costs[2:]),
+            )
+        )
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    table = ["  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-             for line in lines]  # fmt: skip
+    table = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
+        for line in lines
+    ]
     facts, pictures = record["expansion"], record["pictures"]
     keys = " ".join(f"TRAINER.LOREAL.{k} {v}" for k, v in record["chosen"].items() if k != "mode")
-    promise = "" if record["promised"] else " (more held-out pictures, or a larger SHORTLIST_K, could promise it)"
+    promise = (
+        ""
+        if record["promised"]
+        else " (more held-out pictures, or a larger SHORTLIST_K, could promise it)"
+    )
     return "\n".join(
         [
-            f"{pictures['embeddings']} embeddings: {pictures['where']}; {record['classes']} classes",
-            f"errors in logits; image encoder {record['image_encoder_ms']:.2f} ms/img; {record['device']}, "
-            f"{record['threads']} threads, {record['clock']} time",
+            (
+                f"{pictures['embeddings']} embeddings: {pictures['where']}; {record['classes']}"
+                " classes"
+            ),
+            (
+                f"errors in logits; image encoder {record['image_encoder_ms']:.2f} ms/img;"
+                f" {record['device']}, {record['threads']} threads, {record['clock']} time"
+            ),
             *table,
-            f"series: {facts['directions']} directions ({100 * facts['share_of_variance']:.2f} % of the variance), "
-            f"{facts['products']} of them in products; error of a feature {facts['mean_error']:.4f} on average, "
-            f"{facts['largest_error']:.4f} at most",
-            f"threshold of auto for {100 * record['target']:g} %: {record['margin']:.3f} logits{promise}",
-            f"cheapest mode that agrees in {100 * record['target']:g} %: {record['chosen']['mode']} ({keys})",
+            (
+                f"series: {facts['directions']} directions ({100 * facts['share_of_variance']:.2f}"
+                f" % of the variance), {facts['products']} of them in products; error of a feature"
+                f" {facts['mean_error']:.4f} on average, {facts['largest_error']:.4f} at most"
+            ),
+            (
+                f"threshold of auto for {100 * record['target']:g} %: {record['margin']:.3f}"
+                f" logits{promise}"
+            ),
+            (
+                f"cheapest mode that agrees in {100 * record['target']:g} %:"
+                f" {record['chosen']['mode']} ({keys})"
+            ),
         ]
     )
-

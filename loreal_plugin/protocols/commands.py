@@ -1,4 +1,6 @@
-"""What a run would do, as commands of the family's kind: for `--dry-run`, which trains, tests and writes nothing."""
+"""What a run would do, as commands of the family's kind: for `--dry-run`, which trains, tests and
+writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from loreal_plugin.protocols.spec import STAGES
 
 
 def run_commands(engine: Engine, *, until: str = "loreal", test_only: bool = False) -> list[str]:
-    """Return one `loreal train` line for every training and evaluation, each after a line that names it.
+    """Return one `loreal train` line for every training and evaluation, each after a line that
+    names it.
 
-    The final test of a training is not listed again, unless `test_only`. What is complete is listed, too: whether it
-    is takes a look at every picture.
+    The final test of a training is not listed again, unless `test_only`. What is complete is
+    listed, too: whether it is takes a look at every picture.
     """
     plan = engine.plan
     stages = [plan.stages[name] for name in STAGES[: STAGES.index(until) + 1]]
@@ -24,7 +27,11 @@ def run_commands(engine: Engine, *, until: str = "loreal", test_only: bool = Fal
             lines.append(f"# stage {number}/{len(stages)}, {stage.name}: {stage.title}")
             lines.append(_line(engine, _argv(engine, stage, None, plan.source)))
     for row in (row for row in plan.rows if row.stage in {stage.name for stage in stages}):
-        tests = [name for name in plan.tests if test_only or name != plan.source or row.name == "native_at_phi"]
+        tests = [
+            name
+            for name in plan.tests
+            if test_only or name != plan.source or row.name == "native_at_phi"
+        ]
         for name in tests:
             lines.append(f"# test on {name}: {row.label}")
             lines.append(_line(engine, _argv(engine, plan.stages[row.stage], row, name)))

@@ -50,13 +50,16 @@ class Engine:
         verbose: show the host's whole output on the console, not only in `log.txt`.
     """
 
-    def __init__(self, host: Any, plan: Plan, weights: str, *, say: Say = print, verbose: bool = False) -> None:
+    def __init__(
+        self, host: Any, plan: Plan, weights: str, *, say: Say = print, verbose: bool = False
+    ) -> None:
         self.host, self.plan, self.say, self.verbose = host, plan, say, verbose
         self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
         self.identity = Identity(host, plan, self.cfgs, weights, say)
 
     def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
-        """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what it trains on).
+        """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what
+        it trains on).
 
         Raises:
             ConfigError: an override names no key, or has a value of the wrong type.
@@ -71,10 +74,14 @@ class Engine:
             raise ConfigError(self._config_fault(stage, error)) from error
 
     def _config_fault(self, stage: Stage, error: Exception) -> str:
-        """Return the text for a config that the host refused, with the nearest key where one is unknown."""
+        """Return the text for a config that the host refused, with the nearest key where one is
+        unknown.
+        """
         text = str(error).strip("'\"")
         plain = Stage(**{**vars(stage), "opts": ()})
-        argv = family_argv(self.plan, plain, folder=plain.folder, size=plain.size, subset=self.plan.source)
+        argv = family_argv(
+            self.plan, plain, folder=plain.folder, size=plain.size, subset=self.plan.source
+        )
         try:
             known = flatten(self.host.setup_cfg(argv))
         except (ConfigError, AssertionError, KeyError, ValueError):
@@ -82,10 +89,12 @@ class Engine:
         for key in stage.opts[::2]:
             if key not in known:
                 near = unknown_name("key", key, known).split(" (known")[0]
-                return f"{near}; overrides of stage '{stage.name}' are KEY VALUE pairs of its config"
+                return (
+                    f"{near}; overrides of stage '{stage.name}' are KEY VALUE pairs of its config"
+                )
         return f"overrides of stage '{stage.name}' were refused: {text}"
 
-    # ---- training -----------------------------------------------------------------------------------
+    # ---- training --------------------------------------------------------------------------------
 
     def train(self, stage: Stage) -> dict[str, Any]:
         """Return the stage's record, after training it unless it is complete."""
@@ -96,7 +105,11 @@ class Engine:
                 return read_results(stage.folder)
             resumed = self._claim(stage.folder, key)
             outcome = self._train_now(stage)
-            record = self.record("stage", key, stage, self.cfgs[stage.name]) | outcome | {"resumed": resumed}
+            record = (
+                self.record("stage", key, stage, self.cfgs[stage.name])
+                | outcome
+                | {"resumed": resumed}
+            )
             write_json(stage.folder / RESULTS, record)
         return record
 
@@ -126,12 +139,16 @@ class Engine:
         return outcome
 
     def _claim(self, folder: Path, key: str) -> bool:
-        """Make the folder this run's; return True when an interrupted run of the same key is continued there."""
+        """Make the folder this run's; return True when an interrupted run of the same key is
+        continued there.
+        """
         if folder.exists() and any(folder.iterdir()):
             finished = read_results(folder)
             owner = (finished or read_json(folder / STARTED) or {}).get("key", "")
             if owner == key and not finished:
-                self.say(f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}")
+                self.say(
+                    f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}"
+                )
                 return True
             self.say(f"  {folder} holds another run; moved to {set_aside(folder, owner)}")
         write_json(folder / STARTED, {"schema_version": SCHEMA_VERSION, "key": key})
@@ -143,7 +160,7 @@ class Engine:
             return sum(p.numel() for p in trainer._models["loreal"].parameters() if p.requires_grad)
         return sum(p.numel() for p in self.host.contract.learned(trainer.model).values())
 
-    # ---- evaluation ---------------------------------------------------------------------------------
+    # ---- evaluation ------------------------------------------------------------------------------
 
     def evaluate(self, row: Row, subset: str, *, again: bool = False) -> dict[str, Any]:
         """Return the record of a row's accuracy on `subset`, from the stage's last epoch.
@@ -182,7 +199,7 @@ class Engine:
         _free()
         return record
 
-    # ---- common -------------------------------------------------------------------------------------
+    # ---- common ----------------------------------------------------------------------------------
 
     def _build(self, cfg: Any) -> Any:
         """Return the host's trainer for a config, seeded as the family's train.py does it."""
@@ -197,7 +214,9 @@ class Engine:
         return trainer
 
     def _keep_embeddings(self, trainer: Any, subset: str) -> list[Source]:
-        """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows and runs."""
+        """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows
+        and runs.
+        """
         pictures = partial(self.identity.test_images, subset)
         return keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
 
@@ -205,8 +224,12 @@ class Engine:
     def _dassl() -> Any:
         return importlib.import_module("dassl.utils")
 
-    def record(self, kind: str, key: str, stage: Stage, cfg: Any, subset: str = "") -> dict[str, Any]:
-        """Return the fields that every results.json has; `subset` is what was tested (empty: the source)."""
+    def record(
+        self, kind: str, key: str, stage: Stage, cfg: Any, subset: str = ""
+    ) -> dict[str, Any]:
+        """Return the fields that every results.json has; `subset` is what was tested (empty: the
+        source).
+        """
         spec, protocol, subset = self.plan.spec, self.plan.protocol, subset or self.plan.source
         at_home = kind == "stage" or self.plan.tests[subset].role == SOURCE
         cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
@@ -259,12 +282,15 @@ def _score(trainer: Any, accuracy: float, hits: list[bool]) -> dict[str, Any]:
     """Return accuracy in percent to full precision with its counts, and which pictures were right.
 
     Args:
-        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures one by one.
+        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures
+            one by one.
     """
     total = len(trainer.dm.dataset.test)
     correct = round(accuracy / 100 * total)
     score = {"accuracy": 100 * correct / total, "correct": correct, "total": total}
-    return score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
+    return (
+        score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
+    )
 
 
 def _source(found: list[Source]) -> dict[str, Any]:
@@ -273,7 +299,9 @@ def _source(found: list[Source]) -> dict[str, Any]:
 
 
 def record_hits(trainer: Any) -> list[bool]:
-    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last test were right."""
+    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last
+    test were right.
+    """
     evaluator, hits = trainer.evaluator, []
     reset, process = evaluator.reset, evaluator.process
 

@@ -1,4 +1,6 @@
-"""The keys of one plan's stages and evaluations, from its resolved configs, weights, pictures and attributes."""
+"""The keys of one plan's stages and evaluations, from its resolved configs, weights, pictures and
+attributes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.protocols.keys import as_meant, dataset_items, digest, images_digest, stage_config, stage_key
+from loreal_plugin.protocols.keys import (
+    as_meant,
+    dataset_items,
+    digest,
+    images_digest,
+    stage_config,
+    stage_key,
+)
 from loreal_plugin.protocols.pictures import PictureIndex
 from loreal_plugin.protocols.plan import Plan, family_argv
 from loreal_plugin.protocols.protocol import TARGET
@@ -35,7 +44,12 @@ class Identity:
     """
 
     def __init__(
-        self, host: Any, plan: Plan, cfgs: dict[str, Any], weights: str, say: Callable[[str], None] = print
+        self,
+        host: Any,
+        plan: Plan,
+        cfgs: dict[str, Any],
+        weights: str,
+        say: Callable[[str], None] = print,
     ) -> None:
         self._host, self._plan, self._cfgs = host, plan, cfgs
         self.weights = weights
@@ -50,7 +64,9 @@ class Identity:
 
     @cached_property
     def attributes(self) -> list[str]:
-        """Return what keys and records hold of the attributes: the words, or the file's hash where classes differ."""
+        """Return what keys and records hold of the attributes: the words, or the file's hash where
+        classes differ.
+        """
         if self.options.attribute_scope == "class":
             return [f"per class: {self.attribute_file.sha256}"]
         return self.words([])
@@ -61,12 +77,17 @@ class Identity:
         return load_attributes(self.options.attributes, dataset_of(self._cfgs["loreal"]))
 
     def words_on(self, subset: str, classnames: list[str]) -> list[Any]:
-        """Return the words of stage 3's slots when `subset` is tested: on a target, by TEST_ATTRIBUTES, its own.
+        """Return the words of stage 3's slots when `subset` is tested: on a target, by
+        TEST_ATTRIBUTES, its own.
 
         Words of a class (ATTRIBUTE_SCOPE) are always those of the classes at hand.
         """
         found = self._words_file(subset)
-        return self.words(classnames) if found is self.attribute_file else self._select(found, classnames)
+        return (
+            self.words(classnames)
+            if found is self.attribute_file
+            else self._select(found, classnames)
+        )
 
     def attributes_on(self, subset: str) -> list[str]:
         """Return what keys and records hold of the attributes when `subset` is tested."""
@@ -76,14 +97,22 @@ class Identity:
         return self._select(found, [])
 
     def _words_file(self, subset: str) -> AttributeSet:
-        """Return the attribute file of what is tested: the target's own where its words are asked for."""
+        """Return the attribute file of what is tested: the target's own where its words are asked
+        for.
+        """
         test, o = self._plan.tests.get(subset), self.options
-        if test is None or test.role != TARGET or (o.attribute_scope == "dataset" and o.test_attributes == "source"):
+        if (
+            test is None
+            or test.role != TARGET
+            or (o.attribute_scope == "dataset" and o.test_attributes == "source")
+        ):
             return self.attribute_file
         return load_attributes(o.attributes, dataset_of(self._dataset_cfg(subset)))
 
     def words(self, classnames: list[str]) -> list[Any]:
-        """Return the K words of stage 3's slots, or K for every class; AttributeFileError where there are fewer."""
+        """Return the K words of stage 3's slots, or K for every class; AttributeFileError where
+        there are fewer.
+        """
         return self._select(self.attribute_file, classnames)
 
     def _select(self, found: AttributeSet, classnames: list[str]) -> list[Any]:
@@ -102,28 +131,34 @@ class Identity:
             return self._host.setup_cfg(argv)
         cfg = self._cfgs["alpha"].clone()
         cfg.defrost()
-        cfg.DATASET.SUBSAMPLE_CLASSES = plan.tests[subset].classes if subset in plan.tests else subset
+        cfg.DATASET.SUBSAMPLE_CLASSES = (
+            plan.tests[subset].classes if subset in plan.tests else subset
+        )
         cfg.freeze()
         return cfg
 
     def dataset(self, subset: str) -> Any:
         """Return the host's dataset of a test set of the plan, or of the source's classes `subset`.
 
-        The seed is set first, as train.py does it: hosts that draw their few-shot subset from the global random
-        state then draw the one that the training will see.
+        The seed is set first, as train.py does it: hosts that draw their few-shot subset from the
+        global random state then draw the one that the training will see.
         """
         if subset not in self._datasets:
             cfg = self._dataset_cfg(subset)
             importlib.import_module("dassl.utils").set_random_seed(cfg.SEED)
             with redirect_stdout(io.StringIO()):
-                self._datasets[subset] = importlib.import_module("dassl.data.datasets").build_dataset(cfg)
+                self._datasets[subset] = importlib.import_module(
+                    "dassl.data.datasets"
+                ).build_dataset(cfg)
         return self._datasets[subset]
 
     def images(self, subset: str) -> str:
         """Return the hash of the image list of `subset`; DataError where a picture cannot be read."""
         if subset not in self._images:
             dataset = self.dataset(subset)
-            self._pictures.check(item.impath for items in dataset_items(dataset).values() for item in items)
+            self._pictures.check(
+                item.impath for items in dataset_items(dataset).values() for item in items
+            )
             self._images[subset] = images_digest(dataset, self._pictures.sha256)
         return self._images[subset]
 
@@ -134,7 +169,9 @@ class Identity:
         return images_digest(part, self._pictures.sha256)
 
     def config(self, name: str, cfg: Any) -> dict[str, Any]:
-        """Return the settings of a config that can change stage `name`; stage 3 with its preset filled in."""
+        """Return the settings of a config that can change stage `name`; stage 3 with its preset
+        filled in.
+        """
         loreal = name == "loreal"
         flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
         flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
@@ -164,10 +201,14 @@ class Identity:
         return digest(tested if inference is None else [*tested, inference])
 
     def inference(self, name: str) -> dict[str, Any] | None:
-        """Return how stage 3 predicts, with all that can change a prediction; None where it is exact."""
+        """Return how stage 3 predicts, with all that can change a prediction; None where it is
+        exact.
+        """
         if name != "loreal" or self.options.inference == "exact":
             return None
-        found = {key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY}
+        found = {
+            key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY
+        }
         if self.options.inference == "auto" and self.options.auto_margin < 0:
             path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
             found["calibration"] = (read_json(path) or {}).get("margin")
@@ -184,6 +225,10 @@ class Identity:
         return {
             "name": "embedded" if embedded else self._host.path.name,
             "revision": revision,
-            "code": "embedded" if embedded else f"{self._host.path.name}@{revision} {' '.join(shims)}".strip(),
+            "code": (
+                "embedded"
+                if embedded
+                else f"{self._host.path.name}@{revision} {' '.join(shims)}".strip()
+            ),
             "shims": shims,
         }

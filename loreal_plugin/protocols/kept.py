@@ -1,9 +1,10 @@
-"""Test pictures are embedded once for a frozen image encoder: rows and runs that share it read what was kept.
+"""Test pictures are embedded once for a frozen image encoder: rows and runs that share it read what
+was kept.
 
-The host trained at phi and LOREAL on top of it use the same encoder on the same pictures, and so do all runs that
-change stage 3 alone. What the encoder said is kept as it is, batch by batch, so that a test on kept embeddings
-gives the same bits as one on pictures. Only the embedded host is served: a stranger's test loop may read pictures
-elsewhere than in its image encoder.
+The host trained at phi and LOREAL on top of it use the same encoder on the same pictures, and so do
+all runs that change stage 3 alone. What the encoder said is kept as it is, batch by batch, so that
+a test on kept embeddings gives the same bits as one on pictures. Only the embedded host is served:
+a stranger's test loop may read pictures elsewhere than in its image encoder.
 
 Shapes: N pictures, B of a batch, F features a picture, D_v embedding width.
 """
@@ -38,7 +39,9 @@ DEFAULT_MB = 1024
 
 @dataclass(frozen=True)
 class Source:
-    """Where a test's embeddings were from: `kept` by another test, which took `seconds` to read and encode them."""
+    """Where a test's embeddings were from: `kept` by another test, which took `seconds` to read and
+    encode them.
+    """
 
     kept: bool
     seconds: float | None = None
@@ -69,7 +72,9 @@ def folder() -> Path:
     return cache_root() / "test_embeddings"
 
 
-def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callable[[], str]) -> list[Source]:
+def keep_test_embeddings(
+    trainer: Any, host: Any, weights: str, pictures: Callable[[], str]
+) -> list[Source]:
     """Let `trainer.test` on the test split read embeddings that were kept, or keep them.
 
     Returns:
@@ -83,7 +88,9 @@ def keep_test_embeddings(trainer: Any, host: Any, weights: str, pictures: Callab
     """
     limit = budget_mb()
     sources: list[Source] = []
-    served = host.path == embedded_host() and isinstance(trainer.test_loader.sampler, SequentialSampler)
+    served = host.path == embedded_host() and isinstance(
+        trainer.test_loader.sampler, SequentialSampler
+    )
     if not limit or not served:
         return sources
     original = trainer.test
@@ -145,7 +152,9 @@ class _Kept:
         loader = self.trainer.test_loader
         with _replaced(self.encoder, noting), self._test_loader(_Timed(loader, self)):
             self.accuracy = self.run()
-        sizes = [batch.stop - batch.start for batch in _slices(len(loader.dataset), loader.batch_size)]
+        sizes = [
+            batch.stop - batch.start for batch in _slices(len(loader.dataset), loader.batch_size)
+        ]
         if [len(part) for part in said] != sizes or any(part.dim() != 3 for part in said):
             raise _Unfit
         return torch.cat(said).unsqueeze(1)
@@ -156,8 +165,10 @@ class _Kept:
         device, single = self.trainer.device, features.shape[1] == 1
 
         def answer(*_: Any, **__: Any) -> Any:
-            parts = tuple(part.clone(memory_format=torch.contiguous_format).to(device)
-                          for part in features[loader.now].unbind(1))  # fmt: skip
+            parts = tuple(
+                part.clone(memory_format=torch.contiguous_format).to(device)
+                for part in features[loader.now].unbind(1)
+            )
             return parts[0] if single else parts
 
         with _replaced(self.encoder, lambda _: answer), self._test_loader(loader):
@@ -177,7 +188,12 @@ class _Timed:
     """A test loader; the seconds that its batches take are added to those of `test`."""
 
     def __init__(self, loader: Any, test: _Kept) -> None:
-        self.loader, self.test, self.dataset, self.batch_size = loader, test, loader.dataset, loader.batch_size
+        self.loader, self.test, self.dataset, self.batch_size = (
+            loader,
+            test,
+            loader.dataset,
+            loader.batch_size,
+        )
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -191,7 +207,9 @@ class _Timed:
 
 
 class _Labels:
-    """The batches of a test loader without their pictures; `now` is the slice of the batch that is out."""
+    """The batches of a test loader without their pictures; `now` is the slice of the batch that is
+    out.
+    """
 
     def __init__(self, loader: Any) -> None:
         self.dataset, self.batch_size = loader.dataset, loader.batch_size
@@ -242,7 +260,8 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
         "method": host.contract.method,
         "weights": weights,
         "learned": fingerprint(learned),
-        # how the learned tensors are used: adapter scale, layers with representation tokens, precision
+        # how the learned tensors are used: adapter scale, layers with representation tokens,
+        # precision
         "host_settings": flatten(cfg.TRAINER[host.contract.cfg_node]),
         "pictures": pictures,
         "input": {key: value for key, value in flatten(cfg.INPUT).items() if key != "SIZE"},
@@ -256,7 +275,9 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
 
 
 @contextmanager
-def _replaced(module: nn.Module, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def _replaced(
+    module: nn.Module, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
     """Let `module` answer by `make(its forward)`."""
     module.forward = make(module.forward)
     try:
@@ -274,5 +295,10 @@ def prune(where: Path, limit_mb: int) -> None:
             return
         total -= path.stat().st_size
         # the note first: without it there is no entry, whoever looks meanwhile
-        for part in (path.with_suffix(".json"), path, path.with_suffix(".seconds"), path.with_suffix(".lock")):
+        for part in (
+            path.with_suffix(".json"),
+            path,
+            path.with_suffix(".seconds"),
+            path.with_suffix(".lock"),
+        ):
             part.unlink(missing_ok=True)

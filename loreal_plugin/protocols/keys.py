@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-# Raise it by one in the same commit as any change of code after which the same configuration, seed and pictures
-# give other numbers: the embedded host's trainers, datasets or transforms, the method, the views, the demo's
-# pictures or loss. Every stage is then run again. New keys, log lines and faster code with equal results need nothing.
+# Raise it by one in the same commit as any change of code after which the same configuration, seed
+# and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
+# the views,
+# the demo's pictures or loss. Every stage is then run again. New keys, log lines and faster code
+# with equal results need nothing.
 from loreal_plugin.options import INFERENCE_ONLY, flatten
 
 METHOD_VERSION = 1
@@ -35,9 +37,11 @@ VOLATILE = frozenset(
 
 
 LOREAL = "TRAINER.LOREAL."
-# keys that came after runs had been made, left out of a key where they have the value that says "as before"
+# keys that came after runs had been made, left out of a key where they have the value that says "as
+# before"
 LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
-# values that mean something else since runs were made with them: key -> value -> what a key has instead
+# values that mean something else since runs were made with them: key -> value -> what a key has
+# instead
 REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"}}
 
 
@@ -53,10 +57,12 @@ def digest(value: Any) -> str:
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:
-    """Return the resolved settings that can change a stage, flat; how stage 3 predicts is none of them.
+    """Return the resolved settings that can change a stage, flat; how stage 3 predicts is none of
+    them.
 
     Args:
-        host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left out.
+        host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left
+            out.
         loreal: True for stage 3; the host stages know no LOREAL key.
     """
     mine = {"TRAINER.NAME", *(("TRAINER.LOREAL",) if loreal else ()), f"TRAINER.{host_node}"}
@@ -64,15 +70,25 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
     def counts(key: str) -> bool:
         if key in VOLATILE or inference_only(key):
             return False
-        return not key.startswith("TRAINER.") or any(key == m or key.startswith(f"{m}.") for m in mine)
+        return not key.startswith("TRAINER.") or any(
+            key == m or key.startswith(f"{m}.") for m in mine
+        )
 
-    return {key: value for key, value in flatten(cfg).items() if counts(key) and LATER.get(key, ...) != value}
+    return {
+        key: value
+        for key, value in flatten(cfg).items()
+        if counts(key) and LATER.get(key, ...) != value
+    }
 
 
 def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config for a key: values that mean something else than they did (`REVISED`) are told apart."""
-    return {key: REVISED.get(key, {}).get(value, value) if isinstance(value, str) else value
-            for key, value in config.items()}  # fmt: skip
+    """Return a config for a key: values that mean something else than they did (`REVISED`) are told
+    apart.
+    """
+    return {
+        key: REVISED.get(key, {}).get(value, value) if isinstance(value, str) else value
+        for key, value in config.items()
+    }
 
 
 def stage_key(
@@ -113,7 +129,8 @@ def dataset_items(dataset: Any) -> dict[str, list[Any]]:
 
 
 def images_digest(dataset: Any, sha256: Callable[[str], str]) -> str:
-    """Return the hash of a dataset's image list: part, path below the common folder, label, class name, contents.
+    """Return the hash of a dataset's image list: part, path below the common folder, label, class
+    name, contents.
 
     Args:
         dataset: a Dassl dataset.
@@ -123,7 +140,13 @@ def images_digest(dataset: Any, sha256: Callable[[str], str]) -> str:
     paths = [item.impath for items in splits.values() for item in items]
     root = os.path.commonpath([os.path.dirname(p) for p in paths]) if paths else ""
     rows = [
-        [name, Path(os.path.relpath(item.impath, root)).as_posix(), item.label, item.classname, sha256(item.impath)]
+        [
+            name,
+            Path(os.path.relpath(item.impath, root)).as_posix(),
+            item.label,
+            item.classname,
+            sha256(item.impath),
+        ]
         for name, items in splits.items()
         for item in items
     ]

@@ -32,7 +32,9 @@ def stage_lock(folder: Path, say: Callable[[str], None] = print) -> Iterator[Non
             lock.acquire()
     except OSError as error:
         reason = error.strerror or error
-        raise LorealError(f"cannot lock {path}: {reason}; set OUT to a folder you may write") from error
+        raise LorealError(
+            f"cannot lock {path}: {reason}; set OUT to a folder you may write"
+        ) from error
     try:
         yield
     finally:

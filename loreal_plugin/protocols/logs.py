@@ -57,7 +57,8 @@ class StageConsole:
 
 @contextmanager
 def stage_log(folder: Path, setup_logger: Any, *, verbose: bool = False) -> Iterator[None]:
-    """Send what is printed inside to `<folder>/log.txt` through the host's logger, then put `sys.stdout` back.
+    """Send what is printed inside to `<folder>/log.txt` through the host's logger, then put
+    `sys.stdout` back.
 
     An older `log.txt` is kept under a dated name, so that `log.txt` is always the last run's.
     """
@@ -78,11 +79,15 @@ def stage_log(folder: Path, setup_logger: Any, *, verbose: bool = False) -> Iter
 
 @contextmanager
 def _others_warnings_printed() -> Iterator[None]:
-    """Print warnings of hosts and libraries instead of showing them: they go to the log; ours are shown as ever."""
+    """Print warnings of hosts and libraries instead of showing them: they go to the log; ours are
+    shown as ever.
+    """
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
-        def show(message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+        def show(
+            message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any
+        ) -> None:
             if "loreal_plugin" in Path(filename).parts:
                 shown(message, category, filename, lineno, *rest)
             else:

@@ -15,11 +15,12 @@ _MB = 1024 * 1024
 class Meter:
     """Context manager: `seconds` (wall) and `peak_memory_mb` of what runs inside.
 
-    On CUDA the peak is the allocator's; on CPU it is the process's resident size, sampled ten times a second, because
-    the system's own high-water mark cannot be set back between stages.
+    On CUDA the peak is the allocator's; on CPU it is the process's resident size, sampled ten times
+    a second, because the system's own high-water mark cannot be set back between stages.
 
     Args:
-        cuda: the run may use CUDA (`USE_CUDA`); False measures the process on a machine with a GPU, too.
+        cuda: the run may use CUDA (`USE_CUDA`); False measures the process on a machine with a GPU,
+            too.
         interval: seconds between two samples.
     """
 
@@ -38,7 +39,9 @@ class Meter:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.seconds = time.perf_counter() - self._started
         self._stop.set()
         self._thread.join()

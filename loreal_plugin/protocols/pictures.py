@@ -1,4 +1,6 @@
-"""The pictures of a run: each is read, decoded and hashed once; a memo in the cache makes a second run fast."""
+"""The pictures of a run: each is read, decoded and hashed once; a memo in the cache makes a second
+run fast.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class PictureIndex:
         """Read every picture that is new or changed since the memo was written.
 
         Raises:
-            DataError: pictures are missing, truncated or no pictures; names the first ones and their number.
+            DataError: pictures are missing, truncated or no pictures; names the first ones and
+                their number.
         """
         wanted = sorted(set(paths) - self._known.keys())
         if not wanted:
@@ -106,7 +109,9 @@ def _stamp(path: str) -> tuple[int, int]:
 
 def _still(entry: object, stamp: tuple[int, int]) -> bool:
     """Return whether a memo's entry holds for a file that looks like this now."""
-    return isinstance(entry, list) and len(entry) == 3 and tuple(entry[:2]) == stamp and stamp[0] >= 0
+    return (
+        isinstance(entry, list) and len(entry) == 3 and tuple(entry[:2]) == stamp and stamp[0] >= 0
+    )
 
 
 def _save(file: Path, memo: dict[str, object]) -> None:

@@ -49,8 +49,9 @@ class Row:
 class Plan:
     """Everything a run will do, before anything is done.
 
-    `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where stage 3 does not
-    predict exactly. `tests` are what is tested, by name; the first is what the stages are trained on.
+    `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where
+    stage 3 does not predict exactly. `tests` are what is tested, by name; the first is what the
+    stages are trained on.
     """
 
     spec: RunSpec
@@ -69,7 +70,9 @@ class Plan:
         return next(iter(self.tests))
 
 
-def build_plan(spec: RunSpec, *, native_size: int, patch_size: int, protocol: Protocol = BASE2NEW) -> Plan:
+def build_plan(
+    spec: RunSpec, *, native_size: int, patch_size: int, protocol: Protocol = BASE2NEW
+) -> Plan:
     """Return the three stages and four rows of a run.
 
     Args:
@@ -87,10 +90,14 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int, protocol: Pr
     tests = {name: config_label(spec, name, testing=True) for name in STAGES}
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
-    def stage(name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()) -> Stage:
+    def stage(
+        name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()
+    ) -> Stage:
         third = name == "loreal"
         registered = ours if third else trainer
-        folder = run_folder(spec, protocol.train, registered, labels[name], variant, protocol=protocol.home)
+        folder = run_folder(
+            spec, protocol.train, registered, labels[name], variant, protocol=protocol.home
+        )
         recipe = recipe_file(ours, spec.recipe, loreal=third)
         opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
@@ -103,26 +110,43 @@ def build_plan(spec: RunSpec, *, native_size: int, patch_size: int, protocol: Pr
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
         where = (ours if of == "loreal" else trainer, tests[of], variant)
-        return Row(name, text, of, size, {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()})
+        return Row(
+            name,
+            text,
+            of,
+            size,
+            {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()},
+        )
 
     changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
     own = f" with {', '.join(changed)}" if changed else ""
     rows = (
         row("native", f"{trainer}, trained and tested at {native_size}", "alpha", native_size, ""),
-        row("native_at_phi", f"{trainer}, trained at {native_size}, tested at {spec.phi}", "alpha", spec.phi,
-            f"at_{phi}"),
+        row(
+            "native_at_phi",
+            f"{trainer}, trained at {native_size}, tested at {spec.phi}",
+            "alpha",
+            spec.phi,
+            f"at_{phi}",
+        ),
         row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
-    )  # fmt: skip
+    )
     where = "train_base" if protocol.halves else "run"
     record = run_folder(spec, where, ours, tests["loreal"], phi, protocol=protocol.name)
     source = next(iter(sets.values()))
     by_name = {s.name: s for s in stages}
-    return Plan(spec, native_size, source.config, source.options, by_name, rows, record, protocol, sets)
+    return Plan(
+        spec, native_size, source.config, source.options, by_name, rows, record, protocol, sets
+    )
 
 
-def _test_folder(spec: RunSpec, protocol: Protocol, test: TestSet, trainer: str, label: str, variant: str) -> Path:
-    """Return where an evaluation lies; tests on the source belong to the protocol that trained on it."""
+def _test_folder(
+    spec: RunSpec, protocol: Protocol, test: TestSet, trainer: str, label: str, variant: str
+) -> Path:
+    """Return where an evaluation lies; tests on the source belong to the protocol that trained on
+    it.
+    """
     if protocol.halves:
         return run_folder(spec, f"test_{test.classes}", trainer, label, variant)
     name = protocol.name if test.role == TARGET else protocol.home
@@ -131,7 +155,8 @@ def _test_folder(spec: RunSpec, protocol: Protocol, test: TestSet, trainer: str,
 
 
 def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
-    """Return the YAML of a recipe: `<recipe>.yaml` for stage 3, `host_<recipe>.yaml` for the host stages.
+    """Return the YAML of a recipe: `<recipe>.yaml` for stage 3, `host_<recipe>.yaml` for the host
+    stages.
 
     Raises:
         ConfigError: there is none of that name.
@@ -140,15 +165,19 @@ def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
     known = [path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("host_")]
     path = folder / (f"{recipe}.yaml" if loreal else f"host_{recipe}.yaml")
     if not path.is_file():
-        raise ConfigError(f"{unknown_name(f'recipe of {loreal_trainer}', recipe, known)}; looked for {path}")
+        raise ConfigError(
+            f"{unknown_name(f'recipe of {loreal_trainer}', recipe, known)}; looked for {path}"
+        )
     return path
 
 
 def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:
-    """Return the command line that the family's `train.py` would get for this training or evaluation.
+    """Return the command line that the family's `train.py` would get for this training or
+    evaluation.
 
     Args:
-        subset: a name of `plan.tests`; any other: these classes (`all`, `base`, `new`) of the source.
+        subset: a name of `plan.tests`; any other: these classes (`all`, `base`, `new`) of the
+            source.
     """
     spec, test = plan.spec, plan.tests.get(subset)
     yaml, options = (test.config, test.options) if test else (plan.dataset_yaml, plan.dataset_opts)

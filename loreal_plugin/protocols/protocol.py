@@ -16,7 +16,14 @@ ALL_SHOTS = (1, 2, 4, 8, 16)
 TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "xd": {
         "imagenet": (
-            *("caltech101", "oxford_pets", "stanford_cars", "oxford_flowers", "food101", "fgvc_aircraft"),
+            *(
+                "caltech101",
+                "oxford_pets",
+                "stanford_cars",
+                "oxford_flowers",
+                "food101",
+                "fgvc_aircraft",
+            ),
             *("sun397", "dtd", "eurosat", "ucf101"),
         ),
         "demo": ("demo-textures", "demo-marks", "demo-shapes", "demo-frames"),
@@ -32,8 +39,9 @@ TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
 class Protocol:
     """One protocol.
 
-    `home` is the protocol whose stages these are (dg tests what xd has trained), `train` their folder in it, `task`
-    the word that MMRL wants for it, `at_test` the LOREAL keys that only tests know.
+    `home` is the protocol whose stages these are (dg tests what xd has trained), `train` their
+    folder in it, `task` the word that MMRL wants for it, `at_test` the LOREAL keys that only tests
+    know.
     """
 
     name: str
@@ -53,7 +61,9 @@ class Protocol:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Pictures to test on: a dataset's YAML and options, its classes (`all`, `base`, `new`), its role."""
+    """Pictures to test on: a dataset's YAML and options, its classes (`all`, `base`, `new`), its
+    role.
+    """
 
     __test__ = False  # pytest would take the name for a test's
 
@@ -80,18 +90,21 @@ def across(name: str, source: str, targets: Sequence[str] = ()) -> Protocol:
         targets: names of datasets; none = those that belong to the source.
 
     Raises:
-        ConfigError: nothing is known of the source and no targets are named, or one is named twice or is the source.
+        ConfigError: nothing is known of the source and no targets are named, or one is named twice
+            or is the source.
     """
     known = TARGETS[name]
     if not targets and source not in known:
         raise ConfigError(
-            f"{unknown_name(f'source of {name}', source, known)}; for a source of your own set TARGETS (--targets) to "
-            "the datasets to test on"
+            f"{unknown_name(f'source of {name}', source, known)}; for a source of your own set"
+            " TARGETS (--targets) to the datasets to test on"
         )
     chosen = tuple(targets) or known[source]
     double = sorted({one for one in chosen if chosen.count(one) > 1 or one == source})
     if double:
-        raise ConfigError(f"TARGETS names {', '.join(double)} twice, or names the source; give each target once")
+        raise ConfigError(
+            f"TARGETS names {', '.join(double)} twice, or names the source; give each target once"
+        )
     base = {"xd": _XD, "dg": _DG}[name]
     return Protocol(**{**vars(base), "targets": chosen})
 
@@ -112,6 +125,12 @@ def test_sets(spec: RunSpec, protocol: Protocol) -> dict[str, TestSet]:
     if protocol.halves:
         return {half: one(half, spec.dataset, half, SOURCE) for half in ("base", "new")}
     if protocol is ZERO_SHOT:
-        return {classes: one(classes, spec.dataset, classes, SOURCE) for classes in ("all", "base", "new")}
+        return {
+            classes: one(classes, spec.dataset, classes, SOURCE)
+            for classes in ("all", "base", "new")
+        }
     found = [one(spec.dataset, spec.dataset, "all", SOURCE)]
-    return {test.name: test for test in [*found, *(one(name, name, "all", TARGET) for name in protocol.targets)]}
+    return {
+        test.name: test
+        for test in [*found, *(one(name, name, "all", TARGET) for name in protocol.targets)]
+    }

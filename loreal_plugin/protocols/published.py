@@ -1,4 +1,6 @@
-"""The paper's numbers (LOREAL, CVPR 2026): averages of LR-B2N, LR-CE and LR-DG, and where they can be compared with."""
+"""The paper's numbers (LOREAL, CVPR 2026): averages of LR-B2N, LR-CE and LR-DG, and where they can
+be compared with.
+"""
 
 from __future__ import annotations
 
@@ -48,17 +50,23 @@ def published_note(method: str, phi: int, dataset: str, recipe: str) -> str:
     Args:
         recipe: of the run; the published one is for ViT-B/16.
     """
-    if phi != PUBLISHED_PHI or dataset not in BENCHMARKS or method not in PUBLISHED or recipe != PUBLISHED_RECIPE:
+    if (
+        phi != PUBLISHED_PHI
+        or dataset not in BENCHMARKS
+        or method not in PUBLISHED
+        or recipe != PUBLISHED_RECIPE
+    ):
         return ""
     row = PUBLISHED[method]
     return (
-        f"Published, average of 11 datasets at phi {phi} (ViT-B/16): Base {row.base:.2f}, New {row.new:.2f}, "
-        f"HM {row.hm:.2f}, with LOREAL HM {row.loreal_hm:.2f}; whether the host was trained at 224 or at {phi} is "
-        "not stated, so compare with both rows."
+        f"Published, average of 11 datasets at phi {phi} (ViT-B/16): Base {row.base:.2f}, New"
+        f" {row.new:.2f}, HM {row.hm:.2f}, with LOREAL HM {row.loreal_hm:.2f}; whether the host was"
+        f" trained at 224 or at {phi} is not stated, so compare with both rows."
     )
 
 
-# phi -> (host, with LOREAL): accuracy in percent, averaged over the ten targets of LR-CE and the four of LR-DG
+# phi -> (host, with LOREAL): accuracy in percent, averaged over the ten targets of LR-CE and the
+# four of LR-DG
 TARGET_AVERAGES: dict[str, dict[str, dict[int, tuple[float, float]]]] = {
     "xd": {
         "coop": {96: (31.72, 45.77), 144: (63.10, 69.78), 192: (69.20, 74.67)},
@@ -78,7 +86,9 @@ DG_TARGETS = frozenset({"imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet
 
 @dataclass(frozen=True)
 class Cost:
-    """Published cost of a host, and what LOREAL adds: parameters in thousands, ms a picture, MB at inference."""
+    """Published cost of a host, and what LOREAL adds: parameters in thousands, ms a picture, MB at
+    inference.
+    """
 
     parameters: float
     train_ms: float
@@ -96,10 +106,12 @@ COSTS = {
 
 
 def published_average(protocol: str, method: str, phi: int, row: str) -> float | None:
-    """Return the published HM (`base2new`) or target average of a host at phi or of LOREAL, None where there is none.
+    """Return the published HM (`base2new`) or target average of a host at phi or of LOREAL, None
+    where there is none.
 
     Args:
-        row: `phi` or `native_at_phi` for the host (the paper does not say which of the two it is), or `loreal`.
+        row: `phi` or `native_at_phi` for the host (the paper does not say which of the two it is),
+            or `loreal`.
     """
     if row not in ("native_at_phi", "phi", "loreal"):
         return None
@@ -111,7 +123,8 @@ def published_average(protocol: str, method: str, phi: int, row: str) -> float |
 
 
 def not_comparable(protocol: str, datasets: frozenset[str], recipe: str) -> str:
-    """Return why the published averages say nothing about these runs, "" where the setting is theirs.
+    """Return why the published averages say nothing about these runs, "" where the setting is
+    theirs.
 
     Args:
         datasets: of `base2new` all that were averaged; else the targets.
@@ -121,4 +134,6 @@ def not_comparable(protocol: str, datasets: frozenset[str], recipe: str) -> str:
     wanted = {"base2new": BENCHMARKS, "xd": BENCHMARKS - {"imagenet"}, "dg": DG_TARGETS}[protocol]
     if datasets == wanted:
         return ""
-    return f"{len(datasets & wanted)} of {len(wanted)} datasets" + (" and others" if datasets - wanted else "")
+    return f"{len(datasets & wanted)} of {len(wanted)} datasets" + (
+        " and others" if datasets - wanted else ""
+    )

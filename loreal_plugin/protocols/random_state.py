@@ -1,7 +1,9 @@
-"""Random numbers of an interrupted training: what is drawn after the resume is what would have been drawn.
+"""Random numbers of an interrupted training: what is drawn after the resume is what would have been
+drawn.
 
-The family's checkpoints hold model, optimiser and schedule. The order and the crops of the pictures come from the
-process's random state, which is kept beside them, so that a resumed stage ends as an undisturbed one, bit for bit.
+The family's checkpoints hold model, optimiser and schedule. The order and the crops of the pictures
+come from the process's random state, which is kept beside them, so that a resumed stage ends as an
+undisturbed one, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ PATTERN = "random-state-{}.pt"
 
 
 def keep_random_state(trainer: Any, folder: Path) -> None:
-    """Let a trainer note the random state with each checkpoint between epochs, and take it up when it resumes.
+    """Let a trainer note the random state with each checkpoint between epochs, and take it up when
+    it resumes.
 
     Args:
         trainer: one of the host's, not yet started.

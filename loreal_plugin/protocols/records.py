@@ -1,4 +1,6 @@
-"""`results.json`: written whole or not at all, read back only when it is what we wrote (docs/RESULTS_SCHEMA.md)."""
+"""`results.json`: written whole or not at all, read back only when it is what we wrote
+(docs/RESULTS_SCHEMA.md).
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,25 @@ from loreal_plugin.protocols.text_files import write_text
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
 RESULTS = "results.json"
-REQUIRED = ("schema_version", "kind", "key", "method", "host", "dataset", "phi", "seed", "shots", "config")
+REQUIRED = (
+    "schema_version",
+    "kind",
+    "key",
+    "method",
+    "host",
+    "dataset",
+    "phi",
+    "seed",
+    "shots",
+    "config",
+)
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "clip-anytorch")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all; LorealError where it cannot be written (disk full)."""
+    """Write `value` as JSON, whole or not at all; LorealError where it cannot be written (disk
+    full).
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -35,7 +50,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """Return a folder's `results.json`, or None when it is absent, broken, incomplete or of an unknown schema."""
+    """Return a folder's `results.json`, or None when it is absent, broken, incomplete or of an
+    unknown schema.
+    """
     record = read_json(folder / RESULTS)
     if record is None or record.get("schema_version") not in READABLE:
         return None
@@ -68,19 +85,25 @@ def versions() -> dict[str, str]:
 
 
 def git_revision() -> str | None:
-    """Return the revision of the checkout, with `+changes` where it has uncommitted ones, None outside a checkout."""
+    """Return the revision of the checkout, with `+changes` where it has uncommitted ones, None
+    outside a checkout.
+    """
     root = bundle_root()
     if not (root / ".git").exists():
         return None
     try:
         head = _git(root, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+        return head + (
+            "+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30
+    )
     return done.stdout.strip()
 
 

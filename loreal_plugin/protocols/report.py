@@ -1,4 +1,6 @@
-"""Markdown tables over many runs: mean and standard deviation over seeds, from results.json files only."""
+"""Markdown tables over many runs: mean and standard deviation over seeds, from results.json files
+only.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,27 @@ Group = tuple[str, str, int, str]  # dataset, configuration folder, phi, weights
 
 
 def read_runs(out: Path) -> list[dict[str, Any]]:
-    """Return every finished run and rivals' record below an output folder; what was set aside does not count.
+    """Return every finished run and rivals' record below an output folder; what was set aside does
+    not count.
 
     Raises:
         LorealError: there is none.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for run in _records(out):
-        name = (*(run[k] for k in ("dataset", "label", "phi", "method", "seed", "shots")), run["weights"]["name"])
+        name = (
+            *(run[k] for k in ("dataset", "label", "phi", "method", "seed", "shots")),
+            run["weights"]["name"],
+        )
         name = (*name, run["kind"] == "rivals")
-        # a run that was stopped after stage 2 and then went on has left two records with the same rows
+        # a run that was stopped after stage 2 and then went on has left two records with the same
+        # rows
         if name not in found or len(run["rows"]) > len(found[name]["rows"]):
             found[name] = run
     if not found:
-        raise LorealError(f"no finished run below {out / PROTOCOL / 'train_base'}; run base2new_train.sh first")
+        raise LorealError(
+            f"no finished run below {out / PROTOCOL / 'train_base'}; run base2new_train.sh first"
+        )
     return [merge_variant(run) for run in found.values()]
 
 
@@ -43,12 +52,17 @@ def _records(out: Path) -> Iterator[dict[str, Any]]:
             record = read_results(path.parent)
             if record and record.get("rows"):
                 if "label" not in record["rows"][0]:
-                    raise LorealError(f"{path} is of an older release; run `loreal rivals` with its arguments again")
+                    raise LorealError(
+                        f"{path} is of an older release; run `loreal rivals` with its arguments"
+                        " again"
+                    )
                 yield record | {"label": path.parent.parent.name}
 
 
 def format_report(runs: Sequence[dict[str, Any]]) -> str:
-    """Return one markdown section a dataset, configuration, phi and weights, one table each with every method."""
+    """Return one markdown section a dataset, configuration, phi and weights, one table each with
+    every method.
+    """
     groups: dict[Group, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         groups[(run["dataset"], run["label"], run["phi"], run["weights"]["name"])].append(run)
@@ -58,19 +72,35 @@ def format_report(runs: Sequence[dict[str, Any]]) -> str:
 def _section(group: Group, runs: list[dict[str, Any]]) -> str:
     """Return the section of one group."""
     dataset, label, phi, weights = group
-    lines = [f"### {dataset}, phi {phi}, weights {weights}, configuration `{label}`", "", *_table_head()]
+    lines = [
+        f"### {dataset}, phi {phi}, weights {weights}, configuration `{label}`",
+        "",
+        *_table_head(),
+    ]
     for method in sorted({run["method"] for run in runs}):
         lines += _method_rows([run for run in runs if run["method"] == method])
     return "\n".join([*lines, "", _provenance(runs)])
 
 
 def _table_head() -> list[str]:
-    names = ["method", "row", "Base", "New", "HM", "tunable parameters", "training s", "ms / image", "n"]
+    names = [
+        "method",
+        "row",
+        "Base",
+        "New",
+        "HM",
+        "tunable parameters",
+        "training s",
+        "ms / image",
+        "n",
+    ]
     return [f"| {' | '.join(names)} |", "|---|---|" + "---:|" * 7]
 
 
 def _method_rows(runs: list[dict[str, Any]]) -> list[str]:
-    """Return one line a row name, over the runs' seeds: the four rows first, then variants, then rivals."""
+    """Return one line a row name, over the runs' seeds: the four rows first, then variants, then
+    rivals.
+    """
     by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run["order"]):
         for row in run["rows"]:
@@ -79,7 +109,9 @@ def _method_rows(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def _row_line(method: str, rows: list[dict[str, Any]]) -> str:
-    """Return one line; what LOREAL adds to the host carries a plus, what a rival does not train a dash."""
+    """Return one line; what LOREAL adds to the host carries a plus, what a rival does not train a
+    dash.
+    """
     plus = "+" if rows[0]["name"].startswith("loreal") else ""
     trained, cost = rows[0].get("parameters"), rows[0].get("milliseconds")
     cells = [
@@ -109,6 +141,7 @@ def _provenance(runs: Sequence[dict[str, Any]]) -> str:
     devices = sorted({f"{run['device']} ({run['threads']} threads)" for run in runs})
     revisions = sorted({(run["git_revision"] or "no checkout")[:12] for run in runs})
     return (
-        f"Seeds {', '.join(map(str, seeds))}; mean ± sample standard deviation over seeds; {', '.join(devices)}; "
-        f"torch {runs[0]['versions'].get('torch', '?')}; revision {', '.join(revisions)}."
+        f"Seeds {', '.join(map(str, seeds))}; mean ± sample standard deviation over seeds;"
+        f" {', '.join(devices)}; torch {runs[0]['versions'].get('torch', '?')}; revision"
+        f" {', '.join(revisions)}."
     )

@@ -1,10 +1,11 @@
-"""What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge, up-sampling.
+"""What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge,
+up-sampling.
 
 Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
 
 Every correction is fitted on the few-shot training pictures of the run, never on test pictures.
-`student` stands for a frozen host model (`loreal_plugin.students.build.Student`); a zero-shot CLIP is a CoOp
-student without a checkpoint, whose context is "a photo of a".
+`student` stands for a frozen host model (`loreal_plugin.students.build.Student`); a zero-shot CLIP
+is a CoOp student without a checkpoint, whose context is "a photo of a".
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Embeddings:
 class RivalScore:
     """One rival's score on each test set, and its cost a picture beyond reading (milliseconds).
 
-    `label` says what was fitted, too. A score has the keys of a run's: `accuracy` in percent, `correct`, `total`,
-    `hits` (`loreal_plugin.protocols.engine.pack_bits`).
+    `label` says what was fitted, too. A score has the keys of a run's: `accuracy` in percent,
+    `correct`, `total`, `hits` (`loreal_plugin.protocols.engine.pack_bits`).
     """
 
     label: str
@@ -69,7 +70,9 @@ def embed(encode: Callable[[Tensor], Tensor], batches: Sequence | object) -> Emb
 
 def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
     """Return an encoder that first enlarges its (B, 3, phi, phi) input to `size` pixels (bicubic)."""
-    return lambda images: encode(F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False))
+    return lambda images: encode(
+        F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+    )
 
 
 def right(logits: Tensor, labels: Tensor) -> list[bool]:
@@ -84,13 +87,17 @@ def score_rivals(
     test: Mapping[str, Mapping[str, Embeddings]],
     classify: Callable[[str, Tensor], Tensor],
 ) -> list[RivalScore]:
-    """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one frozen model.
+    """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one
+    frozen model.
 
     Args:
         prefix: name of the model in the rows, e.g. `zero-shot`.
-        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native size), same order.
-        test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its pictures.
-        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its classes.
+        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
+            size), same order.
+        test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its
+            pictures.
+        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its
+            classes.
     """
     low, standard = train["low"].features, train["standard"].features
     penalty = choose_ridge_penalty(low, standard, train["low"].labels)
@@ -105,14 +112,23 @@ def score_rivals(
     for label, (kind, correct) in corrections.items():
         found = {name: kinds[kind] for name, kinds in test.items()}
         start = time.perf_counter()
-        hits = {name: right(classify(name, correct(e.features)), e.labels) for name, e in found.items()}
+        hits = {
+            name: right(classify(name, correct(e.features)), e.labels) for name, e in found.items()
+        }
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
         cost = 1000 * seconds / sum(map(len, hits.values()))
-        rows.append(RivalScore(label, {name: _score(answers) for name, answers in hits.items()}, cost))
+        rows.append(
+            RivalScore(label, {name: _score(answers) for name, answers in hits.items()}, cost)
+        )
     return rows
 
 
 def _score(hits: list[bool]) -> dict[str, Any]:
     """Return accuracy in percent with its counts, and which pictures were right."""
     correct, total = sum(hits), len(hits)
-    return {"accuracy": 100 * correct / total, "correct": correct, "total": total, "hits": pack_bits(hits)}
+    return {
+        "accuracy": 100 * correct / total,
+        "correct": correct,
+        "total": total,
+        "hits": pack_bits(hits),
+    }

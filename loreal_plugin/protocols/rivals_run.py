@@ -1,6 +1,7 @@
 """Measures the rivals of a run on its own frozen students and pictures.
 
-Corrections are fitted on as many augmented views of a training picture as stage 3 sees: they have its data.
+Corrections are fitted on as many augmented views of a training picture as stage 3 sees: they have
+its data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from loreal_plugin.protocols.keys import METHOD_VERSION, digest, flatten
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.plan import Stage
 from loreal_plugin.protocols.protocol import BASE2NEW, Protocol
-from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_json, read_results, write_json
+from loreal_plugin.protocols.records import (
+    RESULTS,
+    harmonic_mean,
+    is_complete,
+    read_json,
+    read_results,
+    write_json,
+)
 from loreal_plugin.protocols.rivals import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.students.build import Student, build_student
@@ -37,7 +45,9 @@ RIVALS_VERSION = 4
 CLIP, ZERO_SHOT = "CLIP", "zero_shot.json"
 
 
-def run_rivals(spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line) -> dict[str, Any]:
+def run_rivals(
+    spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line
+) -> dict[str, Any]:
     """Measure zero-shot CLIP, alpha and beta with each correction; return and store the record.
 
     Args:
@@ -50,8 +60,8 @@ def run_rivals(spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_l
     """
     if not get_contract(spec.method).static_prompts:
         raise ConfigError(
-            f"rivals fit classifiers to one text a class; the prompts of method '{spec.method}' differ from image to "
-            "image, so there is none; choose another method"
+            f"rivals fit classifiers to one text a class; the prompts of method '{spec.method}'"
+            " differ from image to image, so there is none; choose another method"
         )
     engine = prepare(spec, protocol=protocol, say=say)
     with using_weights(spec.weights):
@@ -66,14 +76,18 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
     for number, stage, key in zip((1, 2), (alpha, beta), keys, strict=True):
         if not is_complete(stage.folder, key):
             script = "base2new_train" if plan.protocol.halves else plan.protocol.name
-            raise CheckpointError(f"stage {number} ({stage.title}) is not in {stage.folder}; run {script}.sh first")
+            raise CheckpointError(
+                f"stage {number} ({stage.title}) is not in {stage.folder}; run {script}.sh first"
+            )
     folder = _folder(engine, alpha.trainer)
     views = engine.identity.options.cache_views or 1
     tests = {name: engine.identity.images(name) for name in plan.tests}
     own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
-            rows = _zero_shot(engine, alpha, say) + [_row(engine, s) for s in _measure(engine, alpha, beta, say)]
+            rows = _zero_shot(engine, alpha, say) + [
+                _row(engine, s) for s in _measure(engine, alpha, beta, say)
+            ]
             record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"])
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
             record |= {} if plan.protocol.halves else {"targets": target_facts(engine, "alpha")}
@@ -84,11 +98,15 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
 def _folder(engine: Engine, trainer: str) -> Path:
     """Return where rivals of a trainer lie."""
     spec, label = engine.plan.spec, engine.plan.stages["alpha"].folder.parent.name
-    return run_folder(spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=engine.plan.protocol.name)
+    return run_folder(
+        spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=engine.plan.protocol.name
+    )
 
 
 def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
-    """Return the rows of zero-shot CLIP, measured once for all methods whose runs read pictures in the same way."""
+    """Return the rows of zero-shot CLIP, measured once for all methods whose runs read pictures in
+    the same way.
+    """
     say("[rivals 1/3] zero-shot CLIP")
     spec, folder = engine.plan.spec, _folder(engine, CLIP)
     model = _Model(engine, alpha, zero_shot=True)
@@ -107,7 +125,10 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
     with stage_lock(folder, say):
         found = read_json(folder / ZERO_SHOT) or {}
         if found.get("key") != key:
-            found = {"key": key, "rows": [_row(engine, score) for score in model.score("zero-shot")]}
+            found = {
+                "key": key,
+                "rows": [_row(engine, score) for score in model.score("zero-shot")],
+            }
             write_json(folder / ZERO_SHOT, found)
     return found["rows"]
 
@@ -128,7 +149,9 @@ def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalS
     rows = trained.score(f"{alpha.trainer} trained at {alpha.size}")
     say(f"[rivals 3/3] {beta.title}")
     # beta is pulled to where alpha's embeddings lie; enlarged pictures are alpha's business
-    rows += _Model(engine, beta, zero_shot=False).score(f"{beta.trainer} trained at {beta.size}", towards=trained)
+    rows += _Model(engine, beta, zero_shot=False).score(
+        f"{beta.trainer} trained at {beta.size}", towards=trained
+    )
     return rows
 
 
@@ -155,8 +178,8 @@ class _Model:
         """Return the rows of this model.
 
         Args:
-            towards: the model whose embeddings at the native size are the goal of the corrections, where it is
-                another than this one; there is no up-sampled row then.
+            towards: the model whose embeddings at the native size are the goal of the corrections,
+                where it is another than this one; there is no up-sampled row then.
         """
         at_phi = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
         low = at_phi[self.source].encode_image
@@ -165,7 +188,10 @@ class _Model:
             enlarge = upsampled(self._student(self.source, self.native).encode_image, self.native)
             for s in test:
                 test[s]["upsampled"] = self._embed(enlarge, s, self.phi)
-        train = {"low": self._embed_views(low, self.phi), "standard": (towards or self).native_views}
+        train = {
+            "low": self._embed_views(low, self.phi),
+            "standard": (towards or self).native_views,
+        }
         texts = {s: _class_texts(student) for s, student in at_phi.items()}
 
         def classify(subset: str, features: Tensor) -> Tensor:
@@ -192,7 +218,13 @@ class _Model:
         cfg = self.config(subset, size)
         return quietly(
             lambda: build_student(
-                self.host, cfg, names, self.device, input_size=size, checkpoint_dir=self.checkpoint, epoch=None
+                self.host,
+                cfg,
+                names,
+                self.device,
+                input_size=size,
+                checkpoint_dir=self.checkpoint,
+                epoch=None,
             )
         )
 
@@ -205,10 +237,14 @@ class _Model:
         """Return embeddings of the views of the training pictures that stage 3 sees, at `size`."""
         spec, pictures = self.engine.plan.spec, self.engine.identity.dataset(self.source).train_x
         n_views = self.engine.identity.options.cache_views or 1
-        views = StudentViews(pictures, size, n_views, build_recipe(self.config(self.source, size)), spec.seed)
+        views = StudentViews(
+            pictures, size, n_views, build_recipe(self.config(self.source, size)), spec.seed
+        )
         start = time.perf_counter()
         title = f"{len(pictures)} x {n_views} training views at {size}"
-        features = encode_views(encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title).float()
+        features = encode_views(
+            encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title
+        ).float()
         labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
         return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
 

@@ -1,4 +1,6 @@
-"""The description of one run: what the scripts' arguments and environment ask for, checked before anything is read."""
+"""The description of one run: what the scripts' arguments and environment ask for, checked before
+anything is read.
+"""
 
 from __future__ import annotations
 
@@ -70,10 +72,11 @@ class RunSpec:
     overrides: tuple[Override, ...] = ()
 
     def overrides_for(self, stage: str) -> list[Override]:
-        """Return the overrides that a stage (`alpha`, `beta`, `loreal`) sees, in command-line order.
+        """Return the overrides that a stage (`alpha`, `beta`, `loreal`) sees, in command-line
+        order.
 
-        Stage 3 builds the students again, so what describes them for the host stages describes them there too; an
-        override for stage 3 alone wins there.
+        Stage 3 builds the students again, so what describes them for the host stages describes them
+        there too; an override for stage 3 alone wins there.
         """
         third = stage == "loreal"
         found = [
@@ -99,7 +102,8 @@ def build_spec(
     opts: Sequence[str] = (),
     env: Mapping[str, str] = os.environ,
 ) -> RunSpec:
-    """Return the run that the arguments ask for; an argument left out is taken from `env` (DATA, HOST, OUT, ...).
+    """Return the run that the arguments ask for; an argument left out is taken from `env` (DATA,
+    HOST, OUT, ...).
 
     Raises:
         ConfigError: a method, number or override that cannot be used.
@@ -107,10 +111,16 @@ def build_spec(
         HostError: HOST is no folder.
     """
     if method.lower() not in METHODS:
-        from loreal_plugin.attach.look import unknown_trainer  # torch comes with it: not before something is wrong
+        from loreal_plugin.attach.look import (
+            unknown_trainer,
+        )  # torch comes with it: not before something is wrong
 
-        raise ConfigError(unknown_trainer("method", method, METHODS, find_host(host or env.get("HOST") or "")))
-    chosen = weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
+        raise ConfigError(
+            unknown_trainer("method", method, METHODS, find_host(host or env.get("HOST") or ""))
+        )
+    chosen = (
+        weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
+    )
     recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
     return RunSpec(
         method=method.lower(),
@@ -135,7 +145,8 @@ def whole_number(name: str, text: str, *, minimum: int) -> int:
 
 
 def find_host(text: str) -> Path:
-    """Return the host folder: the embedded one for an empty text; a relative path is tried here, then in the project.
+    """Return the host folder: the embedded one for an empty text; a relative path is tried here,
+    then in the project.
 
     Raises:
         HostError: there is no such folder, or it has no train.py.
@@ -151,7 +162,9 @@ def find_host(text: str) -> Path:
     if path.is_dir():
         names = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
         fault = f"has no train.py and no trainers/ (it has: {', '.join(names[:8]) or 'nothing'})"
-    raise HostError(f"HOST '{text}' {fault}; give the root of a CoOp-family checkout, or leave it empty")
+    raise HostError(
+        f"HOST '{text}' {fault}; give the root of a CoOp-family checkout, or leave it empty"
+    )
 
 
 def find_data(text: str, dataset: str) -> Path:
@@ -163,7 +176,10 @@ def find_data(text: str, dataset: str) -> Path:
     if not text and dataset in DEMO_DATASETS:
         return cache_root()
     if not text:
-        raise DataError(f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the datasets")
+        raise DataError(
+            f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the"
+            " datasets"
+        )
     path = Path(text).expanduser()
     if not path.is_dir() and dataset not in DEMO_DATASETS:
         raise DataError(f"DATA '{text}' is no folder; set it to the folder that holds the datasets")
@@ -177,10 +193,12 @@ def describes_student(key: str) -> bool:
 
 
 def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
-    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:` and `loreal:KEY` narrow the scope.
+    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:` and `loreal:KEY` narrow the
+    scope.
 
     Raises:
-        ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets itself.
+        ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets
+            itself.
     """
     if len(opts) % 2:
         raise ConfigError(f"overrides are pairs KEY VALUE; '{opts[-1]}' has no value")

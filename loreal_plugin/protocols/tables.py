@@ -21,34 +21,52 @@ def format_run(record: dict[str, Any]) -> str:
     if "targets" in record:
         return format_targets(record)
     title = (
-        f"{record['method']}, phi {record['phi']}, dataset {record['dataset']}, {record['shots']} shots, "
-        f"seed {record['seed']}, weights {record['weights']['name']} (accuracy in %)"
+        f"{record['method']}, phi {record['phi']}, dataset {record['dataset']}, {record['shots']}"
+        f" shots, seed {record['seed']}, weights {record['weights']['name']} (accuracy in %)"
     )
     body = [_cells(row) for row in record["rows"]]
     aligned = ("left", *("right",) * 5)
-    table = tabulate(body, headers=HEADERS, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    table = tabulate(
+        body, headers=HEADERS, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )
     parts = [title, "", table, "", *sentences(record)]
     note = published_note(record["method"], record["phi"], record["dataset"], record["recipe"])
     return "\n".join([*parts, *([note] if note else [])])
 
 
 def format_targets(record: dict[str, Any]) -> str:
-    """Return the table of a run that tests datasets (xd, dg, few-shot) or halves of one (zero-shot)."""
+    """Return the table of a run that tests datasets (xd, dg, few-shot) or halves of one
+    (zero-shot).
+    """
     names, zero = list(record["targets"]), record["protocol"] == "zero_shot"
     more = [] if zero else [f"{record['shots']} shots", f"seed {record['seed']}"]
     facts = [record["method"], f"phi {record['phi']}", f"dataset {record['dataset']}", *more]
-    title = f"{TITLES[record['protocol']]}: {', '.join(facts)}, weights {record['weights']['name']} (accuracy in %)"
+    title = (
+        f"{TITLES[record['protocol']]}: {', '.join(facts)}, weights {record['weights']['name']}"
+        " (accuracy in %)"
+    )
     across = any(facts["role"] == "target" for facts in record["targets"].values())
-    heads = ["", *names, *(["Average"] if across else []), *([] if zero else ["tunable parameters", "seconds"])]
+    heads = [
+        "",
+        *names,
+        *(["Average"] if across else []),
+        *([] if zero else ["tunable parameters", "seconds"]),
+    ]
     body = []
     for row in record["rows"]:
         scores = [f"{row['targets'][name]['accuracy']:.2f}" for name in names]
         mean = [f"{row['average']:.2f}"] if across else []
         body.append([row["label"], *scores, *mean, *([] if zero else _cost_cells(row))])
     aligned = ("left", *("right",) * (len(heads) - 1))
-    table = tabulate(body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    table = tabulate(
+        body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )
     what = "the average over the targets" if across else "accuracy"
-    said = [] if zero else sentences(record, {row["name"]: row["average"] for row in record["rows"]}, what)
+    said = (
+        []
+        if zero
+        else sentences(record, {row["name"]: row["average"] for row in record["rows"]}, what)
+    )
     return "\n".join([title, "", table, "", *said]).rstrip()
 
 
@@ -57,24 +75,33 @@ def format_shots(records: list[dict[str, Any]]) -> str:
     first, shots = records[0], [record["shots"] for record in records]
     by_shots = [{row["name"]: row for row in record["rows"]} for record in records]
     body = [
-        [row["label"], *(f"{rows[row['name']]['average']:.2f}" if row["name"] in rows else "-" for rows in by_shots)]
+        [
+            row["label"],
+            *(
+                f"{rows[row['name']]['average']:.2f}" if row["name"] in rows else "-"
+                for rows in by_shots
+            ),
+        ]
         for row in first["rows"]
     ]
     title = (
-        f"{TITLES['few_shot']}: {first['method']}, phi {first['phi']}, dataset {first['dataset']}, seed "
-        f"{first['seed']}, weights {first['weights']['name']}, all classes (accuracy in %)"
+        f"{TITLES['few_shot']}: {first['method']}, phi {first['phi']}, dataset {first['dataset']},"
+        f" seed {first['seed']}, weights {first['weights']['name']}, all classes (accuracy in %)"
     )
     heads = ["shots", *map(str, shots)]
     aligned = ("left", *("right",) * len(shots))
-    table = tabulate(body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    table = tabulate(
+        body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )
     return f"{title}\n\n{table}"
 
 
 def format_rivals(record: dict[str, Any]) -> str:
     """Return the table of a rivals record: accuracies and what a picture costs beyond reading it."""
     title = (
-        f"Rivals of {record['method']}, tested at phi {record['phi']}, dataset {record['dataset']}, "
-        f"{record['shots']} shots, seed {record['seed']}, weights {record['weights']['name']} (accuracy in %)"
+        f"Rivals of {record['method']}, tested at phi {record['phi']}, dataset {record['dataset']},"
+        f" {record['shots']} shots, seed {record['seed']}, weights {record['weights']['name']}"
+        " (accuracy in %)"
     )
     targets = record.get("targets", {})
     across = any(facts["role"] == "target" for facts in targets.values())
@@ -85,7 +112,9 @@ def format_rivals(record: dict[str, Any]) -> str:
         scores = row["targets"] if targets else {half: row[half] for half in ("base", "new")}
         numbers = [score["accuracy"] for score in scores.values()]
         numbers += [row["average" if targets else "hm"]] if mean else []
-        body.append([row["label"], *(f"{number:.2f}" for number in (*numbers, row["milliseconds"]))])
+        body.append(
+            [row["label"], *(f"{number:.2f}" for number in (*numbers, row["milliseconds"]))]
+        )
     aligned = ("left", *("right",) * (len(headers) - 1))
     return f"{title}\n\n{tabulate(body, headers=headers, tablefmt='simple', disable_numparse=True, colalign=aligned)}"
 
@@ -97,12 +126,16 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _cost_cells(row: dict[str, Any]) -> list[str]:
-    """Return parameters and seconds; LOREAL's come on top of both host stages, which the plus sign says."""
+    """Return parameters and seconds; LOREAL's come on top of both host stages, which the plus sign
+    says.
+    """
     plus = "+" if row["name"] == "loreal" else ""
     return [f"{plus}{row['parameters']:,}", f"{plus}{row['seconds']:.1f}"]
 
 
-def sentences(record: dict[str, Any], scores: dict[str, float] | None = None, what: str = "HM") -> list[str]:
+def sentences(
+    record: dict[str, Any], scores: dict[str, float] | None = None, what: str = "HM"
+) -> list[str]:
     """Return what low resolution costs and what LOREAL gives back, in points, signed.
 
     Args:
@@ -113,8 +146,13 @@ def sentences(record: dict[str, Any], scores: dict[str, float] | None = None, wh
     phi, native, found = record["phi"], record["native_size"], []
     if {"native", "native_at_phi"} <= hm.keys():
         found.append(
-            f"Testing at {phi} instead of {native} changes {what} by {hm['native_at_phi'] - hm['native']:+.2f} points"
-            + (f", training at {phi} too by {hm['phi'] - hm['native']:+.2f}." if "phi" in hm else ".")
+            f"Testing at {phi} instead of {native} changes {what} by"
+            f" {hm['native_at_phi'] - hm['native']:+.2f} points"
+            + (
+                f", training at {phi} too by {hm['phi'] - hm['native']:+.2f}."
+                if "phi" in hm
+                else "."
+            )
         )
     if {"phi", "loreal"} <= hm.keys():
         gain = hm["loreal"] - hm["phi"]
@@ -141,7 +179,10 @@ def save_plot(record: dict[str, Any], path: Path) -> None:
         axes.bar(places, [get(r) for r in rows], 0.93 * width, label=name)
     axes.set_xticks(range(len(rows)), [r["label"].replace(", ", ",\n") for r in rows], fontsize=7)
     axes.set_ylabel("accuracy (%)")
-    axes.set_title(f"{record['method']}, phi {record['phi']}, {record['dataset']}, seed {record['seed']}", fontsize=9)
+    axes.set_title(
+        f"{record['method']}, phi {record['phi']}, {record['dataset']}, seed {record['seed']}",
+        fontsize=9,
+    )
     axes.legend(fontsize=7)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=150, format="png")
@@ -152,7 +193,8 @@ def save_plot(record: dict[str, Any], path: Path) -> None:
 def _bars(record: dict[str, Any]) -> list[tuple[str, Callable[[dict[str, Any]], float]]]:
     """Return name and value of each bar of a row."""
     if "targets" in record:
-        return [(name, lambda row, n=name: row["targets"][n]["accuracy"]) for name in record["targets"]]
+        return [
+            (name, lambda row, n=name: row["targets"][n]["accuracy"]) for name in record["targets"]
+        ]
     halves = [(half.title(), lambda row, h=half: row[h]["accuracy"]) for half in ("base", "new")]
     return [*halves, ("HM", lambda row: row["hm"])]
-

@@ -34,7 +34,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise LorealError(f"cannot write {path}: {error.strerror or error}; free some space or set OUT") from error
+        raise LorealError(
+            f"cannot write {path}: {error.strerror or error}; free some space or set OUT"
+        ) from error
 
 
 def _umask() -> int:
@@ -45,7 +47,8 @@ def _umask() -> int:
 
 
 def replace_between(text: str, name: str, content: str) -> str:
-    """Return a document with the part between `<!-- begin NAME -->` and `<!-- end NAME -->` replaced.
+    """Return a document with the part between `<!-- begin NAME -->` and `<!-- end NAME -->`
+    replaced.
 
     Raises:
         LorealError: the document has no such part.

@@ -1,7 +1,7 @@
 """Zero-shot CLIP with hand-made prompts, at the native size and at phi; nothing is trained.
 
-It depends on dataset, phi and weights alone. The datasets are read through the embedded host, whatever HOST is: CLIP is
-the same in every host.
+It depends on dataset, phi and weights alone. The datasets are read through the embedded host,
+whatever HOST is: CLIP is the same in every host.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from loreal_plugin.protocols.keys import digest
 from loreal_plugin.protocols.locks import stage_lock
 from loreal_plugin.protocols.measure import Meter
 from loreal_plugin.protocols.protocol import ZERO_SHOT
-from loreal_plugin.protocols.records import RESULTS, harmonic_mean, is_complete, read_results, write_json
+from loreal_plugin.protocols.records import (
+    RESULTS,
+    harmonic_mean,
+    is_complete,
+    read_results,
+    write_json,
+)
 from loreal_plugin.protocols.spec import RunSpec
 from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
 
@@ -58,9 +64,13 @@ def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any]
 
 
 def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
-    """Return an engine for the pictures of a dataset; ConfigError for overrides, else see `base2new.prepare`."""
+    """Return an engine for the pictures of a dataset; ConfigError for overrides, else see
+    `base2new.prepare`.
+    """
     if spec.overrides:
-        raise ConfigError(f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'")
+        raise ConfigError(
+            f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'"
+        )
     plain = replace(spec, method="coop", host=embedded_host(), shots=1, seed=0)
     return prepare(plain, protocol=ZERO_SHOT, say=say, look=False)
 
@@ -69,7 +79,12 @@ def zero_shot_folder(engine: Engine) -> Path:
     """Return `<out>/zero_shot/run/<dataset>/CLIP/phi<N>/<cfg>`."""
     spec = engine.plan.spec
     full = run_folder(
-        spec, "run", TRAINER, engine.plan.stages["alpha"].folder.parent.name, f"phi{spec.phi}", protocol="zero_shot"
+        spec,
+        "run",
+        TRAINER,
+        engine.plan.stages["alpha"].folder.parent.name,
+        f"phi{spec.phi}",
+        protocol="zero_shot",
     )
     above = full.parents[3]  # neither shots nor seeds make a difference
     return above.parent / TRAINER / full.parents[1].name / full.parent.name
@@ -84,9 +99,23 @@ def _tests(engine: Engine) -> list[str]:
 def _key(engine: Engine) -> str:
     """Return the key of the whole run."""
     cfg, identity = engine.cfgs["alpha"], engine.identity
-    read = [cfg.INPUT.INTERPOLATION, list(cfg.INPUT.PIXEL_MEAN), list(cfg.INPUT.PIXEL_STD), list(cfg.INPUT.TRANSFORMS)]
+    read = [
+        cfg.INPUT.INTERPOLATION,
+        list(cfg.INPUT.PIXEL_MEAN),
+        list(cfg.INPUT.PIXEL_STD),
+        list(cfg.INPUT.TRANSFORMS),
+    ]
     pictures = [identity.images(name) for name in _tests(engine)]
-    return digest([ZERO_SHOT_VERSION, engine.plan.spec.phi, identity.weights, pictures, read, _template(engine)])
+    return digest(
+        [
+            ZERO_SHOT_VERSION,
+            engine.plan.spec.phi,
+            identity.weights,
+            pictures,
+            read,
+            _template(engine),
+        ]
+    )
 
 
 def _template(engine: Engine) -> str:
@@ -112,9 +141,23 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
         }
         for name in tests
     }
-    facts = {"kind": "run", "stage": None, "method": METHOD, "trainer": TRAINER, "shots": 0, "seed": 0, "parents": {}}
+    facts = {
+        "kind": "run",
+        "stage": None,
+        "method": METHOD,
+        "trainer": TRAINER,
+        "shots": 0,
+        "seed": 0,
+        "parents": {},
+    }
     common = engine.record("run", key, plan.stages["alpha"], engine.cfgs["alpha"], "all")
-    more = {"templates": [_template(engine)], "targets": targets, "stages": {}, "rows": rows, "config": {}}
+    more = {
+        "templates": [_template(engine)],
+        "targets": targets,
+        "stages": {},
+        "rows": rows,
+        "config": {},
+    }
     return common | facts | more | {"phi": plan.spec.phi, "overrides": []}
 
 
@@ -126,10 +169,19 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> dict[str, An
         images = _image_features(engine, model, size)
         hits = {test: _hits(engine, model, test, images) for test in tests}
     for test, found in hits.items():
-        score = {"accuracy": 100 * sum(found) / len(found), "correct": sum(found), "total": len(found)}
+        score = {
+            "accuracy": 100 * sum(found) / len(found),
+            "correct": sum(found),
+            "total": len(found),
+        }
         # pictures are embedded once, for all tests together
         seconds, peak = (meter.seconds, meter.peak_memory_mb) if test == "all" else (None, None)
-        scores[test] = score | {"hits": pack_bits(found), "seconds": seconds, "peak_memory_mb": peak, "key": None}
+        scores[test] = score | {
+            "hits": pack_bits(found),
+            "seconds": seconds,
+            "peak_memory_mb": peak,
+            "key": None,
+        }
     base, new = scores.get("base"), scores.get("new")
     return {
         "name": name,
@@ -175,7 +227,9 @@ def _hits(engine: Engine, model: nn.Module, subset: str, images: dict[str, Tenso
     dataset, template, device = engine.identity.dataset(subset), _template(engine), _device()
     names = [name.replace("_", " ") for name in dataset.classnames]
     tokens = import_clip().tokenize([template.format(name) for name in names]).to(device)
-    texts = F.normalize(torch.cat([model.encode_text(part) for part in tokens.split(64)]), dim=-1).cpu()  # (C, D_v)
+    texts = F.normalize(
+        torch.cat([model.encode_text(part) for part in tokens.split(64)]), dim=-1
+    ).cpu()  # (C, D_v)
     features = torch.stack([images[item.impath] for item in dataset.test])
     labels = torch.tensor([item.label for item in dataset.test])
     return ((features @ texts.T).argmax(1) == labels).tolist()

@@ -1,6 +1,7 @@
 """A student: the host's own model at one input size, with what it learned, frozen.
 
-Shapes: B images, C classes, L context length, F features per image, D_t text width, D_v joint width.
+Shapes: B images, C classes, L context length, F features per image, D_t text width, D_v joint
+width.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Student:
         return self.contract.embed_contents(self.model, rows)
 
     def embed_contents(self, contents: Tensor) -> Tensor:
-        """Return contents (B, K, D_t) as the host would change token embeddings before its text encoder."""
+        """Return contents (B, K, D_t) as the host would change token embeddings before its text
+        encoder.
+        """
         return self.contract.embed_contents(self.model, contents)
 
     def prompts(self) -> HostPrompts:
@@ -78,7 +81,9 @@ class Student:
         return self.contract.prompts(self.model, self.classnames, self.tokenize)
 
     def prompt_shift(self, features: Tensor) -> Tensor | None:
-        """Return what images with these features (B, F, D_v) add to rows 1..n of the prompts, (B, n, D_t) or None."""
+        """Return what images with these features (B, F, D_v) add to rows 1..n of the prompts, (B,
+        n, D_t) or None.
+        """
         return self.contract.prompt_shift(self.model, features)
 
     @torch.no_grad()
@@ -143,7 +148,9 @@ def build_student(
     model = shell.model
     learned = contract.learned(model)
     if not learned:
-        raise HostError(f"host '{host.path.name}': {contract.trainer}.build_model left nothing to learn")
+        raise HostError(
+            f"host '{host.path.name}': {contract.trainer}.build_model left nothing to learn"
+        )
     if checkpoint_dir is not None:
         load_learned(model, learned, contract, Path(checkpoint_dir), epoch)
     model.requires_grad_(False).eval()
@@ -178,7 +185,9 @@ def build_shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> 
     shell = host.trainer_class.__new__(host.trainer_class)
     bases = [base for base in host.trainer_class.__mro__ if base.__name__ == _BASE]
     if not bases:
-        raise HostError(f"trainer {host.contract.trainer} of host '{host.path.name}' is no Dassl trainer")
+        raise HostError(
+            f"trainer {host.contract.trainer} of host '{host.path.name}' is no Dassl trainer"
+        )
     bases[0].__init__(shell)
     shell._models, shell._optims, shell._scheds = OrderedDict(), OrderedDict(), OrderedDict()
     shell.cfg, shell.dm, shell.device = cfg, dm, device
@@ -195,6 +204,6 @@ def _token_weight(clips: Sequence[nn.Module], model: nn.Module) -> Tensor:
         if clip.transformer is model.text_encoder.transformer:
             return clip.token_embedding.weight.detach()
     raise HostError(
-        f"none of the {len(clips)} CLIP models that load_clip_to_cpu made is in the host's model: its token "
-        "embedding cannot be found"
+        f"none of the {len(clips)} CLIP models that load_clip_to_cpu made is in the host's model:"
+        " its token embedding cannot be found"
     )

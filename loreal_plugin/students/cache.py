@@ -1,8 +1,9 @@
-"""The embedding cache: what a frozen student says about every training picture and view, computed once.
+"""The embedding cache: what a frozen student says about every training picture and view, computed
+once.
 
 One entry a student, so that alpha's survives a change of phi. An entry is `<key>.safetensors` and
-`<key>.json`; the JSON is written last and holds what went into the key and the hash of the array file, both
-checked on read.
+`<key>.json`; the JSON is written last and holds what went into the key and the hash of the array
+file, both checked on read.
 
 Shapes: N pictures, V views, F features a picture, D_v embedding width.
 """
@@ -50,17 +51,22 @@ def pictures_digest(items: Sequence[Any]) -> str:
 
 def cache_key(ingredients: Mapping[str, Any]) -> str:
     """Return the hash of everything that can change an embedding, library versions included."""
-    return hashlib.sha256(json.dumps(_complete(ingredients), sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(_complete(ingredients), sort_keys=True).encode()).hexdigest()[
+        :32
+    ]
 
 
 class EmbeddingCache:
-    """A folder of entries that many runs share; writes are atomic, one process builds an entry at a time."""
+    """A folder of entries that many runs share; writes are atomic, one process builds an entry at a
+    time.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
 
     def get_or_build(self, ingredients: Mapping[str, Any], build: Callable[[], Tensor]) -> Tensor:
-        """Return the (N, V, F, D_v) array of these ingredients, building it where there is no valid entry.
+        """Return the (N, V, F, D_v) array of these ingredients, building it where there is no valid
+        entry.
 
         Raises:
             CacheError: the entry cannot be written (folder not writable, disk full).
@@ -72,8 +78,8 @@ class EmbeddingCache:
             lock.acquire()
         except OSError as error:
             raise CacheError(
-                f"embedding cache {self.folder} cannot be written: {error}; set TRAINER.LOREAL.CACHE_DIR "
-                "or LOREAL_CACHE to another folder"
+                f"embedding cache {self.folder} cannot be written: {error}; set"
+                " TRAINER.LOREAL.CACHE_DIR or LOREAL_CACHE to another folder"
             ) from error
         try:
             found = self._read(key, ingredients)
@@ -100,7 +106,9 @@ class EmbeddingCache:
                 raise ValueError("its shape differs")
             return values
         except Exception as error:  # whatever is wrong with a cached file, it can be made again
-            warnings.warn(f"embedding cache {array} is broken ({error}); building it again", stacklevel=3)
+            warnings.warn(
+                f"embedding cache {array} is broken ({error}); building it again", stacklevel=3
+            )
             return None
 
     def _write(self, key: str, ingredients: Mapping[str, Any], values: Tensor) -> None:
@@ -166,5 +174,9 @@ def progress(work: Iterable[Any], title: str) -> Iterator[Any]:
 
 def _complete(ingredients: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ingredients with the versions that decide about pixels, in JSON's own types."""
-    versions = {"cache": CACHE_VERSION, "pillow": PIL.__version__, "torchvision": torchvision.__version__}
+    versions = {
+        "cache": CACHE_VERSION,
+        "pillow": PIL.__version__,
+        "torchvision": torchvision.__version__,
+    }
     return json.loads(json.dumps({**ingredients, "versions": versions}))

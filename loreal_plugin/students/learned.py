@@ -34,7 +34,9 @@ def checkpoint_file(folder: Path, contract: HostContract, epoch: int | None) -> 
         CheckpointError: no such folder or epoch, or the folder is another method's.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} was given as the output of {contract.trainer}; no such folder")
+        raise CheckpointError(
+            f"{folder} was given as the output of {contract.trainer}; no such folder"
+        )
     inside = folder / contract.checkpoint
     if not inside.is_dir():
         there = sorted(item.name for item in folder.iterdir() if item.is_dir())
@@ -52,7 +54,9 @@ def checkpoint_file(folder: Path, contract: HostContract, epoch: int | None) -> 
     wanted = epoch or max(found, default=0)
     if wanted not in found:
         epochs = ", ".join(map(str, sorted(found))) or "none"
-        raise CheckpointError(f"{inside}: epoch {epoch or 'last'} was asked for; epochs there: {epochs}")
+        raise CheckpointError(
+            f"{inside}: epoch {epoch or 'last'} was asked for; epochs there: {epochs}"
+        )
     return found[wanted]
 
 
@@ -63,11 +67,12 @@ def load_learned(
     folder: Path,
     epoch: int | None,
 ) -> None:
-    """Copy every learned tensor from the host's checkpoint into `model`; frozen ones stay the CLIP file's.
+    """Copy every learned tensor from the host's checkpoint into `model`; frozen ones stay the CLIP
+    file's.
 
     Raises:
-        CheckpointError: a tensor is missing, of another shape, or the checkpoint learned more than the model
-            has; then nothing was copied.
+        CheckpointError: a tensor is missing, of another shape, or the checkpoint learned more than
+            the model has; then nothing was copied.
     """
     path = checkpoint_file(folder, contract, epoch)
     saved = read_checkpoint(path)["state_dict"]
@@ -86,7 +91,10 @@ def load_learned(
 
 
 def _misfits(
-    model: nn.Module, keys: Mapping[str, Tensor], saved: Mapping[str, Tensor], contract: HostContract
+    model: nn.Module,
+    keys: Mapping[str, Tensor],
+    saved: Mapping[str, Tensor],
+    contract: HostContract,
 ) -> list[str]:
     """Return what keeps the checkpoint from being loaded, most telling first."""
     found = []
@@ -108,5 +116,8 @@ def _csc(key: str, saved: Tensor, wanted: Tensor) -> str:
     if key.rsplit(".", 1)[-1] != "ctx" or 3 not in (saved.dim(), wanted.dim()):
         return ""
     if saved.dim() == wanted.dim():
-        return f" (contexts per class, CSC: trained on {saved.shape[0]} classes, here are {wanted.shape[0]})"
+        return (
+            f" (contexts per class, CSC: trained on {saved.shape[0]} classes, here are"
+            f" {wanted.shape[0]})"
+        )
     return " (one of the two has contexts per class: CSC)"

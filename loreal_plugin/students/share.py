@@ -14,7 +14,9 @@ from loreal_plugin.students.build import Student
 
 @dataclass(frozen=True)
 class SharingReport:
-    """How many tensors (and bytes) both students now hold together, and the names of those they do not."""
+    """How many tensors (and bytes) both students now hold together, and the names of those they do
+    not.
+    """
 
     n_shared: int
     bytes_shared: int
@@ -22,7 +24,8 @@ class SharingReport:
 
 
 def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
-    """Make `beta` use `alpha`'s storage for everything that is neither learned nor the positional embedding.
+    """Make `beta` use `alpha`'s storage for everything that is neither learned nor the positional
+    embedding.
 
     All tensors are compared first; where two differ nothing is changed.
 
@@ -35,9 +38,9 @@ def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
     different = [name for name, ours, theirs in pairs if not _same_values(ours, theirs)]
     if different:
         raise HostError(
-            f"students at {alpha.input_size} and {beta.input_size} pixels cannot share their CLIP: "
-            f"{len(different)} of {len(pairs)} tensors differ, first '{different[0]}'; both need the same "
-            "CLIP weights, precision and classes"
+            f"students at {alpha.input_size} and {beta.input_size} pixels cannot share their CLIP:"
+            f" {len(different)} of {len(pairs)} tensors differ, first '{different[0]}'; both need"
+            " the same CLIP weights, precision and classes"
         )
     moved = {theirs.data_ptr(): ours for _, ours, theirs in pairs if theirs.numel()}
     for _, ours, theirs in pairs:
@@ -54,8 +57,8 @@ def _pairs(alpha: Student, beta: Student) -> tuple[list[tuple[str, Tensor, Tenso
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())
         raise HostError(
-            f"the students' models differ in {len(odd)} tensors, first '{odd[0]}'; both need the same method "
-            "and host settings"
+            f"the students' models differ in {len(odd)} tensors, first '{odd[0]}'; both need the"
+            " same method and host settings"
         )
     own = {id(value) for value in (*alpha.learned.values(), *beta.learned.values())}
     position = alpha.contract.image_position_name()
@@ -78,8 +81,8 @@ def _same_values(ours: Tensor, theirs: Tensor) -> bool:
 def _follow_plain_tensors(model: nn.Module, moved: dict[int, Tensor]) -> None:
     """Replace plain attributes that are further references to moved tensors.
 
-    Hosts keep prompt embeddings as a buffer here and as an attribute there (MMRL): without this the old
-    storage would stay alive.
+    Hosts keep prompt embeddings as a buffer here and as an attribute there (MMRL): without this the
+    old storage would stay alive.
     """
     for module in model.modules():
         for name, value in list(vars(module).items()):

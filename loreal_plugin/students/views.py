@@ -1,7 +1,9 @@
-"""Augmented views of training pictures at two resolutions, equal to the host's transform for the same crop.
+"""Augmented views of training pictures at two resolutions, equal to the host's transform for the
+same crop.
 
-A view is a box and a flip, drawn once per (seed, image, view number). Both students see it through PIL's own
-resize of the original pixels, so the low-resolution view is not a shrunken copy of the standard one.
+A view is a box and a flip, drawn once per (seed, image, view number). Both students see it through
+PIL's own resize of the original pixels, so the low-resolution view is not a shrunken copy of the
+standard one.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from torchvision.transforms import functional as TF
 
 from loreal_plugin.errors import ConfigError, DataError
 
-# What `INPUT.TRANSFORMS` may hold: everything else draws numbers that a paired view cannot share, or changes
-# pixels in a way that depends on the resolution. "center_crop" is a no-op in the hosts' training transform.
+# What `INPUT.TRANSFORMS` may hold: everything else draws numbers that a paired view cannot share,
+# or changes pixels in a way that depends on the resolution. "center_crop" is a no-op in the hosts'
+# training transform.
 REPRODUCIBLE = ("random_resized_crop", "random_flip", "normalize", "center_crop")
 RATIO = (3.0 / 4.0, 4.0 / 3.0)  # torchvision's default, which the hosts use
-INTERPOLATIONS = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC,
-                  "nearest": InterpolationMode.NEAREST}  # fmt: skip
+INTERPOLATIONS = {
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "nearest": InterpolationMode.NEAREST,
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ def build_recipe(cfg: Any) -> ViewRecipe:
     """Return the recipe of a host config's training transform.
 
     Raises:
-        ConfigError: the transform has a part that paired views cannot reproduce, or the input is not square.
+        ConfigError: the transform has a part that paired views cannot reproduce, or the input is
+            not square.
     """
     names = list(cfg.INPUT.TRANSFORMS)
     other = [name for name in names if name not in REPRODUCIBLE]
@@ -93,8 +100,8 @@ def view_generator(seed: int, index: int, number: int, stream: int = 0) -> torch
 def draw_view(width: int, height: int, recipe: ViewRecipe, generator: torch.Generator) -> View:
     """Return a view of a picture of `width` x `height` pixels.
 
-    Draws in the order of torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`, so that an equally
-    seeded generator gives the box these would take.
+    Draws in the order of torchvision's `RandomResizedCrop` and `RandomHorizontalFlip`, so that an
+    equally seeded generator gives the box these would take.
     """
     top, left, box_height, box_width = 0, 0, height, width
     if recipe.scale is not None:
@@ -129,9 +136,11 @@ def read_picture(path: str, read: Callable[[str], Image.Image] | None = None) ->
 
 
 class PairedViews(Dataset):
-    """Training pictures as `{"img", "img_low", "label", "index", "view"}`; one view number at a time.
+    """Training pictures as `{"img", "img_low", "label", "index", "view"}`; one view number at a
+    time.
 
-    With `independent` the low-resolution view takes a crop of its own (the authors' loader crops twice).
+    With `independent` the low-resolution view takes a crop of its own (the authors' loader crops
+    twice).
     """
 
     def __init__(
@@ -158,15 +167,27 @@ class PairedViews(Dataset):
         item = self.items[index]
         image = read_picture(item.impath, self.read)
         views = [
-            draw_view(*image.size, self.recipe, view_generator(self.seed, index, self.number, stream))
+            draw_view(
+                *image.size, self.recipe, view_generator(self.seed, index, self.number, stream)
+            )
             for stream in (0, 1 if self.independent else 0)
         ]
-        img, img_low = (render_view(image, v, s, self.recipe) for v, s in zip(views, self.sizes, strict=True))
-        return {"img": img, "img_low": img_low, "label": item.label, "index": index, "view": self.number}
+        img, img_low = (
+            render_view(image, v, s, self.recipe) for v, s in zip(views, self.sizes, strict=True)
+        )
+        return {
+            "img": img,
+            "img_low": img_low,
+            "label": item.label,
+            "index": index,
+            "view": self.number,
+        }
 
 
 class StudentViews(Dataset):
-    """All views of a picture for one student, `(V, 3, size, size)` and the index; what the cache encodes."""
+    """All views of a picture for one student, `(V, 3, size, size)` and the index; what the cache
+    encodes.
+    """
 
     def __init__(
         self,
@@ -187,7 +208,9 @@ class StudentViews(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = read_picture(self.items[index].impath, self.read)
         views = [
-            draw_view(*image.size, self.recipe, view_generator(self.seed, index, number, self.stream))
+            draw_view(
+                *image.size, self.recipe, view_generator(self.seed, index, number, self.stream)
+            )
             for number in range(self.n_views)
         ]
         return torch.stack([render_view(image, v, self.size, self.recipe) for v in views]), index
@@ -196,7 +219,9 @@ class StudentViews(Dataset):
 def _draw_box(
     width: int, height: int, scale: tuple[float, float], generator: torch.Generator
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of a random box with a share of the area, else the widest centre."""
+    """Return (top, left, height, width) of a random box with a share of the area, else the widest
+    centre.
+    """
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     for _ in range(10):
         area = height * width * torch.empty(1).uniform_(*scale, generator=generator).item()

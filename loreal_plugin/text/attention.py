@@ -1,6 +1,7 @@
 """One causal text block run on some rows of a prompt, given the keys and values of earlier rows.
 
-Shapes: B images, C classes, S rows, N heads, D width; keys and values side by side are (..., rows, 2D).
+Shapes: B images, C classes, S rows, N heads, D width; keys and values side by side are (..., rows,
+2D).
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from loreal_plugin.text.blocks import TextBlocks
 
 
-def causal_bias(n_valid: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype) -> Tensor:
+def causal_bias(
+    n_valid: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype
+) -> Tensor:
     """Return the additive mask (C, n_rows, n_past + n_common + n_rows) of 0 and -inf.
 
     Args:
@@ -29,7 +32,9 @@ def causal_bias(n_valid: Tensor, n_past: int, n_common: int, n_rows: int, dtype:
     past = past[:, None, :].expand(-1, n_rows, -1)
     own = torch.ones(n_rows, n_common + n_rows, dtype=torch.bool, device=device).tril(n_common)
     visible = torch.cat([past, own.expand(len(n_valid), -1, -1)], dim=-1)
-    return torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill(~visible, float("-inf"))
+    return torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill(
+        ~visible, float("-inf")
+    )
 
 
 def run_block(
@@ -57,7 +62,10 @@ def run_block(
     if read is None:
         q, keys = F.linear(h, weight, offset).split([width, 2 * width], dim=-1)
     else:
-        x, bias = _read_row(x, read), bias.gather(1, read[:, None, None].expand(-1, 1, bias.shape[-1]))
+        x, bias = (
+            _read_row(x, read),
+            bias.gather(1, read[:, None, None].expand(-1, 1, bias.shape[-1])),
+        )
         q = F.linear(_read_row(h, read), weight[:width], None if offset is None else offset[:width])
         keys = F.linear(h, weight[width:], None if offset is None else offset[width:])
     x_in = x
@@ -75,8 +83,9 @@ def _attend(
     """Return the attention's output (B, C, Q, D) of the queries q (B, C, Q, D)."""
     n_images, n_classes, n_queries, width = q.shape
     every = [k.to(keys.dtype).expand(n_images, n_classes, -1, -1) for k in earlier]
-    # One joined copy for PyTorch's fused attention. Scoring earlier and own rows apart saves the copy, but on
-    # one CPU core it was 1.5 times slower forward at CLIP's width and equal with gradient, also at width 64.
+    # One joined copy for PyTorch's fused attention. Scoring earlier and own rows apart saves the
+    # copy, but on one CPU core it was 1.5 times slower forward at CLIP's width and equal with
+    # gradient, also at width 64.
     joined = torch.cat([*every, keys], dim=2) if every else keys
 
     def heads(t: Tensor) -> Tensor:

@@ -28,19 +28,23 @@ class TextBlocks:
 
     Attributes:
         positional_embedding: (L, D_t).
-        layers: pre-norm residual blocks with ``ln_1``, ``attn`` (nn.MultiheadAttention), ``ln_2``, ``mlp``.
+        layers: pre-norm residual blocks with ``ln_1``, ``attn`` (nn.MultiheadAttention), ``ln_2``,
+            ``mlp``.
         finish: (N, D_t) -> (N, D_v), the final norm and the projection.
-        enter: ``(layer_index, x (N, T, D_t)) -> (N, T', D_t)``, what the host does before that block to the
-            rows right after the start token: MaPLe replaces some, MMRL inserts some. It only ever sees the
-            static rows of the prompts, start token first.
-        branch: ``(layer_index, x (N, T, D_t)) -> (N, T, D_t) or None``, computed row by row from the block's
-            input and added to its output (MMA's adapters).
-        embed_contents: change of raw contents (B, K, D_t) that the host's prompts already had (MMA's
-            adapter 0); row by row.
-        min_static_rows: number of leading rows that ``enter`` may replace, the start token included.
+        enter: ``(layer_index, x (N, T, D_t)) -> (N, T', D_t)``, what the host does before that
+            block to the
+            rows right after the start token: MaPLe replaces some, MMRL inserts some. It only ever
+            sees the static rows of the prompts, start token first.
+        branch: ``(layer_index, x (N, T, D_t)) -> (N, T, D_t) or None``, computed row by row from
+            the block's input and added to its output (MMA's adapters).
+        embed_contents: change of raw contents (B, K, D_t) that the host's prompts already had
+            (MMA's adapter 0); row by row.
+        min_static_rows: number of leading rows that ``enter`` may replace, the start token
+            included.
 
     Raises:
-        HostError: a block lacks one of the four parts, or its attention has no joint input projection.
+        HostError: a block lacks one of the four parts, or its attention has no joint input
+            projection.
     """
 
     positional_embedding: Tensor
@@ -61,6 +65,6 @@ class TextBlocks:
                 )
             if getattr(layer.attn, "in_proj_weight", None) is None:
                 raise HostError(
-                    f"text block {i}: its attention ({type(layer.attn).__name__}) has no in_proj_weight; "
-                    "set TEXT_PATH to reference"
+                    f"text block {i}: its attention ({type(layer.attn).__name__}) has no"
+                    " in_proj_weight; set TEXT_PATH to reference"
                 )

@@ -1,7 +1,8 @@
-"""Making an expansion of text features: from derivatives at the training mean, or fitted to training images.
+"""Making an expansion of text features: from derivatives at the training mean, or fitted to
+training images.
 
-Shapes: as in `loreal_plugin.text.expansion`; `encode` is activations (n, H) -> features (n, C, D_v) of the classes
-that are being expanded.
+Shapes: as in `loreal_plugin.text.expansion`; `encode` is activations (n, H) -> features (n, C, D_v)
+of the classes that are being expanded.
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ Encode = Callable[[Tensor], Tensor]
 SAMPLES_PER_TERM, MIN_SAMPLES = 6, 64
 # Of the fit's normal equations, in units of one image: terms are of unit spread.
 _RIDGE = 0.01
-# Half-width of a difference quotient in units of the spread: small against the curvature that was seen on trained
-# models (0.05 and 1 gave the same agreement), large against the rounding of float32.
+# Half-width of a difference quotient in units of the spread: small against the curvature that was
+# seen on trained models (0.05 and 1 gave the same agreement), large against the rounding of
+# float32.
 _STEP = 0.25
 
 
 @torch.no_grad()
-def forward_derivatives(encode: Encode, directions: Directions, at_once: int = 8) -> tuple[Tensor, Tensor]:
-    """Return the features (C, D_v) at the mean and the change (R, C, D_v) per unit along each direction.
+def forward_derivatives(
+    encode: Encode, directions: Directions, at_once: int = 8
+) -> tuple[Tensor, Tensor]:
+    """Return the features (C, D_v) at the mean and the change (R, C, D_v) per unit along each
+    direction.
 
-    Forward mode: the features at the mean are computed once for `at_once` directions. Fused attention has no
-    forward derivative, so the plain one is chosen for as long as this runs.
+    Forward mode: the features at the mean are computed once for `at_once` directions. Fused
+    attention has no forward derivative, so the plain one is chosen for as long as this runs.
 
     Args:
-        encode: may use no function without a forward derivative; hosts' own text encoders may (MMA's), the
-            prefix path does not.
+        encode: may use no function without a forward derivative; hosts' own text encoders may
+            (MMA's), the prefix path does not.
         at_once: directions a pass.
     """
     steps = (directions.basis * directions.spread).T.contiguous()  # (R, H)
@@ -52,7 +57,9 @@ def forward_derivatives(encode: Encode, directions: Directions, at_once: int = 8
 
 
 @torch.no_grad()
-def difference_quotients(encode: Encode, directions: Directions, at_once: int = 8) -> tuple[Tensor, Tensor]:
+def difference_quotients(
+    encode: Encode, directions: Directions, at_once: int = 8
+) -> tuple[Tensor, Tensor]:
     """Return what `forward_derivatives` returns, from features a little to both sides of the mean."""
     steps = (directions.basis * directions.spread).T * _STEP
     slopes = []
@@ -69,11 +76,13 @@ def n_samples(directions: Directions) -> int:
 
 
 @torch.no_grad()
-def fit(encode: Encode, directions: Directions, sample: Tensor, at_once: int = 32) -> tuple[Tensor, Tensor]:
+def fit(
+    encode: Encode, directions: Directions, sample: Tensor, at_once: int = 32
+) -> tuple[Tensor, Tensor]:
     """Return constant (C, D_v) and change (T, C, D_v) per unit of each term, by least squares.
 
-    What is fitted are the normalised features, which is what logits see. Against the derivatives at the mean this
-    spreads the error of leaving out curvature over the images that there are.
+    What is fitted are the normalised features, which is what logits see. Against the derivatives at
+    the mean this spreads the error of leaving out curvature over the images that there are.
 
     Args:
         sample: (N, H) activations of training images.
@@ -81,7 +90,9 @@ def fit(encode: Encode, directions: Directions, sample: Tensor, at_once: int = 3
     """
     terms = directions(sample).double()
     design = torch.cat([terms.new_ones(len(terms), 1), terms], dim=1)
-    gram = design.T @ design + _RIDGE * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)
+    gram = design.T @ design + _RIDGE * torch.eye(
+        design.shape[1], dtype=design.dtype, device=design.device
+    )
     # A fixed linear map of the samples' features: they are added up as they come, none is kept.
     weights = torch.linalg.solve(gram, design.T)  # (1 + T, N)
     total: Tensor | None = None

@@ -1,11 +1,13 @@
-"""Text features as a short series in the bottleneck activations: what an image costs without a text encoder.
+"""Text features as a short series in the bottleneck activations: what an image costs without a text
+encoder.
 
-The features of a class move smoothly, and little, with the K * D_s activations of the meta-nets. An `Expansion`
-keeps, for every class, the feature at the training mean and how it changes along the leading directions in which
-training images differ, and along products of a few of these. An image then costs one small matrix product.
+The features of a class move smoothly, and little, with the K * D_s activations of the meta-nets. An
+`Expansion` keeps, for every class, the feature at the training mean and how it changes along the
+leading directions in which training images differ, and along products of a few of these. An image
+then costs one small matrix product.
 
-Shapes: B images, C classes, N training embeddings, H = K * D_s activations, R directions, Q of them in products,
-T = R + Q (Q + 1) / 2 terms, D_v joint embedding width.
+Shapes: B images, C classes, N training embeddings, H = K * D_s activations, R directions, Q of them
+in products, T = R + Q (Q + 1) / 2 terms, D_v joint embedding width.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from loreal_plugin.errors import ConfigError
 
 # Directions in which training images hardly differ are not blown up to unit spread.
 _SMALLEST_SPREAD = 1e-3
-# Elements of the features that one product makes: they stay in a processor's cache until they are compared.
+# Elements of the features that one product makes: they stay in a processor's cache until they are
+# compared.
 _PRODUCT_ELEMENTS = 2**18
 
 
@@ -55,11 +58,16 @@ class Directions:
 
     def to(self, device: torch.device | str) -> Directions:
         """Return the same directions on a device."""
-        return Directions(*(t.to(device) for t in (self.mean, self.basis, self.spread)), self.n_products)
+        return Directions(
+            *(t.to(device) for t in (self.mean, self.basis, self.spread)), self.n_products
+        )
 
 
-def principal_directions(hidden: Tensor, rank: int, n_products: int = 0) -> tuple[Directions, float]:
-    """Return the leading principal directions of activations (N, H), and the share of variance they hold.
+def principal_directions(
+    hidden: Tensor, rank: int, n_products: int = 0
+) -> tuple[Directions, float]:
+    """Return the leading principal directions of activations (N, H), and the share of variance they
+    hold.
 
     Args:
         hidden: training activations.
@@ -70,7 +78,9 @@ def principal_directions(hidden: Tensor, rank: int, n_products: int = 0) -> tupl
         ConfigError: fewer than two embeddings.
     """
     if len(hidden) < 2:
-        raise ConfigError(f"an expansion needs the spread of training images, got {len(hidden)} embedding(s)")
+        raise ConfigError(
+            f"an expansion needs the spread of training images, got {len(hidden)} embedding(s)"
+        )
     values = hidden.double()
     mean = values.mean(0)
     centred = values - mean
@@ -117,10 +127,18 @@ class Expansion:
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Expansion:
         """Return the same expansion on a device, with features of a type."""
-        return Expansion(self.directions.to(device), self.base.to(device, dtype), self.table.to(device, dtype))
+        return Expansion(
+            self.directions.to(device), self.base.to(device, dtype), self.table.to(device, dtype)
+        )
 
     @property
     def n_bytes(self) -> int:
         """Memory that the expansion holds."""
-        parts = (self.base, self.table, self.directions.mean, self.directions.basis, self.directions.spread)
+        parts = (
+            self.base,
+            self.table,
+            self.directions.mean,
+            self.directions.basis,
+            self.directions.spread,
+        )
         return sum(part.numel() * part.element_size() for part in parts)

@@ -1,15 +1,15 @@
 """The prefix text path: static rows once a class, slot and end rows once an image.
 
-Under causal attention a row depends on the rows before it only, so everything before the first content
-has the same keys and values for every image. They are computed once, without gradient; per image only the
-suffix (contents, attribute words, end of text) runs through the layers. The result equals the host's own
-text encoder on the full prompts.
+Under causal attention a row depends on the rows before it only, so everything before the first
+content has the same keys and values for every image. They are computed once, without gradient; per
+image only the suffix (contents, attribute words, end of text) runs through the layers. The result
+equals the host's own text encoder on the full prompts.
 
 Where the prompts of all classes begin alike (slots before the class name), the rows up to the first
 difference are run once per image instead of once per image and class.
 
-Shapes: B images, C classes of a chunk, P static rows, R common rows, S suffix rows, T rows with what the
-host inserted, D = D_t.
+Shapes: B images, C classes of a chunk, P static rows, R common rows, S suffix rows, T rows with
+what the host inserted, D = D_t.
 """
 
 from __future__ import annotations
@@ -23,13 +23,19 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.method.slots import SplicedPrompts, class_index
 from loreal_plugin.text.attention import causal_bias, run_block
 from loreal_plugin.text.blocks import TextBlocks
-from loreal_plugin.text.chunks import auto_chunk, check_chunk, memory_share, rows_alike, run_in_chunks
+from loreal_plugin.text.chunks import (
+    auto_chunk,
+    check_chunk,
+    memory_share,
+    rows_alike,
+    run_in_chunks,
+)
 
 # Classes whose static rows are run together; bounds the memory of building the keys and values.
 _BUILD_CHUNK = 64
 
-# Operations of one block that take as long as a block's fixed cost (launches, masks, joins). They steer speed alone
-# and are guesses, 0.15 ms at the speed of one core and of a GPU: not measured.
+# Operations of one block that take as long as a block's fixed cost (launches, masks, joins). They
+# steer speed alone and are guesses, 0.15 ms at the speed of one core and of a GPU: not measured.
 _PASS_COST = {"cpu": 11_000_000, "cuda": 3_000_000_000}
 
 
@@ -41,7 +47,8 @@ class _Layout:
         begin: (C,) position of the first content.
         end: (C,) position of the end of text.
         n_static: P, rows kept per class, the longest static prefix.
-        n_common: R, rows from ``begin`` on that are equal for all classes; 0 unless the static rows are too.
+        n_common: R, rows from ``begin`` on that are equal for all classes; 0 unless the static rows
+            are too.
         alike: whether all classes have the same static rows.
     """
 
@@ -59,8 +66,9 @@ class PrefixTextPath:
         prompts: C spliced prompts.
         blocks: the host's text transformer.
         chunk: classes per pass; 0 = as many as the budget holds.
-        store_keys: keep the static keys and values (about 0.5 MB a class at CLIP's text size in float32);
-            False computes them again for every chunk; None keeps them where they fit a part of the budget.
+        store_keys: keep the static keys and values (about 0.5 MB a class at CLIP's text size in
+            float32); False computes them again for every chunk; None keeps them where they fit a
+            part of the budget.
         budget: bytes that activations may take; 0 = a fixed number for the device.
 
     Raises:
@@ -105,11 +113,16 @@ class PrefixTextPath:
             if len(groups) == 1:
                 return self._run_classes(index, contents, *common)
             order = n_rows.argsort(stable=True)
-            parts = [self._run_classes(part, contents, *common) for part in index[order].split(groups)]
+            parts = [
+                self._run_classes(part, contents, *common) for part in index[order].split(groups)
+            ]
             features = torch.cat(parts, dim=1)
         else:
-            # Classes with equally many rows, static or not, go together: no chunk is padded to the longest.
-            order = (n_rows + self.prompts.context_length * self._layout.begin[index]).argsort(stable=True)
+            # Classes with equally many rows, static or not, go together: no chunk is padded to the
+            # longest.
+            order = (n_rows + self.prompts.context_length * self._layout.begin[index]).argsort(
+                stable=True
+            )
             features = run_in_chunks(self._run_classes, index[order], chunk, (contents, *common))
         return features[:, order.argsort()]
 
@@ -156,18 +169,24 @@ class PrefixTextPath:
         )
 
     def _keys_fit(self) -> bool:
-        """Say whether the static keys and values of all classes take at most a quarter of the budget."""
+        """Say whether the static keys and values of all classes take at most a quarter of the
+        budget.
+        """
         n_classes = 1 if self._layout.alike else self.prompts.n_classes
         weight = self.blocks.layers[0].attn.in_proj_weight
         per_row = 2 * weight.shape[1] * weight.element_size() * len(self.blocks.layers)
-        return n_classes * self._layout.n_static * per_row <= memory_share(weight.device, self.budget)
+        return n_classes * self._layout.n_static * per_row <= memory_share(
+            weight.device, self.budget
+        )
 
     @property
     def _dtype(self) -> torch.dtype:
         return self.blocks.layers[0].attn.in_proj_weight.dtype
 
     def _run_common(self, contents: Tensor) -> tuple[Tensor, ...]:
-        """Return each layer's keys and values (B, 1, R, 2D) of the rows that all classes share; () without any."""
+        """Return each layer's keys and values (B, 1, R, 2D) of the rows that all classes share; ()
+        without any.
+        """
         if not self._layout.n_common:
             return ()
         first = torch.zeros(1, dtype=torch.long, device=contents.device)
@@ -190,9 +209,13 @@ class PrefixTextPath:
     def _run_pairs(
         self, images: Tensor, classes: Tensor, contents: Tensor, common: tuple[Tensor, ...]
     ) -> Tensor:
-        """Return text features (1, N, D_v): pairs stand where classes stand, with contents of their own."""
+        """Return text features (1, N, D_v): pairs stand where classes stand, with contents of their
+        own.
+        """
         position, which = self._places(classes)
-        x = self._filled(classes, position, which, contents[images[:, None], which.clamp(min=0)][None])
+        x = self._filled(
+            classes, position, which, contents[images[:, None], which.clamp(min=0)][None]
+        )
         return self._through(classes, x, tuple(keys[images].transpose(0, 1) for keys in common))
 
     def _places(self, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,16 +240,19 @@ class PrefixTextPath:
         return self.blocks.finish(x.flatten(0, 2)).unflatten(0, x.shape[:2])
 
     def _row_places(self, classes: Tensor, skip: int, n_rows: int) -> tuple[Tensor, Tensor]:
-        """Return positions (C, n_rows) from ``skip`` rows after the first content on, and the number of the
-        content that stands there (negative: none)."""
+        """Return positions (C, n_rows) from ``skip`` rows after the first content on, and the
+        number of the content that stands there (negative: none)."""
         prompts = self.prompts
         steps = torch.arange(skip, skip + n_rows, device=classes.device)
-        # Classes with a shorter suffix repeat rows of their padding, which no row that counts attends to.
+        # Classes with a shorter suffix repeat rows of their padding, which no row that counts
+        # attends to.
         position = (self._layout.begin[classes, None] + steps).clamp(max=prompts.context_length - 1)
         return position, prompts.source[classes].gather(1, position) - prompts.first_content_source
 
     def _filled(self, classes: Tensor, position: Tensor, which: Tensor, contents: Tensor) -> Tensor:
-        """Return rows (B, C, S, D) with positions; contents (B, C, S, D) stand where ``which`` names one."""
+        """Return rows (B, C, S, D) with positions; contents (B, C, S, D) stand where ``which``
+        names one.
+        """
         static = self.prompts.static_rows(classes, position).to(self._dtype)
         rows = torch.where((which >= 0)[..., None], contents, static)
         return rows + self.blocks.positional_embedding.to(self._dtype)[position]
@@ -234,14 +260,18 @@ class PrefixTextPath:
     def _longest(self, classes: Tensor) -> int:
         return int(self._layout.begin[classes].max())
 
-    def _bias(self, classes: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype) -> Tensor:
+    def _bias(
+        self, classes: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype
+    ) -> Tensor:
         """Return the additive mask (C, S, T + R + S); inserted rows stand before the padding."""
         inserted = n_past - self._longest(classes)
         n_valid = self._layout.begin[classes] + inserted
         return causal_bias(n_valid, n_past, n_common, n_rows, dtype)
 
     def _static_keys(self, classes: Tensor) -> list[Tensor]:
-        """Return each layer's keys and values (C or 1, T, 2D), padded to the longest of these classes."""
+        """Return each layer's keys and values (C or 1, T, 2D), padded to the longest of these
+        classes.
+        """
         if self._layout.alike:
             classes = classes[:1] * 0
         if not self.store_keys:

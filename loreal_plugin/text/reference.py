@@ -10,7 +10,8 @@ from torch import Tensor
 from loreal_plugin.method.slots import SplicedPrompts, class_index, materialise
 from loreal_plugin.text.chunks import auto_chunk, check_chunk, run_in_chunks
 
-# The encoder is a black box here; CLIP's text transformers have at most this many layers worth counting.
+# The encoder is a black box here; CLIP's text transformers have at most this many layers worth
+# counting.
 _ASSUMED_LAYERS = 12
 
 
@@ -21,7 +22,8 @@ class ReferenceTextPath:
         prompts: C spliced prompts.
         encode: ``(embeddings (N, L, D_t), tokens (N, L)) -> (N, D_v)``, the host's text encoder.
         chunk: classes per pass; 0 = as many as the budget holds.
-        embed_contents: change of raw contents that the prompts' rows already had, see ``TextBlocks``.
+        embed_contents: change of raw contents that the prompts' rows already had, see
+            ``TextBlocks``.
         budget: bytes that activations may take; 0 = a fixed number for the device.
 
     Raises:
@@ -52,11 +54,16 @@ class ReferenceTextPath:
         if self.embed_contents is not None:
             contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
         index = class_index(self.prompts, classes)
-        rows, width = len(contents) * self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
+        rows, width = (
+            len(contents) * self.prompts.context_length,
+            self.prompts.host_embeddings.shape[-1],
+        )
         chunk = self.chunk or auto_chunk(
             rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device, self.budget
         )
-        return run_in_chunks(self._run, index, chunk, (contents,) if shift is None else (contents, shift))
+        return run_in_chunks(
+            self._run, index, chunk, (contents,) if shift is None else (contents, shift)
+        )
 
     def _run(self, classes: Tensor, contents: Tensor, shift: Tensor | None = None) -> Tensor:
         full = materialise(self.prompts, contents, classes, shift)
@@ -64,7 +71,9 @@ class ReferenceTextPath:
         return self.encode(full.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, full.shape[:2])
 
     def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
-        """Return text features (N, D_v) of N pairs of an image and a class; see `PrefixTextPath.pairs`."""
+        """Return text features (N, D_v) of N pairs of an image and a class; see
+        `PrefixTextPath.pairs`.
+        """
         if self.embed_contents is not None:
             contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
         rows, width = self.prompts.context_length, self.prompts.host_embeddings.shape[-1]

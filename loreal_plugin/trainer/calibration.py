@@ -25,9 +25,11 @@ class Agreement:
 
 
 def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
-    """Return how a mode's logits (N, C) agree with the exact ones; an image's error is its largest over classes.
+    """Return how a mode's logits (N, C) agree with the exact ones; an image's error is its largest
+    over classes.
 
-    Classes that a mode ruled out are not errors of its logits: what was capped counts by how far it is capped.
+    Classes that a mode ruled out are not errors of its logits: what was capped counts by how far it
+    is capped.
     """
     chosen = logits.argmax(1)
     error = (logits.float() - exact.float()).abs().amax(dim=1)
@@ -41,13 +43,14 @@ def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
 
 
 def choose_margin(first: Tensor, exact: Tensor, k: int, target: float) -> tuple[float, bool]:
-    """Return the smallest threshold at which `auto` finds enough exact winners, and whether the sample can promise it.
+    """Return the smallest threshold at which `auto` finds enough exact winners, and whether the
+    sample can promise it.
 
-    `auto` finds the exact winner of an image where that class is among its k leading ones and lies no further below
-    the first pass's highest logit than the threshold. The threshold is the order statistic that makes the share
-    hold for a new image of the same kind, not only for these ((N + 1) * target, rounded up). With too few images
-    for the target, or where even k classes do not suffice, the promise is False and every image is checked that
-    the sample says has to be.
+    `auto` finds the exact winner of an image where that class is among its k leading ones and lies
+    no further below the first pass's highest logit than the threshold. The threshold is the order
+    statistic that makes the share hold for a new image of the same kind, not only for these ((N +
+    1) * target, rounded up). With too few images for the target, or where even k classes do not
+    suffice, the promise is False and every image is checked that the sample says has to be.
 
     Args:
         first: (N, C) logits of the first pass.
@@ -80,7 +83,8 @@ def _percent(hits: Tensor) -> float:
 
 
 def cheapest(rows: list[dict[str, Any]], target: float) -> dict[str, Any]:
-    """Return the row with the least time among those that reach the target agreement; `exact` always does.
+    """Return the row with the least time among those that reach the target agreement; `exact`
+    always does.
 
     Args:
         rows: with `agreement` in percent and `milliseconds`.

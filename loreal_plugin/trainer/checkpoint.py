@@ -1,8 +1,10 @@
-"""Stage-3 checkpoints: one safetensors file with tensors, and everything else as JSON in its header.
+"""Stage-3 checkpoints: one safetensors file with tensors, and everything else as JSON in its
+header.
 
-`<output>/loreal/model-<epoch>.safetensors` has the meta-nets, the optimiser's tensors and the training means
-of both students' embeddings; the header's entry `loreal` says what they belong to. `checkpoint` names the
-last file. Everything is written beside its place and renamed, so that a killed run leaves whole files only.
+`<output>/loreal/model-<epoch>.safetensors` has the meta-nets, the optimiser's tensors and the
+training means of both students' embeddings; the header's entry `loreal` says what they belong to.
+`checkpoint` names the last file. Everything is written beside its place and renamed, so that a
+killed run leaves whole files only.
 """
 
 from __future__ import annotations
@@ -26,8 +28,20 @@ NAME = "loreal"  # the registered model, hence the folder
 BEST = "model-best.safetensors"
 LATEST = "checkpoint"
 # What the meta-nets were trained for; `loreal_plugin.trainer.mixin` fills it in.
-IDENTITY = ("method", "backbone", "n_attributes", "hidden_dim", "visual_dim", "text_dim", "meta_bias",
-            "n_content", "slot_order", "slot_parts", "drift", "attributes")  # fmt: skip
+IDENTITY = (
+    "method",
+    "backbone",
+    "n_attributes",
+    "hidden_dim",
+    "visual_dim",
+    "text_dim",
+    "meta_bias",
+    "n_content",
+    "slot_order",
+    "slot_parts",
+    "drift",
+    "attributes",
+)
 
 
 def file_name(epoch: int) -> str:
@@ -79,7 +93,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     if record.get("version") != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path} has checkpoint version {record.get('version')}, this code reads {CHECKPOINT_VERSION}"
+            f"{path} has checkpoint version {record.get('version')}, this code reads"
+            f" {CHECKPOINT_VERSION}"
         )
     return tensors, record
 
@@ -104,7 +119,11 @@ def find_checkpoint(directory: Path, epoch: int | None) -> Path:
 def latest_checkpoint(directory: Path) -> Path | None:
     """Return the file that the folder's `checkpoint` names, None where no stage 3 was saved."""
     pointer = directory / NAME / LATEST
-    return directory / NAME / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+    return (
+        directory / NAME / pointer.read_text(encoding="utf-8").strip()
+        if pointer.is_file()
+        else None
+    )
 
 
 def check_identity(
@@ -116,8 +135,11 @@ def check_identity(
         CheckpointError: every differing value, the file's and this run's.
     """
     theirs = record["identity"]
-    differ = [f"{key} is {theirs.get(key)!r} in the file, {mine[key]!r} here"
-              for key in IDENTITY if key not in skip and theirs.get(key) != mine[key]]  # fmt: skip
+    differ = [
+        f"{key} is {theirs.get(key)!r} in the file, {mine[key]!r} here"
+        for key in IDENTITY
+        if key not in skip and theirs.get(key) != mine[key]
+    ]
     if differ:
         raise CheckpointError(f"checkpoint {path} does not fit this run: {'; '.join(differ)}")
 
@@ -140,18 +162,23 @@ def unpack_optimizer(
 ) -> None:
     """Put back what `pack_optimizer` gave; rates and other settings stay the optimiser's own."""
     state: dict[int, dict[str, Any]] = {}
-    stored = {k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")}
+    stored = {
+        k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")
+    }
     for name, value in {**stored, **plain}.items():
         index, _, key = name.partition(".")
         state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def replay_schedule(schedule: Any, epochs: int) -> None:
     """Bring a fresh schedule to where it was after `epochs`, step by step.
 
-    A stored schedule would do too, but Dassl's warm-up keeps a copy of its successor whose optimiser is no
-    longer the live one (the rate then freezes); the steps themselves give the same floats on every host.
+    A stored schedule would do too, but Dassl's warm-up keeps a copy of its successor whose
+    optimiser is no longer the live one (the rate then freezes); the steps themselves give the same
+    floats on every host.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")

@@ -1,4 +1,6 @@
-"""Where stage 3's training batches come from: the host's picture list, our views, the embedding cache."""
+"""Where stage 3's training batches come from: the host's picture list, our views, the embedding
+cache.
+"""
 
 from __future__ import annotations
 
@@ -60,27 +62,37 @@ class DataPlan:
         """Return a loader of both students' cached embeddings.
 
         Args:
-            facts: what else can change an embedding: the host's revision, shims, CLIP package and CLIP weights.
+            facts: what else can change an embedding: the host's revision, shims, CLIP package and
+                CLIP weights.
 
         Raises:
             DataError: a picture cannot be read.
             CacheError: the cache cannot be written.
         """
         features = [
-            self.features(name, student, facts, device) for name, student in (("alpha", alpha), ("beta", beta))
+            self.features(name, student, facts, device)
+            for name, student in (("alpha", alpha), ("beta", beta))
         ]
         labels = torch.tensor([item.label for item in self.items])
-        return FeatureLoader(*features, labels, self._sampler(), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE)
+        return FeatureLoader(
+            *features, labels, self._sampler(), self.cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+        )
 
-    def features(self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device) -> Tensor:
-        """Return a student's embeddings (N, V, F, D_v) of the training pictures; see `feature_loader`."""
+    def features(
+        self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device
+    ) -> Tensor:
+        """Return a student's embeddings (N, V, F, D_v) of the training pictures; see
+        `feature_loader`.
+        """
         return self._embed(name, student, {**facts, "pictures": self._digest}, device)
 
     @cached_property
     def _digest(self) -> str:
         return pictures_digest(self.items)
 
-    def _embed(self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device) -> Tensor:
+    def _embed(
+        self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device
+    ) -> Tensor:
         """Return a student's embeddings (N, V, F, D_v), from the cache where it has them."""
         o = self.options
         stream = 1 if name == "beta" and o.views == "independent" else 0
@@ -89,7 +101,8 @@ class DataPlan:
             "student": name,
             "method": student.contract.method,
             "learned": student.fingerprint(),
-            # how the learned tensors are used: adapter scale, layers with representation tokens, precision
+            # how the learned tensors are used: adapter scale, layers with representation tokens,
+            # precision
             "host_settings": flatten(student.cfg.TRAINER[student.contract.cfg_node]),
             "size": student.input_size,
             "dtype": str(student.dtype),
@@ -100,7 +113,9 @@ class DataPlan:
             "n_views": o.cache_views,
             "recipe": self.recipe.fingerprint(),
         }
-        views = StudentViews(self.items, student.input_size, o.cache_views, self.recipe, self.seed, stream)
+        views = StudentViews(
+            self.items, student.input_size, o.cache_views, self.recipe, self.seed, stream
+        )
         folder = Path(o.cache_dir) if o.cache_dir else cache_root() / "embeddings"
         return EmbeddingCache(folder).get_or_build(
             ingredients,

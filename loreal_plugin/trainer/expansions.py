@@ -1,6 +1,8 @@
-"""Statistics of the training images and expansions of text features, made once a checkpoint and kept beside it.
+"""Statistics of the training images and expansions of text features, made once a checkpoint and
+kept beside it.
 
-Shapes: N training embeddings, C classes, H = K * D_s activations of the meta-nets, T terms, D_v embedding width.
+Shapes: N training embeddings, C classes, H = K * D_s activations of the meta-nets, T terms, D_v
+embedding width.
 """
 
 from __future__ import annotations
@@ -14,11 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.text import Directions, Expansion, principal_directions
-from loreal_plugin.text.expand import MIN_SAMPLES, difference_quotients, fit, forward_derivatives, n_samples
+from loreal_plugin.text.expand import (
+    MIN_SAMPLES,
+    difference_quotients,
+    fit,
+    forward_derivatives,
+    n_samples,
+)
 from loreal_plugin.trainer.tables import TableStore, digest_tensors
 
 STATISTICS, EXPANSION, PART = "statistics", "expansion", "expansion-part"
-# Training embeddings kept for fits of other class sets, of them the last for checks that no fit has seen.
+# Training embeddings kept for fits of other class sets, of them the last for checks that no fit has
+# seen.
 SAMPLE, CHECKS = 1024, 32
 # Classes that are expanded together; a broken run goes on after the last whole part.
 PART_CLASSES = 50
@@ -57,7 +66,8 @@ def draw_statistics(hidden: Tensor) -> Statistics:
 def stored_statistics(
     store: TableStore, owner: Mapping[str, Any], hidden: Callable[[], Tensor]
 ) -> Statistics:
-    """Return the statistics of a checkpoint's training images, from the store or of `hidden()` (N, H).
+    """Return the statistics of a checkpoint's training images, from the store or of `hidden()` (N,
+    H).
 
     Args:
         owner: what activations depend on.
@@ -81,7 +91,8 @@ class ExpansionPlan:
     products: int
 
     def directions(self, statistics: Statistics) -> tuple[Directions, float]:
-        """Return the directions, and the share of variance in them; a small sample lowers their number.
+        """Return the directions, and the share of variance in them; a small sample lowers their
+        number.
 
         A fit must not have more unknowns than half its samples: products go first, then directions.
         """
@@ -90,13 +101,19 @@ class ExpansionPlan:
             most = max(1, (len(sample) - CHECKS) // 2 - 1)
             varied = principal_directions(sample, self.rank)[0].basis.shape[1]
             rank = min(varied, most)
-            products = max(q for q in range(self.products + 1) if not q or rank + q * (q + 1) // 2 <= most)
+            products = max(
+                q for q in range(self.products + 1) if not q or rank + q * (q + 1) // 2 <= most
+            )
         found, share = principal_directions(sample, rank, products)
         return replace(found, mean=statistics.mean), share
 
 
 def make_tables(
-    encode: Callable[[Tensor], Tensor], plan: ExpansionPlan, directions: Directions, sample: Tensor, forward: bool
+    encode: Callable[[Tensor], Tensor],
+    plan: ExpansionPlan,
+    directions: Directions,
+    sample: Tensor,
+    forward: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return base (C, D_v) and table (T, C, D_v) of the classes that `encode` gives.
 
@@ -120,7 +137,8 @@ def stored_expansion(
     forward: bool = True,
     say: Say = print,
 ) -> tuple[Expansion, dict[str, Any]]:
-    """Return an expansion (tables in 16 bit, base in 32) and its facts, from the store or made part by part.
+    """Return an expansion (tables in 16 bit, base in 32) and its facts, from the store or made part
+    by part.
 
     Args:
         owner: what text features depend on besides the activations.
@@ -138,9 +156,19 @@ def stored_expansion(
         parts = []
         for start in starts:
             classes = torch.arange(start, min(n_classes, start + PART_CLASSES))
-            parts.append(_stored_part(store, ingredients, plan, directions, statistics, encode, classes, forward))
-            say(f"expansion of text features ({plan.kind}): {int(classes[-1]) + 1}/{n_classes} classes")
-        tensors = {"base": torch.cat([p["base"] for p in parts]), "table": torch.cat([p["table"] for p in parts], 1)}
+            parts.append(
+                _stored_part(
+                    store, ingredients, plan, directions, statistics, encode, classes, forward
+                )
+            )
+            say(
+                f"expansion of text features ({plan.kind}): {int(classes[-1]) + 1}/{n_classes}"
+                " classes"
+            )
+        tensors = {
+            "base": torch.cat([p["base"] for p in parts]),
+            "table": torch.cat([p["table"] for p in parts], 1),
+        }
         facts = _facts(directions, share, torch.cat([p["errors"] for p in parts], dim=1), tensors)
         store.write(EXPANSION, ingredients, tensors, facts)
         for start in starts:
@@ -166,7 +194,9 @@ def _stored_part(
     if found is not None:
         return found[0]
     sample, checks = statistics.sample[:-CHECKS], statistics.sample[-CHECKS:]
-    if len(sample) < MIN_SAMPLES:  # a handful of training pictures: the checks are of the fitted ones, too
+    if (
+        len(sample) < MIN_SAMPLES
+    ):  # a handful of training pictures: the checks are of the fitted ones, too
         sample = checks = statistics.sample
     base, table = make_tables(lambda h: encode(h, classes), plan, directions, sample, forward)
     base, table = base.float().cpu(), table.half().cpu()
@@ -178,7 +208,9 @@ def _stored_part(
     return tensors
 
 
-def _facts(directions: Directions, share: float, errors: Tensor, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _facts(
+    directions: Directions, share: float, errors: Tensor, tensors: Mapping[str, Tensor]
+) -> dict[str, Any]:
     """Return what an expansion states about itself: errors are lengths between normalised features."""
     return {
         "directions": directions.basis.shape[1],

@@ -1,4 +1,6 @@
-"""Choosing and preparing the inference mode: the part of `LorealMixin` between a checkpoint and its predictions."""
+"""Choosing and preparing the inference mode: the part of `LorealMixin` between a checkpoint and its
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.text import Expansion, PrefixTextPath
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan
-from loreal_plugin.trainer.expansions import ExpansionPlan, Statistics, stored_expansion, stored_statistics
+from loreal_plugin.trainer.expansions import (
+    ExpansionPlan,
+    Statistics,
+    stored_expansion,
+    stored_statistics,
+)
 from loreal_plugin.trainer.modes import FIRST_PASS, Inference
 from loreal_plugin.trainer.tables import FOLDER, TableStore, digest_tensors
 
@@ -30,19 +37,26 @@ def check_inference(contract: HostContract, options: LorealOptions) -> None:
     """Check that a method and the other options allow the inference mode.
 
     Raises:
-        ConfigError: prompts differ from image to image without slots; contents of the batch mean; one content for all.
+        ConfigError: prompts differ from image to image without slots; contents of the batch mean;
+            one content for all.
     """
     if options.inference == "exact":
         return
     asked = f"INFERENCE {options.inference}"
     if not contract.static_prompts:
         raise ConfigError(
-            f"{asked} is not possible for method '{contract.method}', whose own context depends on the image; "
-            "set TRAINER.LOREAL.INFERENCE exact"
+            f"{asked} is not possible for method '{contract.method}', whose own context depends on"
+            " the image; set TRAINER.LOREAL.INFERENCE exact"
         )
     if options.conditioning == "batch" or options.constant_conditioning:
-        other = "CONDITIONING batch" if options.conditioning == "batch" else "CONSTANT_CONDITIONING True"
-        raise ConfigError(f"{asked} is for contents of single images, not for {other}; set INFERENCE exact")
+        other = (
+            "CONDITIONING batch"
+            if options.conditioning == "batch"
+            else "CONSTANT_CONDITIONING True"
+        )
+        raise ConfigError(
+            f"{asked} is for contents of single images, not for {other}; set INFERENCE exact"
+        )
 
 
 class InferenceMixin:
@@ -54,20 +68,25 @@ class InferenceMixin:
     _validating: bool = False
 
     def prepare_inference(self) -> None:
-        """Put the mode of INFERENCE into the model; tables that it needs are read, or made and kept.
+        """Put the mode of INFERENCE into the model; tables that it needs are read, or made and
+        kept.
 
         Raises:
-            CheckpointError: statistics of the training pictures are needed and neither stored nor to be had here.
+            CheckpointError: statistics of the training pictures are needed and neither stored nor
+                to be had here.
             ConfigError: `auto` has no threshold.
         """
-        self.model.inference = None if self.options.inference == "exact" else self.inference_mode(self.options)
+        self.model.inference = (
+            None if self.options.inference == "exact" else self.inference_mode(self.options)
+        )
 
     def inference_mode(self, options: LorealOptions, margin: float | None = None) -> Inference:
         """Return the predictor of a mode; see `prepare_inference`.
 
         Args:
             options: which mode and how; of the model's own options otherwise.
-            margin: `auto`'s threshold where it is not to be read from the options or the calibration.
+            margin: `auto`'s threshold where it is not to be read from the options or the
+                calibration.
         """
         model, mode = self.model, options.inference
         expansion = mean = None
@@ -82,7 +101,9 @@ class InferenceMixin:
             student=model.students["beta"],
             path=model.paths["beta"],
             meta_nets=model.meta_nets,
-            condition=lambda features: model.students["beta"].condition(features, options.mmrl_condition),
+            condition=lambda features: model.students["beta"].condition(
+                features, options.mmrl_condition
+            ),
             fusion=model.fusion,
             mean=mean,
             expansion=expansion,
@@ -90,7 +111,7 @@ class InferenceMixin:
             margin=margin or 0.0,
         )
 
-    # ---- where tables lie and what they belong to ---------------------------------------------------
+    # ---- where tables lie and what they belong to ------------------------------------------------
 
     @property
     def table_store(self) -> TableStore:
@@ -117,21 +138,30 @@ class InferenceMixin:
     def text_owner(self) -> dict[str, Any]:
         """Return what text features depend on besides the activations: the spliced prompts, too."""
         prompts = self.model.paths["beta"].prompts
-        tensors = [(name, value) for name, value in sorted(vars(prompts).items()) if isinstance(value, Tensor)]
+        tensors = [
+            (name, value)
+            for name, value in sorted(vars(prompts).items())
+            if isinstance(value, Tensor)
+        ]
         return {**self.inference_owner(), "prompts": digest_tensors(tensors)}
 
-    # ---- statistics, expansion, threshold -----------------------------------------------------------
+    # ---- statistics, expansion, threshold --------------------------------------------------------
 
     def hidden_statistics(self) -> Statistics:
         """Return the statistics of the training pictures' activations, read or made.
 
         Raises:
-            CheckpointError: they are not stored, and this run's pictures are not those of the training.
+            CheckpointError: they are not stored, and this run's pictures are not those of the
+                training.
         """
-        return stored_statistics(self.table_store, self.inference_owner(), self._training_activations)
+        return stored_statistics(
+            self.table_store, self.inference_owner(), self._training_activations
+        )
 
     def text_expansion(self, options: LorealOptions) -> tuple[Expansion, dict[str, Any]]:
-        """Return the expansion of beta's text features on its device, and what it states about itself."""
+        """Return the expansion of beta's text features on its device, and what it states about
+        itself.
+        """
         path, nets = self.model.paths["beta"], self.model.meta_nets
         n_attributes = len(nets.meta_nets)
 
@@ -156,7 +186,8 @@ class InferenceMixin:
         """Return the threshold of `auto` in logits: AUTO_MARGIN, or what calibration found.
 
         Raises:
-            ConfigError: neither is there, or the calibration is another checkpoint's or another expansion's.
+            ConfigError: neither is there, or the calibration is another checkpoint's or another
+                expansion's.
         """
         if options.auto_margin >= 0:
             return options.auto_margin
@@ -165,10 +196,13 @@ class InferenceMixin:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise ConfigError(f"INFERENCE auto has no threshold: {path} was not found; {advice}") from None
+            raise ConfigError(
+                f"INFERENCE auto has no threshold: {path} was not found; {advice}"
+            ) from None
         if found.get("belongs_to") != self.calibration_owner(options):
             raise ConfigError(
-                f"{path} was measured for another checkpoint, TANGENT_KIND, TANGENT_RANK or SHORTLIST_K; {advice}"
+                f"{path} was measured for another checkpoint, TANGENT_KIND, TANGENT_RANK or"
+                f" SHORTLIST_K; {advice}"
             )
         return float(found["margin"])
 
@@ -186,18 +220,22 @@ class InferenceMixin:
             differ = [name for name, value in mine.items() if record[name] != value]
             if differ:
                 raise CheckpointError(
-                    f"INFERENCE {self.options.inference} needs statistics of the pictures that {path} was trained on; "
-                    f"they are not stored there and this run has another {' and other '.join(differ)}: run loreal "
-                    "calibrate for the training first"
+                    f"INFERENCE {self.options.inference} needs statistics of the pictures that"
+                    f" {path} was trained on; they are not stored there and this run has another"
+                    f" {' and other '.join(differ)}: run loreal calibrate for the training first"
                 )
         return self.activations(self.training_features())
 
     def training_features(self) -> Tensor:
-        """Return beta's features (N, F, D_v) of every training picture and view, from the cache where it has them."""
+        """Return beta's features (N, F, D_v) of every training picture and view, from the cache
+        where it has them.
+        """
         options = self.options
         plan = self.data
         if not options.cache_views:
-            plan = DataPlan(self.cfg, dataclasses.replace(options, cache_views=1), plan.items, plan.seed)
+            plan = DataPlan(
+                self.cfg, dataclasses.replace(options, cache_views=1), plan.items, plan.seed
+            )
         facts = {**self.host_facts, "weights": self.identity["backbone"]}
         found = plan.features("beta", self.model.students["beta"], facts, self.device).flatten(0, 1)
         drift = getattr(self.model, "drift", None)

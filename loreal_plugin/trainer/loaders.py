@@ -1,7 +1,8 @@
-"""Training batches of stage 3: pictures seen twice, or their cached embeddings; both in the same order.
+"""Training batches of stage 3: pictures seen twice, or their cached embeddings; both in the same
+order.
 
-The order of an epoch and its views are functions of (seed, epoch) alone, so that a resumed run goes on as an
-uninterrupted one, and a run that caches sees what one that does not cache sees.
+The order of an epoch and its views are functions of (seed, epoch) alone, so that a resumed run goes
+on as an uninterrupted one, and a run that caches sees what one that does not cache sees.
 """
 
 from __future__ import annotations
@@ -43,13 +44,27 @@ def view_number(epoch: int, n_views: int) -> int:
 class ViewLoader:
     """Batches `{"img", "img_low", "label", "index", "view"}` of pictures at two sizes."""
 
-    def __init__(self, views: PairedViews, sampler: EpochSampler, batch_size: int, n_views: int = 0,
-                 num_workers: int = 0, pin_memory: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        views: PairedViews,
+        sampler: EpochSampler,
+        batch_size: int,
+        n_views: int = 0,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
         self.dataset, self.sampler, self.n_views = views, sampler, n_views
-        # As the family's loader does: an incomplete last batch is left out unless it is the only one.
+        # As the family's loader does: an incomplete last batch is left out unless it is the only
+        # one.
         drop_last = len(views) >= batch_size
-        self.loader = DataLoader(views, batch_size=batch_size, sampler=sampler, drop_last=drop_last,
-                                 num_workers=num_workers, pin_memory=pin_memory)  # fmt: skip
+        self.loader = DataLoader(
+            views,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose order and view of the next pass."""

@@ -1,8 +1,9 @@
 """`LorealMixin`: LOREAL on top of a host trainer, `class MaPLe_LOREAL(LorealMixin, MaPLe)`.
 
-With `TRAINER.LOREAL.ENABLED False` every hook is the host's. With True the host's own `build_model` makes two
-frozen students, and of the trainer's hooks only those below are replaced: the loop, the log lines and the
-evaluation stay Dassl's. `dassl` is imported inside functions, because it comes from the attached host.
+With `TRAINER.LOREAL.ENABLED False` every hook is the host's. With True the host's own `build_model`
+makes two frozen students, and of the trainer's hooks only those below are replaced: the loop, the
+log lines and the evaluation stay Dassl's. `dassl` is imported inside functions, because it comes
+from the attached host.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from loreal_plugin.weights import describe, load_clip_state_dict, weights_finger
 class LorealMixin(InferenceMixin, PersistenceMixin):
     """The LOREAL life cycle; to be put before a host trainer of the family."""
 
-    # ---- what is on ---------------------------------------------------------------------------------
+    # ---- what is on ------------------------------------------------------------------------------
 
     @property
     def loreal_enabled(self) -> bool:
@@ -53,7 +54,9 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         return next(c for c in CONTRACTS.values() if c.trainer in names)
 
     def check_cfg(self, cfg: Any) -> None:
-        """Check the host's settings and ours, before anything is built; ConfigError with every fault."""
+        """Check the host's settings and ours, before anything is built; ConfigError with every
+        fault.
+        """
         super().check_cfg(cfg)
         if not cfg.TRAINER.LOREAL.ENABLED:
             return
@@ -70,7 +73,7 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         grid_size_of(cfg.INPUT.SIZE[0], patch, "INPUT.SIZE")
         grid_size_of(self.options.phi, patch, "TRAINER.LOREAL.PHI")
 
-    # ---- building -----------------------------------------------------------------------------------
+    # ---- building --------------------------------------------------------------------------------
 
     def build_data_loader(self) -> None:
         """Build the host's loaders at phi, and our training loader of paired views."""
@@ -107,7 +110,8 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         self.sched = optim.build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(NAME, nets, self.optim, self.sched)
         precision = self.cfg.TRAINER[self.contract.cfg_node].PREC
-        # Only CUDA has half-precision training worth scaling for; on the CPU the family's amp is float32 too.
+        # Only CUDA has half-precision training worth scaling for; on the CPU the family's amp is
+        # float32 too.
         self.autocast = precision == "amp" and self.device.type == "cuda"
         scaled = precision in ("amp", "fp16") and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda") if scaled else None
@@ -125,11 +129,14 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         same = o.students == "same"
         if not o.alpha_dir or not (o.beta_dir or same):
             raise ConfigError(
-                "TRAINER.LOREAL.ALPHA_DIR and BETA_DIR must name the output folders of stages 1 and 2 "
-                "(STUDENTS same needs ALPHA_DIR only)"
+                "TRAINER.LOREAL.ALPHA_DIR and BETA_DIR must name the output folders of stages 1 and"
+                " 2 (STUDENTS same needs ALPHA_DIR only)"
             )
         places = {"alpha": (self.cfg.INPUT.SIZE[0], o.alpha_dir, o.alpha_epoch)}
-        places["beta"] = (o.phi, *((o.alpha_dir, o.alpha_epoch) if same else (o.beta_dir, o.beta_epoch)))
+        places["beta"] = (
+            o.phi,
+            *((o.alpha_dir, o.alpha_epoch) if same else (o.beta_dir, o.beta_epoch)),
+        )
         built = {}
         for name, (size, folder, epoch) in places.items():
             print(f"Student {name}: {self.contract.trainer} at {size} from {folder}")
@@ -144,7 +151,11 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
             )
         report = share_clip_tensors(built["alpha"], built["beta"])
         print(f"Students share {report.n_shared} tensors ({report.bytes_shared / 2**20:.1f} MiB)")
-        self.host_facts = {"host": host.revision, "shims": list(host.shims), "clip": host.clip_version}
+        self.host_facts = {
+            "host": host.revision,
+            "shims": list(host.shims),
+            "clip": host.clip_version,
+        }
         return built["alpha"], built["beta"]
 
     def _attribute_words(self, classnames: list[str]) -> list[Any]:
@@ -185,16 +196,27 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         nets, students = self.model.meta_nets, self.model.students
         wanted = {id(p) for p in nets.parameters()}
         held = [p for group in self.optim.param_groups for p in group["params"]]
-        assert {id(p) for p in held} == wanted, "the optimiser holds other tensors than the meta-nets"
-        everything = [p for s in students.values() for p in s.model.parameters()]
-        assert not any(p.requires_grad or id(p) in wanted for p in everything), "a student would train"
-        count, host = nets.count_parameters(), sum(p.numel() for p in students["beta"].learned.values())
-        print(
-            f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets, K={len(nets.meta_nets)})"
+        assert {id(p) for p in held} == wanted, (
+            "the optimiser holds other tensors than the meta-nets"
         )
-        print(f"Tunable parameters of the method: {host + count:,} (host {host:,} + meta-nets {count:,})")
+        everything = [p for s in students.values() for p in s.model.parameters()]
+        assert not any(p.requires_grad or id(p) in wanted for p in everything), (
+            "a student would train"
+        )
+        count, host = (
+            nets.count_parameters(),
+            sum(p.numel() for p in students["beta"].learned.values()),
+        )
+        print(
+            f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets,"
+            f" K={len(nets.meta_nets)})"
+        )
+        print(
+            f"Tunable parameters of the method: {host + count:,} (host {host:,} + meta-nets"
+            f" {count:,})"
+        )
 
-    # ---- training -----------------------------------------------------------------------------------
+    # ---- training --------------------------------------------------------------------------------
 
     def before_train(self) -> None:
         """Resume, open the writer, then embed the training pictures once (unless CACHE_VIEWS is 0)."""
@@ -213,19 +235,29 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
             self.model.means.beta = self.train_loader_x.beta.double().mean((0, 1)).float()
 
     def _features(self, data: DataPlan) -> Any:
-        """Return the loader of both students' embeddings of the training pictures, from the cache where it has them."""
+        """Return the loader of both students' embeddings of the training pictures, from the cache
+        where it has them.
+        """
         facts = {**self.host_facts, "weights": self.identity["backbone"]}
-        return data.feature_loader(self.model.students["alpha"], self.model.students["beta"], facts, self.device)
+        return data.feature_loader(
+            self.model.students["alpha"], self.model.students["beta"], facts, self.device
+        )
 
     def _fit_drift(self) -> None:
-        """Fit beta's drift correction on the training pictures, both students seeing the same crops."""
+        """Fit beta's drift correction on the training pictures, both students seeing the same
+        crops.
+        """
         o = self.options
         paired = dataclasses.replace(o, views="paired", cache_views=o.cache_views or 1)
         found = self._features(DataPlan(self.cfg, paired, self.data.items, self.data.seed))
         n_views = found.alpha.shape[1]
         labels = found.labels.repeat_interleave(n_views)
-        self.model.drift = fit_drift(o.drift, found.beta.flatten(0, 1), found.alpha.flatten(0, 1), labels)
-        print(f"Drift correction '{o.drift}' fitted on {len(found.labels)} x {n_views} training views")
+        self.model.drift = fit_drift(
+            o.drift, found.beta.flatten(0, 1), found.alpha.flatten(0, 1), labels
+        )
+        print(
+            f"Drift correction '{o.drift}' fitted on {len(found.labels)} x {n_views} training views"
+        )
 
     def before_epoch(self) -> None:
         """Choose the order and the views of the epoch."""
@@ -270,7 +302,7 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         accuracy = (logits.detach().argmax(1) == labels).float().mean().item() * 100
         return {**{name: value.item() for name, value in found.items()}, "acc": accuracy}
 
-    # ---- evaluation ---------------------------------------------------------------------------------
+    # ---- evaluation ------------------------------------------------------------------------------
 
     def model_inference(self, input: Tensor) -> Tensor:
         """Return the logits of images at phi: beta alone, with contents of its own embedding."""
@@ -284,7 +316,8 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         """Evaluate in Dassl's own loop: a host's loop (MMRL's) would bypass `model_inference`."""
         if not self.loreal_enabled:
             return super().test(split)
-        # Validation between epochs is exact: tables of meta-nets that are still training are worth nothing.
+        # Validation between epochs is exact: tables of meta-nets that are still training are worth
+        # nothing.
         self.model.inference, self._validating = None, split == "val"
         try:
             return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)

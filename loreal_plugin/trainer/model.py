@@ -31,8 +31,8 @@ from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 from loreal_plugin.trainer.modes import Inference
 
 TextPath = Callable[..., Tensor]
-# A word that means next to nothing before an attribute, and stands for "not told" in the demonstration captions:
-# the start of META_INIT neutral.
+# A word that means next to nothing before an attribute, and stands for "not told" in the
+# demonstration captions: the start of META_INIT neutral.
 NEUTRAL_WORD = "some"
 
 
@@ -55,18 +55,19 @@ def check_text_path(contract: HostContract, options: LorealOptions) -> None:
     """Check that a method can take the slot order and the text path.
 
     Raises:
-        ConfigError: it overwrites the rows where the slots would be; or its prompts differ from image to image,
-            so that nothing of them can be computed once a class.
+        ConfigError: it overwrites the rows where the slots would be; or its prompts differ from
+            image to image, so that nothing of them can be computed once a class.
     """
     if options.slot_order not in contract.slot_orders:
         raise ConfigError(
-            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which "
-            f"overwrites the rows after the start token; choose {' or '.join(contract.slot_orders)}"
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which"
+            " overwrites the rows after the start token; choose"
+            f" {' or '.join(contract.slot_orders)}"
         )
     if options.text_path == "prefix" and not contract.static_prompts:
         raise ConfigError(
-            f"TEXT_PATH prefix is not possible for method '{contract.method}', whose own context depends on the "
-            "image; set TRAINER.LOREAL.TEXT_PATH reference"
+            f"TEXT_PATH prefix is not possible for method '{contract.method}', whose own context"
+            " depends on the image; set TRAINER.LOREAL.TEXT_PATH reference"
         )
 
 
@@ -95,7 +96,9 @@ def build_text_path(student: Student, words: Sequence[Any], options: LorealOptio
     )
     budget = options.memory_budget_mb * 2**20 // _text_passes(options)
     if options.text_path == "reference":
-        return ReferenceTextPath(prompts, student.encode_text, options.class_chunk, student.embed_contents, budget)
+        return ReferenceTextPath(
+            prompts, student.encode_text, options.class_chunk, student.embed_contents, budget
+        )
     return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)
 
 
@@ -106,22 +109,31 @@ def _text_passes(options: LorealOptions) -> int:
 
 def alpha_learns(options: LorealOptions) -> bool:
     """Return whether a loss lets a gradient through to alpha's text features."""
-    return options.hld_direction != "alpha_to_beta" and (options.hld_weight > 0 or options.cross_weight > 0)
+    return options.hld_direction != "alpha_to_beta" and (
+        options.hld_weight > 0 or options.cross_weight > 0
+    )
 
 
-def build_meta_nets(student: Student, words: Sequence[Any], visual_dim: int, options: LorealOptions,
-                    seed: int) -> MetaNets:  # fmt: skip
+def build_meta_nets(
+    student: Student, words: Sequence[Any], visual_dim: int, options: LorealOptions, seed: int
+) -> MetaNets:
     """Return freshly started meta-nets in float32; the start depends on the seed alone."""
     text_dim = student.token_weight.shape[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        nets = MetaNets(options.n_attributes, visual_dim, options.hidden_dim, text_dim, options.meta_bias)
+        nets = MetaNets(
+            options.n_attributes, visual_dim, options.hidden_dim, text_dim, options.meta_bias
+        )
     if options.meta_init != "default":
         ids = attribute_ids(student, words)
-        per_attribute = list(zip(*ids, strict=True)) if not isinstance(words[0], str) else [[i] for i in ids]
+        per_attribute = (
+            list(zip(*ids, strict=True)) if not isinstance(words[0], str) else [[i] for i in ids]
+        )
         means = [torch.cat([_rows(student, i) for i in of_k]).mean(0) for of_k in per_attribute]
         neutral = _rows(student, text_ids(NEUTRAL_WORD, student.tokenize)).mean(0)
-        init_meta_nets_(nets, options.meta_init, word_embeddings=torch.stack(means), neutral=neutral)
+        init_meta_nets_(
+            nets, options.meta_init, word_embeddings=torch.stack(means), neutral=neutral
+        )
     return nets.to(student.device)
 
 
@@ -131,7 +143,9 @@ def _rows(student: Student, ids: Sequence[int]) -> Tensor:
 
 @dataclass
 class TrainingMeans:
-    """The mean features (F, D_v) of both students over the training pictures; None before there are any."""
+    """The mean features (F, D_v) of both students over the training pictures; None before there are
+    any.
+    """
 
     alpha: Tensor | None = None
     beta: Tensor | None = None
@@ -155,8 +169,15 @@ class TrainingMeans:
 class LorealModel(nn.Module):
     """Two students and the meta-nets; `forward` is what is deployed: beta with S(f_beta)."""
 
-    def __init__(self, alpha: Student | None, beta: Student, meta_nets: MetaNets, options: LorealOptions,
-                 *, fusion: bool) -> None:  # fmt: skip
+    def __init__(
+        self,
+        alpha: Student | None,
+        beta: Student,
+        meta_nets: MetaNets,
+        options: LorealOptions,
+        *,
+        fusion: bool,
+    ) -> None:
         super().__init__()
         self.meta_nets = meta_nets
         self.options, self.fusion = options, fusion
@@ -171,19 +192,25 @@ class LorealModel(nn.Module):
 
     def set_words(self, words: Sequence[Any]) -> None:
         """Put attribute words into the slots of both students' prompts."""
-        self.paths = {name: build_text_path(s, words, self.options) for name, s in self.students.items()}
+        self.paths = {
+            name: build_text_path(s, words, self.options) for name, s in self.students.items()
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Return beta's logits (B, C) for images (B, 3, phi, phi)."""
         return self.predict(self.embed_beta(images))
 
     def embed_beta(self, images: Tensor) -> Tensor:
-        """Return beta's features (B, F, D_v) of images (B, 3, phi, phi), corrected for drift where DRIFT says so."""
+        """Return beta's features (B, F, D_v) of images (B, 3, phi, phi), corrected for drift where
+        DRIFT says so.
+        """
         features = self.students["beta"].encode_image(images)
         return features if self.drift is None else self.drift(features)
 
     def predict(self, features_beta: Tensor) -> Tensor:
-        """Return beta's logits (B, C) for its features (B, F, D_v), with contents made of these, in the mode set."""
+        """Return beta's logits (B, C) for its features (B, F, D_v), with contents made of these, in
+        the mode set.
+        """
         if self.inference is not None:
             return self.inference(features_beta)
         contents = self.meta_nets(self._condition("beta", features_beta))
@@ -194,22 +221,29 @@ class LorealModel(nn.Module):
         return self.meta_nets(self._condition(name, features))
 
     def logits(self, name: str, features: Tensor, contents: Tensor) -> Tensor:
-        """Return a student's logits (B, C) for its features (B, F, D_v) with contents (B, K, D_t) in its prompts."""
+        """Return a student's logits (B, C) for its features (B, F, D_v) with contents (B, K, D_t)
+        in its prompts.
+        """
         return self._logits(name, features, contents, self.fusion)
 
-    def losses(self, features_alpha: Tensor, features_beta: Tensor, labels: Tensor,
-               progress: float) -> tuple[dict[str, Tensor], Tensor]:  # fmt: skip
+    def losses(
+        self, features_alpha: Tensor, features_beta: Tensor, labels: Tensor, progress: float
+    ) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses of a batch by name, and beta's logits (B, C).
 
         Args:
-            features_alpha, features_beta: (B, F, D_v) of the same pictures, beta's corrected for drift.
+            features_alpha, features_beta: (B, F, D_v) of the same pictures, beta's corrected for
+                drift.
             labels: (B,).
             progress: share of the training done, in [0, 1]; steers the mix bridge.
 
         Source: the paper's training objective; the mix bridge is the authors' code.
         """
         o = self.options
-        f_alpha, f_beta = self._condition("alpha", features_alpha), self._condition("beta", features_beta)
+        f_alpha, f_beta = (
+            self._condition("alpha", features_alpha),
+            self._condition("beta", features_beta),
+        )
         weight = mix_weight(progress, o.mix_start, o.mix_max)
         for_alpha, for_beta = condition_inputs(
             f_alpha, f_beta, bridge=o.bridge, mix_weight=weight, mix_alpha=o.mix_alpha
@@ -262,9 +296,13 @@ class LorealModel(nn.Module):
         batch, constant = self.options.conditioning == "batch", self.options.constant_conditioning
         if batch or constant:
             contents = contents.mean(0, keepdim=True) if batch else contents[:1]
-        if shift is not None:  # the host's own prompts differ from image to image, whatever the contents are
+        if (
+            shift is not None
+        ):  # the host's own prompts differ from image to image, whatever the contents are
             text = path(contents.expand(len(features), -1, -1), shift=shift)
         else:
             text = path(contents)
-            text = text[0] if batch or constant else text  # (C, D_v): one prompt a class serves all images
+            text = (
+                text[0] if batch or constant else text
+            )  # (C, D_v): one prompt a class serves all images
         return self.students[name].logits(features, text, fusion)

@@ -1,10 +1,10 @@
 """Inference modes: beta's logits with the text encoder for every class, for a few, or for none.
 
-All are functions of one image alone. `exact` is the reference; what the others cost and how often they agree
-with it is measured by `loreal calibrate`.
+All are functions of one image alone. `exact` is the reference; what the others cost and how often
+they agree with it is measured by `loreal calibrate`.
 
-Shapes: B images, C classes, N pairs of an image and a class, K attributes, F features an image, H = K * D_s
-activations of the meta-nets, D_v joint embedding width.
+Shapes: B images, C classes, N pairs of an image and a class, K attributes, F features an image, H =
+K * D_s activations of the meta-nets, D_v joint embedding width.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Inference:
             return self.student.logits(features, self._static_text(), self.fusion)
         hidden = self._hidden(features)
         if kind == "exact":
-            return self.student.logits(features, self.path(self.meta_nets.from_hidden(hidden)), self.fusion)
+            return self.student.logits(
+                features, self.path(self.meta_nets.from_hidden(hidden)), self.fusion
+            )
         series = self.expansion
         terms = series.directions(hidden.flatten(1))
         parts = [
@@ -76,7 +78,8 @@ class Inference:
 
     @torch.no_grad()
     def refine(self, features: Tensor, first: Tensor) -> Tensor:
-        """Return logits (B, C) in which the classes that the mode checks are exact, and none stands above these.
+        """Return logits (B, C) in which the classes that the mode checks are exact, and none stands
+        above these.
 
         Args:
             first: (B, C) from `first` of the same features.
@@ -107,11 +110,14 @@ class Inference:
     def n_bytes(self) -> int:
         """Memory that the mode's tables hold, beyond the models."""
         held = self.expansion.n_bytes if self.expansion is not None else 0
-        return held + (self._static.numel() * self._static.element_size() if self._static is not None else 0)
+        return held + (
+            self._static.numel() * self._static.element_size() if self._static is not None else 0
+        )
 
 
 def contenders(logits: Tensor, k: int, margin: float) -> Tensor:
-    """Return which classes (B, C) may turn out to be the highest: at most k, none further than `margin` below it.
+    """Return which classes (B, C) may turn out to be the highest: at most k, none further than
+    `margin` below it.
 
     An image with a single contender has none marked: there is nothing to decide.
 
@@ -127,14 +133,17 @@ def contenders(logits: Tensor, k: int, margin: float) -> Tensor:
 
 
 def merge(first: Tensor, images: Tensor, classes: Tensor, exact: Tensor) -> Tensor:
-    """Return logits (B, C) with exact values (N,) at their places and all others of these images below them.
+    """Return logits (B, C) with exact values (N,) at their places and all others of these images
+    below them.
 
-    The other classes were ruled out by the first pass: they keep their order, capped just under the lowest exact
-    value, so that the highest logit is always one that was checked.
+    The other classes were ruled out by the first pass: they keep their order, capped just under the
+    lowest exact value, so that the highest logit is always one that was checked.
     """
     lowest = first.new_full((len(first),), float("inf")).scatter_reduce(0, images, exact, "amin")
     kind = torch.finfo(first.dtype)
-    step = 2 * kind.eps * lowest.abs().clamp(min=1, max=kind.max)  # images without a checked class stay at infinity
+    step = (
+        2 * kind.eps * lowest.abs().clamp(min=1, max=kind.max)
+    )  # images without a checked class stay at infinity
     merged = torch.minimum(first, (lowest - step)[:, None])
     merged[images, classes] = exact
     return merged

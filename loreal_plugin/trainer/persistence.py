@@ -14,15 +14,29 @@ from loreal_plugin.options import INFERENCE_ONLY
 from loreal_plugin.trainer import checkpoint as files
 
 # Options that a resumed run may change: places, and how the same numbers are computed.
-FREE_ON_RESUME = ("alpha_dir", "beta_dir", "cache_dir", "attributes", "text_path", "class_chunk", "memory_budget_mb",
-                  *(name.lower() for name in INFERENCE_ONLY))  # fmt: skip
+FREE_ON_RESUME = (
+    "alpha_dir",
+    "beta_dir",
+    "cache_dir",
+    "attributes",
+    "text_path",
+    "class_chunk",
+    "memory_budget_mb",
+    *(name.lower() for name in INFERENCE_ONLY),
+)
 
 
 class PersistenceMixin:
     """Checkpoints of the meta-nets; with LOREAL off the host's own."""
 
-    def save_model(self, epoch: int, directory: str, is_best: bool = False, val_result: float | None = None,
-                   model_name: str = "") -> None:  # fmt: skip
+    def save_model(
+        self,
+        epoch: int,
+        directory: str,
+        is_best: bool = False,
+        val_result: float | None = None,
+        model_name: str = "",
+    ) -> None:
         """Save the meta-nets and all that a resumed run needs, under `<directory>/loreal/`."""
         if not self.loreal_enabled:
             super().save_model(epoch, directory, is_best, val_result, model_name)
@@ -55,7 +69,8 @@ class PersistenceMixin:
         """Load the meta-nets of an epoch (None: the best, else the last).
 
         Raises:
-            CheckpointError: missing, broken, or of another method, backbone, K, D_s or attribute list.
+            CheckpointError: missing, broken, or of another method, backbone, K, D_s or attribute
+                list.
         """
         if not self.loreal_enabled:
             super().load_model(directory, epoch=epoch)
@@ -70,8 +85,14 @@ class PersistenceMixin:
         self._take_tensors(tensors)
         self.loaded = Path(directory), record
         if record["phi"] != self.options.phi:
-            print(f"Note: {path} was trained for phi {record['phi']}, this run tests at {self.options.phi}")
-        print(f"Load {path} to {files.NAME} (epoch={record['epoch']}, val_result={record['val_result']})")
+            print(
+                f"Note: {path} was trained for phi {record['phi']}, this run tests at"
+                f" {self.options.phi}"
+            )
+        print(
+            f"Load {path} to {files.NAME} (epoch={record['epoch']},"
+            f" val_result={record['val_result']})"
+        )
 
     def resume_model_if_exist(self, directory: str) -> int:
         """Return the epoch to go on from, with everything as it was after the one before.
@@ -101,30 +122,42 @@ class PersistenceMixin:
 
     def _check_same_run(self, path: Path, record: dict[str, Any]) -> None:
         """Raise CheckpointError where a resumed run would be another run."""
-        mine = {"classnames": list(self.dm.dataset.classnames),
-                "words": [w if isinstance(w, str) else list(w) for w in self.words],
-                "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
-                **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME}}  # fmt: skip
-        theirs = {**record["options"], **{key: record[key] for key in ("classnames", "words", "learned")}}
-        differ = [f"{key} was {theirs.get(key)!r}, is {value!r}" for key, value in mine.items()
-                  if theirs.get(key) != value]  # fmt: skip
+        mine = {
+            "classnames": list(self.dm.dataset.classnames),
+            "words": [w if isinstance(w, str) else list(w) for w in self.words],
+            "learned": {name: s.fingerprint() for name, s in self.model.students.items()},
+            **{k: v for k, v in vars(self.options).items() if k not in FREE_ON_RESUME},
+        }
+        theirs = {
+            **record["options"],
+            **{key: record[key] for key in ("classnames", "words", "learned")},
+        }
+        differ = [
+            f"{key} was {theirs.get(key)!r}, is {value!r}"
+            for key, value in mine.items()
+            if theirs.get(key) != value
+        ]
         if differ:
             raise CheckpointError(
-                f"training cannot go on from {path}: {'; '.join(differ)}; choose another output folder"
+                f"training cannot go on from {path}: {'; '.join(differ)}; choose another output"
+                " folder"
             )
 
     def _take_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put a checkpoint's meta-nets and training means in place."""
         own = self.model.meta_nets.state_dict()
         self.model.meta_nets.load_state_dict({name: tensors[name] for name in own})
-        self.model.means.alpha, self.model.means.beta = tensors.get("means.alpha"), tensors.get("means.beta")
+        self.model.means.alpha, self.model.means.beta = (
+            tensors.get("means.alpha"),
+            tensors.get("means.beta"),
+        )
         self.model.drift = drift_from_tensors(tensors)
 
     def _take_words(self, record: dict[str, Any]) -> tuple[str, ...]:
         """On another dataset, choose whose words the slots hold; return what need not agree.
 
-        Meta-net k learned the source's k-th word: with `source` that word goes into the slot, unless the
-        attribute file was named; with `target` the tested dataset's own.
+        Meta-net k learned the source's k-th word: with `source` that word goes into the slot,
+        unless the attribute file was named; with `target` the tested dataset's own.
         """
         o = self.options
         if record["dataset"] == dataset_of(self.cfg) or o.attribute_scope == "class":

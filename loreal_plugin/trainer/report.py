@@ -15,14 +15,17 @@ from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 def warn_untrained_tokens(
     backbone: str, tokenize: Callable[..., Tensor], words: Sequence[Any], classnames: Sequence[str]
 ) -> None:
-    """Warn once how many tokens in use a demonstration CLIP has never seen; other backbones saw them all.
+    """Warn once how many tokens in use a demonstration CLIP has never seen; other backbones saw
+    them all.
 
     Args:
         words: K attributes, or K for every class.
     """
     if backbone not in DEMO_WEIGHTS:
         return
-    attributes = [a for of_class in words for a in ([of_class] if isinstance(of_class, str) else of_class)]
+    attributes = [
+        a for of_class in words for a in ([of_class] if isinstance(of_class, str) else of_class)
+    ]
     used: dict[int, None] = {}
     for name in classnames:
         used |= dict.fromkeys(name_ids(name, tokenize))
@@ -31,7 +34,7 @@ def warn_untrained_tokens(
     untrained = untrained_tokens(used, backbone)
     if untrained:
         warnings.warn(
-            f"backbone {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and attributes "
-            "are untrained; accuracy on them means nothing",
+            f"backbone {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and"
+            " attributes are untrained; accuracy on them means nothing",
             stacklevel=2,
         )

@@ -1,8 +1,10 @@
-"""What inference modes compute once: statistics of the training images, expansions of text features.
+"""What inference modes compute once: statistics of the training images, expansions of text
+features.
 
-`<checkpoint folder>/inference/<kind>-<key>.safetensors` has tensors, the JSON beside it what they belong to. The
-key is a hash of these ingredients (meta-nets, what beta learned, CLIP, prompts, settings), all of which are compared
-again on read, with the file's own hash: tables of another checkpoint are never used.
+`<checkpoint folder>/inference/<kind>-<key>.safetensors` has tensors, the JSON beside it what they
+belong to. The key is a hash of these ingredients (meta-nets, what beta learned, CLIP, prompts,
+settings), all of which are compared again on read, with the file's own hash: tables of another
+checkpoint are never used.
 """
 
 from __future__ import annotations
@@ -42,8 +44,12 @@ class TableStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def read(self, kind: str, ingredients: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return tensors and facts of these ingredients; None where there are none, or (with a warning) broken ones."""
+    def read(
+        self, kind: str, ingredients: Mapping[str, Any]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return tensors and facts of these ingredients; None where there are none, or (with a
+        warning) broken ones.
+        """
         array, note = self._paths(kind, ingredients)
         if not note.is_file():
             return None
@@ -55,13 +61,20 @@ class TableStore:
                 raise ValueError("its hash differs")
             return load_file(str(array)), written["facts"]
         except Exception as error:  # whatever is wrong with a table, it can be made again
-            warnings.warn(f"inference table {array} cannot be used ({error}); making it again", stacklevel=2)
+            warnings.warn(
+                f"inference table {array} cannot be used ({error}); making it again", stacklevel=2
+            )
             return None
 
     def write(
-        self, kind: str, ingredients: Mapping[str, Any], tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+        self,
+        kind: str,
+        ingredients: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+        facts: Mapping[str, Any],
     ) -> Path:
-        """Write tensors, and JSON with what they belong to and facts about them; return the JSON's path.
+        """Write tensors, and JSON with what they belong to and facts about them; return the JSON's
+        path.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -71,13 +84,18 @@ class TableStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             note.unlink(missing_ok=True)
-            save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, str(parts[0]))
+            save_file(
+                {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+                str(parts[0]),
+            )
             content = {
                 "sha256": hashlib.sha256(parts[0].read_bytes()).hexdigest(),
                 "ingredients": _complete(ingredients),
                 "facts": dict(facts),
             }
-            parts[1].write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            parts[1].write_text(
+                json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+            )
             for part, path in zip(parts, (array, note), strict=True):
                 os.replace(part, path)
         except Exception as error:  # safetensors reports a full disk by its own exception class
@@ -94,7 +112,9 @@ class TableStore:
             path.unlink(missing_ok=True)
 
     def _paths(self, kind: str, ingredients: Mapping[str, Any]) -> tuple[Path, Path]:
-        key = hashlib.sha256(json.dumps(_complete(ingredients), sort_keys=True).encode()).hexdigest()[:16]
+        key = hashlib.sha256(
+            json.dumps(_complete(ingredients), sort_keys=True).encode()
+        ).hexdigest()[:16]
         return self.folder / f"{kind}-{key}.safetensors", self.folder / f"{kind}-{key}.json"
 
 

@@ -1,6 +1,7 @@
 """Other key layouts of CLIP, renamed to OpenAI's.
 
-Source: the parameter names of `transformers` `CLIPModel` and of `open_clip` `CLIP`/`CustomTextCLIP`.
+Source: the parameter names of `transformers` `CLIPModel` and of `open_clip`
+`CLIP`/`CustomTextCLIP`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ HF_OUTER = {
     "vision_model.post_layernorm.bias": "visual.ln_post.bias",
 }
 # stored as Linear weights there, as matrices to the right of the features here
-HF_TRANSPOSED = {"text_projection.weight": "text_projection", "visual_projection.weight": "visual.proj"}
+HF_TRANSPOSED = {
+    "text_projection.weight": "text_projection",
+    "visual_projection.weight": "visual.proj",
+}
 HF_TOWERS = {"text_model": "transformer", "vision_model": "visual.transformer"}
 HF_PARTS = {
     "layer_norm1": "ln_1",
@@ -72,8 +76,8 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def from_open_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return an OpenCLIP state dict under OpenAI's keys, which it mostly has.
 
-    The prefixes `module.` (training checkpoints) and `text.` (`CustomTextCLIP`) go; a text projection
-    stored as a Linear is transposed.
+    The prefixes `module.` (training checkpoints) and `text.` (`CustomTextCLIP`) go; a text
+    projection stored as a Linear is transposed.
     """
     converted = {re.sub(r"^(module\.)?(text\.)?", "", name): value for name, value in state.items()}
     projection = converted.pop("text_projection.weight", None)

@@ -26,7 +26,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return _read_safetensors(path)
         if _is_torchscript(path):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
+                warnings.simplefilter(
+                    "ignore"
+                )  # torch.jit is deprecated; OpenAI's files are what they are
                 return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
         content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
@@ -42,8 +44,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     ) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as CLIP weights: {reason[0][:200]}; "
-            "if it is truncated or damaged, fetch it again"
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as CLIP weights:"
+            f" {reason[0][:200]}; if it is truncated or damaged, fetch it again"
         ) from error
     return _tensors_of(content, path)
 
@@ -55,7 +57,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
+        raise WeightsError(
+            f"{path} is truncated or no safetensors file ({error}); fetch it again"
+        ) from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -66,9 +70,13 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the state dict inside what `torch.load` gave: itself, or under `state_dict` in a checkpoint."""
+    """Return the state dict inside what `torch.load` gave: itself, or under `state_dict` in a
+    checkpoint.
+    """
     inner = content.get("state_dict", content) if isinstance(content, Mapping) else content
-    if not isinstance(inner, Mapping) or not all(isinstance(value, Tensor) for value in inner.values()):
+    if not isinstance(inner, Mapping) or not all(
+        isinstance(value, Tensor) for value in inner.values()
+    ):
         raise WeightsError(
             f"{path} holds a {type(content).__name__}, not a state dict; save model.state_dict()"
         )
@@ -78,8 +86,8 @@ def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
 def check_model_card(path: Path) -> None:
     """Raise WeightsError if a config beside `path` says that its model is built unlike OpenAI's.
 
-    A state dict does not tell the activation or the number of heads; Hugging Face's `config.json` and
-    OpenCLIP's `open_clip_config.json` do.
+    A state dict does not tell the activation or the number of heads; Hugging Face's `config.json`
+    and OpenCLIP's `open_clip_config.json` do.
     """
     for name in ("config.json", "open_clip_config.json"):
         card = path.with_name(name)

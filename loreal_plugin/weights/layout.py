@@ -35,7 +35,9 @@ OUTER_KEYS = (
     "ln_final.bias",
 )
 # facts about the model and fixed tables, not weights
-NOT_WEIGHTS = re.compile(r"^(input_resolution|context_length|vocab_size)$|(^|\.)(attn_mask|position_ids)$")
+NOT_WEIGHTS = re.compile(
+    r"^(input_resolution|context_length|vocab_size)$|(^|\.)(attn_mask|position_ids)$"
+)
 
 
 def count_layers(state: dict[str, Tensor], tower: str) -> int:
@@ -47,8 +49,8 @@ def count_layers(state: dict[str, Tensor], tower: str) -> int:
 def describe(state: dict[str, Tensor]) -> dict[str, int]:
     """Return the sizes of a CLIP ViT from its state dict under OpenAI's keys.
 
-    The names: `layers`, `width`, `patch`, `grid`, `resolution` (pixels), `text_layers`, `text_width`,
-    `embed_dim`, `context_length`, `vocab`, `parameters`.
+    The names: `layers`, `width`, `patch`, `grid`, `resolution` (pixels), `text_layers`,
+    `text_width`, `embed_dim`, `context_length`, `vocab`, `parameters`.
 
     Raises:
         WeightsError: a key that tells a size is missing.
@@ -56,7 +58,8 @@ def describe(state: dict[str, Tensor]) -> dict[str, int]:
     missing = [name for name in OUTER_KEYS if name not in state]
     if missing:
         raise WeightsError(
-            f"no CLIP ViT state dict: it lacks {', '.join(missing[:5])} ({len(missing)} keys in all)"
+            f"no CLIP ViT state dict: it lacks {', '.join(missing[:5])} ({len(missing)} keys in"
+            " all)"
         )
     width, _, patch, _ = state["visual.conv1.weight"].shape
     grid = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
@@ -89,7 +92,11 @@ def expected_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
         "logit_scale": (),
         "token_embedding.weight": (sizes["vocab"], text_width),
     }
-    for norm, size in (("visual.ln_pre", width), ("visual.ln_post", width), ("ln_final", text_width)):
+    for norm, size in (
+        ("visual.ln_pre", width),
+        ("visual.ln_post", width),
+        ("ln_final", text_width),
+    ):
         shapes |= {f"{norm}.weight": (size,), f"{norm}.bias": (size,)}
     towers = (
         ("visual.transformer", width, sizes["layers"]),
@@ -98,7 +105,8 @@ def expected_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
     for tower, size, layers in towers:
         for index in range(layers):
             shapes |= {
-                f"{tower}.resblocks.{index}.{name}": shape for name, shape in _block_shapes(size).items()
+                f"{tower}.resblocks.{index}.{name}": shape
+                for name, shape in _block_shapes(size).items()
             }
     return shapes
 
@@ -107,15 +115,23 @@ def _block_shapes(size: int) -> dict[str, tuple[int, ...]]:
     rows = {"attn.in_proj_": (3 * size, size), "attn.out_proj.": (size, size)}
     rows |= {"mlp.c_fc.": (4 * size, size), "mlp.c_proj.": (size, 4 * size)}
     shapes = {
-        name: rows.get(name.removesuffix("weight"), (size,)) for name in BLOCK_KEYS if name.endswith("weight")
+        name: rows.get(name.removesuffix("weight"), (size,))
+        for name in BLOCK_KEYS
+        if name.endswith("weight")
     }
-    return shapes | {name.removesuffix("weight") + "bias": (shape[0],) for name, shape in shapes.items()}
+    return shapes | {
+        name.removesuffix("weight") + "bias": (shape[0],) for name, shape in shapes.items()
+    }
 
 
 def checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Return the weights of `state` alone, or raise WeightsError naming `source` and what does not fit."""
+    """Return the weights of `state` alone, or raise WeightsError naming `source` and what does not
+    fit.
+    """
     if any(name.startswith("visual.layer1.") for name in state):
-        raise WeightsError(f"{source} is a CLIP ResNet; ViT only: take a ViT backbone such as ViT-B/16")
+        raise WeightsError(
+            f"{source} is a CLIP ResNet; ViT only: take a ViT backbone such as ViT-B/16"
+        )
     weights = {name: value for name, value in state.items() if not NOT_WEIGHTS.search(name)}
     try:
         sizes = describe(weights)
@@ -132,11 +148,16 @@ def checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         if name in weights and tuple(weights[name].shape) != shape
     ]
     faults += [
-        f"width {sizes[k]} is no multiple of {HEAD_WIDTH}" for k in ("width", "text_width") if sizes[k] % 64
+        f"width {sizes[k]} is no multiple of {HEAD_WIDTH}"
+        for k in ("width", "text_width")
+        if sizes[k] % 64
     ]
-    faults += [f"{tower} tower without blocks" for tower in ("layers", "text_layers") if sizes[tower] == 0]
+    faults += [
+        f"{tower} tower without blocks" for tower in ("layers", "text_layers") if sizes[tower] == 0
+    ]
     if faults:
         raise WeightsError(
-            f"{source} cannot be used: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults in all)"
+            f"{source} cannot be used: {'; '.join(sorted(faults)[:5])} ({len(faults)} faults in"
+            " all)"
         )
     return weights

@@ -1,4 +1,6 @@
-"""Importing the `clip` package: with the one name it misses on new setuptools, and traceless if asked."""
+"""Importing the `clip` package: with the one name it misses on new setuptools, and traceless if
+asked.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from loreal_plugin.errors import WeightsError
 def import_clip() -> types.ModuleType:
     """Return the `clip` package that is first on `sys.path`: the host's own, else clip-anytorch.
 
-    clip-anytorch 2.6.0 takes `packaging` from `pkg_resources`, which newer setuptools lack; the name is lent
-    to it for the time of the import.
+    clip-anytorch 2.6.0 takes `packaging` from `pkg_resources`, which newer setuptools lack; the
+    name is lent to it for the time of the import.
 
     Raises:
         WeightsError: there is no such package, or it cannot be imported.
@@ -63,7 +65,8 @@ def _pkg_resources_with_packaging() -> Iterator[None]:
 def borrowed_clip() -> Iterator[types.ModuleType]:
     """Give the `clip` package and forget it afterwards, unless it was imported before.
 
-    Before a host is attached nothing named `clip` may stay imported: the host's own would never be found.
+    Before a host is attached nothing named `clip` may stay imported: the host's own would never be
+    found.
     """
     before = "clip" in sys.modules
     package = import_clip()
@@ -71,5 +74,7 @@ def borrowed_clip() -> Iterator[types.ModuleType]:
         yield package
     finally:
         if not before:
-            for name in [name for name in sys.modules if name == "clip" or name.startswith("clip.")]:
+            for name in [
+                name for name in sys.modules if name == "clip" or name.startswith("clip.")
+            ]:
                 del sys.modules[name]

@@ -22,7 +22,8 @@ DEMO_NAMES = ("demo", "demo-2")
 FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 PACKED_KEY = "token_embedding.trained_ids"  # only the demonstration files have it
 HOW_TO_PROVIDE = (
-    "set CLIP_WEIGHTS to a local file (OpenAI .pt, Hugging Face, OpenCLIP or safetensors), or to 'demo'"
+    "set CLIP_WEIGHTS to a local file (OpenAI .pt, Hugging Face, OpenCLIP or safetensors), or to"
+    " 'demo'"
 )
 
 
@@ -30,8 +31,8 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
     """Return a CLIP ViT's weights under OpenAI's keys, in the types they are stored in.
 
     Args:
-        name_or_path: `ViT-B/16` and the like (taken from the cache of the `clip` package, else downloaded),
-            `demo`, `demo-2`, or a file.
+        name_or_path: `ViT-B/16` and the like (taken from the cache of the `clip` package, else
+            downloaded), `demo`, `demo-2`, or a file.
 
     Raises:
         WeightsError: unknown name, no such file, no network, truncated file, or no CLIP ViT.
@@ -49,7 +50,9 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
 
 
 def weights_fingerprint(name_or_path: str | Path) -> str:
-    """Return the sha256 (hex) of the weights themselves: the same for the same tensors in another file."""
+    """Return the sha256 (hex) of the weights themselves: the same for the same tensors in another
+    file.
+    """
     source = str(name_or_path)
     if source in DEMO_NAMES:
         return _fingerprint(source, ())
@@ -83,15 +86,20 @@ def _file_of(source: str) -> Path:
         return path
     if not source or path.suffix in FILE_SUFFIXES or path.is_absolute() or path.is_dir():
         found = "a folder" if source and path.is_dir() else "no such file"
-        raise WeightsError(f"CLIP weights '{source}': {found}; give the path of a file, or {HOW_TO_PROVIDE}")
+        raise WeightsError(
+            f"CLIP weights '{source}': {found}; give the path of a file, or {HOW_TO_PROVIDE}"
+        )
     with borrowed_clip() as package:
         urls, download = dict(package.clip._MODELS), package.clip._download
     if source not in urls:
         raise WeightsError(
-            unknown_name("CLIP weights", source, [*vits(urls), *DEMO_NAMES]) + f"; or {HOW_TO_PROVIDE}"
+            unknown_name("CLIP weights", source, [*vits(urls), *DEMO_NAMES])
+            + f"; or {HOW_TO_PROVIDE}"
         )
     if source not in vits(urls):
-        raise WeightsError(f"'{source}' is a CLIP ResNet; ViT only: choose one of {', '.join(vits(urls))}")
+        raise WeightsError(
+            f"'{source}' is a CLIP ResNet; ViT only: choose one of {', '.join(vits(urls))}"
+        )
     return _downloaded(source, urls[source], download)
 
 
@@ -117,6 +125,6 @@ def _downloaded(name: str, url: str, download: Callable[..., str]) -> Path:
         return Path(download(url, folder))
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
-            f"the weights of '{name}' are not in {wanted} and cannot be downloaded from {url} ({error}); "
-            f"put the file there, or {HOW_TO_PROVIDE}"
+            f"the weights of '{name}' are not in {wanted} and cannot be downloaded from {url}"
+            f" ({error}); put the file there, or {HOW_TO_PROVIDE}"
         ) from error

@@ -14,14 +14,18 @@ from loreal_plugin.paths import embedded_host
 
 @pytest.fixture(scope="session")
 def shop(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Give a function (kind, method, variants, ...) that returns a workshop with 6 classes and 3 pictures."""
+    """Give a function (kind, method, variants, ...) that returns a workshop with 6 classes and 3
+    pictures.
+    """
     from loreal_plugin.bench.workshop import Workshop
 
     before = os.environ.get("LOREAL_CACHE")
     os.environ["LOREAL_CACHE"] = str(tmp_path_factory.mktemp("bench-cache"))
 
     def make(kind: str, method: str, *variants: str, n_classes: int = 6, batch: int = 3) -> Any:
-        return Workshop(Cell(kind, method, 32, n_classes, batch, variants, size="tiny"), embedded_host())
+        return Workshop(
+            Cell(kind, method, 32, n_classes, batch, variants, size="tiny"), embedded_host()
+        )
 
     yield make
     os.environ.pop("LOREAL_CACHE") if before is None else os.environ.update(LOREAL_CACHE=before)

@@ -1,4 +1,6 @@
-"""The store, the command line and the page: resumable, refused in one line, and "not measured" where nothing is."""
+"""The store, the command line and the page: resumable, refused in one line, and "not measured"
+where nothing is.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,16 @@ WHERE = place(torch.device("cpu"), 1) | {"load_before": 0.1, "load_after": 0.2}
 
 def record(cell: Cell, **seconds: float) -> dict[str, Any]:
     """Return a record with three equal samples a variant."""
-    samples = {n.replace("__", ":"): {"wall": [s] * 3, "cpu": [s / 2] * 3} for n, s in seconds.items()}
+    samples = {
+        n.replace("__", ":"): {"wall": [s] * 3, "cpu": [s / 2] * 3} for n, s in seconds.items()
+    }
     facts = {"host_parameters": 1000, "loreal_parameters": 166560, "agreement": {}}
     return {"cell": cell.as_dict(), "samples": samples, "facts": facts, "where": WHERE}
 
 
-def cell(kind: str, *variants: str, method: str = "maple", phi: int = 96, c: int = 100, b: int = 1) -> Cell:
+def cell(
+    kind: str, *variants: str, method: str = "maple", phi: int = 96, c: int = 100, b: int = 1
+) -> Cell:
     return Cell(kind, method, phi, c, b, variants)
 
 
@@ -41,7 +47,9 @@ def filled(path: Path) -> BenchStore:
     store.add(INFER, record(INFER, host=0.1, exact__class_first=0.3))
     versus = cell("versus-train", "published", "cached:class_first", c=50, b=4)
     made = record(versus, published=8.0, cached__class_first=0.8)
-    made["facts"]["agreement"] = {"cached:class_first": {"loss_absolute": 1e-6, "gradient_relative": 2e-6}}
+    made["facts"]["agreement"] = {
+        "cached:class_first": {"loss_absolute": 1e-6, "gradient_relative": 2e-6}
+    }
     store.add(versus, made)
     for variant, peak in (("host", 500.0), ("exact:class_first", 533.0)):
         one = cell("memory-infer", variant)
@@ -67,11 +75,15 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest
     assert calls == [c.id for c in cells]
     assert said[-1].endswith("there, skipped") and len(said) == 4
     more = [Cell(**{**INFER.__dict__, "variants": (*INFER.variants, "static:class_first")})]
-    drive.run_cells(more, BenchStore(tmp_path / "bench.json"), ROOT, rounds=1, budget_s=1, say=said.append)
+    drive.run_cells(
+        more, BenchStore(tmp_path / "bench.json"), ROOT, rounds=1, budget_s=1, say=said.append
+    )
     assert calls[-1] == INFER.id  # a new variant: measured again, so that ratios are of one run
 
 
-@pytest.mark.parametrize("change", [{"device": "another"}, {"versions": {"torch": "1.0"}}], ids=["device", "torch"])
+@pytest.mark.parametrize(
+    "change", [{"device": "another"}, {"versions": {"torch": "1.0"}}], ids=["device", "torch"]
+)
 def test_another_machine_or_torch_is_measured_again(tmp_path: Path, change: dict[str, Any]):
     store = filled(tmp_path / "bench.json")
     assert store.has(INFER, WHERE)
@@ -98,11 +110,15 @@ def test_a_file_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path, conte
 
 def test_tables_have_ratios_and_say_what_is_missing(tmp_path: Path):
     found = parts(filled(tmp_path / "bench.json"), tmp_path / "page.md")
-    assert "| MaPLe | step, C=50, B=4, cached | `class_first` | - | 1000 (1000 to 1000) | 100 (100 to 100) | 10 " in (
-        found["versus"]
+    assert (
+        "| MaPLe | step, C=50, B=4, cached | `class_first` | - | 1000 (1000 to 1000) | 100 (100 to"
+        " 100) | 10 " in (found["versus"])
     )
     assert "| 8 x |" in found["versus"] and "loss absolute 1e-06" in found["versus"]
-    assert "| MaPLe | 96 | 100 | 1 | `exact` | 50 (50 to 50) | 150 (150 to 150) | 3 (3 to 3) |" in found["modes"]
+    assert (
+        "| MaPLe | 96 | 100 | 1 | `exact` | 50 (50 to 50) | 150 (150 to 150) | 3 (3 to 3) |"
+        in found["modes"]
+    )
     assert "+166,560" in found["efficiency"] and "not measured" in found["efficiency"]
     assert "107, 32, 612" in found["efficiency"]
     assert "| 75 % |" in found["phi"] and "| +33 |" in found["memory"]
@@ -125,7 +141,10 @@ def test_the_page_is_filled_between_its_marks_and_drawn(tmp_path: Path):
 
 
 def test_the_shipped_page_is_what_its_results_give():
-    store, page = BenchStore(ROOT / "docs" / "benchmarks" / "results.json"), ROOT / "docs" / "BENCHMARKS.md"
+    store, page = (
+        BenchStore(ROOT / "docs" / "benchmarks" / "results.json"),
+        ROOT / "docs" / "BENCHMARKS.md",
+    )
     text = page.read_text(encoding="utf-8")
     for name, content in parts(store, page).items():
         assert f"<!-- begin {name} -->\n{content.strip()}\n<!-- end {name} -->" in text, name
@@ -146,7 +165,9 @@ def test_the_shipped_page_is_what_its_results_give():
         (["--report", "page.md"], "has no measurement"),
     ],
 )
-def test_wrong_input_is_refused_in_one_line(words: list[str], reason: str, tmp_path: Path, capsys, monkeypatch):
+def test_wrong_input_is_refused_in_one_line(
+    words: list[str], reason: str, tmp_path: Path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     assert main(["bench", *words, "--out", str(tmp_path / "b.json")]) == 2
     error = capsys.readouterr().err
@@ -156,23 +177,43 @@ def test_wrong_input_is_refused_in_one_line(words: list[str], reason: str, tmp_p
 
 def test_list_prints_cells_and_measures_nothing(tmp_path: Path, capsys):
     out = tmp_path / "b.json"
-    assert main(["bench", "--list", "--device", "cpu", "--cells", "*/maple/phi96/*", "--out", str(out)]) == 0
+    assert (
+        main(
+            ["bench", "--list", "--device", "cpu", "--cells", "*/maple/phi96/*", "--out", str(out)]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out.splitlines()
     assert "versus-infer/vit_b16/cpu/t1/fp32/maple/phi96/C100/B1" in printed
     assert all("/maple/phi96/" in line for line in printed) and not out.exists()
 
 
-def test_a_cell_runs_in_a_process_of_its_own(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+def test_a_cell_runs_in_a_process_of_its_own(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "b.json"
-    words = ["--size", "tiny", "--methods", "coop", "--device", "cpu", "--rounds", "1", "--budget", "0.1"]
+    words = [
+        "--size",
+        "tiny",
+        "--methods",
+        "coop",
+        "--device",
+        "cpu",
+        "--rounds",
+        "1",
+        "--budget",
+        "0.1",
+    ]
     assert main(["bench", *words, "--cells", "image/*/B1", "--out", str(out)]) == 0
     assert "phi32" in capsys.readouterr().out
     (found,) = json.loads(out.read_text())["cells"].values()
     assert len(found["samples"]["phi32"]["wall"]) == 1 and found["where"]["cores"] > 0
 
 
-def test_a_cell_that_dies_is_reported_and_fails_the_command(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+def test_a_cell_that_dies_is_reported_and_fails_the_command(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(drive.sys, "executable", "/bin/false")
     out = tmp_path / "b.json"
     words = ["--size", "tiny", "--methods", "coop", "--device", "cpu", "--cells", "image/*/B1"]

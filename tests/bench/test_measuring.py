@@ -1,4 +1,6 @@
-"""Timing in turns, memory of a call, and the record of a cell; no test here looks at how long anything took."""
+"""Timing in turns, memory of a call, and the record of a cell; no test here looks at how long
+anything took.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,17 @@ from loreal_plugin.weights.layout import checked, describe
 CPU = torch.device("cpu")
 
 
-def test_variants_are_called_in_turns_starting_with_another_one_each_round(monkeypatch: pytest.MonkeyPatch):
+def test_variants_are_called_in_turns_starting_with_another_one_each_round(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr("loreal_plugin.bench.timing.SHORTEST", 0.0)
     seen: list[str] = []
     variants = {name: lambda name=name: seen.append(name) for name in "abc"}
     samples = interleave(variants, rounds=4, budget_s=100, device=CPU)
     assert "".join(seen) == "aabbcc" + "abc" + "bca" + "cab" + "abc"
-    assert {name: (len(s["wall"]), len(s["cpu"])) for name, s in samples.items()} == dict.fromkeys("abc", (4, 4))
+    assert {name: (len(s["wall"]), len(s["cpu"])) for name, s in samples.items()} == dict.fromkeys(
+        "abc", (4, 4)
+    )
 
 
 def test_without_warm_up_every_call_is_a_sample():
@@ -65,8 +71,12 @@ def test_peak_memory_sees_what_a_call_holds_for_a_moment():
 def test_random_weights_are_a_clip_of_that_size(name: str):
     size = get_size(name)
     if name == "tiny":  # the other one is 150 million numbers
-        assert describe(checked(random_state_dict(size), name)) | size.facts == describe(random_state_dict(size))
-    assert size.native == max(size.phis) and all(phi % size.facts["patch"] == 0 for phi in size.phis)
+        assert describe(checked(random_state_dict(size), name)) | size.facts == describe(
+            random_state_dict(size)
+        )
+    assert size.native == max(size.phis) and all(
+        phi % size.facts["patch"] == 0 for phi in size.phis
+    )
 
 
 def test_class_names_are_real_and_limited():
@@ -85,7 +95,12 @@ def test_plan_covers_the_table_and_both_comparisons():
     assert {c.method for c in cells if c.kind == "versus-train"} == set(METHODS)
     assert all(len(c.variants) == 1 for c in cells if c.kind.startswith("memory"))
     assert all(cell_of(cell.as_dict()) == cell for cell in cells)
-    modes = {v.partition(":")[0].partition("@")[0] for c in cells if c.kind == "infer" for v in c.variants}
+    modes = {
+        v.partition(":")[0].partition("@")[0]
+        for c in cells
+        if c.kind == "infer"
+        for v in c.variants
+    }
     assert modes == {"host", *inference_modes()}
 
 
@@ -99,9 +114,25 @@ def test_orders_are_those_that_the_contracts_allow():
 @pytest.mark.parametrize(
     "cell",
     [
-        Cell("train", "mmrl", 32, 6, 2, ("host", "cached:class_first", "uncached:class_first"), size="tiny"),
+        Cell(
+            "train",
+            "mmrl",
+            32,
+            6,
+            2,
+            ("host", "cached:class_first", "uncached:class_first"),
+            size="tiny",
+        ),
         Cell("infer", "maple", 32, 6, 2, ("host", "exact:class_first"), size="tiny"),
-        Cell("versus-train", "mma", 32, 6, 2, ("published", "cached:class_first", "cached:slots_first"), size="tiny"),
+        Cell(
+            "versus-train",
+            "mma",
+            32,
+            6,
+            2,
+            ("published", "cached:class_first", "cached:slots_first"),
+            size="tiny",
+        ),
         Cell("versus-infer", "coop", 32, 6, 2, ("published", "exact:class_first"), size="tiny"),
         Cell("image", "coop", 64, 6, 2, ("phi32", "phi64"), size="tiny"),
         Cell("memory-infer", "coop", 32, 6, 2, ("host",), size="tiny"),
@@ -113,7 +144,10 @@ def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
     found = record["memory"] if cell.kind.startswith("memory") else record["samples"]
     assert set(found) == set(cell.variants)
     assert cell_of(record["cell"]) == cell
-    assert record["where"]["versions"]["torch"] == torch.__version__.split("+")[0] and record["where"]["threads"] == 1
+    assert (
+        record["where"]["versions"]["torch"] == torch.__version__.split("+")[0]
+        and record["where"]["threads"] == 1
+    )
     if cell.kind == "train":
         assert record["facts"]["loreal_parameters"] == 5 * (32 * 128 + 32 + 64)
         assert record["facts"]["host_parameters"] > 0
@@ -157,4 +191,9 @@ def test_auto_checks_the_rate_of_pictures_that_its_name_says():
     for wanted in range(5):
         close = contenders(first, 3, margin_for(first, wanted)).any(dim=1)
         assert int(close.sum()) == wanted
-    assert contenders(first, 3, margin_for(first, 1)).any(dim=1).tolist() == [False, False, True, False]
+    assert contenders(first, 3, margin_for(first, 1)).any(dim=1).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]

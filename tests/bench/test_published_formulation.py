@@ -1,4 +1,6 @@
-"""The slow code of benchmarks/ and ours: the same loss, gradients and logits, so that their times may be compared."""
+"""The slow code of benchmarks/ and ours: the same loss, gradients and logits, so that their times
+may be compared.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_predictions_are_equal_and_depend_on_the_picture(shop, method: str, orde
 def test_all_its_options_agree(shop, monkeypatch: pytest.MonkeyPatch, bridge: str, direction: str):
     made = shop("versus-train", "coop")
     plain = made.options
-    monkeypatch.setattr(made, "options", lambda *args: replace(plain(*args), bridge=bridge, hld_direction=direction))
+    monkeypatch.setattr(
+        made, "options", lambda *args: replace(plain(*args), bridge=bridge, hld_direction=direction)
+    )
     slow, slow_grad = loss_and_gradients(published_loss(made, "class_first"), made.nets)
     fast, fast_grad = loss_and_gradients(fast_loss(made, "class_first", cached=True), made.nets)
     assert abs(slow - fast) < 1e-4 and (slow_grad - fast_grad).norm() < 1e-3 * slow_grad.norm()

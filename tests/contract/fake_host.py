@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-_TRAINER = '''
+_TRAINER = """
 import torch
 from dassl.engine import TRAINER_REGISTRY, TrainerBase
 from clip import clip
@@ -19,9 +19,9 @@ def load_clip_to_cpu(cfg):
 @TRAINER_REGISTRY.register()
 class CoOp(TrainerBase):
     pass
-'''
+"""
 
-_CLIP = '''
+_CLIP = """
 import torch
 
 _MODELS = {"ViT-B/16": "https://example.invalid/ViT-B-16.pt"}
@@ -43,11 +43,12 @@ class Model(torch.nn.Module):
         self.visual.conv1 = torch.nn.Conv2d(3, width, 16, 16, bias=False)
         self.visual.positional_embedding = torch.nn.Parameter(state["visual.positional_embedding"])
         self.visual.input_resolution = 64
-'''
+"""
 
 _DASSL = {
     "dassl/__init__.py": "",
-    "dassl/config/__init__.py": '''
+    "dassl/config/__init__.py": (
+        """
 from yacs.config import CfgNode as CN
 
 
@@ -58,8 +59,10 @@ def get_cfg_default():
     cfg.MODEL = CN({"BACKBONE": CN({"NAME": "ViT-B/16"})})
     cfg.DATASET = CN({"NAME": ""})
     return cfg
-''',
-    "dassl/engine/__init__.py": '''
+"""
+    ),
+    "dassl/engine/__init__.py": (
+        """
 class Registry(dict):
     def registered_names(self):
         return list(self)
@@ -84,9 +87,11 @@ class TrainerBase:
 
 def build_trainer(cfg):
     return TRAINER_REGISTRY.get(cfg.TRAINER.NAME)(cfg)
-''',
+"""
+    ),
     "dassl/data/__init__.py": "",
-    "dassl/data/datasets/__init__.py": '''
+    "dassl/data/datasets/__init__.py": (
+        """
 from dassl.engine import Registry
 
 DATASET_REGISTRY = Registry()
@@ -98,12 +103,14 @@ class DatasetBase:
 
 class Datum:
     pass
-''',
+"""
+    ),
 }
 
 FILES = {
     **_DASSL,
-    "train.py": '''
+    "train.py": (
+        """
 from dassl.config import get_cfg_default
 import trainers.coop
 
@@ -117,7 +124,8 @@ def setup_cfg(args):
 
 def main(args):
     return setup_cfg(args)
-''',
+"""
+    ),
     "trainers/__init__.py": "",
     "trainers/coop.py": _TRAINER,
     "datasets/__init__.py": "",

@@ -1,4 +1,6 @@
-"""Attaching looks first, refuses with every mismatch at once, changes no file, and can be taken back."""
+"""Attaching looks first, refuses with every mismatch at once, changes no file, and can be taken
+back.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,17 @@ def run_python(code: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
 
 
 def state() -> tuple[list[str], dict[str, int], bool]:
-    return list(sys.path), {name: id(module) for name, module in sys.modules.items()}, sys.dont_write_bytecode
+    return (
+        list(sys.path),
+        {name: id(module) for name, module in sys.modules.items()},
+        sys.dont_write_bytecode,
+    )
 
 
 def test_attaching_twice_is_attaching_once(embedded):
@@ -54,7 +62,9 @@ def test_attaching_twice_is_attaching_once(embedded):
 
 def test_all_methods_of_one_host_are_attached_in_turn(embedded):
     hosts = [embedded(method) for method in ("coop", "maple", "mma", "mmrl")]
-    assert [host.trainer_class.__name__ for host in hosts] == [host.contract.trainer for host in hosts]
+    assert [host.trainer_class.__name__ for host in hosts] == [
+        host.contract.trainer for host in hosts
+    ]
     assert len({id(host.train) for host in hosts}) == 1
 
 
@@ -98,22 +108,39 @@ def test_loader_resamples_and_says_so(embedded, clip_file):
 
 MISMATCHES = {
     "no folder": (None, ["no such folder"]),
-    "not a host": ({"train.py": None}, ["function setup_cfg", "function main", "main, found no such file"]),
+    "not a host": (
+        {"train.py": None},
+        ["function setup_cfg", "function main", "main, found no such file"],
+    ),
     "half a checkout": (
         {"trainers/coop.py": "x = 1", "datasets/__init__.py": None},
-        ["package datasets: looked for", "trainers/coop.py: CoOp", "load_clip_to_cpu, found no such name"],
+        [
+            "package datasets: looked for",
+            "trainers/coop.py: CoOp",
+            "load_clip_to_cpu, found no such name",
+        ],
     ),
     "broken file": ({"trainers/coop.py": "def ("}, ["coop.py cannot be read (SyntaxError)"]),
     "packages and files": (
         {
-            "train.py": "import absent_one, datasets.pets\ndef setup_cfg(a): ...\ndef main(a): ...\n",
-            "trainers/__init__.py": "try:\n    import absent_but_guarded\nexcept ImportError:\n    pass\n",
+            "train.py": (
+                "import absent_one, datasets.pets\ndef setup_cfg(a): ...\ndef main(a): ...\n"
+            ),
+            "trainers/__init__.py": (
+                "try:\n    import absent_but_guarded\nexcept ImportError:\n    pass\n"
+            ),
             "dassl/data/__init__.py": "from .transforms import x\nimport sklearn_absent.metrics\n",
         },
         [
-            "package absent_one: looked for import absent_one (train.py), found not installed; pip install absent_one",
+            (
+                "package absent_one: looked for import absent_one (train.py), found not installed;"
+                " pip install absent_one"
+            ),
             "module datasets.pets: looked for datasets/pets.py (train.py), found no such file",
-            "module dassl.data.transforms: looked for dassl/data/transforms.py (dassl/data/__init__.py)",
+            (
+                "module dassl.data.transforms: looked for dassl/data/transforms.py"
+                " (dassl/data/__init__.py)"
+            ),
             "package sklearn_absent: looked for import sklearn_absent (dassl/data/__init__.py)",
         ],
     ),
@@ -121,13 +148,18 @@ MISMATCHES = {
         {"dassl/engine/__init__.py": None},
         ["module dassl.engine: looked for dassl/engine.py"],
     ),
-    "no dassl": ({"dassl/__init__.py": None}, ["Dassl: looked for dassl/ in the host, DASSL=/path"]),
+    "no dassl": (
+        {"dassl/__init__.py": None},
+        ["Dassl: looked for dassl/ in the host, DASSL=/path"],
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory) -> dict[str, str]:
-    """Return the error of each kind of mismatch; one fresh process tries them all and checks for traces."""
+    """Return the error of each kind of mismatch; one fresh process tries them all and checks for
+    traces.
+    """
     folder = tmp_path_factory.mktemp("mismatches")
     roots = {}
     for number, (kind, (changes, _)) in enumerate(MISMATCHES.items()):
@@ -186,7 +218,10 @@ attach.attach_host(embedded_host(), "coop")
 
 
 def test_host_that_fails_on_import_leaves_no_module_behind(tmp_path):
-    train = "raise ImportError('No module named absent_package')\ndef setup_cfg(a): ...\ndef main(a): ...\n"
+    train = (
+        "raise ImportError('No module named absent_package')\ndef setup_cfg(a): ...\ndef main(a):"
+        " ...\n"
+    )
     broken = write_host(tmp_path, {"train.py": train})
     code = f"""
 import sys, loreal_plugin.attach as attach
@@ -228,10 +263,14 @@ assert module.load_clip_to_cpu is not loader and module.load_clip_to_cpu.__modul
 assert sys.modules["datasets"] is elsewhere and "train" not in sys.modules and sys.path == path
 attach.detach_host()
 """
-    done = run_python(code, tmp_path, CLIP_WEIGHTS=str(clip_file), LOREAL_CACHE=str(tmp_path / "cache"))
+    done = run_python(
+        code, tmp_path, CLIP_WEIGHTS=str(clip_file), LOREAL_CACHE=str(tmp_path / "cache")
+    )
     assert done.returncode == 0, done.stderr
     assert tree(host) == before
-    assert [path.suffix for path in (tmp_path / "cache" / "clip").iterdir() if path.suffix != ".lock"] == [".pt"]
+    assert [
+        path.suffix for path in (tmp_path / "cache" / "clip").iterdir() if path.suffix != ".lock"
+    ] == [".pt"]
 
 
 def test_host_weights_are_written_once_and_shared(tmp_path, monkeypatch, clip_file):
@@ -239,7 +278,9 @@ def test_host_weights_are_written_once_and_shared(tmp_path, monkeypatch, clip_fi
     path = plain_file(str(clip_file))
     assert path == tmp_path / "clip" / f"{weights_fingerprint(clip_file)}.pt"
     state, expected = torch.load(path, weights_only=True), load_clip_state_dict(clip_file)
-    assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+    assert state.keys() == expected.keys() and all(
+        torch.equal(state[key], expected[key]) for key in state
+    )
     written = path.stat().st_mtime_ns
     assert plain_file(str(clip_file)) == path and path.stat().st_mtime_ns == written
 
@@ -298,7 +339,12 @@ def test_shims_are_chosen_by_name():
 def test_command_line_of_the_family():
     words = ["--root", "d", "--eval-only", "--load-epoch", "5", "A.B", "1", "C", "x"]
     args = family_parser().parse_args(words)
-    assert (args.root, args.eval_only, args.load_epoch, args.opts) == ("d", True, 5, ["A.B", "1", "C", "x"])
+    assert (args.root, args.eval_only, args.load_epoch, args.opts) == (
+        "d",
+        True,
+        5,
+        ["A.B", "1", "C", "x"],
+    )
     assert args.source_domains is None and args.seed == -1 and args.resume == ""
     with pytest.raises(ConfigError, match="--seed: invalid int value: 'x'"):
         family_parser().parse_args(["--seed", "x"])

@@ -30,7 +30,9 @@ def test_pickled_scheduler_is_left_out_and_the_tensors_are_read(tmp_path):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
     weights = {"w": torch.randn(2, 3), "h": torch.randn(4).half(), "i": torch.arange(5)}
-    torch.save({"state_dict": weights, "epoch": 7, "scheduler": {"successor": scheduler}}, tmp_path / "c")
+    torch.save(
+        {"state_dict": weights, "epoch": 7, "scheduler": {"successor": scheduler}}, tmp_path / "c"
+    )
     got = read_checkpoint(tmp_path / "c")
     assert got["epoch"] == 7
     assert all(torch.equal(got["state_dict"][name], value) for name, value in weights.items())
@@ -60,7 +62,9 @@ def test_missing_and_truncated_files_are_refused(tmp_path):
         read_checkpoint(tmp_path / "c")
 
 
-def test_only_a_file_that_the_user_names_is_unpickled_and_that_is_said(tmp_path, monkeypatch, capsys):
+def test_only_a_file_that_the_user_names_is_unpickled_and_that_is_said(
+    tmp_path, monkeypatch, capsys
+):
     paths = [tmp_path / "named", tmp_path / "found"]
     for path in paths:
         torch.save({"state_dict": {"a": torch.ones(1)}, "scheduler": Evil(f"{path}-made")}, path)
@@ -69,5 +73,8 @@ def test_only_a_file_that_the_user_names_is_unpickled_and_that_is_said(tmp_path,
         assert torch.equal(read_checkpoint(path)["state_dict"]["a"], torch.ones(1))
     assert (tmp_path / "named-made").is_dir() and not (tmp_path / "found-made").exists()
     said = capsys.readouterr().out
-    assert "named is unpickled fully, because LOREAL_UNPICKLE names it: this runs whatever code it holds" in said
+    assert (
+        "named is unpickled fully, because LOREAL_UNPICKLE names it: this runs whatever code it"
+        " holds" in said
+    )
     assert "found" not in said

@@ -9,7 +9,18 @@ from loreal_plugin.contract.tokens import class_starts, name_ids
 from loreal_plugin.errors import HostError
 
 SOS, EOT, STOP = 98, 99, 50
-WORDS = {"a": 1, "photo": 2, "of": 3, "black": 4, "cat": 5, "dog": 6, "pet": 7, ".": STOP, "a.c.": 8, "..": 9}
+WORDS = {
+    "a": 1,
+    "photo": 2,
+    "of": 3,
+    "black": 4,
+    "cat": 5,
+    "dog": 6,
+    "pet": 7,
+    ".": STOP,
+    "a.c.": 8,
+    "..": 9,
+}
 
 
 def tokenize(text: str, length: int = 16) -> torch.Tensor:

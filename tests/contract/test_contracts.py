@@ -42,7 +42,9 @@ def test_text_features_a_row_per_image_give_the_same_logits(embedded, clip_file,
     features = student.encode_image(torch.randn(2, 3, 64, 64))
     text = torch.randn(len(CLASSNAMES), 64)
     per_image = student.logits(features, text.expand(2, -1, -1), fusion=True)
-    torch.testing.assert_close(per_image, student.logits(features, text, fusion=True), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        per_image, student.logits(features, text, fusion=True), rtol=1e-5, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -60,15 +62,21 @@ def test_learned_tensors_change_text_and_images_as_the_method_says(embedded, cli
 def test_class_names_start_behind_the_template(embedded, clip_file, method):
     student = tiny_student(embedded(method), clip_file)
     tokens = student.prompts().tokens
-    for row, start, name in zip(tokens, student.prompts().class_start.tolist(), CLASSNAMES, strict=True):
+    for row, start, name in zip(
+        tokens, student.prompts().class_start.tolist(), CLASSNAMES, strict=True
+    ):
         ids = student.tokenize(name.replace("_", " "))[0]
         n_ids = int(ids.argmax()) - 1
         assert row[start : start + n_ids].tolist() == ids[1 : 1 + n_ids].tolist()
         assert start == 5
 
 
-@pytest.mark.parametrize("dataset, start", [("DescribableTextures", 1), ("EuroSAT", 6), ("OxfordPets", 5)])
-def test_class_names_are_found_in_templates_with_words_behind_them(embedded, clip_file, dataset, start):
+@pytest.mark.parametrize(
+    "dataset, start", [("DescribableTextures", 1), ("EuroSAT", 6), ("OxfordPets", 5)]
+)
+def test_class_names_are_found_in_templates_with_words_behind_them(
+    embedded, clip_file, dataset, start
+):
     student = tiny_student(embedded("mmrl"), clip_file, dataset=dataset)
     assert student.prompts().class_start.tolist() == [start] * len(CLASSNAMES)
 
@@ -140,7 +148,9 @@ def test_conditioning_reads_the_class_feature_or_the_mix(embedded, clip_file):
     assert torch.equal(student.condition(features, "class"), features[:, 0])
     alpha = student.model.alpha
     mix = alpha * features[:, 0] + (1 - alpha) * features[:, 1]
-    torch.testing.assert_close(student.condition(features, "fusion"), mix / mix.norm(dim=-1, keepdim=True))
+    torch.testing.assert_close(
+        student.condition(features, "fusion"), mix / mix.norm(dim=-1, keepdim=True)
+    )
     with pytest.raises(ConfigError, match="known: class, fusion"):
         student.condition(features, "both")
 
@@ -183,7 +193,10 @@ def test_every_missing_part_is_listed_in_one_error(method):
     text = str(caught.value)
     assert f"registered model: looked for {contract.checkpoint}, found other" in text
     assert f"no '{contract.learner}' on Bare (it has: image_encoder)" in text
-    assert "image_encoder.positional_embedding, found no 'positional_embedding' on image_encoder" in text
+    assert (
+        "image_encoder.positional_embedding, found no 'positional_embedding' on image_encoder"
+        in text
+    )
     assert "\n" not in text
     assert sum(not row.ok for row in contract.rows(shell)) > 10
 

@@ -1,4 +1,6 @@
-"""Rows of methods that the embedded host does not have: CoCoOp and IVLP, on stand-ins with the public names."""
+"""Rows of methods that the embedded host does not have: CoCoOp and IVLP, on stand-ins with the
+public names.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,8 @@ def test_text_of_shifted_prompts_is_the_hosts_and_does_not_depend_on_chunks(stan
     prompts = spliced(student, "class_first")
     shift, contents = torch.randn(2, 4, 64), torch.randn(2, 3, 64)
     whole, parts = (
-        ReferenceTextPath(prompts, student.encode_text, chunk)(contents, shift=shift) for chunk in (0, 1)
+        ReferenceTextPath(prompts, student.encode_text, chunk)(contents, shift=shift)
+        for chunk in (0, 1)
     )
     torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-5)
     rows = materialise(prompts, contents[1:], torch.tensor([2]), shift[1:])[0]
@@ -91,7 +94,9 @@ def test_text_of_shifted_prompts_is_the_hosts_and_does_not_depend_on_chunks(stan
 
 def model_of(student, **keys):
     """Return the deployed model of a student alone, with two attributes."""
-    options = resolve_options({"TEXT_PATH": "reference", "N_ATTRIBUTES": 2, "META_INIT": "default", **keys})
+    options = resolve_options(
+        {"TEXT_PATH": "reference", "N_ATTRIBUTES": 2, "META_INIT": "default", **keys}
+    )
     nets = build_meta_nets(student, ["color", "shape"], 64, options, seed=1)
     model = LorealModel(None, student, nets, options, fusion=False)
     model.set_words(["color", "shape"])
@@ -116,14 +121,18 @@ def test_own_prompts_of_cocoop_stay_the_images_under_every_conditioning(stand_in
 
 def test_prefix_path_is_refused_where_prompts_depend_on_the_image():
     options = resolve_options({})
-    with pytest.raises(ConfigError, match="'cocoop', whose own context depends on the image.*TEXT_PATH reference"):
+    with pytest.raises(
+        ConfigError, match="'cocoop', whose own context depends on the image.*TEXT_PATH reference"
+    ):
         check_text_path(get_contract("cocoop"), options)
     check_text_path(get_contract("ivlp"), options)
 
 
 @pytest.mark.parametrize("rounds", [True, False])
 @pytest.mark.parametrize("order", ["class_first", "ctx_first"])
-def test_prefix_path_of_ivlp_equals_the_host_rounded_or_not(stand_in, clip_file, monkeypatch, rounds, order):
+def test_prefix_path_of_ivlp_equals_the_host_rounded_or_not(
+    stand_in, clip_file, monkeypatch, rounds, order
+):
     student = tiny_student(stand_in("ivlp"), clip_file)
     monkeypatch.setattr(sys.modules["trainers.independentVL"], "ROUNDS", rounds)
     block = student.model.text_encoder.transformer.resblocks[1]
@@ -134,17 +143,27 @@ def test_prefix_path_of_ivlp_equals_the_host_rounded_or_not(stand_in, clip_file,
 
 
 def test_slots_before_the_rows_that_ivlp_overwrites_are_refused():
-    with pytest.raises(ConfigError, match="SLOT_ORDER slots_first is not possible for method 'ivlp'"):
+    with pytest.raises(
+        ConfigError, match="SLOT_ORDER slots_first is not possible for method 'ivlp'"
+    ):
         check_text_path(get_contract("ivlp"), resolve_options({"SLOT_ORDER": "slots_first"}))
 
 
 LEARNED = {
-    "cocoop": {"prompt_learner.ctx", *(f"prompt_learner.meta_net.linear{i}.{p}" for i in (1, 2)
-                                       for p in ("weight", "bias"))},
-    "ivlp": {"prompt_learner.ctx", "image_encoder.VPT",
-             *(f"{tower}.transformer.resblocks.{i}.VPT_shallow" for i in (1, 2)
-               for tower in ("image_encoder", "text_encoder"))},
-}  # fmt: skip
+    "cocoop": {
+        "prompt_learner.ctx",
+        *(f"prompt_learner.meta_net.linear{i}.{p}" for i in (1, 2) for p in ("weight", "bias")),
+    },
+    "ivlp": {
+        "prompt_learner.ctx",
+        "image_encoder.VPT",
+        *(
+            f"{tower}.transformer.resblocks.{i}.VPT_shallow"
+            for i in (1, 2)
+            for tower in ("image_encoder", "text_encoder")
+        ),
+    },
+}
 
 
 @pytest.mark.parametrize("method", EXTRA_METHODS)
@@ -180,15 +199,24 @@ def test_every_question_is_one_of_the_contract():
     assert {name for name, _ in QUESTIONS} <= known
 
 
-@pytest.mark.parametrize("kind, name", [("trainer", "VPT_LOREAL"), ("trainer", "VPT"), ("method", "vpt")])
+@pytest.mark.parametrize(
+    "kind, name", [("trainer", "VPT_LOREAL"), ("trainer", "VPT"), ("method", "vpt")]
+)
 def test_trainer_without_a_row_gets_the_questions(tmp_path, kind, name):
     (tmp_path / "trainers").mkdir()
-    (tmp_path / "trainers" / "vpt.py").write_text("@TRAINER_REGISTRY.register()\nclass VPT(TrainerX):\n    pass\n")
+    (tmp_path / "trainers" / "vpt.py").write_text(
+        "@TRAINER_REGISTRY.register()\nclass VPT(TrainerX):\n    pass\n"
+    )
     (tmp_path / "trainers" / "broken.py").write_text("def (")
     text = unknown_trainer(kind, name, ["coop", "maple"], tmp_path)
-    assert text.startswith("trainer 'VPT' (trainers/vpt.py) has no row") and "docs/ADD_A_HOST.md" in text
+    assert (
+        text.startswith("trainer 'VPT' (trainers/vpt.py) has no row")
+        and "docs/ADD_A_HOST.md" in text
+    )
     assert all(question in text for question, _ in QUESTIONS) and "\n" not in text
-    assert unknown_trainer(kind, "mapel", ["coop", "maple"], tmp_path).startswith(f"unknown {kind} 'mapel'; did you")
+    assert unknown_trainer(kind, "mapel", ["coop", "maple"], tmp_path).startswith(
+        f"unknown {kind} 'mapel'; did you"
+    )
     assert "no row" not in unknown_trainer(kind, "CoOp_x", ["coop"], tmp_path)
 
 

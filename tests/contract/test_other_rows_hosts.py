@@ -1,4 +1,6 @@
-"""The rows of CoCoOp and IVLP on the real checkout: logits, text paths, and whole runs that leave it as it is."""
+"""The rows of CoCoOp and IVLP on the real checkout: logits, text paths, and whole runs that leave
+it as it is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from helpers import random_clip_file, tiny_image_folder
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKOUTS = {("cocoop", "CoOp"), ("cocoop", "multimodal-prompt-learning"), ("ivlp", "multimodal-prompt-learning")}
+CHECKOUTS = {
+    ("cocoop", "CoOp"),
+    ("cocoop", "multimodal-prompt-learning"),
+    ("ivlp", "multimodal-prompt-learning"),
+}
 SIDE = """
 import sys
 from pathlib import Path
@@ -44,8 +50,15 @@ print("agree", sorted(student.learned)[0], len(student.learned))
 def environment(cache: Path) -> dict[str, str]:
     folders = (ROOT, ROOT / "tests", ROOT / "tests" / "contract")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
-    env |= {"DASSL": str(Path(os.environ["LOREAL_TEST_HOSTS"]) / "Dassl.pytorch"), "LOREAL_CACHE": str(cache)}
-    return {name: value for name, value in env.items() if name not in ("HOST", "CLIP_WEIGHTS", "LOREAL_COMPAT")}
+    env |= {
+        "DASSL": str(Path(os.environ["LOREAL_TEST_HOSTS"]) / "Dassl.pytorch"),
+        "LOREAL_CACHE": str(cache),
+    }
+    return {
+        name: value
+        for name, value in env.items()
+        if name not in ("HOST", "CLIP_WEIGHTS", "LOREAL_COMPAT")
+    }
 
 
 def state_of(checkout: Path) -> dict[str, bytes]:
@@ -68,12 +81,39 @@ def test_three_stages_and_the_table(tmp_path, method, checkout):
     host = Path(os.environ["LOREAL_TEST_HOSTS"]) / checkout
     before = state_of(host)
     tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=8)
-    command = [sys.executable, "-m", "loreal_plugin", "base2new", method, "32", "pics", "1", "--host", str(host)]
-    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--shots", "2", "--recipe", "demo"]
+    command = [
+        sys.executable,
+        "-m",
+        "loreal_plugin",
+        "base2new",
+        method,
+        "32",
+        "pics",
+        "1",
+        "--host",
+        str(host),
+    ]
+    command += [
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(tmp_path / "out"),
+        "--shots",
+        "2",
+        "--recipe",
+        "demo",
+    ]
     command += ["--weights", str(random_clip_file(tmp_path)), "--", "OPTIM.MAX_EPOCH", "1"]
-    done = subprocess.run(command, env=environment(tmp_path / "cache"), capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=environment(tmp_path / "cache"), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    (path,) = (tmp_path / "out").rglob("train_base/pics/shots_2/*_LOREAL/phi32/*/seed1/results.json")
+    (path,) = (tmp_path / "out").rglob(
+        "train_base/pics/shots_2/*_LOREAL/phi32/*/seed1/results.json"
+    )
     rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
-    assert list(rows) == ["native", "native_at_phi", "phi", "loreal"] and rows["loreal"]["parameters"] > 0
+    assert (
+        list(rows) == ["native", "native_at_phi", "phi", "loreal"]
+        and rows["loreal"]["parameters"] > 0
+    )
     assert state_of(host) == before

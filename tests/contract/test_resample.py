@@ -1,4 +1,6 @@
-"""The positional embedding keeps its class row, is untouched at its own size, and follows torch elsewhere."""
+"""The positional embedding keeps its class row, is untouched at its own size, and follows torch
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_grid_equals_torch_interpolation_and_class_row_is_kept(grid_size):
     pos_embed = torch.randn(17, 8)
     got = resample_pos_embed(pos_embed, grid_size)
     planes = torch.stack([pos_embed[1:, d].reshape(4, 4) for d in range(8)])[None]
-    want = F.interpolate(planes, size=(grid_size, grid_size), mode="bicubic", align_corners=False)[0]
+    want = F.interpolate(planes, size=(grid_size, grid_size), mode="bicubic", align_corners=False)[
+        0
+    ]
     assert got.shape == (grid_size**2 + 1, 8)
     assert torch.equal(got[0], pos_embed[0])
     for row in range(grid_size):
@@ -104,5 +108,7 @@ def test_sizes_that_fit_give_the_grid(size, grid):
 
 @pytest.mark.parametrize(("size", "near"), [(16, 32), (100, 96), (230, 224)])
 def test_a_wrong_size_is_called_as_the_user_calls_it(size, near):
-    with pytest.raises(ConfigError, match=f"PHI {size} .* at least 32 pixels; the nearest is {near}"):
+    with pytest.raises(
+        ConfigError, match=f"PHI {size} .* at least 32 pixels; the nearest is {near}"
+    ):
         grid_size_of(size, 16, "PHI")

@@ -1,4 +1,6 @@
-"""Every repair of a host: its cause is found, it repairs, and it is taken back; on modules of a few lines."""
+"""Every repair of a host: its cause is found, it repairs, and it is taken back; on modules of a few
+lines.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ BY_NAME = {shim.name: shim for shim in SHIMS}
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch) -> Callable[[str, str], types.ModuleType]:
-    """Give a function that puts a module with this source into `sys.modules` until the end of the test."""
+    """Give a function that puts a module with this source into `sys.modules` until the end of the
+    test.
+    """
 
     def make(name: str, source: str) -> types.ModuleType:
         file = tmp_path / f"{name}.py"
@@ -100,8 +104,13 @@ def rates(optimizer, schedule, epochs):
 
 @pytest.fixture
 def interrupted(fake, tmp_path):
-    """Give the modules, the rates of a run of six epochs, and the folder of one that stopped after three."""
-    schedules, tools = fake("dassl.optim.lr_scheduler", SCHEDULE), fake("dassl.utils.torchtools", TOOLS)
+    """Give the modules, the rates of a run of six epochs, and the folder of one that stopped after
+    three.
+    """
+    schedules, tools = (
+        fake("dassl.optim.lr_scheduler", SCHEDULE),
+        fake("dassl.utils.torchtools", TOOLS),
+    )
     model, optimizer, schedule = run_of(schedules)
     whole = rates(optimizer, schedule, 3)
     state = {"model": model, "optimizer": optimizer, "scheduler": schedule}
@@ -115,7 +124,9 @@ def test_resumed_run_has_the_rates_of_an_uninterrupted_one(interrupted, tmp_path
     schedules, tools, whole, folder = interrupted
     model, optimizer, schedule = run_of(schedules)
     tools.resume_from_checkpoint(folder, model, optimizer, schedule)
-    assert len(set(rates(optimizer, schedule, 3))) == 1  # the cause: a copy of the schedule is stepped
+    assert (
+        len(set(rates(optimizer, schedule, 3))) == 1
+    )  # the cause: a copy of the schedule is stepped
     engine = types.ModuleType("dassl.engine.trainer")
     engine.resume_from_checkpoint = tools.resume_from_checkpoint
     with pytest.MonkeyPatch.context() as patch:
@@ -126,11 +137,15 @@ def test_resumed_run_has_the_rates_of_an_uninterrupted_one(interrupted, tmp_path
             assert rates(optimizer, schedule, 3) == whole[3:]
 
 
-def test_run_without_a_whole_checkpoint_starts_anew_and_saving_is_whole(interrupted, tmp_path, monkeypatch):
+def test_run_without_a_whole_checkpoint_starts_anew_and_saving_is_whole(
+    interrupted, tmp_path, monkeypatch
+):
     schedules, tools, _, folder = interrupted
     with applied("resume", tmp_path):
         tools.save({"epoch": 4}, tmp_path / "saved")
-        assert torch.load(tmp_path / "saved") == {"epoch": 4} and not (tmp_path / "saved.tmp").exists()
+        assert (
+            torch.load(tmp_path / "saved") == {"epoch": 4} and not (tmp_path / "saved.tmp").exists()
+        )
         (tmp_path / "checkpoint").write_text("")  # killed between opening and writing
         assert tools.resume_from_checkpoint(folder, *run_of(schedules)) == 3
         assert (tmp_path / "checkpoint").read_text() == "model.pth.tar-3\n"
@@ -164,7 +179,9 @@ class Block(nn.Linear):
         assert torch.equal(kind(1, 1)(value), value)
         assert kind(1, 1).half()(value).dtype == torch.float16
         mixed = kind(1, 1)
-        mixed.bias.data = mixed.bias.data.half()  # what CLIP's convert_weights leaves: some in float32
+        mixed.bias.data = (
+            mixed.bias.data.half()
+        )  # what CLIP's convert_weights leaves: some in float32
         assert mixed(value).dtype == torch.float16
         assert value.half().dtype == torch.float16
     assert torch.Tensor.half is before and kind(1, 1)(value).dtype == torch.float16
@@ -189,13 +206,25 @@ def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
     visual = SimpleNamespace(conv1=nn.Conv2d(3, image, 4))
     clip_model = SimpleNamespace(ln_final=nn.LayerNorm(text), visual=visual)
     clip_model.dtype = torch.float16
-    with applied("maple-proj", tmp_path), applied("maple-width", tmp_path):  # both at the same function
+    with (
+        applied("maple-proj", tmp_path),
+        applied("maple-width", tmp_path),
+    ):  # both at the same function
         made = learner(None, [], clip_model)
-    assert made.proj(torch.ones(2, text).half()).shape == (2, image) and made.proj.weight.dtype == torch.float16
-    shapes = [(tuple(p.shape), layer.weight.shape) for p, layer in
-              zip(made.compound_prompts_text, made.compound_prompt_projections, strict=True)]  # fmt: skip
+    assert (
+        made.proj(torch.ones(2, text).half()).shape == (2, image)
+        and made.proj.weight.dtype == torch.float16
+    )
+    shapes = [
+        (tuple(p.shape), layer.weight.shape)
+        for p, layer in zip(
+            made.compound_prompts_text, made.compound_prompt_projections, strict=True
+        )
+    ]
     assert shapes == [((2, text), (image, text))] * 3
-    assert all(torch.equal(p, torch.ones(2, 512)) == (text == 512) for p in made.compound_prompts_text)
+    assert all(
+        torch.equal(p, torch.ones(2, 512)) == (text == 512) for p in made.compound_prompts_text
+    )
     assert learner(None, [], clip_model).proj.out_features == 768
 
 
@@ -208,7 +237,9 @@ class SimpleTrainer:
 
 def test_the_line_that_a_parser_waits_for_is_printed(fake, tmp_path, capsys):
     trainer = fake("dassl.engine.trainer", ENGINE).SimpleTrainer
-    assert not BY_NAME["maple-parser"].needed(HostLook(tmp_path, None, False, []))  # it has no such parser
+    assert not BY_NAME["maple-parser"].needed(
+        HostLook(tmp_path, None, False, [])
+    )  # it has no such parser
     (tmp_path / "parse_test_res.py").write_text("end_signal = 'Finished training'")
     with applied("maple-parser", tmp_path):
         trainer().after_train()
@@ -309,7 +340,10 @@ def test_kept_text_features_are_dropped_when_mode_or_weights_change(fake, tmp_pa
 
 def test_our_datasets_get_a_template_where_the_table_is_indexed(fake, tmp_path):
     lines = "CUSTOM_TEMPLATES = {'OxfordPets': 'a {}'}\ndef of(name):\n    return CUSTOM_TEMPLATES"
-    strict, lenient = fake("trainers.strict", f"{lines}[name]\n"), fake("trainers.lenient", f"{lines}.get(name)\n")
+    strict, lenient = (
+        fake("trainers.strict", f"{lines}[name]\n"),
+        fake("trainers.lenient", f"{lines}.get(name)\n"),
+    )
     with applied("templates", tmp_path):
         assert [strict.of(name) for name in ("Demo", "Folder")] == ["a photo of a {}."] * 2
         assert strict.of("OxfordPets") == "a {}" and lenient.of("Demo") is None
@@ -351,8 +385,16 @@ def setup_cfg(args):
 """
     train = fake("train", source)
     with applied("mmrl-names", tmp_path), applied("mmrl-task", tmp_path):
-        assert train.setup_cfg(SimpleNamespace(trainer="MMRL_LOREAL", opts=[])) == ["Demo", "MMRL", "B2N"]
-        assert train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=["TASK", "FS"])) == ["Demo", "MMRL", "FS"]
+        assert train.setup_cfg(SimpleNamespace(trainer="MMRL_LOREAL", opts=[])) == [
+            "Demo",
+            "MMRL",
+            "B2N",
+        ]
+        assert train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=["TASK", "FS"])) == [
+            "Demo",
+            "MMRL",
+            "FS",
+        ]
     with pytest.raises(ValueError, match="TASK"):
         train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=[]))
 
@@ -369,7 +411,10 @@ def test_every_shim_says_whose_where_since_and_why():
 def test_shims_are_listed_with_what_the_setting_makes_of_them(monkeypatch):
     monkeypatch.setenv("LOREAL_COMPAT", "-warmup,-position")
     states = {one.facts.name: one.state for one in describe_shims()}
-    assert {name for name, state in states.items() if state == "switched off"} == {"warmup", "position"}
+    assert {name for name, state in states.items() if state == "switched off"} == {
+        "warmup",
+        "position",
+    }
     assert "dassl/optim/lr_scheduler.py:22; since: torch 2.7" in format_shims(describe_shims())
     monkeypatch.setenv("LOREAL_COMPAT", "warmups")
     with pytest.raises(ConfigError, match="did you mean 'warmup'"):

@@ -1,4 +1,6 @@
-"""The prefix path with each contract's text blocks equals the host's own text encoder on full prompts."""
+"""The prefix path with each contract's text blocks equals the host's own text encoder on full
+prompts.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,15 @@ def assert_paths_agree(student, order, chunk=0):
         results.append((100 * unit.detach(), contents.grad))
     (want, want_grad), (got, got_grad) = results
     assert want_grad.abs().max() > 0
-    torch.testing.assert_close(got, want, rtol=0, atol=1e-4 * max(1.0, want.abs().max().item() / 100))
+    torch.testing.assert_close(
+        got, want, rtol=0, atol=1e-4 * max(1.0, want.abs().max().item() / 100)
+    )
     assert (got_grad - want_grad).abs().max() <= 1e-4 * want_grad.abs().max()
 
 
-CASES = [(method, order) for method in METHODS for order in ("class_first", "slots_first", "ctx_first")]
+CASES = [
+    (method, order) for method in METHODS for order in ("class_first", "slots_first", "ctx_first")
+]
 
 
 @pytest.mark.parametrize("method, order", CASES)
@@ -84,7 +90,9 @@ def test_adapter_of_the_embeddings_reaches_contents_and_words(embedded, clip_fil
     rows = torch.randn(2, 3, 64)
     assert not torch.allclose(student.embed_contents(rows), rows)
     plain = torch.nn.functional.embedding(torch.tensor([5]), student.token_weight)
-    torch.testing.assert_close(student.token_embedding(torch.tensor([5])), student.embed_contents(plain))
+    torch.testing.assert_close(
+        student.token_embedding(torch.tensor([5])), student.embed_contents(plain)
+    )
     assert_paths_agree(student, "class_first")
 
 

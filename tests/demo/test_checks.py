@@ -32,7 +32,15 @@ def test_quick_check_prints_every_test_and_writes_json(tiny_weights, tmp_path, c
     tests = [result["test"] for result in stored["results"]]
     assert tests == ["T1", "T2", "T3", "T3b", "T4", "T5", "T6"]
     assert all(f"\n{test} " in f"\n{printed}" for test in tests)
-    assert [r["required"] for r in stored["results"]] == [True, True, True, False, False, True, False]
+    assert [r["required"] for r in stored["results"]] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
     required = [result["met"] for result in stored["results"] if result["required"]]
     assert code == (0 if all(required) else 1)
 
@@ -81,7 +89,9 @@ def test_slots_with_value_words_are_the_written_caption(checker):
 
     prompts, rows = checker.halves["base"], checker.rows("test", "base")
     contents = checker.contents("true")["base"][:1]
-    values = [world.VALUES[name][rows.attributes[0][k]] for k, name in enumerate(world.SLOT_ATTRIBUTES)]
+    values = [
+        world.VALUES[name][rows.attributes[0][k]] for k, name in enumerate(world.SLOT_ATTRIBUTES)
+    ]
     slots = " ".join(
         f"{value} {value} {name}" for value, name in zip(values, world.SLOT_ATTRIBUTES, strict=True)
     )

@@ -17,7 +17,9 @@ def test_a_file_gets_its_folder_and_its_new_content(tmp_path: Path):
     assert path.read_bytes() == b"two" and os.listdir(path.parent) == ["sheet.png"]
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "report.json"
     write_whole(path, b"old")
 

@@ -15,7 +15,9 @@ from loreal_plugin.demo import pictures, render, world
 @pytest.fixture
 def small_world(monkeypatch):
     """Three pictures of four classes in one split."""
-    monkeypatch.setattr(world, "POOLS", {"val": world.Pool(stream=2, per_class=3, zoom=(0.85, 1.15))})
+    monkeypatch.setattr(
+        world, "POOLS", {"val": world.Pool(stream=2, per_class=3, zoom=(0.85, 1.15))}
+    )
     monkeypatch.setattr(world, "NUM_CLASSES", 4)
 
 
@@ -27,7 +29,9 @@ def test_draws_what_list_items_lists(tmp_path, small_world):
     folder = pictures.ensure_pictures(tmp_path, ("val",), workers=1)
     items = pictures.list_items(tmp_path)["val"]
     assert folder == tmp_path / "demo" / "images"
-    assert len(items) == 12 and [label for _, label, _ in items] == sorted(label for _, label, _ in items)
+    assert len(items) == 12 and [label for _, label, _ in items] == sorted(
+        label for _, label, _ in items
+    )
     for path, label, name in items:
         assert name == world.NAMES[label] and f"/val/{name}/" in path
         assert Image.open(path).size == (224, 224)
@@ -60,7 +64,9 @@ def test_interrupted_drawing_goes_on_where_it_stopped(tmp_path, small_world, mon
     monkeypatch.setattr(pictures, "encode_jpeg", stop_in_the_second_class)
     with pytest.raises(KeyboardInterrupt):
         pictures.ensure_pictures(tmp_path, ("val",), workers=1)
-    finished = {path: mtime for path, mtime in stamp(tmp_path).items() if path.parent.name == world.NAMES[0]}
+    finished = {
+        path: mtime for path, mtime in stamp(tmp_path).items() if path.parent.name == world.NAMES[0]
+    }
     monkeypatch.setattr(pictures, "encode_jpeg", encode)
     pictures.ensure_pictures(tmp_path, ("val",), workers=1)
     assert drawn == [(0, 0), (0, 1), (0, 2), (1, 0)]
@@ -102,7 +108,9 @@ def test_several_processes_draw_the_same_files(tmp_path, monkeypatch):
     assert sum(pictures._draw_all(two, jobs, workers=2)) == 160
     for split, label in jobs:
         for index in (0, 39):
-            same = [pictures.picture_path(root, split, label, index).read_bytes() for root in (one, two)]
+            same = [
+                pictures.picture_path(root, split, label, index).read_bytes() for root in (one, two)
+            ]
             assert same[0] == same[1]
 
 

@@ -23,7 +23,9 @@ def test_the_same_seed_gives_the_same_bits(tiny_config, tiny_pool, tiny_trainer)
 
 
 def test_another_seed_gives_other_weights(tiny_config, tiny_pool):
-    one, other = (pretrain.Pretrainer(replace(tiny_config, seed=seed), tiny_pool) for seed in (1, 2))
+    one, other = (
+        pretrain.Pretrainer(replace(tiny_config, seed=seed), tiny_pool) for seed in (1, 2)
+    )
     assert not torch.equal(all_weights(one), all_weights(other))
 
 
@@ -55,7 +57,9 @@ def test_training_lowers_the_loss(tiny_config, tiny_pool):
 def test_every_parameter_is_trained(tiny_config, tiny_pool):
     trainer = pretrain.Pretrainer(replace(tiny_config, image_share=0.0, whole_share=1.0), tiny_pool)
     trainer.train_step()
-    still = [name for name, p in trainer.model.named_parameters() if p.grad is None or not p.grad.any()]
+    still = [
+        name for name, p in trainer.model.named_parameters() if p.grad is None or not p.grad.any()
+    ]
     assert still == []
 
 
@@ -63,7 +67,8 @@ def test_schedule_warms_up_and_ends_low():
     config = pretrain.PretrainConfig(steps=1000)
     rates = [pretrain.learning_rate(config, step) for step in range(1000)]
     assert (
-        rates[0] < rates[50] < max(rates) <= config.learning_rate and rates[-1] < 0.03 * config.learning_rate
+        rates[0] < rates[50] < max(rates) <= config.learning_rate
+        and rates[-1] < 0.03 * config.learning_rate
     )
 
 
@@ -73,7 +78,9 @@ def test_patches_are_in_the_order_of_the_patch_embedding(tiny_trainer):
     patches = torch.from_numpy(pool.to_patches(picture))[None]
     assert torch.equal(patches, towers.patchify(image))
     weight = tiny_trainer.model.visual.conv1.weight.detach()
-    by_conv = torch.nn.functional.conv2d(image.float(), weight, stride=16).flatten(2).transpose(1, 2)
+    by_conv = (
+        torch.nn.functional.conv2d(image.float(), weight, stride=16).flatten(2).transpose(1, 2)
+    )
     assert torch.allclose(patches.float() @ weight.flatten(1).T, by_conv, atol=1e-2)
 
 
@@ -93,7 +100,9 @@ def test_pool_is_drawn_once(tmp_path, monkeypatch):
     assert second.coverage.shape == (5, 196, 2) and second.coverage[..., 0].max() > 0.9
 
 
-def test_build_packs_what_it_trained_and_goes_on_only_when_told(tmp_path, tiny_config, tiny_pool, tiny_trainer):
+def test_build_packs_what_it_trained_and_goes_on_only_when_told(
+    tmp_path, tiny_config, tiny_pool, tiny_trainer
+):
     out = build(tmp_path / "one.safetensors", tmp_path, seed=1, config=tiny_config)
     expected = tiny_trainer.model.state_dict()
     found = weights.expand_demo_state_dict(out)

@@ -1,4 +1,6 @@
-"""Target worlds: known names, pictures that depend on their place only, folders that are completed and repaired."""
+"""Target worlds: known names, pictures that depend on their place only, folders that are completed
+and repaired.
+"""
 
 from __future__ import annotations
 
@@ -75,13 +77,20 @@ def test_pictures_are_drawn_once_and_broken_ones_again(tmp_path: Path, small: Ta
     folder = target_pictures.ensure_target_pictures(tmp_path, small)
     items = target_pictures.list_target_items(tmp_path, small)
     assert folder == tmp_path / "demo-small" and len(items) == 24
-    assert all(Path(path).is_file() and name == small.classnames[label] for path, label, name in items)
-    broken, before = Path(items[5][0]), {path: Path(path).stat().st_mtime_ns for path, _, _ in items}
+    assert all(
+        Path(path).is_file() and name == small.classnames[label] for path, label, name in items
+    )
+    broken, before = (
+        Path(items[5][0]),
+        {path: Path(path).stat().st_mtime_ns for path, _, _ in items},
+    )
     whole = broken.read_bytes()
     broken.write_bytes(whole[:50])
     target_pictures.ensure_target_pictures(tmp_path, small)
     assert broken.read_bytes() == whole
-    assert [path for path in before if Path(path).stat().st_mtime_ns != before[path]] == [str(broken)]
+    assert [path for path in before if Path(path).stat().st_mtime_ns != before[path]] == [
+        str(broken)
+    ]
 
 
 def test_pictures_of_another_version_are_replaced(
@@ -97,7 +106,14 @@ def test_sheet_of_a_target_world(tmp_path: Path, capsys: pytest.CaptureFixture[s
     from PIL import Image
 
     sheet = tmp_path / "sheet.png"
-    assert main(["demo", "draw", "--world", "demo-frames", "--sheet", str(sheet), "--sheet-only"]) == 0
-    assert Image.open(sheet).size == (2 * 4 * 112, 10 * (112 + 14)), "twelve classes, ten below each other"
-    assert main(["demo", "draw", "--world", "demo-frame", "--sheet-only", "--sheet", str(sheet)]) == 2
+    assert (
+        main(["demo", "draw", "--world", "demo-frames", "--sheet", str(sheet), "--sheet-only"]) == 0
+    )
+    assert Image.open(sheet).size == (
+        2 * 4 * 112,
+        10 * (112 + 14),
+    ), "twelve classes, ten below each other"
+    assert (
+        main(["demo", "draw", "--world", "demo-frame", "--sheet-only", "--sheet", str(sheet)]) == 2
+    )
     assert "did you mean 'demo-frames'" in capsys.readouterr().err

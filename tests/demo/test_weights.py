@@ -29,19 +29,29 @@ def full_model(path):
 def test_packed_file_is_small_and_carries_its_settings(tiny_weights):
     assert tiny_weights.stat().st_size < weights.MAX_BYTES
     metadata = weights.read_metadata(tiny_weights)
-    assert metadata["steps"] == 6 and metadata["config"]["seed"] == 1 and metadata["world_version"] == 1
+    assert (
+        metadata["steps"] == 6
+        and metadata["config"]["seed"] == 1
+        and metadata["world_version"] == 1
+    )
 
 
 def test_expanding_returns_the_trained_tensors(tiny_trainer, tiny_weights):
     full, trained = weights.expand_demo_state_dict(tiny_weights), tiny_trainer.model.state_dict()
     assert full.keys() == trained.keys()
     for key, value in trained.items():
-        found = full[key][tiny_trainer.table.token_ids] if key == "token_embedding.weight" else full[key]
+        found = (
+            full[key][tiny_trainer.table.token_ids]
+            if key == "token_embedding.weight"
+            else full[key]
+        )
         assert torch.equal(found, value.half().float()), key
 
 
 def test_expansion_is_fixed_and_of_the_same_scale(tiny_trainer, tiny_weights):
-    one, two = (weights.expand_demo_state_dict(tiny_weights)["token_embedding.weight"] for _ in range(2))
+    one, two = (
+        weights.expand_demo_state_dict(tiny_weights)["token_embedding.weight"] for _ in range(2)
+    )
     assert one.shape[0] == weights.VOCAB_SIZE and torch.equal(one, two)
     rows = tiny_trainer.model.token_embedding.weight
     assert one.std() == pytest.approx(rows.std().item(), rel=0.1)
@@ -51,7 +61,9 @@ def test_build_model_equals_the_training_model(tiny_trainer, tiny_weights):
     model, table = full_model(tiny_weights), tiny_trainer.table
     images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
     patches = towers.normalise_patches(towers.patchify(images))
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (towers.PIXEL_MEAN, towers.PIXEL_STD))
+    mean, std = (
+        torch.tensor(value).view(3, 1, 1) for value in (towers.PIXEL_MEAN, towers.PIXEL_STD)
+    )
     with torch.no_grad():
         fast = towers.encode_patches(tiny_trainer.model, patches, None)[0]
         own = model.encode_image((images / 255 - mean) / std)
@@ -93,7 +105,11 @@ def test_shipped_weights_load_and_have_heads_of_64(name):
 def test_shipped_weights_are_those_of_the_default_recipe(name, seed):
     recipe = json.loads(json.dumps(asdict(replace(PretrainConfig(), seed=seed))))
     metadata = weights.read_metadata(name)
-    assert metadata["config"] == recipe and metadata["steps"] == recipe["steps"] and metadata["threads"] == 1
+    assert (
+        metadata["config"] == recipe
+        and metadata["steps"] == recipe["steps"]
+        and metadata["threads"] == 1
+    )
 
 
 def test_shipped_weights_know_every_caption_word():
@@ -103,7 +119,8 @@ def test_shipped_weights_know_every_caption_word():
 def test_untrained_tokens_are_named_once_each(tiny_weights):
     ids = clip.tokenize(["a photo of a zebra zebra anchor."])[0].tolist()
     assert [
-        clip.clip._tokenizer.decode([t]).strip() for t in weights.untrained_tokens(ids, tiny_weights)
+        clip.clip._tokenizer.decode([t]).strip()
+        for t in weights.untrained_tokens(ids, tiny_weights)
     ] == ["zebra"]
 
 

@@ -1,4 +1,6 @@
-"""The rules of the demonstration world, and pictures that depend on nothing but their own place in it."""
+"""The rules of the demonstration world, and pictures that depend on nothing but their own place in
+it.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ def test_every_value_can_be_drawn_and_shows():
         for value in range(len(values)):
             attributes = plain.copy()
             attributes[k] = value
-            seen.append(render.draw(attributes, np.random.default_rng(5), (1.0, 1.0))[0].astype(int))
+            seen.append(
+                render.draw(attributes, np.random.default_rng(5), (1.0, 1.0))[0].astype(int)
+            )
     base = seen[0]
     same = sum(np.array_equal(base, other) for other in seen)
     assert same == len(world.ATTRIBUTES)  # the first value of each attribute is `plain` itself
@@ -100,7 +104,9 @@ def test_masks_cover_the_object_and_its_mark():
     assert 0.1 < coverage[0].mean() < 0.4 and 0.002 < coverage[1].mean() < coverage[0].mean()
 
 
-@pytest.mark.parametrize(("split", "label", "index"), [("test", 40, 0), ("test", 0, 150), ("train", -1, 0)])
+@pytest.mark.parametrize(
+    ("split", "label", "index"), [("test", 40, 0), ("test", 0, 150), ("train", -1, 0)]
+)
 def test_pictures_that_do_not_exist_are_refused(split, label, index):
     with pytest.raises(IndexError, match="40 classes"):
         render.draw_picture(split, label, index)

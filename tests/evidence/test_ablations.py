@@ -18,22 +18,36 @@ from loreal_plugin.protocols.evidence.group import group_results
 
 CHANGE = ["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]
 PLAN = {
-    "name": "mine", "title": "My ablations", "methods": ["maple"], "datasets": ["demo"], "phis": [96],
-    "factors": [{
-        "name": "losses", "question": "What does LLD give?",
-        "variants": {"both": {}, "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0.0},
-                     "no image": {"TRAINER.LOREAL.CONSTANT_CONDITIONING": True},
-                     "squared": {"TRAINER.LOREAL.HLD_TAU_SQUARED": True}},
-        "claims": [{"better": "both", "worse": "no LLD", "published": "HM 3 against 2"},
-                   {"better": "no image", "worse": "both", "published": "made up"},
-                   {"better": "both", "worse": "squared", "published": "not in the paper"}],
-    }],
-}  # fmt: skip
+    "name": "mine",
+    "title": "My ablations",
+    "methods": ["maple"],
+    "datasets": ["demo"],
+    "phis": [96],
+    "factors": [
+        {
+            "name": "losses",
+            "question": "What does LLD give?",
+            "variants": {
+                "both": {},
+                "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0.0},
+                "no image": {"TRAINER.LOREAL.CONSTANT_CONDITIONING": True},
+                "squared": {"TRAINER.LOREAL.HLD_TAU_SQUARED": True},
+            },
+            "claims": [
+                {"better": "both", "worse": "no LLD", "published": "HM 3 against 2"},
+                {"better": "no image", "worse": "both", "published": "made up"},
+                {"better": "both", "worse": "squared", "published": "not in the paper"},
+            ],
+        }
+    ],
+}
 
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the page of a folder where LLD helps, the image does not matter, and one variant was not run."""
+    """Give the page of a folder where LLD helps, the image does not matter, and one variant was not
+    run.
+    """
     for name in ("DATA", "HOST", "SHOTS", "CLIP_WEIGHTS", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
     out = tmp_path / "out"
@@ -44,12 +58,19 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         write_run(out, seed=seed, gain=0.001, label="demo-bbbbbbbb", overrides=constant)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
     file = tmp_path / "ABLATIONS.md"
-    assert main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")]) == 0
+    assert (
+        main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")])
+        == 0
+    )
     return file.read_text()
 
 
 def test_every_variant_has_a_line_and_missing_ones_say_so(page: str) -> None:
-    lines = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
+    lines = {
+        line.split(" | ")[0].strip("| "): line
+        for line in page.splitlines()
+        if line.startswith("| ")
+    }
     assert lines["both"].endswith(" | - | - | - | 3 |")
     assert "| LLD_WEIGHT 0.0 |" in lines["no LLD"] and "< 0.001 | 3 |" in lines["no LLD"]
     assert "| not measured | - | - | - | 0 |" in lines["squared"]
@@ -68,8 +89,14 @@ def test_sentences_say_what_was_measured_and_whether_the_paper_agrees(page: str)
 def test_a_claim_that_measures_the_other_way_disagrees(page: str, tmp_path: Path) -> None:
     claim = {"better": "no LLD", "worse": "both", "published": "x"}
     plan, file = tmp_path / "other.yaml", tmp_path / "other.md"
-    plan.write_text(yaml.safe_dump(PLAN | {"factors": [PLAN["factors"][0] | {"claims": [claim]}]}, sort_keys=False))
-    assert main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", str(plan)]) == 0
+    plan.write_text(
+        yaml.safe_dump(
+            PLAN | {"factors": [PLAN["factors"][0] | {"claims": [claim]}]}, sort_keys=False
+        )
+    )
+    assert (
+        main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", str(plan)]) == 0
+    )
     assert "0 agrees, 1 disagrees" in file.read_text()
 
 
@@ -77,23 +104,31 @@ def test_seeds_that_differ_in_sign_decide_nothing(tmp_path: Path) -> None:
     for seed, gain in ((1, 0.2), (2, 0.2), (3, -0.05)):
         write_run(tmp_path, seed=seed)
         write_run(tmp_path, seed=seed, gain=gain, label="demo-aaaaaaaa", overrides=[CHANGE])
-    plain, changed = sorted(variant_groups(collect(tmp_path).results)[0], key=lambda g: g.setting.overrides)
+    plain, changed = sorted(
+        variant_groups(collect(tmp_path).results)[0], key=lambda g: g.setting.overrides
+    )
     comparison = compare(changed, plain)
     assert comparison.p < 0.001 and not comparison.same_sign and not decided(comparison)
     two = [replace(g, results=g.results[:2]) for g in (changed, plain)]
     assert decided(compare(*two))
 
 
-def test_plans_without_factors_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plans_without_factors_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_run(tmp_path / "out")
     file = tmp_path / "page.md"
-    assert main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", "lr_b2n"]) == 2
+    assert (
+        main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", "lr_b2n"]) == 2
+    )
     assert "has no factors" in capsys.readouterr().err and not file.exists()
     assert main(["report", str(tmp_path / "out"), "--plans", "ablations"]) == 2
     assert "--plans belongs to --ablations" in capsys.readouterr().err
 
 
-def test_advice_keeps_what_nothing_else_beats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_advice_keeps_what_nothing_else_beats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_run(tmp_path)
     write_rivals(tmp_path)
     assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
@@ -122,7 +157,9 @@ def test_advice_has_the_host_once_and_a_variant_only_where_it_differs(
 ) -> None:
     write_run(tmp_path)
     write_run(tmp_path, phi=144)
-    write_run(tmp_path, label="demo-1", overrides=[["loreal", "TRAINER.LOREAL.DRIFT", "ridge"]], gain=0.3)
+    write_run(
+        tmp_path, label="demo-1", overrides=[["loreal", "TRAINER.LOREAL.DRIFT", "ridge"]], gain=0.3
+    )
     assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
     printed = capsys.readouterr().out
     # native once; three rows at 96, three at 144, and the variant
@@ -147,7 +184,9 @@ def test_advice_that_cannot_be_given(
     assert said in capsys.readouterr().err
 
 
-def test_seeds_that_contradict_each_other_leave_a_claim_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_that_contradict_each_other_leave_a_claim_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("DATA", "HOST", "SHOTS", "CLIP_WEIGHTS", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
     out = tmp_path / "out"
@@ -156,5 +195,8 @@ def test_seeds_that_contradict_each_other_leave_a_claim_open(tmp_path: Path, mon
         write_run(out, seed=seed, gain=gain, label="demo-aaaaaaaa", overrides=[CHANGE])
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(PLAN, sort_keys=False))
     file = tmp_path / "ABLATIONS.md"
-    assert main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")]) == 0
+    assert (
+        main(["report", str(out), "--ablations", str(file), "--plans", str(tmp_path / "mine.yaml")])
+        == 0
+    )
     assert "p < 0.001, n 3: undecided, seeds say the opposite of each other." in file.read_text()

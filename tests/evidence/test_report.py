@@ -1,4 +1,6 @@
-"""The report: what it reads, what it refuses, what stands in its tables, and that a browser shows it."""
+"""The report: what it reads, what it refuses, what stands in its tables, and that a browser shows
+it.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,22 @@ from loreal_plugin.protocols.evidence.page import to_html
 from loreal_plugin.protocols.evidence.report import build_report
 from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, write_json
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSERS = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 
 
 def lines_of(text: str, *starts: str) -> list[list[str]]:
     """Return the cells of the table lines whose first cells are these."""
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in text.splitlines()
+        if line[:2] == "| "
+    ]
     return [row for row in rows if tuple(cell.strip("*") for cell in row[: len(starts)]) == starts]
 
 
@@ -47,10 +59,24 @@ def full(tmp_path: Path) -> Path:
 def test_every_protocol_has_its_table_and_pictures(full: Path) -> None:
     report = build_report(full)
     by_title = {section.title.split(":")[0]: section for section in report.sections}
-    assert list(by_title) == ["What was read", "LR-B2N", "LR-CE", "LR-DG", "Few-shot", "Efficiency",
-                              "Incomplete and failed runs"]  # fmt: skip
+    assert list(by_title) == [
+        "What was read",
+        "LR-B2N",
+        "LR-CE",
+        "LR-DG",
+        "Few-shot",
+        "Efficiency",
+        "Incomplete and failed runs",
+    ]
     names = [picture.name for section in report.sections for picture in section.pictures]
-    assert names == ["base2new_1_phi", "base2new_1_gain", "xd_1_phi", "xd_1_gain", "few_shot_1", "cost_1"]
+    assert names == [
+        "base2new_1_phi",
+        "base2new_1_gain",
+        "xd_1_phi",
+        "xd_1_gain",
+        "few_shot_1",
+        "cost_1",
+    ]
     assert all(p.png[:4] == b"\x89PNG" for section in report.sections for p in section.pictures)
     few = next(table for table in by_title["Few-shot"].tables if "shot" in table.head[2])
     assert few.head == ("method", "row", "1 shot", "4 shots", "n")
@@ -58,9 +84,13 @@ def test_every_protocol_has_its_table_and_pictures(full: Path) -> None:
 
 def test_mean_deviation_and_best(full: Path) -> None:
     text = to_markdown(build_report(full))
-    (line, *_) = lines_of(text, "maple", "+ LOREAL, tested at 96")
+    line, *_ = lines_of(text, "maple", "+ LOREAL, tested at 96")
     values = [float(value) for value in re.findall(r"\d+\.\d+", line[2])]
-    runs = [r for r in collect(full).results if r.row == "loreal" and r.setting.phi == 96 and "base" in r.scores]
+    runs = [
+        r
+        for r in collect(full).results
+        if r.row == "loreal" and r.setting.phi == 96 and "base" in r.scores
+    ]
     found = [r.scores["base"].accuracy for r in runs]
     assert values[0] == pytest.approx(sum(found) / 2, abs=0.006)
     assert values[1] == pytest.approx(abs(found[0] - found[1]) / 2**0.5, abs=0.006)
@@ -73,7 +103,9 @@ def test_mean_deviation_and_best(full: Path) -> None:
 def test_average_hm_is_the_mean_of_the_datasets_hms(tmp_path: Path) -> None:
     write_run(tmp_path, gain=0.2)
     write_run(tmp_path, dataset="other", drop=0.5)
-    table = next(s for s in build_report(tmp_path).sections if s.title.startswith("LR-B2N")).tables[0]
+    table = next(s for s in build_report(tmp_path).sections if s.title.startswith("LR-B2N")).tables[
+        0
+    ]
     line = next(row for row in table.body if row[1].text.startswith("+ LOREAL"))
     hms = [r.summary for r in collect(tmp_path).results if r.row == "loreal"]
     assert float(line[4].text) == pytest.approx(sum(hms) / 2, abs=0.006) and hms[0] != hms[1]
@@ -87,7 +119,12 @@ def test_published_numbers_say_where_they_do_not_compare(full: Path, tmp_path: P
     real = tmp_path / "real"
     for dataset in ("imagenetv2", "imagenet_sketch"):
         write_run(real, dataset=dataset, recipe="vit_b16")
-    write_targets(real, "dg", recipe="vit_b16", names=("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"))
+    write_targets(
+        real,
+        "dg",
+        recipe="vit_b16",
+        names=("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"),
+    )
     text = to_markdown(build_report(real))
     assert "57.25 (not comparable: 0 of 11 datasets and others)" in text
     assert "| 26.86 |" in text, "LR-DG in the paper's own setting stands without a mark"
@@ -100,7 +137,9 @@ def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: P
     (line,) = lines_of(text, "demo", "maple", "maple: MaPLe, trained and tested at 96")
     (own,) = lines_of(text, "maple", "+ LOREAL, tested at 96")[:1]
     low, high = map(float, own[5].split(" to "))
-    assert low < float(own[4].strip("*").split()[0]) < high, "each row has its interval over pictures"
+    assert low < float(own[4].strip("*").split()[0]) < high, (
+        "each row has its interval over pictures"
+    )
     gain, pictures, seeds, p, p_holm, n = line[3:]
     low, high = map(float, pictures.split(" to "))
     assert low < float(gain) < high and low > 0 and p == "< 0.001" and n == "3"
@@ -144,7 +183,9 @@ def test_only_the_rows_that_rest_on_a_difference_are_refused(tmp_path: Path) -> 
     write_json(folder / RESULTS, record)
     groups, refusals = group_results(collect(tmp_path).results)
     assert sorted(g.row for g in groups) == ["native", "native_at_phi", "phi"]
-    assert [r.row for r in refusals] == ["loreal"] and "loreal: TRAINER.LOREAL.BRIDGE" in refusals[0].reason
+    assert [r.row for r in refusals] == ["loreal"] and "loreal: TRAINER.LOREAL.BRIDGE" in refusals[
+        0
+    ].reason
 
 
 def test_two_different_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
@@ -164,13 +205,18 @@ def test_two_different_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
         ('{"schema_version": 1, "kind": "stage"}', "lacks key, method"),
     ],
 )
-def test_a_file_that_is_no_use_is_listed_and_left_alone(tmp_path: Path, content: str, said: str) -> None:
+def test_a_file_that_is_no_use_is_listed_and_left_alone(
+    tmp_path: Path, content: str, said: str
+) -> None:
     write_run(tmp_path)
     broken = tmp_path / "base2new" / "train_base" / "demo" / "x" / RESULTS
     broken.parent.mkdir()
     broken.write_text(content)
     text = to_markdown(build_report(tmp_path))
-    assert f"`base2new/train_base/demo/x/results.json` {said}" in text and broken.read_text() == content
+    assert (
+        f"`base2new/train_base/demo/x/results.json` {said}" in text
+        and broken.read_text() == content
+    )
 
 
 def test_rows_of_another_form_are_listed(tmp_path: Path) -> None:
@@ -183,8 +229,19 @@ def test_rows_of_another_form_are_listed(tmp_path: Path) -> None:
 def test_unfinished_and_failed_runs_are_listed(tmp_path: Path) -> None:
     write_run(tmp_path)
     write_json(tmp_path / "base2new" / "half" / "started.json", {"key": "k"})
-    run = {"command": "loreal base2new maple 96", "state": "failed", "error": "disk full", "seconds": 1.0}
-    sweep = {"schema_version": SCHEMA_VERSION, "kind": "sweep", "name": "mine", "runs": [run], "seconds": 60.0}
+    run = {
+        "command": "loreal base2new maple 96",
+        "state": "failed",
+        "error": "disk full",
+        "seconds": 1.0,
+    }
+    sweep = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "sweep",
+        "name": "mine",
+        "runs": [run],
+        "seconds": 60.0,
+    }
     write_json(tmp_path / "sweeps" / "mine" / RESULTS, sweep | {"done": 0, "jobs": 2, "failed": 1})
     text = to_markdown(build_report(tmp_path))
     assert "`base2new/half`: started, not finished" in text
@@ -228,7 +285,14 @@ def test_zero_shot_clip_stands_in_every_table_that_it_has_all_of(tmp_path: Path)
     (against,) = lines_of(text, "demo", "maple", f"CLIP: {line}")[:1]
     assert against[-1] == "1" and " to " in against[4], "compared with the one seed there is"
     own = next(s for s in report.sections if s.title == "Zero-shot CLIP")
-    assert [row[0].text for row in own.tables[0].body] == ["demo", "demo", "far", "far", "near", "near"]
+    assert [row[0].text for row in own.tables[0].body] == [
+        "demo",
+        "demo",
+        "far",
+        "far",
+        "near",
+        "near",
+    ]
 
 
 def test_a_rival_that_corrects_nothing_stands_where_no_run_says_the_same(tmp_path: Path) -> None:
@@ -273,12 +337,19 @@ def test_a_browser_shows_every_table_and_picture(full: Path, tmp_path: Path) -> 
     page = (tmp_path / "page" / "report.html").as_uri()
     shot = tmp_path / "shot.png"
     done = subprocess.run([*words, "--dump-dom", page], capture_output=True, text=True, timeout=240)
-    assert done.stdout.count("<figure>") == 6 and done.stdout.count("<table>") >= 8, done.stderr[-500:]
-    subprocess.run([*words, f"--screenshot={shot}", page], capture_output=True, timeout=240, check=True)
+    assert done.stdout.count("<figure>") == 6 and done.stdout.count("<table>") >= 8, done.stderr[
+        -500:
+    ]
+    subprocess.run(
+        [*words, f"--screenshot={shot}", page], capture_output=True, timeout=240, check=True
+    )
     from PIL import Image
 
     with Image.open(shot) as picture:
-        assert picture.size == (1300, 3000) and len(set(picture.convert("L").resize((65, 150)).tobytes())) > 20
+        assert (
+            picture.size == (1300, 3000)
+            and len(set(picture.convert("L").resize((65, 150)).tobytes())) > 20
+        )
 
 
 def test_the_gain_is_drawn_of_equal_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,15 +358,20 @@ def test_the_gain_is_drawn_of_equal_seeds(tmp_path: Path, monkeypatch: pytest.Mo
         write_run(tmp_path, seed=2, phi=phi, gain=0.1)
     groups, _ = group_results(collect(tmp_path).results)
     only_second = [
-        Group(g.setting, g.row, g.results[1:]) if g.row == "loreal" and g.setting.phi == 96 else g for g in groups
+        Group(g.setting, g.row, g.results[1:]) if g.row == "loreal" and g.setting.phi == 96 else g
+        for g in groups
     ]
     drawn: list[dict[int, list[float]]] = []
     line = plots._line
-    monkeypatch.setattr(plots, "_line", lambda axes, values, **kw: (drawn.append(values), line(axes, values, **kw)))
+    monkeypatch.setattr(
+        plots, "_line", lambda axes, values, **kw: (drawn.append(values), line(axes, values, **kw))
+    )
     plots.gain_picture("gain", "", only_second)
     of = {(g.row, g.setting.phi): g.summaries() for g in groups}
     assert drawn[0][96] == [pytest.approx(of["loreal", 96][1] - of["phi", 96][1])]
-    assert drawn[0][144] == pytest.approx([a - b for a, b in zip(of["loreal", 144], of["phi", 144], strict=True)])
+    assert drawn[0][144] == pytest.approx(
+        [a - b for a, b in zip(of["loreal", 144], of["phi", 144], strict=True)]
+    )
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, 5.0), (1.4, 4.5)])
@@ -305,7 +381,8 @@ def test_the_time_of_a_test_on_kept_embeddings_has_what_these_took(
     folder = write_targets(tmp_path, "xd", names=("far",))
     record = json.loads((folder / RESULTS).read_text())
     for row in record["rows"]:
-        # the source took 2 seconds for 400 pictures, the target 0.2 and what is known of the embeddings
+        # the source took 2 seconds for 400 pictures, the target 0.2 and what is known of the
+        # embeddings
         row["targets"]["far"] |= {"kept_embeddings": True, "seconds": 0.2, "kept_seconds": seconds}
     write_json(folder / RESULTS, record)
     groups, _ = group_results(collect(tmp_path).results)

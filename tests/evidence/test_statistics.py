@@ -24,7 +24,17 @@ def answers(n: int, *rates: float, seed: int = 0) -> np.ndarray:
 
 
 def test_hits_are_read_from_the_first_picture_on() -> None:
-    assert decode_hits("a080", 9).tolist() == [True, False, True, False, False, False, False, False, True]
+    assert decode_hits("a080", 9).tolist() == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
     for text, total in (("a0", 9), ("a08000", 9), ("xyz", 9)):
         with pytest.raises(ValueError):
             decode_hits(text, total)
@@ -65,14 +75,20 @@ def test_exact_mcnemar_on_known_counts() -> None:
 
 def test_seeds_that_repeat_each_other_are_no_more_evidence() -> None:
     ours, theirs = answers(400, 0.62), answers(400, 0.55, seed=1)
-    once, thrice = paired_p_value(ours, theirs), paired_p_value(ours.repeat(3, 1), theirs.repeat(3, 1))
+    once, thrice = (
+        paired_p_value(ours, theirs),
+        paired_p_value(ours.repeat(3, 1), theirs.repeat(3, 1)),
+    )
     assert thrice == pytest.approx(once)
 
 
 def test_flipping_signs_finds_a_difference_and_none() -> None:
     better, worse = answers(800, 0.7, 0.72, 0.71), answers(800, 0.6, 0.61, 0.6, seed=1)
     assert paired_p_value(better, worse) < 0.001
-    small = [paired_p_value(answers(300, 0.6, 0.6, seed=s), answers(300, 0.6, 0.6, seed=s + 500)) for s in range(100)]
+    small = [
+        paired_p_value(answers(300, 0.6, 0.6, seed=s), answers(300, 0.6, 0.6, seed=s + 500))
+        for s in range(100)
+    ]
     assert sum(p < 0.05 for p in small) <= 12
 
 
@@ -80,7 +96,11 @@ def test_interval_over_seeds_is_students() -> None:
     assert seed_interval([60.0]) is None
     found = seed_interval([58.0, 60.0, 62.0])
     assert found.low == pytest.approx(60 - 4.3027 * 2 / 3**0.5, abs=1e-3)
-    assert Interval(0.1, 2).excludes_zero and Interval(-2, -0.1).excludes_zero and not Interval(-1, 1).excludes_zero
+    assert (
+        Interval(0.1, 2).excludes_zero
+        and Interval(-2, -0.1).excludes_zero
+        and not Interval(-1, 1).excludes_zero
+    )
     assert percentile_interval(np.arange(1001)).low == pytest.approx(25)
 
 

@@ -13,8 +13,16 @@ from loreal_plugin.cli.main import main
 from loreal_plugin.protocols.base2new import run_base2new
 from loreal_plugin.protocols.spec import build_spec
 
-# contents that depend on the picture from the start, as one epoch of a random CLIP teaches next to nothing
-OPTS = ("OPTIM.MAX_EPOCH", "1", "TRAINER.LOREAL.META_INIT", "default", "TRAINER.LOREAL.CACHE_VIEWS", "1")
+# contents that depend on the picture from the start, as one epoch of a random CLIP teaches next to
+# nothing
+OPTS = (
+    "OPTIM.MAX_EPOCH",
+    "1",
+    "TRAINER.LOREAL.META_INIT",
+    "default",
+    "TRAINER.LOREAL.CACHE_VIEWS",
+    "1",
+)
 
 
 class Toy:
@@ -24,9 +32,18 @@ class Toy:
         self.root, self.data, self.weights = root, root / "data", random_clip_file(root)
         self.pictures = tiny_image_folder(self.data / "pics", classes=4, per_class=8)
         spec = build_spec(
-            "mmrl", "32", "pics", "1", data=str(self.data), out=str(root / "out"), shots="2", recipe="demo",
-            weights=str(self.weights), opts=OPTS, env={},
-        )  # fmt: skip
+            "mmrl",
+            "32",
+            "pics",
+            "1",
+            data=str(self.data),
+            out=str(root / "out"),
+            shots="2",
+            recipe="demo",
+            weights=str(self.weights),
+            opts=OPTS,
+            env={},
+        )
         self.run = run_base2new(spec, say=lambda text: None).folder
 
 
@@ -47,7 +64,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Give a function that runs the command line, checks that it refuses with one line, and returns the line."""
+    """Give a function that runs the command line, checks that it refuses with one line, and returns
+    the line.
+    """
 
     def run(*words: object) -> str:
         code = main([str(word) for word in words])

@@ -1,4 +1,6 @@
-"""Explaining a finished toy run from end to end: numbers against direct computation, pages, wrong input."""
+"""Explaining a finished toy run from end to end: numbers against direct computation, pages, wrong
+input.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +50,14 @@ def test_host_logits_are_those_of_the_hosts_own_forward(run: OpenRun):
         pixels = run.pixels(item.impath, student.input_size)
         with torch.no_grad():
             own = student.model(pixels)[2]  # MMRL on base classes: the mix of both features
-        torch.testing.assert_close(run.host_logits(student, student.encode_image(pixels)), own, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            run.host_logits(student, student.encode_image(pixels)), own, rtol=1e-4, atol=1e-4
+        )
 
 
-def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(run: OpenRun, explainer: Explainer):
+def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(
+    run: OpenRun, explainer: Explainer
+):
     item = run.items("test")[1]
     found = explainer.explain(item.impath, run.classnames[item.label])
     model, beta = run.model, run.model.students["beta"]
@@ -71,22 +77,50 @@ def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(
             without = contents.clone()
             without[0, k] = mean[0, k]
             direct = logits(without)
-            assert slot.drop["mean"] == pytest.approx(float(full[predicted] - direct[predicted]), abs=1e-3)
-            assert slot.probability["mean"] == pytest.approx(float(direct.softmax(0)[predicted]), abs=1e-3)
+            assert slot.drop["mean"] == pytest.approx(
+                float(full[predicted] - direct[predicted]), abs=1e-3
+            )
+            assert slot.probability["mean"] == pytest.approx(
+                float(direct.softmax(0)[predicted]), abs=1e-3
+            )
             far = float((contents[0, k] - mean[0, k]).norm() / mean[0, k].norm())
             assert slot.moves == pytest.approx(far, rel=1e-3) and far > 0
     top = found.predictions[-1]
-    assert list(top.probabilities) == sorted(top.probabilities, reverse=True) and len(top.classes) == 2
+    assert (
+        list(top.probabilities) == sorted(top.probabilities, reverse=True) and len(top.classes) == 2
+    )
     assert [p.size for p in found.predictions] == [64, 64, 32, 32, 32]
     assert {name: tuple(m.shape) for name, m in found.maps.items()} == {
-        "alpha": (4, 4), "alpha_at_phi": (2, 2), "beta": (2, 2)}  # fmt: skip
+        "alpha": (4, 4),
+        "alpha_at_phi": (2, 2),
+        "beta": (2, 2),
+    }
 
 
-def test_pages_and_numbers_of_a_dataset(toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["explain", "pics", "--run", str(toy.run), "--count", "2", "--to", str(tmp_path / "pages")]) == 0
+def test_pages_and_numbers_of_a_dataset(
+    toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert (
+        main(
+            [
+                "explain",
+                "pics",
+                "--run",
+                str(toy.run),
+                "--count",
+                "2",
+                "--to",
+                str(tmp_path / "pages"),
+            ]
+        )
+        == 0
+    )
     numbers = json.loads((tmp_path / "pages" / NUMBERS).read_text())
     names = [entry["page"] for entry in numbers["pictures"]]
-    assert sorted(os.listdir(tmp_path / "pages")) == sorted([*names, NUMBERS, OVERVIEW]) and len(names) == 2
+    assert (
+        sorted(os.listdir(tmp_path / "pages")) == sorted([*names, NUMBERS, OVERVIEW])
+        and len(names) == 2
+    )
     for name in names:
         with Image.open(tmp_path / "pages" / name) as page:
             assert page.format == "PNG" and page.size == (1300, 840)
@@ -96,7 +130,9 @@ def test_pages_and_numbers_of_a_dataset(toy: Any, tmp_path: Path, capsys: pytest
     assert "2 pages in" in capsys.readouterr().out
 
 
-def test_a_picture_of_the_dataset_knows_its_class_and_a_strange_one_does_not(toy: Any, run: OpenRun, tmp_path: Path):
+def test_a_picture_of_the_dataset_knows_its_class_and_a_strange_one_does_not(
+    toy: Any, run: OpenRun, tmp_path: Path
+):
     item = run.items("test")[0]
     assert label_of(run, item.impath) == run.classnames[item.label]
     strange = tmp_path / "strange.png"
@@ -104,9 +140,14 @@ def test_a_picture_of_the_dataset_knows_its_class_and_a_strange_one_does_not(toy
     assert label_of(run, str(strange)) == ""
 
 
-def test_embed_draws_a_map_and_writes_its_numbers(toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_embed_draws_a_map_and_writes_its_numbers(
+    toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     path = tmp_path / "map.png"
-    assert main(["embed", "--run", str(toy.run), "--count", "4", "--part", "train", "--to", str(path)]) == 0
+    assert (
+        main(["embed", "--run", str(toy.run), "--count", "4", "--part", "train", "--to", str(path)])
+        == 0
+    )
     written = json.loads(path.with_suffix(".json").read_text())
     low = [name for name in written["drift"] if "64" in name or "32" in name]
     assert len(low) >= 2 and all(-1 <= written["drift"][name]["cosine_mean"] <= 1 for name in low)
@@ -115,7 +156,9 @@ def test_embed_draws_a_map_and_writes_its_numbers(toy: Any, tmp_path: Path, caps
     assert "cosine_mean" in capsys.readouterr().out
 
 
-def test_a_page_that_cannot_be_written_leaves_nothing(run, explainer: Explainer, tmp_path: Path, monkeypatch):
+def test_a_page_that_cannot_be_written_leaves_nothing(
+    run, explainer: Explainer, tmp_path: Path, monkeypatch
+):
     explanation = explainer.explain(run.items("test")[0].impath)
 
     def fail(*_: object) -> None:
@@ -133,18 +176,26 @@ def test_no_run_is_one_clear_line(toy: Any, refused: Callable[..., str], tmp_pat
     assert "no finished run in" in refused("explain", "--run", tmp_path)
     (tmp_path / "results.json").write_text('{"schema_version": ')
     assert "no finished run in" in refused("embed", "--run", tmp_path / "results.json")
-    alpha = toy.root / "out" / json.loads((toy.run / "results.json").read_text())["stages"]["alpha"]["folder"]
+    alpha = (
+        toy.root
+        / "out"
+        / json.loads((toy.run / "results.json").read_text())["stages"]["alpha"]["folder"]
+    )
     assert "is the record of 'stage alpha'" in refused("explain", "--run", alpha)
     alone = tmp_path / "moved"
     shutil.copytree(toy.run, alone)
     assert "keep the folders of an output together" in refused("explain", "--run", alone)
 
 
-def test_wrong_pictures_datasets_and_options_are_one_clear_line(toy: Any, refused: Callable[..., str], tmp_path: Path):
+def test_wrong_pictures_datasets_and_options_are_one_clear_line(
+    toy: Any, refused: Callable[..., str], tmp_path: Path
+):
     broken, to = tmp_path / "broken.png", tmp_path / "pages"
     broken.write_bytes(b"no picture")
     assert "broken.png cannot be read" in refused("explain", broken, "--run", toy.run, "--to", to)
-    assert "missing.jpg cannot be read" in refused("explain", tmp_path / "missing.jpg", "--run", toy.run, "--to", to)
+    assert "missing.jpg cannot be read" in refused(
+        "explain", tmp_path / "missing.jpg", "--run", toy.run, "--to", to
+    )
     assert "'picz'" in refused("explain", "picz", "--run", toy.run, "--to", to)
     assert "--count must be a whole number" in refused("explain", "--run", toy.run, "--count", "0")
     assert "must end in .png" in refused("embed", "--run", toy.run, "--to", "map.pdf")

@@ -14,9 +14,13 @@ from loreal_plugin.explain.rollout import look, roll_out, watched
 
 
 def loops(weights: list[Tensor], rows: list[list[object]], n_patches: int) -> list[float]:
-    """Follow every row with plain loops: `rows` names what stands in each row, None for a learned token."""
+    """Follow every row with plain loops: `rows` names what stands in each row, None for a learned
+    token.
+    """
     places = range(n_patches)
-    found: dict[object, list[float]] = {("patch", p): [float(p == q) for q in places] for p in places}
+    found: dict[object, list[float]] = {
+        ("patch", p): [float(p == q) for q in places] for p in places
+    }
     for attention, names in zip(weights, rows, strict=True):
         before = [found.get(name, [0.0] * n_patches) for name in names]
         after: dict[object, list[float]] = {}
@@ -41,7 +45,9 @@ def attention_weights(layer: torch.nn.MultiheadAttention, x: Tensor) -> Tensor:
 
 
 def rows_by_layer(method: str, student, n_patches: int) -> list[list[object]]:
-    """Return what stands in the rows of each of the three blocks, as the recipes of tiny_hosts have it."""
+    """Return what stands in the rows of each of the three blocks, as the recipes of tiny_hosts have
+    it.
+    """
     patches = [("patch", p) for p in range(n_patches)]
     plain = ["class", *patches]
     if method == "maple":  # two learned rows at the end, new ones in each block
@@ -60,7 +66,9 @@ def test_map_equals_the_loops_for_every_method_and_grid(embedded, clip_file, met
     pixels = torch.randn(2, 3, size, size)
     layers, side = student.contract.image_attention(student.model), size // 16
     read: list[Tensor] = []
-    handles = [layer.register_forward_pre_hook(lambda _m, args: read.append(args[0])) for layer in layers]
+    handles = [
+        layer.register_forward_pre_hook(lambda _m, args: read.append(args[0])) for layer in layers
+    ]
     student.encode_image(pixels[1:])
     for handle in handles:
         handle.remove()
@@ -79,7 +87,10 @@ def test_looking_leaves_the_host_as_it_was(embedded, clip_file, method):
     before = student.encode_image(pixels)
     look(student, pixels)
     assert torch.equal(before, student.encode_image(pixels))
-    assert not any(a._forward_hooks or a._forward_pre_hooks for a in student.contract.image_attention(student.model))
+    assert not any(
+        a._forward_hooks or a._forward_pre_hooks
+        for a in student.contract.image_attention(student.model)
+    )
 
 
 def test_hooks_go_away_when_the_encoder_fails():
@@ -98,11 +109,18 @@ def test_one_layer_by_hand():
 def test_rows_that_cannot_be_followed_are_an_error():
     square = torch.full((3, 3), 1 / 3)
     constant = torch.tensor([True, False, False])
-    with pytest.raises(HostError, match="3 rows left a block of the image tower and 5 enter the next, 1 of"):
-        roll_out([square, torch.full((5, 5), 0.2)], [constant, torch.tensor([False, True, False, False, False])])
+    with pytest.raises(
+        HostError, match="3 rows left a block of the image tower and 5 enter the next, 1 of"
+    ):
+        roll_out(
+            [square, torch.full((5, 5), 0.2)],
+            [constant, torch.tensor([False, True, False, False, False])],
+        )
 
 
 def test_a_tower_without_attention_is_an_error(embedded, clip_file):
     contract = embedded("coop").contract
-    with pytest.raises(HostError, match="attention was looked for in image_encoder.transformer.resblocks"):
+    with pytest.raises(
+        HostError, match="attention was looked for in image_encoder.transformer.resblocks"
+    ):
         contract.image_attention(torch.nn.Linear(2, 2))

@@ -16,21 +16,39 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_only_whole_words_of_three_letters_count():
-    decoder = {0: "red</w>", 1: "re", 2: "d</w>", 3: "blue</w>", 4: "42</w>", 5: "naïve</w>", 6: "is</w>", 7: "sea</w>"}
+    decoder = {
+        0: "red</w>",
+        1: "re",
+        2: "d</w>",
+        3: "blue</w>",
+        4: "42</w>",
+        5: "naïve</w>",
+        6: "is</w>",
+        7: "sea</w>",
+    }
     assert whole_words(decoder, {7}) == {0: "red", 3: "blue"}
 
 
 def test_nearest_words_are_those_with_the_highest_cosine_whatever_the_length():
     words = tuple(f"word{i}" for i in range(30))
     vocabulary = Vocabulary(words, randn(30, 8))
-    contents = torch.stack([7.0 * vocabulary.embeddings[4] + 0.01 * randn(8, seed=1), randn(8, seed=2)])
+    contents = torch.stack(
+        [7.0 * vocabulary.embeddings[4] + 0.01 * randn(8, seed=1), randn(8, seed=2)]
+    )
     found = vocabulary.nearest(contents, 3)
     assert found[0][0][0] == "word4" and found[0][0][1] > 0.99
     for content, row in zip(contents, found, strict=True):
-        slow = sorted(((float(F.cosine_similarity(content, e, dim=0)), w) for e, w in zip(vocabulary.embeddings, words,
-                      strict=True)), reverse=True)[:3]  # fmt: skip
+        slow = sorted(
+            (
+                (float(F.cosine_similarity(content, e, dim=0)), w)
+                for e, w in zip(vocabulary.embeddings, words, strict=True)
+            ),
+            reverse=True,
+        )[:3]
         assert [word for word, _ in row] == [word for _, word in slow]
-        assert [cosine for _, cosine in row] == pytest.approx([cosine for cosine, _ in slow], abs=1e-6)
+        assert [cosine for _, cosine in row] == pytest.approx(
+            [cosine for cosine, _ in slow], abs=1e-6
+        )
 
 
 def test_leaving_one_out_replaces_that_content_alone():
@@ -50,7 +68,9 @@ def test_leaving_one_out_replaces_that_content_alone():
 def test_moves_are_distances_in_lengths_of_the_mean():
     mean = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
     assert moves(mean, mean).tolist() == [0, 0]
-    assert moves(mean + torch.tensor([[0.0, 5.0], [1.0, 0.0]]), mean).tolist() == pytest.approx([1.0, 0.5])
+    assert moves(mean + torch.tensor([[0.0, 5.0], [1.0, 0.0]]), mean).tolist() == pytest.approx(
+        [1.0, 0.5]
+    )
 
 
 def test_drift_numbers_equal_the_loops():
@@ -61,16 +81,19 @@ def test_drift_numbers_equal_the_loops():
     change = [b - a for a, b in zip(native, low, strict=True)]
     nearest = [min(range(7), key=lambda j: float((low[i] - native[j]).norm())) for i in range(7)]
     drift = float((sum(change) / 7).norm())
-    assert found == pytest.approx({
-        "n": 7,
-        "cosine_mean": sum(cosines) / 7,
-        "cosine_std": (sum((c - sum(cosines) / 7) ** 2 for c in cosines) / 7) ** 0.5,
-        "drift_norm": drift,
-        "change_norm": sum(float(c.norm()) for c in change) / 7,
-        "common_share": drift**2 / (sum(float(c @ c) for c in change) / 7),
-        "finds_itself": sum(nearest[i] == i for i in range(7)) / 7,
-        "finds_class": sum(int(labels[nearest[i]] == labels[i]) for i in range(7)) / 7,
-    }, abs=1e-5)  # fmt: skip
+    assert found == pytest.approx(
+        {
+            "n": 7,
+            "cosine_mean": sum(cosines) / 7,
+            "cosine_std": (sum((c - sum(cosines) / 7) ** 2 for c in cosines) / 7) ** 0.5,
+            "drift_norm": drift,
+            "change_norm": sum(float(c.norm()) for c in change) / 7,
+            "common_share": drift**2 / (sum(float(c @ c) for c in change) / 7),
+            "finds_itself": sum(nearest[i] == i for i in range(7)) / 7,
+            "finds_class": sum(int(labels[nearest[i]] == labels[i]) for i in range(7)) / 7,
+        },
+        abs=1e-5,
+    )
 
 
 def test_a_pure_shift_is_common_to_all_and_no_change_is_none():
@@ -84,10 +107,14 @@ def test_a_pure_shift_is_common_to_all_and_no_change_is_none():
 @pytest.mark.parametrize("kind", ["pca", "tsne"])
 def test_one_map_holds_all_embeddings(kind: str):
     native = F.normalize(randn(9, 5), dim=-1)
-    places, low = in_the_plane(Embedded(native, {"same": native, "other": -native}, torch.arange(9)), kind)
+    places, low = in_the_plane(
+        Embedded(native, {"same": native, "other": -native}, torch.arange(9)), kind
+    )
     assert places.shape == low["same"].shape == low["other"].shape == (9, 2)
     assert not torch.allclose(places, low["other"], atol=1e-2)
-    if kind == "pca":  # the plane keeps the order of distances that lie in it: equal points stay equal
+    if (
+        kind == "pca"
+    ):  # the plane keeps the order of distances that lie in it: equal points stay equal
         torch.testing.assert_close(places, low["same"])
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 
 def _prepare(folder: str) -> None:
-    """Put that dassl first; for the real one, absent modules and schedulers that current torch refuses."""
+    """Put that dassl first; for the real one, absent modules and schedulers that current torch
+    refuses.
+    """
     sys.path[:0] = [folder, str(Path(__file__).resolve().parents[2])]
     for absent in ("dassl.data.datasets.dg.wilds", "gdown"):
         sys.modules.setdefault(absent, types.ModuleType(absent))
@@ -48,7 +50,9 @@ def _rates(**settings: Any) -> list[float]:
     from dassl.optim import build_lr_scheduler, build_optimizer
 
     cfg = get_cfg_default().OPTIM
-    cfg.merge_from_list([part for pair in {"NAME": "sgd", "LR": 0.1, **settings}.items() for part in pair])
+    cfg.merge_from_list(
+        [part for pair in {"NAME": "sgd", "LR": 0.1, **settings}.items() for part in pair]
+    )
     optimizer = build_optimizer([torch.nn.Parameter(torch.zeros(1))], cfg)
     scheduler = build_lr_scheduler(optimizer, cfg)
     rates = []
@@ -71,7 +75,11 @@ def _data(pictures: str) -> dict[str, Any]:
     class Probe(DatasetBase):
         def __init__(self, cfg: Any) -> None:
             folders = sorted(Path(pictures).iterdir())
-            items = [Datum(str(p), n, 0, f.name) for n, f in enumerate(folders) for p in sorted(f.iterdir())]
+            items = [
+                Datum(str(p), n, 0, f.name)
+                for n, f in enumerate(folders)
+                for p in sorted(f.iterdir())
+            ]
             random.seed(4)
             train = self.generate_fewshot_dataset(items, num_shots=3)
             super().__init__(train_x=train, test=items)
@@ -87,7 +95,9 @@ def _data(pictures: str) -> dict[str, Any]:
     batches = [batch for _ in range(2) for batch in (*manager.train_loader_x, *manager.test_loader)]
     return {
         "train": [item.impath for item in manager.dataset.train_x],
-        "order": [[batch["index"].tolist(), batch["label"].tolist(), batch["impath"]] for batch in batches],
+        "order": [
+            [batch["index"].tolist(), batch["label"].tolist(), batch["impath"]] for batch in batches
+        ],
         "pixels": [batch["img"].to(torch.float64).sum().item() for batch in batches],
         "keys": sorted(batches[0]),
         "said": said.getvalue().splitlines(),
@@ -117,7 +127,9 @@ def main(folder: str, pictures: str) -> None:
 
         found = {
             "config": _flat(get_cfg_default()),
-            "cosine": _rates(LR_SCHEDULER="cosine", MAX_EPOCH=6, WARMUP_EPOCH=1, WARMUP_TYPE="constant"),
+            "cosine": _rates(
+                LR_SCHEDULER="cosine", MAX_EPOCH=6, WARMUP_EPOCH=1, WARMUP_TYPE="constant"
+            ),
             "linear": _rates(LR_SCHEDULER="multi_step", STEPSIZE=(1, 3), WARMUP_EPOCH=2),
             "no recount": _rates(LR_SCHEDULER="cosine", WARMUP_EPOCH=2, WARMUP_RECOUNT=False),
             "plain": _rates(LR_SCHEDULER="single_step", MAX_EPOCH=3),

@@ -22,7 +22,9 @@ from dassl.optim import build_lr_scheduler, build_optimizer  # noqa: E402
 
 @DATASET_REGISTRY.register()
 class ToyPictures(DatasetBase):
-    """A folder per class under cfg.DATASET.ROOT: first four pictures train, fifth val, the rest test."""
+    """A folder per class under cfg.DATASET.ROOT: first four pictures train, fifth val, the rest
+    test.
+    """
 
     def __init__(self, cfg: Any) -> None:
         splits: dict[str, list[Datum]] = {"train": [], "val": [], "test": []}
@@ -89,7 +91,9 @@ class ToyTrainer(_Toy, TrainerX):
 class ToyTrainerXU(_Toy, TrainerXU):
     """Trains on labelled pictures, reads unlabelled ones beside them."""
 
-    def forward_backward(self, batch_x: dict[str, Any], batch_u: dict[str, Any]) -> dict[str, float]:
+    def forward_backward(
+        self, batch_x: dict[str, Any], batch_u: dict[str, Any]
+    ) -> dict[str, float]:
         images, labels, unlabelled = self.parse_batch_train(batch_x, batch_u)
         self.hooks.append(f"{len(images)}+{len(unlabelled)}")
         return self._step(images, labels)
@@ -117,6 +121,8 @@ def toy_cfg(root: Path, output: Path, trainer: str = "ToyTrainer", **settings: A
         "OPTIM__WARMUP_EPOCH": 1,
         "OPTIM__WARMUP_TYPE": "constant",
     }
-    pairs = [part for key, v in {**defaults, **settings}.items() for part in (key.replace("__", "."), v)]
+    pairs = [
+        part for key, v in {**defaults, **settings}.items() for part in (key.replace("__", "."), v)
+    ]
     cfg.merge_from_list(pairs)
     return cfg

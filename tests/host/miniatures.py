@@ -1,6 +1,8 @@
-"""Miniatures of the public datasets, laid out as their publishers do: folders, lists, `.mat`, `.json`.
+"""Miniatures of the public datasets, laid out as their publishers do: folders, lists, `.mat`,
+`.json`.
 
-Every writer fills a data folder with one tiny dataset, without the split file of the family, and returns a
+Every writer fills a data folder with one tiny dataset, without the split file of the family, and
+returns a
 `Miniature`: what a loader must find in it. Pictures are 8 x 8 pixels.
 """
 
@@ -59,7 +61,9 @@ def caltech101(root: Path) -> Miniature:
     """Four renamed classes, one other, and the two folders that are no classes."""
     folder = root / "caltech-101"
     images = folder / "101_ObjectCategories"
-    write_classes(images, ["airplanes", "Faces", "Leopards", "Motorbikes", "yin_yang", "Faces_easy"], 10)
+    write_classes(
+        images, ["airplanes", "Faces", "Leopards", "Motorbikes", "yin_yang", "Faces_easy"], 10
+    )
     write_picture(images / "BACKGROUND_Google" / "image_0001.jpg")
     (images / "BACKGROUND_Google" / "tmp").write_text("not a picture")
     return Miniature(folder, ["face", "leopard", "motorbike", "airplane", "yin_yang"], (5, 2, 3))
@@ -123,7 +127,9 @@ def _cars_annotations(path: Path, folder: Path, per_class: int, n_classes: int) 
             name = f"{len(rows) + 1:05d}.jpg"
             write_picture(folder / name, shade=label)
             rows.append((1, 1, 8, 8, label, name))
-    kinds = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
+    kinds = [
+        (name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"annotations": np.array(rows, dtype=kinds)[None]})
 
@@ -132,9 +138,15 @@ def stanford_cars(root: Path) -> Miniature:
     """Struct arrays as in the devkit; the year moves to the front of the name."""
     folder = root / "stanford_cars"
     names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Tesla Model S Sedan 2012"]
-    _cars_annotations(folder / "devkit" / "cars_train_annos.mat", folder / "cars_train", 10, len(names))
-    _cars_annotations(folder / "cars_test_annos_withlabels.mat", folder / "cars_test", 4, len(names))
-    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)[None]})
+    _cars_annotations(
+        folder / "devkit" / "cars_train_annos.mat", folder / "cars_train", 10, len(names)
+    )
+    _cars_annotations(
+        folder / "cars_test_annos_withlabels.mat", folder / "cars_test", 4, len(names)
+    )
+    savemat(
+        folder / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)[None]}
+    )
     found = ["2000 AM General Hummer SUV", "2012 Acura RL Sedan", "2012 Tesla Model S Sedan"]
     return Miniature(folder, found, (8, 2, 4))
 
@@ -178,7 +190,9 @@ def ucf101(root: Path) -> Miniature:
     folder = root / "ucf101"
     actions = ["ApplyEyeMakeup", "Archery", "YoYo"]
     spaced = ["Apply_Eye_Makeup", "Archery", "Yo_Yo"]
-    write_lines(folder / "ucfTrainTestlist" / "classInd.txt", [f"{i} {a}" for i, a in enumerate(actions, 1)])
+    write_lines(
+        folder / "ucfTrainTestlist" / "classInd.txt", [f"{i} {a}" for i, a in enumerate(actions, 1)]
+    )
     train, test = [], []
     for label, (action, frames) in enumerate(zip(actions, spaced, strict=True), start=1):
         for number in range(13):
@@ -205,7 +219,9 @@ def imagenet(root: Path) -> Miniature:
     return Miniature(folder, WORDNET_NAMES, (6, 3, 3))
 
 
-def _variant(root: Path, folder: str, images: str, classes: Sequence[str], names: Sequence[str]) -> Miniature:
+def _variant(
+    root: Path, folder: str, images: str, classes: Sequence[str], names: Sequence[str]
+) -> Miniature:
     _classnames_file(root / folder)
     write_classes(root / folder / images, classes, 3, ".JPEG")
     return Miniature(root / folder, names, (3, 0, 3))

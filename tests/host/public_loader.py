@@ -1,6 +1,7 @@
 """Run a public checkout's own dataset loaders and print what they find as JSON; started by a test.
 
-    python public_loader.py <CoOp checkout> <Dassl checkout> <root> <shots> <seed> <subsample> <dataset> ...
+    python public_loader.py <CoOp checkout> <Dassl checkout> <root> <shots> <seed> <subsample>
+    <dataset> ...
 
 A process of its own, because the embedded host's `dassl` and `datasets` have the same names.
 """
@@ -16,7 +17,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-MODULES = "caltech101 dtd eurosat fgvc_aircraft food101 imagenet imagenet_a imagenet_r imagenet_sketch"
+MODULES = (
+    "caltech101 dtd eurosat fgvc_aircraft food101 imagenet imagenet_a imagenet_r imagenet_sketch"
+)
 MORE_MODULES = "oxford_flowers oxford_pets stanford_cars sun397 ucf101"
 
 
@@ -36,18 +39,31 @@ def register(host: str, dassl: str):
     return DATASET_REGISTRY
 
 
-def main(host: str, dassl: str, root: str, shots: str, seed: str, subsample: str, *names: str) -> None:
+def main(
+    host: str, dassl: str, root: str, shots: str, seed: str, subsample: str, *names: str
+) -> None:
     """Print `{name: {"classnames": ..., "train": rows, "val": rows, "test": rows}}`."""
     found = {}
     with contextlib.redirect_stdout(sys.stderr):
         registry = register(host, dassl)
-        keys = {"ROOT": root, "NUM_SHOTS": int(shots), "SUBSAMPLE_CLASSES": subsample, "FOLDER": "mine"}
+        keys = {
+            "ROOT": root,
+            "NUM_SHOTS": int(shots),
+            "SUBSAMPLE_CLASSES": subsample,
+            "FOLDER": "mine",
+        }
         for name in names:
             random.seed(int(seed))
             dataset = registry.get(name)(CfgNode({"SEED": int(seed), "DATASET": keys}))
             found[name] = {"classnames": list(dataset.classnames)}
-            for part, items in (("train", dataset.train_x), ("val", dataset.val), ("test", dataset.test)):
-                found[name][part] = [[item.impath, item.label, item.classname] for item in items or []]
+            for part, items in (
+                ("train", dataset.train_x),
+                ("val", dataset.val),
+                ("test", dataset.test),
+            ):
+                found[name][part] = [
+                    [item.impath, item.label, item.classname] for item in items or []
+                ]
     print(json.dumps(found))
 
 

@@ -57,7 +57,9 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def test_every_key_of_dassl_has_its_default() -> None:
-    entries = [entry.strip() for entry in DASSL_DEFAULTS.replace("\n", "|").split("|") if entry.strip()]
+    entries = [
+        entry.strip() for entry in DASSL_DEFAULTS.replace("\n", "|").split("|") if entry.strip()
+    ]
     wanted = dict(entry.split(" ", 1) for entry in entries)
     found = {key: repr(value) for key, value in _flat(get_cfg_default()).items()}
     assert {key: found.get(key) for key in wanted} == wanted

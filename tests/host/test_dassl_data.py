@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 import torchvision.transforms as T
+from dassl.data import (
+    DataManager,
+    DatasetWrapper,
+)  # isort: skip  (dassl_toys puts the host on the path)
 from dassl_toys import ToyPictures, toy_cfg
 from helpers import tiny_image_folder
 from PIL import Image
 
-from dassl.data import DataManager, DatasetWrapper  # isort: skip  (dassl_toys puts the host on the path)
 from dassl.data.datasets import DatasetBase, Datum, build_dataset  # isort: skip
 from dassl.data.samplers import build_sampler  # isort: skip
 from dassl.data.transforms import CHOICES, build_transform  # isort: skip
@@ -44,7 +47,10 @@ def test_few_shots_depend_on_the_seed_alone() -> None:
     items = _items({2: 9, 0: 9, 1: 3})
     first = _shots(items, 1, num_shots=4)
     assert first == _shots(items, 1, num_shots=4) and first != _shots(items, 2, num_shots=4)
-    assert Counter(item.label for item in first) == {2: 4, 0: 4, 1: 3} and len(set(map(id, first))) == 11
+    assert (
+        Counter(item.label for item in first) == {2: 4, 0: 4, 1: 3}
+        and len(set(map(id, first))) == 11
+    )
     random.seed(1)  # the family's draw, class by class in order of appearance
     assert first == random.sample(items[:9], 4) + random.sample(items[9:18], 4) + items[18:]
     repeated = _shots(items, 1, num_shots=4, repeat=True)
@@ -56,14 +62,20 @@ def test_no_shots_means_all_and_several_lists_stay_several() -> None:
     assert _shots(items, 1, num_shots=0) is items
     base = DatasetBase.__new__(DatasetBase)
     assert base.generate_fewshot_dataset(items, items) == (items, items)
-    assert [len(part) for part in base.generate_fewshot_dataset(items, items, num_shots=2)] == [2, 2]
+    assert [len(part) for part in base.generate_fewshot_dataset(items, items, num_shots=2)] == [
+        2,
+        2,
+    ]
 
 
 def test_classes_come_from_the_training_list() -> None:
     data = DatasetBase(train_x=_items({1: 2, 0: 1}), test=_items({0: 1}))
     assert data.num_classes == 2 and data.lab2cname == {0: "class 0", 1: "class 1"}
     assert data.classnames == ["class 0", "class 1"] and data.val is None
-    assert {k: len(v) for k, v in data.split_dataset_by_domain(data.train_x).items()} == {0: 2, 1: 1}
+    assert {k: len(v) for k, v in data.split_dataset_by_domain(data.train_x).items()} == {
+        0: 2,
+        1: 1,
+    }
     with pytest.raises(DataError, match="the training list is empty"):
         DatasetBase(train_x=[])
 
@@ -89,7 +101,9 @@ def test_domains_are_checked() -> None:
 
 
 def test_unknown_data_set_offers_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown dataset 'ToyPicture'; did you mean 'ToyPictures'"):
+    with pytest.raises(
+        ConfigError, match="unknown dataset 'ToyPicture'; did you mean 'ToyPictures'"
+    ):
         build_dataset(toy_cfg(tmp_path / "data", tmp_path, DATASET__NAME="ToyPicture"))
 
 
@@ -126,7 +140,9 @@ def test_plain_samplers_visit_everything_once() -> None:
 
 
 def _picture() -> Image.Image:
-    pixels = torch.randint(0, 256, (3, 50, 70), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (3, 50, 70), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     return T.functional.to_pil_image(pixels)
 
 
@@ -136,16 +152,32 @@ def _cfg(tmp_path: Path, *choices: str, **settings: Any) -> Any:
 
 def test_clip_transforms_are_torchvisions(tmp_path: Path) -> None:
     mean, std = [0.48, 0.45, 0.40], [0.26, 0.26, 0.27]
-    cfg = _cfg(tmp_path, "normalize", "random_flip", "random_resized_crop", INPUT__INTERPOLATION="bicubic",
-               INPUT__PIXEL_MEAN=mean, INPUT__PIXEL_STD=std)  # fmt: skip
+    cfg = _cfg(
+        tmp_path,
+        "normalize",
+        "random_flip",
+        "random_resized_crop",
+        INPUT__INTERPOLATION="bicubic",
+        INPUT__PIXEL_MEAN=mean,
+        INPUT__PIXEL_STD=std,
+    )
     cubic = T.InterpolationMode.BICUBIC
-    train = T.Compose([
-        T.RandomResizedCrop((32, 32), scale=(0.08, 1.0), interpolation=cubic), T.RandomHorizontalFlip(),
-        T.ToTensor(), T.Normalize(mean, std),
-    ])  # fmt: skip
-    test = T.Compose([
-        T.Resize(32, interpolation=cubic), T.CenterCrop((32, 32)), T.ToTensor(), T.Normalize(mean, std)
-    ])  # fmt: skip
+    train = T.Compose(
+        [
+            T.RandomResizedCrop((32, 32), scale=(0.08, 1.0), interpolation=cubic),
+            T.RandomHorizontalFlip(),
+            T.ToTensor(),
+            T.Normalize(mean, std),
+        ]
+    )
+    test = T.Compose(
+        [
+            T.Resize(32, interpolation=cubic),
+            T.CenterCrop((32, 32)),
+            T.ToTensor(),
+            T.Normalize(mean, std),
+        ]
+    )
     built = build_transform(cfg, is_train=True)
     for seed in range(4):
         torch.manual_seed(seed)
@@ -190,14 +222,18 @@ def test_tensor_steps_do_what_they_say(tmp_path: Path) -> None:
     rows, columns = holes.any(dim=1).sum(), holes.any(dim=0).sum()
     assert 0 < rows <= 8 and 0 < columns <= 8 and holes.sum() == rows * columns
     even = build_transform(_cfg(tmp_path, "instance_norm"), is_train=False)(_picture())
-    assert even.mean(dim=(1, 2)).abs().max() < 1e-5 and (even.std(dim=(1, 2)) - 1).abs().max() < 1e-4
+    assert (
+        even.mean(dim=(1, 2)).abs().max() < 1e-5 and (even.std(dim=(1, 2)) - 1).abs().max() < 1e-4
+    )
 
 
 def test_policies_unknown_names_and_modes_are_refused(tmp_path: Path) -> None:
     for choice in ("randaugment", "imagenet_policy"):
         with pytest.raises(ConfigError, match=f"'{choice}' is not part of the embedded host"):
             build_transform(_cfg(tmp_path, choice))
-    with pytest.raises(ConfigError, match="unknown transform 'normalise'; did you mean 'normalize'"):
+    with pytest.raises(
+        ConfigError, match="unknown transform 'normalise'; did you mean 'normalize'"
+    ):
         build_transform(_cfg(tmp_path, "normalise"))
     with pytest.raises(ConfigError, match="unknown interpolation 'cubic'"):
         build_transform(_cfg(tmp_path, "normalize", INPUT__INTERPOLATION="cubic"))
@@ -205,11 +241,22 @@ def test_policies_unknown_names_and_modes_are_refused(tmp_path: Path) -> None:
 
 
 def test_wrapper_gives_what_trainers_read(tmp_path: Path) -> None:
-    cfg = toy_cfg(tmp_path / "data", tmp_path, DATALOADER__RETURN_IMG0=True, DATALOADER__K_TRANSFORMS=2)
+    cfg = toy_cfg(
+        tmp_path / "data", tmp_path, DATALOADER__RETURN_IMG0=True, DATALOADER__K_TRANSFORMS=2
+    )
     items = build_dataset(cfg).train_x
     one = DatasetWrapper(cfg, items, transform=build_transform(cfg), is_train=True)[5]
-    assert one["label"] == 1 and one["domain"] == 1 and one["impath"] == items[5].impath and one["index"] == 5
-    assert [image.shape for image in one["img"]] == [(3, 16, 16)] * 2 and one["img0"].shape == (3, 16, 16)
+    assert (
+        one["label"] == 1
+        and one["domain"] == 1
+        and one["impath"] == items[5].impath
+        and one["index"] == 5
+    )
+    assert [image.shape for image in one["img"]] == [(3, 16, 16)] * 2 and one["img0"].shape == (
+        3,
+        16,
+        16,
+    )
     both = DatasetWrapper(cfg, items, transform=[T.ToTensor(), T.CenterCrop(4)], is_train=False)[0]
     assert both["img"].shape == (3, 20, 20) and both["img2"].size == (4, 4)
     assert DatasetWrapper(cfg, items)[0]["img"].size == (20, 20)
@@ -222,11 +269,26 @@ def test_manager_builds_loaders_and_prints_the_summary(
 ) -> None:
     cfg = toy_cfg(tmp_path / "data", tmp_path, DATALOADER__TRAIN_X__BATCH_SIZE=5)
     manager = DataManager(cfg)
-    assert len(manager.train_loader_x) == 2 and manager.train_loader_u is None  # 12 pictures, two dropped
+    assert (
+        len(manager.train_loader_x) == 2 and manager.train_loader_u is None
+    )  # 12 pictures, two dropped
     assert [batch["img"].shape[0] for batch in manager.train_loader_x] == [5, 5]
-    assert sum(len(batch["label"]) for batch in manager.test_loader) == 3 and len(manager.val_loader) == 1
-    assert manager.num_classes == 3 and manager.lab2cname[0] == "airplane" and manager.num_source_domains == 0
-    rows = ("Dataset    ToyPictures", "# classes  3", "# train_x  12", "# val      3", "# test     3")
+    assert (
+        sum(len(batch["label"]) for batch in manager.test_loader) == 3
+        and len(manager.val_loader) == 1
+    )
+    assert (
+        manager.num_classes == 3
+        and manager.lab2cname[0] == "airplane"
+        and manager.num_source_domains == 0
+    )
+    rows = (
+        "Dataset    ToyPictures",
+        "# classes  3",
+        "# train_x  12",
+        "# val      3",
+        "# test     3",
+    )
     rule = "---------  -----------"
     assert capsys.readouterr().out.splitlines()[-7:] == [rule, *rows, rule]
 

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from dassl.engine import (
+    SimpleTrainer,
+    TrainerBase,
+    build_trainer,
+)  # isort: skip  (dassl_toys sets the path)
 from dassl_toys import toy_cfg
 
-from dassl.engine import SimpleTrainer, TrainerBase, build_trainer  # isort: skip  (dassl_toys sets the path)
 from dassl.utils import set_random_seed, setup_logger  # isort: skip
 
 from loreal_plugin.errors import CheckpointError, ConfigError
@@ -37,8 +41,10 @@ def _weights(trainer: Any) -> torch.Tensor:
 
 
 BATCH_LINE = re.compile(
-    r"epoch \[(\d)/4\] batch \[(\d)/3\] time \d+\.\d{3} \(\d+\.\d{3}\) data \d+\.\d{3} \(\d+\.\d{3}\) "
-    r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr (\d\.\d{4}e-\d\d) eta \d:\d\d:\d\d"
+    r"epoch \[(\d)/4\] batch \[(\d)/3\] time \d+\.\d{3} \(\d+\.\d{3}\) data \d+\.\d{3}"
+    r" \(\d+\.\d{3}\) "
+    r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr (\d\.\d{4}e-\d\d) eta"
+    r" \d:\d\d:\d\d"
 )
 
 
@@ -49,22 +55,44 @@ def test_run_leaves_the_family_s_log_and_files(tmp_path: Path) -> None:
     sys.stdout.close()
     log = (tmp_path / "run" / "log.txt").read_text()
     found = [match.groups() for match in map(BATCH_LINE.fullmatch, log.splitlines()) if match]
-    assert [pair[:2] for pair in found] == [(str(e), str(b)) for e in range(1, 5) for b in range(1, 4)]
+    assert [pair[:2] for pair in found] == [
+        (str(e), str(b)) for e in range(1, 5) for b in range(1, 4)
+    ]
     assert [found[i][2] for i in (0, 3)] == ["1.0000e-05", "5.0000e-02"]
-    order = ["Loading trainer: ToyTrainer", "Loading dataset: ToyPictures", "Building transform_train",
-             "Loading evaluator: Classification", "No checkpoint found, train from scratch",
-             "Initialize tensorboard", "epoch [1/4]", "Checkpoint saved to", "Finish training",
-             "Deploy the last-epoch model", "Evaluate on the *test* set", "=> result", "* total: 3",
-             "* accuracy: ", "* macro_f1: ", "Elapsed: 0:00:"]  # fmt: skip
+    order = [
+        "Loading trainer: ToyTrainer",
+        "Loading dataset: ToyPictures",
+        "Building transform_train",
+        "Loading evaluator: Classification",
+        "No checkpoint found, train from scratch",
+        "Initialize tensorboard",
+        "epoch [1/4]",
+        "Checkpoint saved to",
+        "Finish training",
+        "Deploy the last-epoch model",
+        "Evaluate on the *test* set",
+        "=> result",
+        "* total: 3",
+        "* accuracy: ",
+        "* macro_f1: ",
+        "Elapsed: 0:00:",
+    ]
     places = [log.index(line) for line in order]
     assert places == sorted(places)
-    assert sorted(p.name for p in (tmp_path / "run" / "toy").iterdir()) == ["checkpoint", "model.pth.tar-4"]
+    assert sorted(p.name for p in (tmp_path / "run" / "toy").iterdir()) == [
+        "checkpoint",
+        "model.pth.tar-4",
+    ]
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
-    assert trainer.hooks == [f"{when} {epoch}" for epoch in range(4) for when in ("before", "after")]
+    assert trainer.hooks == [
+        f"{when} {epoch}" for epoch in range(4) for when in ("before", "after")
+    ]
 
 
 def _parse_like_the_family(log: Path, keyword: str = "accuracy") -> float:
-    """Return the last result after the end signal, as parse_test_res.py of the public hosts reads it."""
+    """Return the last result after the end signal, as parse_test_res.py of the public hosts reads
+    it.
+    """
     good_to_go, value = False, None
     for line in log.read_text().splitlines():
         good_to_go = good_to_go or line.strip() == "Finish training"
@@ -92,7 +120,9 @@ def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("settings", [{}, {"OPTIM__NAME": "adamw"}, {"TEST__FINAL_MODEL": "best_val"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"OPTIM__NAME": "adamw"}, {"TEST__FINAL_MODEL": "best_val"}]
+)
 def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,10 +145,14 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     torch.rand(17)  # whatever was drawn before must not matter
     resumed.train()
     out = capsys.readouterr().out
-    assert "will resume training" in out and "Loaded optimizer" in out and "Previous epoch: 2" in out
+    assert (
+        "will resume training" in out and "Loaded optimizer" in out and "Previous epoch: 2" in out
+    )
     assert resumed.hooks[0] == "before 2" and torch.equal(_weights(resumed), _weights(whole))
     assert resumed.best_result == whole.best_result
-    last = {run: torch.load(tmp_path / run / "toy" / "model.pth.tar-4") for run in ("whole", "killed")}
+    last = {
+        run: torch.load(tmp_path / run / "toy" / "model.pth.tar-4") for run in ("whole", "killed")
+    }
     for mine, other in zip(*(_leaves(state) for state in last.values()), strict=True):
         assert mine == other
 
@@ -135,7 +169,9 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value.tolist() if isinstance(value, torch.Tensor) else value
 
 
-def test_best_model_is_kept_and_deployed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_model_is_kept_and_deployed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = _trainer(tmp_path, TEST__FINAL_MODEL="best_val")
     results = iter([40.0, 60.0, 50.0, 10.0, 10.0])
     trainer.evaluator.evaluate = lambda: {"accuracy": next(results)}
@@ -144,7 +180,10 @@ def test_best_model_is_kept_and_deployed(tmp_path: Path, capsys: pytest.CaptureF
     assert best["epoch"] == 2 and best["val_result"] == 60.0
     assert torch.equal(trainer.model.fc.weight, best["state_dict"]["fc.weight"])
     out = capsys.readouterr().out
-    assert "Deploy the model with the best val performance" in out and "Evaluate on the *val* set" in out
+    assert (
+        "Deploy the model with the best val performance" in out
+        and "Evaluate on the *val* set" in out
+    )
 
 
 def test_finished_run_is_tested_again_not_trained(tmp_path: Path) -> None:
@@ -174,7 +213,9 @@ def test_resume_needs_the_same_epoch_of_every_model(tmp_path: Path) -> None:
     assert two_models().resume_model_if_exist(tmp_path / "run") == 0
 
 
-def test_load_model_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_model_names_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer = _trainer(tmp_path, OPTIM__MAX_EPOCH=1)
     trainer.train()
     other = _trainer(tmp_path, "other")
@@ -218,10 +259,14 @@ def test_trainer_without_a_model_says_so(tmp_path: Path) -> None:
 def test_unlabelled_batches_come_beside_labelled_ones(tmp_path: Path) -> None:
     settings = {"DATASET__ALL_AS_UNLABELED": True, "DATASET__NUM_SHOTS": 2, "OPTIM__MAX_EPOCH": 1}
     for count, steps in (("train_x", 1), ("train_u", 3), ("smaller_one", 1)):
-        trainer = _trainer(tmp_path, count, trainer="ToyTrainerXU", TRAIN__COUNT_ITER=count, **settings)
+        trainer = _trainer(
+            tmp_path, count, trainer="ToyTrainerXU", TRAIN__COUNT_ITER=count, **settings
+        )
         trainer.train()
         assert trainer.hooks == ["4+4"] * steps
-    trainer = _trainer(tmp_path, "bad", trainer="ToyTrainerXU", TRAIN__COUNT_ITER="both", **settings)
+    trainer = _trainer(
+        tmp_path, "bad", trainer="ToyTrainerXU", TRAIN__COUNT_ITER="both", **settings
+    )
     with pytest.raises(ConfigError, match="COUNT_ITER is 'both'"):
         trainer.train()
 

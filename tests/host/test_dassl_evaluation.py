@@ -30,7 +30,9 @@ def _cfg(**settings: Any) -> Any:
 
 def _predictions() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 3, (60,), generator=generator)  # class 3 never occurs, but is predicted
+    labels = torch.randint(
+        0, 3, (60,), generator=generator
+    )  # class 3 never occurs, but is predicted
     return torch.randn(60, 4, generator=generator) + 0.8 * torch.eye(4)[labels], labels
 
 
@@ -70,11 +72,14 @@ def test_lines_are_those_of_the_family(capsys: pytest.CaptureFixture[str]) -> No
     found = {}
     for key in ("accuracy", "error", "macro_f1", "average"):
         # the regular expression of the family's parse_test_res.py
-        (found[key],) = (m.group(1) for line in lines if (m := re.search(rf"\* {key}: ([\.\deE+-]+)%", line)))
+        (found[key],) = (
+            m.group(1) for line in lines if (m := re.search(rf"\* {key}: ([\.\deE+-]+)%", line))
+        )
     assert float(found["accuracy"]) == pytest.approx(results["accuracy"], abs=0.0051)
     assert float(found["macro_f1"]) == pytest.approx(results["macro_f1"], abs=0.0051)
     assert any(
-        re.match(r"\* class: 1 \(dog\)\ttotal: \d+\tcorrect: \d+\tacc: [\d.]+%$", line) for line in lines
+        re.match(r"\* class: 1 \(dog\)\ttotal: \d+\tcorrect: \d+\tacc: [\d.]+%$", line)
+        for line in lines
     )
 
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.hosts
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give what our dassl and the real one compute."""
-    pictures = tiny_image_folder(tmp_path_factory.mktemp("pictures") / "p", classes=3, per_class=5, size=40)
+    pictures = tiny_image_folder(
+        tmp_path_factory.mktemp("pictures") / "p", classes=3, per_class=5, size=40
+    )
     probe = Path(__file__).with_name("dassl_probe.py")
     answers = []
     for folder in (EMBEDDED, Path(os.environ["LOREAL_TEST_HOSTS"]) / "Dassl.pytorch"):
@@ -41,7 +43,9 @@ def test_rates_are_the_same(schedule: str, found: tuple[dict, dict]) -> None:
     assert ours[schedule] == theirs[schedule]
 
 
-def test_same_pictures_in_the_same_order_with_the_same_augmentation(found: tuple[dict, dict]) -> None:
+def test_same_pictures_in_the_same_order_with_the_same_augmentation(
+    found: tuple[dict, dict],
+) -> None:
     ours, theirs = (answer["data"] for answer in found)
     for part in ("train", "order", "keys", "pixels"):
         assert ours[part] == theirs[part], part

@@ -61,11 +61,15 @@ def test_cosine_without_warmup_starts_at_the_base_rate() -> None:
 def test_linear_warmup_rises_from_the_minimum() -> None:
     cfg = _optim_cfg(LR=0.4, LR_SCHEDULER="cosine", WARMUP_EPOCH=4, WARMUP_MIN_LR=0.01, MAX_EPOCH=8)
     rates = _rates(*_built(cfg), 8)
-    assert rates == pytest.approx([0.01, 0.1, 0.2, 0.3] + [_cosine(0.4, e, 8) for e in range(4)], rel=1e-12)
+    assert rates == pytest.approx(
+        [0.01, 0.1, 0.2, 0.3] + [_cosine(0.4, e, 8) for e in range(4)], rel=1e-12
+    )
 
 
 def test_without_recount_the_warmup_counts_as_epochs_of_the_main_schedule() -> None:
-    cfg = _optim_cfg(LR=0.2, LR_SCHEDULER="multi_step", STEPSIZE=(1, 3), WARMUP_EPOCH=2, WARMUP_RECOUNT=False)
+    cfg = _optim_cfg(
+        LR=0.2, LR_SCHEDULER="multi_step", STEPSIZE=(1, 3), WARMUP_EPOCH=2, WARMUP_RECOUNT=False
+    )
     assert _rates(*_built(cfg), 5) == pytest.approx([1e-5, 0.1, 0.2, 0.02, 0.02], rel=1e-9)
 
 
@@ -74,7 +78,10 @@ def test_without_recount_the_warmup_counts_as_epochs_of_the_main_schedule() -> N
     [
         ({"LR_SCHEDULER": "single_step", "STEPSIZE": (2,)}, [1, 1, 0.1, 0.1, 0.01]),
         ({"LR_SCHEDULER": "single_step", "STEPSIZE": (-1,), "MAX_EPOCH": 4}, [1, 1, 1, 1, 0.1]),
-        ({"LR_SCHEDULER": "multi_step", "STEPSIZE": (1, 3), "GAMMA": 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
+        (
+            {"LR_SCHEDULER": "multi_step", "STEPSIZE": (1, 3), "GAMMA": 0.5},
+            [1, 0.5, 0.5, 0.25, 0.25],
+        ),
     ],
 )
 def test_step_schedules(settings: dict[str, Any], wanted: list[float]) -> None:
@@ -83,7 +90,9 @@ def test_step_schedules(settings: dict[str, Any], wanted: list[float]) -> None:
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["cosine", "multi_step"])
-def test_resumed_schedule_repeats_the_uninterrupted_one_on_the_live_optimiser(kind: str, stop: int) -> None:
+def test_resumed_schedule_repeats_the_uninterrupted_one_on_the_live_optimiser(
+    kind: str, stop: int
+) -> None:
     cfg = _optim_cfg(**{**CONSTANT, "LR_SCHEDULER": kind}, MAX_EPOCH=6, STEPSIZE=(2, 3))
     whole = _rates(*_built(cfg), 6)
     optimizer, scheduler = _built(cfg)
@@ -124,7 +133,9 @@ def test_unknown_schedule_and_wrong_stepsize_are_refused() -> None:
 def test_optimisers_take_their_settings(name: str, kind: type, options: dict[str, Any]) -> None:
     optimizer = build_optimizer(nn.Linear(2, 2), _optim_cfg(NAME=name, LR=0.02))
     assert type(optimizer) is kind
-    assert {key: optimizer.defaults[key] for key in options} == options and optimizer.defaults["lr"] == 0.02
+    assert {key: optimizer.defaults[key] for key in options} == options and optimizer.defaults[
+        "lr"
+    ] == 0.02
 
 
 def test_optimiser_takes_modules_parameters_and_groups() -> None:
@@ -132,7 +143,9 @@ def test_optimiser_takes_modules_parameters_and_groups() -> None:
     for given in (layer, list(layer.parameters()), [{"params": layer.parameters(), "lr": 0.5}]):
         groups = build_optimizer(given, _optim_cfg()).param_groups
         assert [id(p) for p in groups[0]["params"]] == [id(p) for p in layer.parameters()]
-    groups = build_optimizer(layer, _optim_cfg(), param_groups=[{"params": [layer.bias]}]).param_groups
+    groups = build_optimizer(
+        layer, _optim_cfg(), param_groups=[{"params": [layer.bias]}]
+    ).param_groups
     assert len(groups) == 1 and groups[0]["params"][0] is layer.bias
 
 

@@ -20,12 +20,22 @@ from loreal_plugin.errors import ConfigError
 
 # sections and defaults of the public repositories' train.py
 SECTIONS = {
-    "COOP": {"N_CTX": 16, "CSC": False, "CTX_INIT": "", "PREC": "fp16", "CLASS_TOKEN_POSITION": "end"},
+    "COOP": {
+        "N_CTX": 16,
+        "CSC": False,
+        "CTX_INIT": "",
+        "PREC": "fp16",
+        "CLASS_TOKEN_POSITION": "end",
+    },
     "MAPLE": {"N_CTX": 2, "CTX_INIT": "a photo of a", "PREC": "fp16", "PROMPT_DEPTH": 9},
-    "MMADAPTER": {"TEXT_CTX_INIT": "", "PREC": "amp", "ADAPTER_START": 4, "ADAPTER_END": 12}
-    | {"ADAPTER_DIM": 32, "ADAPTER_SCALE": 0.1},
-    "MMRL": {"ALPHA": 0.7, "REG_WEIGHT": 1.0, "REP_LAYERS": [], "REP_DIM": 512, "N_REP_TOKENS": 5}
-    | {"PREC": "fp16"},
+    "MMADAPTER": (
+        {"TEXT_CTX_INIT": "", "PREC": "amp", "ADAPTER_START": 4, "ADAPTER_END": 12}
+        | {"ADAPTER_DIM": 32, "ADAPTER_SCALE": 0.1}
+    ),
+    "MMRL": (
+        {"ALPHA": 0.7, "REG_WEIGHT": 1.0, "REP_LAYERS": [], "REP_DIM": 512, "N_REP_TOKENS": 5}
+        | {"PREC": "fp16"}
+    ),
 }
 
 
@@ -49,7 +59,9 @@ def test_the_four_trainers_and_the_data_sets_are_registered(train: ModuleType) -
     from dassl.data.datasets import DATASET_REGISTRY
     from dassl.engine import TRAINER_REGISTRY
 
-    assert {"CoOp", "MaPLe", "MultiModalAdapter", "MMRL"} <= set(TRAINER_REGISTRY.registered_names())
+    assert {"CoOp", "MaPLe", "MultiModalAdapter", "MMRL"} <= set(
+        TRAINER_REGISTRY.registered_names()
+    )
     assert {"Caltech101", "ImageNet", "OxfordPets"} <= set(DATASET_REGISTRY.registered_names())
 
 
@@ -58,14 +70,21 @@ def test_later_sources_win(train: ModuleType, tmp_path: Path) -> None:
     data.write_text("DATASET:\n  NAME: Caltech101\nOPTIM:\n  LR: 0.1\n  MAX_EPOCH: 7\n")
     method.write_text("OPTIM:\n  LR: 0.2\nTRAINER:\n  MMRL:\n    REP_LAYERS: [6, 7]\n")
     words = (
-        f"--dataset-config-file {data} --config-file {method} --root R --output-dir O --resume S --seed 0 "
+        f"--dataset-config-file {data} --config-file {method} --root R --output-dir O --resume S"
+        " --seed 0 "
     )
-    words += "--trainer MMRL --backbone demo --transforms normalize random_flip --eval-only --load-epoch 3 "
+    words += (
+        "--trainer MMRL --backbone demo --transforms normalize random_flip --eval-only"
+        " --load-epoch 3 "
+    )
     cfg = _cfg(train, *words.split(), "OPTIM.MAX_EPOCH", "9", "TASK", "FS")
     assert (cfg.DATASET.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH) == ("Caltech101", 0.2, 9)
     assert (cfg.DATASET.ROOT, cfg.OUTPUT_DIR, cfg.RESUME, cfg.SEED) == ("R", "O", "S", 0)
     assert (cfg.TRAINER.NAME, cfg.MODEL.BACKBONE.NAME, cfg.TASK) == ("MMRL", "demo", "FS")
-    assert list(cfg.INPUT.TRANSFORMS) == ["normalize", "random_flip"] and cfg.TRAINER.MMRL.REP_LAYERS == [
+    assert list(cfg.INPUT.TRANSFORMS) == [
+        "normalize",
+        "random_flip",
+    ] and cfg.TRAINER.MMRL.REP_LAYERS == [
         6,
         7,
     ]
@@ -80,7 +99,9 @@ def test_later_sources_win(train: ModuleType, tmp_path: Path) -> None:
         (("OPTIM.LR",), "KEY VALUE pairs of the command line: "),
     ],
 )
-def test_bad_settings_name_their_source(train: ModuleType, words: tuple[str, ...], message: str) -> None:
+def test_bad_settings_name_their_source(
+    train: ModuleType, words: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         _cfg(train, *words)
 
@@ -97,11 +118,24 @@ def _run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     code = "import sys, runpy, dassl_toys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     root, tests = Path(__file__).resolve().parents[2], Path(__file__).resolve().parents[1]
     path = os.pathsep.join(map(str, (EMBEDDED, root, tests, tests / "host")))
-    settings = "INPUT.SIZE (16,16) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4 OPTIM.MAX_EPOCH 1"
+    settings = (
+        "INPUT.SIZE (16,16) DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4"
+        " OPTIM.MAX_EPOCH 1"
+    )
     common = ["--root", str(tmp_path / "data"), "--trainer", "ToyTrainer", "--seed", "1"]
-    command = [sys.executable, "-c", code, str(EMBEDDED / "train.py"), *common, *words, *settings.split()]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(EMBEDDED / "train.py"),
+        *common,
+        *words,
+        *settings.split(),
+    ]
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_command_trains_and_errors_are_one_line(tmp_path: Path) -> None:
@@ -131,12 +165,24 @@ def _main(train: ModuleType, monkeypatch: pytest.MonkeyPatch, cfg: Any, *words: 
 
 
 def test_eval_only_loads_and_tests(
-    train: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cfg = toy_cfg(tmp_path / "data", tmp_path / "out", OPTIM__MAX_EPOCH=1)
     _main(train, monkeypatch, cfg)
     trained = capsys.readouterr().out
-    _main(train, monkeypatch, cfg, "--eval-only", "--model-dir", str(tmp_path / "out"), "--load-epoch", "1")
+    _main(
+        train,
+        monkeypatch,
+        cfg,
+        "--eval-only",
+        "--model-dir",
+        str(tmp_path / "out"),
+        "--load-epoch",
+        "1",
+    )
     evaluated = capsys.readouterr().out
     assert trained[trained.index("=> result") : trained.index("Elapsed")] in evaluated
     assert "epoch [" in trained and "epoch [" not in evaluated

@@ -66,7 +66,9 @@ def test_checkpoint_drops_the_prefix_of_data_parallel(tmp_path: Path) -> None:
     assert list(utils.load_checkpoint(tmp_path / "m.pt")["state_dict"]) == ["weight", "bias"]
 
 
-def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, _ = _trained()
     utils.save_checkpoint(_state(model), tmp_path)
     before = (tmp_path / "model.pth.tar-2").read_bytes()
@@ -85,10 +87,15 @@ def test_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 def test_objects_pickled_by_the_original_dassl_come_back_empty(tmp_path: Path) -> None:
     model, optimizer = _trained()
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
-    torch.save({"state_dict": model.state_dict(), "scheduler": {"successor": scheduler}}, tmp_path / "pickled")
+    torch.save(
+        {"state_dict": model.state_dict(), "scheduler": {"successor": scheduler}},
+        tmp_path / "pickled",
+    )
     found = utils.load_checkpoint(tmp_path / "pickled")
     assert found["scheduler"] == {"successor": {}}
-    assert all(torch.equal(value, found["state_dict"][name]) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(value, found["state_dict"][name]) for name, value in model.state_dict().items()
+    )
 
 
 def test_unloadable_checkpoints_say_why(tmp_path: Path) -> None:
@@ -104,9 +111,13 @@ def test_unloadable_checkpoints_say_why(tmp_path: Path) -> None:
         utils.load_checkpoint(None)
 
 
-def test_pretrained_weights_take_what_fits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretrained_weights_take_what_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, target = nn.Linear(3, 2), nn.Linear(4, 2)
-    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "w")
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, tmp_path / "w"
+    )
     utils.load_pretrained_weights(target, tmp_path / "w")
     assert torch.equal(target.bias, source.bias)
     assert "discarded due to unmatched keys or size: ['weight']" in capsys.readouterr().out
@@ -114,7 +125,9 @@ def test_pretrained_weights_take_what_fits(tmp_path: Path, capsys: pytest.Captur
         utils.load_pretrained_weights(nn.Linear(5, 5), tmp_path / "w")
 
 
-def test_logger_copies_and_gives_stdout_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logger_copies_and_gives_stdout_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     console = sys.stdout
     utils.setup_logger(str(tmp_path / "run"))
     logger = sys.stdout
@@ -158,7 +171,9 @@ def test_meters_average_and_print() -> None:
     for value, count in ((1.0, 3), (5.0, 1)):
         weighted.update(value, count)
         moving.update(value)
-    assert weighted.avg == 2.0 and weighted.val == 5.0 and moving.avg == pytest.approx(0.1 * 0.9 + 0.5)
+    assert (
+        weighted.avg == 2.0 and weighted.val == 5.0 and moving.avg == pytest.approx(0.1 * 0.9 + 0.5)
+    )
 
 
 def test_seed_fixes_python_numpy_and_torch() -> None:
@@ -227,7 +242,9 @@ def test_accuracy_counts_the_label_among_the_k_highest() -> None:
     assert top1.item() == pytest.approx(100 / 3) and top2.item() == pytest.approx(200 / 3)
 
 
-def test_progress_prints_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_prints_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert list(utils.progress([1, 2], what="step", every=0.0)) == [1, 2]
     assert capsys.readouterr().out == "step [1/2]\nstep [2/2]\n"
     assert list(utils.progress(iter([1, 2]))) == [1, 2] and capsys.readouterr().out == ""

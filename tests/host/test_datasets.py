@@ -73,7 +73,10 @@ def test_drawn_split_depends_on_the_pictures_only(name, tmp_path):
 def test_given_split_file_is_obeyed(tmp_path):
     folder = MINIATURES["Caltech101"](tmp_path).folder
     split = {
-        "train": [["Faces/picture_0003.jpg", 0, "face"], ["yin_yang/picture_0000.jpg", 1, "yin_yang"]],
+        "train": [
+            ["Faces/picture_0003.jpg", 0, "face"],
+            ["yin_yang/picture_0000.jpg", 1, "yin_yang"],
+        ],
         "val": [["Faces/picture_0001.jpg", 0, "face"]],
         "test": [["yin_yang/picture_0005.jpg", 1, "yin_yang"]],
     }
@@ -122,7 +125,9 @@ def family_shots(items, shots: int) -> list[tuple[str, int, str]]:
     groups: dict[int, list] = {}
     for item in items:
         groups.setdefault(item.label, []).append(item)
-    return rows([item for group in groups.values() for item in random.sample(group, min(shots, len(group)))])
+    return rows(
+        [item for group in groups.values() for item in random.sample(group, min(shots, len(group)))]
+    )
 
 
 @pytest.mark.parametrize("name", WITH_SHOTS)
@@ -161,7 +166,10 @@ def test_few_shot_file_is_saved_and_reused(tmp_path, capsys):
 
 def test_seeds_and_shots_have_their_own_subsets(tmp_path):
     folder = MINIATURES["Food101"](tmp_path).folder
-    subsets = [rows(build("Food101", tmp_path, shots=k, seed=s).train_x) for k, s in ((3, 1), (3, 2), (1, 1))]
+    subsets = [
+        rows(build("Food101", tmp_path, shots=k, seed=s).train_x)
+        for k, s in ((3, 1), (3, 2), (1, 1))
+    ]
     assert subsets[0] != subsets[1]
     assert [len(subset) for subset in subsets] == [9, 9, 3]
     names = sorted(path.name for path in (folder / "split_fewshot").iterdir())

@@ -1,4 +1,6 @@
-"""Wrong data: one error that names what was looked for, what was found, what to do; nothing is written."""
+"""Wrong data: one error that names what was looked for, what was found, what to do; nothing is
+written.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from loreal_plugin.errors import ConfigError, DataError
 
 
 def refused(name: str, root: Path | str, *words: str, **settings) -> None:
-    """Check that building fails with a DataError of one line that has all `words`, and writes nothing."""
+    """Check that building fails with a DataError of one line that has all `words`, and writes
+    nothing.
+    """
     before = sorted(Path(root).rglob("*")) if root else []
     with pytest.raises(DataError) as caught:
         build(name, root, **settings)
@@ -51,10 +55,16 @@ def test_missing_picture_folder_or_list_is_named(name, tmp_path):
         (folder.parent / "away").rename(path)
 
 
-@pytest.mark.parametrize("name", [n for n in MINIATURES if n not in ("Caltech101", "DescribableTextures")])
+@pytest.mark.parametrize(
+    "name", [n for n in MINIATURES if n not in ("Caltech101", "DescribableTextures")]
+)
 def test_truncated_list_names_its_file(name, tmp_path):
     folder = MINIATURES[name](tmp_path).folder
-    lists = [p for p in folder.rglob("*") if p.suffix in (".txt", ".mat", ".json") and "README" not in p.name]
+    lists = [
+        p
+        for p in folder.rglob("*")
+        if p.suffix in (".txt", ".mat", ".json") and "README" not in p.name
+    ]
     for path in (p for p in lists if p.parent.name != "meta"):
         content = path.read_bytes()
         path.write_bytes(b"\x00\xff broken")
@@ -108,7 +118,9 @@ def test_picture_of_the_split_that_is_gone_is_named(tmp_path):
     assert folder.is_dir()
 
 
-@pytest.mark.parametrize("name", ["OxfordPets", "OxfordFlowers", "StanfordCars", "FGVCAircraft", "UCF101"])
+@pytest.mark.parametrize(
+    "name", ["OxfordPets", "OxfordFlowers", "StanfordCars", "FGVCAircraft", "UCF101"]
+)
 def test_picture_of_a_list_that_is_missing_is_named(name, tmp_path):
     folder = MINIATURES[name](tmp_path).folder
     gone = sorted(folder.rglob("*.jpg"))[0]
@@ -200,7 +212,9 @@ def test_read_only_folder_is_no_obstacle(tmp_path, monkeypatch, capsys):
     dataset = build("Food101", tmp_path / "two", shots=2)
     assert "read-only" in capsys.readouterr().out
     assert not list(tmp_path.glob("two/food-101/*.json"))
-    moved = [(path.replace("/two/", "/one/"), label, name) for path, label, name in rows(dataset.train_x)]
+    moved = [
+        (path.replace("/two/", "/one/"), label, name) for path, label, name in rows(dataset.train_x)
+    ]
     assert moved == rows(normal.train_x)
 
 
@@ -217,5 +231,7 @@ def test_broken_pictures_are_named(tmp_path):
     text.write_text("not a picture")
     items = [Item(str(path), 0, "cat") for path in (good, cut, text, tmp_path / "gone.jpg")]
     assert check_images(items[:1]) == 1
-    with pytest.raises(DataError, match=r"3 of 4 pictures cannot be read: .*cut\.jpg.*text\.jpg.*gone\.jpg"):
+    with pytest.raises(
+        DataError, match=r"3 of 4 pictures cannot be read: .*cut\.jpg.*text\.jpg.*gone\.jpg"
+    ):
         check_images(items)

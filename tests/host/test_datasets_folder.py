@@ -27,7 +27,8 @@ def folder(root: Path, **settings):
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"), [(4, (2, 1, 1)), (5, (2, 1, 2)), (7, (4, 1, 2)), (10, (5, 2, 3)), (31, (16, 6, 9))]
+    ("count", "sizes"),
+    [(4, (2, 1, 1)), (5, (2, 1, 2)), (7, (4, 1, 2)), (10, (5, 2, 3)), (31, (16, 6, 9))],
 )
 def test_split_is_half_a_fifth_and_the_rest(count, sizes):
     split = draw_split([ClassPictures(0, "cat", [f"{n}.jpg" for n in range(count)])])
@@ -66,7 +67,9 @@ def test_class_folder_may_be_a_link(tmp_path):
     write_classes(tmp_path / "elsewhere", ["cat", "dog"], 4)
     (tmp_path / "mine").mkdir()
     for name in ("cat", "dog"):
-        (tmp_path / "mine" / name).symlink_to(tmp_path / "elsewhere" / name, target_is_directory=True)
+        (tmp_path / "mine" / name).symlink_to(
+            tmp_path / "elsewhere" / name, target_is_directory=True
+        )
     assert list(folder(tmp_path).classnames) == ["cat", "dog"]
 
 
@@ -177,12 +180,20 @@ class PlainDatum:
 def test_plugin_datasets_work_on_any_host(tmp_path):
     tiny_image_folder(tmp_path / "mine", classes=4, per_class=10, size=8)
     registry = Registry()
-    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == ["Folder", "Demo", "DemoHeldout", *DEMO_TARGETS]
+    assert register_plugin_datasets(registry, PlainBase, PlainDatum) == [
+        "Folder",
+        "Demo",
+        "DemoHeldout",
+        *DEMO_TARGETS,
+    ]
     assert register_plugin_datasets(registry, PlainBase, PlainDatum) == []
     dataset = registry.get("Folder")(dataset_cfg(tmp_path, shots=1, subsample="new", folder="mine"))
     assert isinstance(dataset, PlainBase)
     assert all(isinstance(item, PlainDatum) for item in dataset.train_x)
-    assert [(item.label, item.classname) for item in dataset.train_x] == [(0, "camera"), (1, "dalmatian")]
+    assert [(item.label, item.classname) for item in dataset.train_x] == [
+        (0, "camera"),
+        (1, "dalmatian"),
+    ]
 
 
 def test_a_taken_name_is_refused_before_anything_is_registered():
@@ -205,7 +216,9 @@ def test_demo_reads_pictures_where_they_are(tmp_path, monkeypatch):
 
     drawn_for = []
     monkeypatch.setattr(pictures, "ensure_pictures", lambda root: drawn_for.append(root))
-    monkeypatch.setattr(world, "POOLS", {p: world.Pool(n, 4, (0.9, 1.1)) for n, p in enumerate(world.POOLS, 1)})
+    monkeypatch.setattr(
+        world, "POOLS", {p: world.Pool(n, 4, (0.9, 1.1)) for n, p in enumerate(world.POOLS, 1)}
+    )
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
     data = tmp_path / "data"
     for place in (tmp_path / "cache", data):

@@ -72,7 +72,9 @@ def test_a_step_trains_what_is_learned_and_nothing_else(method: str, clip_file: 
     moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert moved == names
     assert summary["loss"] > 0 and all(isinstance(value, float) for value in summary.values())
-    assert all(name.startswith(LEARNERS[method]) or name == "image_encoder.proj_rep" for name in names)
+    assert all(
+        name.startswith(LEARNERS[method]) or name == "image_encoder.proj_rep" for name in names
+    )
 
 
 @per_method
@@ -83,13 +85,17 @@ def test_gradients_reach_every_learned_tensor(method: str, clip_file: Path) -> N
     data = batch()
     trainer.loss(data["img"], data["label"])[0].backward()
     silent = [
-        name for name, value in learned(trainer.model).items() if value.grad is None or not value.grad.any()
+        name
+        for name, value in learned(trainer.model).items()
+        if value.grad is None or not value.grad.any()
     ]
     assert silent == []
 
 
 @per_method
-def test_saved_and_loaded_it_gives_the_same_logits(method: str, clip_file: Path, tmp_path: Path) -> None:
+def test_saved_and_loaded_it_gives_the_same_logits(
+    method: str, clip_file: Path, tmp_path: Path
+) -> None:
     first, second = build_trainer(method, clip_file), build_trainer(method, clip_file)
     shake(first.model)
     for epoch in (0, 1):
@@ -102,7 +108,9 @@ def test_saved_and_loaded_it_gives_the_same_logits(method: str, clip_file: Path,
 
 
 @per_method
-def test_epoch_is_honoured_and_the_last_is_the_default(method: str, clip_file: Path, tmp_path: Path) -> None:
+def test_epoch_is_honoured_and_the_last_is_the_default(
+    method: str, clip_file: Path, tmp_path: Path
+) -> None:
     trainer = build_trainer(method, clip_file)
     logits = {}
     for epoch in (1, 10):
@@ -135,7 +143,9 @@ def test_a_checkpoint_loads_at_another_input_size_and_for_other_classes(
 
 
 @per_method
-def test_a_checkpoint_holds_what_was_learned_and_nothing_else(method: str, clip_file: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_holds_what_was_learned_and_nothing_else(
+    method: str, clip_file: Path, tmp_path: Path
+) -> None:
     trainer = build_trainer(method, clip_file)
     with torch.no_grad():
         for value in learned(trainer.model).values():
@@ -147,7 +157,10 @@ def test_a_checkpoint_holds_what_was_learned_and_nothing_else(method: str, clip_
     wanted = {name: value for name, value in part.named_parameters() if value.requires_grad}
     assert saved.keys() == wanted.keys() and len(saved) > 0
     # optimisers may keep as much again twice over; the CLIP around it is far larger
-    assert path.stat().st_size < 4 * sum(v.numel() * v.element_size() for v in wanted.values()) + 100_000
+    assert (
+        path.stat().st_size
+        < 4 * sum(v.numel() * v.element_size() for v in wanted.values()) + 100_000
+    )
     again = build_trainer(method, clip_file)
     assert again.resume_model_if_exist(str(tmp_path)) == 1
     for name, value in learned(again.model).items():
@@ -155,7 +168,9 @@ def test_a_checkpoint_holds_what_was_learned_and_nothing_else(method: str, clip_
 
 
 @per_method
-def test_a_whole_model_as_the_public_hosts_write_it_loads_too(method: str, clip_file: Path, tmp_path: Path) -> None:
+def test_a_whole_model_as_the_public_hosts_write_it_loads_too(
+    method: str, clip_file: Path, tmp_path: Path
+) -> None:
     trainer, name = build_trainer(method, clip_file), FOLDERS[method]
     with torch.no_grad():
         for value in learned(trainer.model).values():
@@ -168,7 +183,9 @@ def test_a_whole_model_as_the_public_hosts_write_it_loads_too(method: str, clip_
     for load in ("load_model", "resume_model_if_exist"):
         again = build_trainer(method, clip_file)
         getattr(again, load)(str(tmp_path))
-        assert all(torch.equal(v, learned(trainer.model)[n]) for n, v in learned(again.model).items())
+        assert all(
+            torch.equal(v, learned(trainer.model)[n]) for n, v in learned(again.model).items()
+        )
 
 
 @per_method
@@ -187,7 +204,9 @@ def test_a_checkpoint_of_another_shape_is_refused_by_name(
     before = {name: value.clone() for name, value in changed.model.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"is \(.*in the file, \(.*in the model"):
         changed.load_model(str(tmp_path), epoch=1)
-    assert all(torch.equal(value, before[name]) for name, value in changed.model.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in changed.model.state_dict().items()
+    )
 
 
 @per_method
@@ -208,7 +227,9 @@ def test_kept_text_features_are_never_stale(method: str, clip_file: Path, tmp_pa
 
 
 @pytest.mark.parametrize("method", ["mma", "mmrl"])
-def test_text_features_are_computed_once_while_nothing_changes(method: str, clip_file: Path) -> None:
+def test_text_features_are_computed_once_while_nothing_changes(
+    method: str, clip_file: Path
+) -> None:
     model = build_trainer(method, clip_file).model.eval()
     calls = []
     model.text_encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -236,7 +257,8 @@ def test_half_precision_trains_and_evaluates_on_the_cpu(method: str, clip_file: 
     half = logits_of(trainer.model, batch()["img"]).float()
     full = build_trainer(method, clip_file)
     same = {
-        name: value.to(full.model.state_dict()[name]) for name, value in trainer.model.state_dict().items()
+        name: value.to(full.model.state_dict()[name])
+        for name, value in trainer.model.state_dict().items()
     }
     full.model.load_state_dict(same)
     torch.testing.assert_close(half, logits_of(full.model, batch()["img"]), atol=0.5, rtol=0)
@@ -297,5 +319,7 @@ def test_mmrl_teacher_is_the_untouched_clip_and_shares_its_tensors(clip_file: Pa
     with torch.no_grad():
         torch.testing.assert_close(trainer.image_encoder_clip(images), plain.visual(images))
         text = plain.encode_text(trainer.model.tokenized_prompts)
-        torch.testing.assert_close(trainer.text_features_clip, text / text.norm(dim=-1, keepdim=True))
+        torch.testing.assert_close(
+            trainer.text_features_clip, text / text.norm(dim=-1, keepdim=True)
+        )
     assert trainer.image_encoder_clip.conv1.weight is trainer.model.image_encoder.conv1.weight

@@ -1,4 +1,6 @@
-"""Our host trainers against those of the public checkouts: states load both ways, outputs are the same."""
+"""Our host trainers against those of the public checkouts: states load both ways, outputs are the
+same.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +27,25 @@ CHECKOUTS = {
 }
 
 
-def run_side(module: str, real: bool, clip: Path, size: int, state: Path, load: bool) -> dict[str, Tensor]:
+def run_side(
+    module: str, real: bool, clip: Path, size: int, state: Path, load: bool
+) -> dict[str, Tensor]:
     """Return what one side gives; `state` is read with `load`, else written."""
     hosts = Path(os.environ["LOREAL_TEST_HOSTS"])
     ours = [str(ROOT / "hosts" / "embedded"), str(ROOT)]
     theirs = [str(hosts / CHECKOUTS[module]), str(hosts / "Dassl.pytorch")]
     out, job_file = state.with_suffix(".out.pt"), state.with_suffix(".json")
-    job = {"path": theirs if real else ours, "real": real, "module": module, "clip": str(clip), "size": size}
+    job = {
+        "path": theirs if real else ours,
+        "real": real,
+        "module": module,
+        "clip": str(clip),
+        "size": size,
+    }
     job_file.write_text(json.dumps(job | {"state": str(state), "load": load, "out": str(out)}))
-    done = subprocess.run([sys.executable, str(SIDE), str(job_file)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(SIDE), str(job_file)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(out)
 

@@ -1,7 +1,8 @@
-"""The host trainers against a slow version: one picture and one prompt at a time, one row at a time.
+"""The host trainers against a slow version: one picture and one prompt at a time, one row at a
+time.
 
-Everything is written out from the papers' descriptions with CLIP's raw weights; nothing of the trainers'
-own forward code is used, only what they learned.
+Everything is written out from the papers' descriptions with CLIP's raw weights; nothing of the
+trainers' own forward code is used, only what they learned.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ def attend(clip_state: dict[str, Tensor], block: str, rows: Rows, at: int, causa
 
 
 def transform(
-    clip_state: dict[str, Tensor], tower: str, rows: Rows, causal: bool, before: Before, beside: Beside | None
+    clip_state: dict[str, Tensor],
+    tower: str,
+    rows: Rows,
+    causal: bool,
+    before: Before,
+    beside: Beside | None,
 ) -> Rows:
     for index in range(3):
         rows, block = before(index, rows), f"{tower}.resblocks.{index}"
@@ -76,7 +82,9 @@ def text_feature(
     moved: int,
 ) -> Tensor:
     eot = int(tokens.argmax())
-    rows = [row + place for row, place in zip(prompt, clip_state["positional_embedding"], strict=True)]
+    rows = [
+        row + place for row, place in zip(prompt, clip_state["positional_embedding"], strict=True)
+    ]
     # what stands behind the end of the text cannot be seen from it
     rows = transform(clip_state, "transformer", rows[: eot + 1], True, before, beside)
     return norm(clip_state, "ln_final", rows[eot + moved]) @ clip_state["text_projection"]
@@ -90,7 +98,10 @@ def image_rows(clip_state: dict[str, Tensor], image: Tensor) -> Rows:
         for x in range(grid)
     ]
     rows = [clip_state["visual.class_embedding"], *patches]
-    return [row + place for row, place in zip(rows, clip_state["visual.positional_embedding"], strict=True)]
+    return [
+        row + place
+        for row, place in zip(rows, clip_state["visual.positional_embedding"], strict=True)
+    ]
 
 
 def unchanged(_index: int, rows: Rows) -> Rows:
@@ -117,10 +128,16 @@ def naive_maple(clip_state: dict[str, Tensor], model: nn.Module, prompts: Tensor
 
     def image(index: int, rows: Rows) -> Rows:
         return (
-            rows if index == 0 else [*rows[:-2], *(linear(maps[index - 1], row) for row in deep[index - 1])]
+            rows
+            if index == 0
+            else [*rows[:-2], *(linear(maps[index - 1], row) for row in deep[index - 1])]
         )
 
-    return prompts, (text, None, 0), ([linear(learner.proj, row) for row in learner.ctx], image, None)
+    return (
+        prompts,
+        (text, None, 0),
+        ([linear(learner.proj, row) for row in learner.ctx], image, None),
+    )
 
 
 def naive_mma(clip_state: dict[str, Tensor], model: nn.Module, prompts: Tensor) -> tuple:
@@ -140,11 +157,16 @@ def naive_mma(clip_state: dict[str, Tensor], model: nn.Module, prompts: Tensor) 
         return adapter(learner.visual_adapter, index + 1, row)
 
     prompts = torch.stack(
-        [torch.stack([row + adapter(learner.text_adapter, 0, row) for row in prompt]) for prompt in prompts]
+        [
+            torch.stack([row + adapter(learner.text_adapter, 0, row) for row in prompt])
+            for prompt in prompts
+        ]
     )
 
     def first(index: int, rows: Rows) -> Rows:
-        return [row + adapter(learner.visual_adapter, 0, row) for row in rows] if index == 0 else rows
+        return (
+            [row + adapter(learner.visual_adapter, 0, row) for row in rows] if index == 0 else rows
+        )
 
     return prompts, (unchanged, text, 0), ([], first, image)
 
@@ -196,7 +218,10 @@ def test_features_and_logits_equal_the_slow_version(method: str, clip_file: Path
             for prompt, ids in zip(prompts, tokens, strict=True)
         ]
     )
-    rows = [norm(clip_state, "visual.ln_pre", row) for row in [*image_rows(clip_state, image[0]), *extra]]
+    rows = [
+        norm(clip_state, "visual.ln_pre", row)
+        for row in [*image_rows(clip_state, image[0]), *extra]
+    ]
     rows = transform(clip_state, "visual.transformer", rows, False, enter_image, beside_image)
     seen = norm(clip_state, "visual.ln_post", rows[0]) @ clip_state["visual.proj"]
     text = text / text.norm(dim=1, keepdim=True)
@@ -209,7 +234,9 @@ def test_features_and_logits_equal_the_slow_version(method: str, clip_file: Path
     rep = sum(norm(clip_state, "visual.ln_post", row) for row in rows[1 : 1 + n_rep]) / n_rep
     rep = rep @ model.image_encoder.proj_rep
     logits, logits_rep = 100.0 * text @ (seen / seen.norm()), 100.0 * text @ (rep / rep.norm())
-    for got, expected in zip(output[:3], (logits, logits_rep, 0.7 * logits + 0.3 * logits_rep), strict=True):
+    for got, expected in zip(
+        output[:3], (logits, logits_rep, 0.7 * logits + 0.3 * logits_rep), strict=True
+    ):
         torch.testing.assert_close(got[0], expected, atol=2e-3, rtol=0)
     torch.testing.assert_close(output[3][0], seen / seen.norm(), atol=2e-5, rtol=0)
     torch.testing.assert_close(output[4], text, atol=2e-5, rtol=0)

@@ -23,7 +23,12 @@ CLASSES = ["airplane", "ice_cream cone", "dalmatian"]
 SETTINGS = {
     "coop": {"CTX_INIT": "a photo of a"},
     "maple": {"PROMPT_DEPTH": 3},
-    "mma": {"TEXT_CTX_INIT": "a photo of a", "ADAPTER_START": 0, "ADAPTER_END": 2, "ADAPTER_DIM": 16},
+    "mma": {
+        "TEXT_CTX_INIT": "a photo of a",
+        "ADAPTER_START": 0,
+        "ADAPTER_END": 2,
+        "ADAPTER_DIM": 16,
+    },
     "mmrl": {"REP_LAYERS": [2, 3], "REP_DIM": 48, "N_REP_TOKENS": 4},
 }
 
@@ -37,7 +42,9 @@ def host_module(method: str) -> ModuleType:
 def trainer_cfg(
     method: str, backbone: Path | str, size: int = 64, prec: str = "fp32", **settings: Any
 ) -> Any:
-    """Return the host's configuration for `method`; `settings` go into its node, dotted ones anywhere."""
+    """Return the host's configuration for `method`; `settings` go into its node, dotted ones
+    anywhere.
+    """
     use_embedded_host()
     train = importlib.import_module("train")
     from dassl.config import get_cfg_default

@@ -2,8 +2,8 @@
 
     python trainer_side.py <job.json>
 
-The job names the folders to put on the path, the settings, and the files for state and results. A process
-of its own, because every host has its own `trainers`, `clip` and `dassl`.
+The job names the folders to put on the path, the settings, and the files for state and results. A
+process of its own, because every host has its own `trainers`, `clip` and `dassl`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,28 @@ NODES = {"coop": "COOP", "maple": "MAPLE", "mmadapter": "MMADAPTER", "mmrl": "MM
 SETTINGS = {
     "COOP": {"N_CTX": 4, "CSC": False, "CTX_INIT": "a photo of a", "CLASS_TOKEN_POSITION": "end"},
     "MAPLE": {"N_CTX": 2, "CTX_INIT": "a photo of a", "PROMPT_DEPTH": 3},
-    "MMADAPTER": {"TEXT_CTX_INIT": "a photo of a", "ADAPTER_START": 0, "ADAPTER_END": 2, "ADAPTER_DIM": 32},
-    "MMRL": {"ALPHA": 0.7, "REG_WEIGHT": 0.5, "REP_LAYERS": [2, 3], "REP_DIM": 128, "N_REP_TOKENS": 5},
+    "MMADAPTER": {
+        "TEXT_CTX_INIT": "a photo of a",
+        "ADAPTER_START": 0,
+        "ADAPTER_END": 2,
+        "ADAPTER_DIM": 32,
+    },
+    "MMRL": {
+        "ALPHA": 0.7,
+        "REG_WEIGHT": 0.5,
+        "REP_LAYERS": [2, 3],
+        "REP_DIM": 128,
+        "N_REP_TOKENS": 5,
+    },
 }
 
 
 def prepare(real: bool) -> None:
-    """Make a public checkout run on this machine: absent packages, and MaPLe's casts to half precision.
+    """Make a public checkout run on this machine: absent packages, and MaPLe's casts to half
+    precision.
 
-    MaPLe rounds its prompts to half whatever the precision is; both sides are compared without that.
+    MaPLe rounds its prompts to half whatever the precision is; both sides are compared without
+    that.
     """
     if not real:
         from loreal_plugin.weights import import_clip
@@ -70,7 +83,9 @@ def loss_of(module: Any, name: str, model: nn.Module, images: Tensor, labels: Te
         return F.cross_entropy(output, labels)
     image, text = output[3], output[4]
     criterion = module.MMRL_Loss(reg_weight=0.5, alpha=0.7)
-    return criterion(output[0], output[1], image, text, image.detach() + 0.1, text.detach() - 0.1, labels)
+    return criterion(
+        output[0], output[1], image, text, image.detach() + 0.1, text.detach() - 0.1, labels
+    )
 
 
 def main(job: dict) -> None:
@@ -80,7 +95,11 @@ def main(job: dict) -> None:
     name = job["module"]
     module = importlib.import_module(f"trainers.{name}")
     model = build(module, name, job)
-    own = {key: value for key, value in model.named_parameters() if "learner" in key or "proj_rep" in key}
+    own = {
+        key: value
+        for key, value in model.named_parameters()
+        if "learner" in key or "proj_rep" in key
+    }
     if job["load"]:
         model.load_state_dict(torch.load(job["state"]))
     else:
@@ -93,11 +112,16 @@ def main(job: dict) -> None:
     images = torch.randn(4, 3, job["size"], job["size"], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         output = model.eval()(images)
-    found = {f"output {i}": part for i, part in enumerate(output if isinstance(output, tuple) else [output])}
+    found = {
+        f"output {i}": part
+        for i, part in enumerate(output if isinstance(output, tuple) else [output])
+    }
     loss = loss_of(module, name, model.train(), images, torch.arange(4))
     loss.backward()
     found["loss"] = loss.detach()
-    found |= {f"gradient of {key}": value.grad for key, value in own.items() if value.grad is not None}
+    found |= {
+        f"gradient of {key}": value.grad for key, value in own.items() if value.grad is not None
+    }
     torch.save(found, job["out"])
 
 

@@ -36,7 +36,8 @@ def test_every_bridge_is_tested_here():
 
 @pytest.mark.parametrize(
     ("progress", "start", "maximum", "w"),
-    [(0, 0.5, 1, 0)] + [(0.5, 0.5, 1, 0), (0.75, 0.5, 1, 0.5), (1, 0.5, 0.6, 0.6), (0.3, 0, 1, 0.3)]
+    [(0, 0.5, 1, 0)]
+    + [(0.5, 0.5, 1, 0), (0.75, 0.5, 1, 0.5), (1, 0.5, 0.6, 0.6), (0.3, 0, 1, 0.3)]
     + [(1, 1, 1, 0)],
 )
 def test_mix_weight_is_zero_then_a_ramp(progress: float, start: float, maximum: float, w: float):

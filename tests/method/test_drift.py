@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import choose_ridge_penalty, drift_from_tensors, fit_drift, fit_mean_shift, fit_ridge
+from loreal_plugin.method import (
+    choose_ridge_penalty,
+    drift_from_tensors,
+    fit_drift,
+    fit_mean_shift,
+    fit_ridge,
+)
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -30,7 +36,9 @@ def test_ridge_is_the_least_squares_of_the_augmented_system(penalty: float) -> N
     for feature in range(2):
         x, y = low[:, feature].double(), standard[:, feature].double()
         pull = penalty**0.5 * torch.eye(5, dtype=torch.float64)  # towards the identity
-        w = torch.linalg.lstsq(torch.cat([x - x.mean(0), pull]), torch.cat([y - y.mean(0), pull])).solution
+        w = torch.linalg.lstsq(
+            torch.cat([x - x.mean(0), pull]), torch.cat([y - y.mean(0), pull])
+        ).solution
         naive = F.normalize((new[:, feature].double() - x.mean(0)) @ w + y.mean(0), dim=-1)
         torch.testing.assert_close(got[:, feature].double(), naive, atol=1e-6, rtol=1e-5)
 
@@ -45,23 +53,34 @@ def test_ridge_recovers_an_exact_linear_map() -> None:
     low = unit(40, 1, 4)
     turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(3))).Q
     new = unit(5, 1, 4, seed=4)
-    torch.testing.assert_close(fit_ridge(low, low @ turn, 1e-9)(new), new @ turn, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        fit_ridge(low, low @ turn, 1e-9)(new), new @ turn, atol=1e-5, rtol=1e-4
+    )
 
 
 def test_penalty_is_the_one_that_carries_over_to_held_out_classes() -> None:
     labels = torch.arange(40) % 4
     low, own = unit(40, 1, 8), unit(4, 1, 8, seed=1)
     turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3))).Q
-    assert choose_ridge_penalty(low, low @ turn, labels, (1e-6, 1e3)) == 1e-6, "a true map wants no penalty"
+    assert choose_ridge_penalty(low, low @ turn, labels, (1e-6, 1e3)) == 1e-6, (
+        "a true map wants no penalty"
+    )
     apart = F.normalize(low + own[labels], dim=-1)
-    assert choose_ridge_penalty(low, apart, labels, (1e-6, 1e3)) == 1e3, "what is a class's own does not carry over"
+    assert choose_ridge_penalty(low, apart, labels, (1e-6, 1e3)) == 1e3, (
+        "what is a class's own does not carry over"
+    )
     one_class = torch.zeros(40, dtype=torch.long)
-    assert choose_ridge_penalty(low, low @ turn, one_class, (1.0, 3.0, 2.0)) == 3.0, "nothing to hold out"
+    assert choose_ridge_penalty(low, low @ turn, one_class, (1.0, 3.0, 2.0)) == 3.0, (
+        "nothing to hold out"
+    )
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.5, 2.0])
 def test_penalty_is_the_largest_within_one_standard_error_of_the_best(noise: float) -> None:
-    low, names = unit(60, 2, 6), [3, 5, 8, 9, 20]  # labels need be neither dense nor of both parities
+    low, names = (
+        unit(60, 2, 6),
+        [3, 5, 8, 9, 20],
+    )  # labels need be neither dense nor of both parities
     labels = torch.tensor([names[i % 5] for i in range(60)])
     turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(3))).Q
     standard = F.normalize(low @ turn + noise * unit(60, 2, 6, seed=4), dim=-1)
@@ -73,7 +92,9 @@ def test_penalty_is_the_largest_within_one_standard_error_of_the_best(noise: flo
             fitted_on = [i for i in range(60) if names.index(int(labels[i])) % 2 != c % 2]
             drift = fit_ridge(low[fitted_on], standard[fitted_on], penalty)
             mine = [i for i in range(60) if int(labels[i]) == name]
-            cosines = [float(drift(low[i : i + 1])[0, f] @ standard[i, f]) for i in mine for f in range(2)]
+            cosines = [
+                float(drift(low[i : i + 1])[0, f] @ standard[i, f]) for i in mine for f in range(2)
+            ]
             per_class.append(sum(cosines) / len(cosines))
         mean[penalty] = sum(per_class) / 5
         error[penalty] = (sum((x - mean[penalty]) ** 2 for x in per_class) / 4 / 5) ** 0.5

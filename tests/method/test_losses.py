@@ -39,7 +39,9 @@ def naive_lld(alpha: Tensor, beta: Tensor, t: float) -> Tensor:
     total = torch.zeros(())
     for a, b in zip(alpha, beta, strict=True):
         for k in range(len(a)):
-            exps = [torch.exp((a[k] @ b[j]) / (a[k].norm() * b[j].norm()) / t) for j in range(len(b))]
+            exps = [
+                torch.exp((a[k] @ b[j]) / (a[k].norm() * b[j].norm()) / t) for j in range(len(b))
+            ]
             total = total - torch.log(exps[k] / sum(exps))
     return total / len(alpha)
 
@@ -51,7 +53,9 @@ def gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor | None]:
 @pytest.mark.parametrize("tau_squared", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 @pytest.mark.parametrize("direction", HLD_DIRECTIONS)
-def test_high_level_distillation_equals_its_formula(direction: str, temperature: float, tau_squared: bool):
+def test_high_level_distillation_equals_its_formula(
+    direction: str, temperature: float, tau_squared: bool
+):
     alpha, beta = (3 * torch.randn(4, 5)).requires_grad_(), (3 * torch.randn(4, 5)).requires_grad_()
     options = (temperature, direction, tau_squared)
     got, want = (loss(alpha, beta, *options) for loss in (high_level_distillation, naive_hld))
@@ -62,7 +66,10 @@ def test_high_level_distillation_equals_its_formula(direction: str, temperature:
 
 def test_only_alpha_to_beta_leaves_alpha_alone():
     alpha, beta = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
-    reached = {d: gradients(high_level_distillation(alpha, beta, 4, d), alpha, beta) for d in HLD_DIRECTIONS}
+    reached = {
+        d: gradients(high_level_distillation(alpha, beta, 4, d), alpha, beta)
+        for d in HLD_DIRECTIONS
+    }
     assert reached["alpha_to_beta"][0] is None
     assert reached["mutual"][0].abs().max() > 0
     assert reached["symmetric"][0].abs().max() > 0
@@ -93,10 +100,18 @@ def test_loss_weights_its_parts():
     s_alpha, s_beta = torch.randn(4, 3, 6), torch.randn(4, 3, 6)
     cross = (torch.randn(4, 5), torch.randn(4, 5))
     parts = loreal_loss(
-        alpha, beta, labels, s_alpha, s_beta,
-        hld_weight=0.7, lld_weight=2.0, hld_temperature=4, lld_temperature=3,
-        cross_logits=cross, cross_weight=0.5,
-    )  # fmt: skip
+        alpha,
+        beta,
+        labels,
+        s_alpha,
+        s_beta,
+        hld_weight=0.7,
+        lld_weight=2.0,
+        hld_temperature=4,
+        lld_temperature=3,
+        cross_logits=cross,
+        cross_weight=0.5,
+    )
     ce = -torch.stack([beta[i].log_softmax(0)[labels[i]] for i in range(4)]).mean()
     hld, lld = naive_hld(alpha, beta, 4, "mutual", False), naive_lld(s_alpha, s_beta, 3)
     kl = naive_hld(*cross, 4, "mutual", False)
@@ -108,9 +123,17 @@ def test_cross_weight_without_cross_logits_is_refused():
     logits, contents = torch.randn(2, 3), torch.randn(2, 2, 4)
     with pytest.raises(ConfigError, match="CROSS_WEIGHT"):
         loreal_loss(
-            logits, logits, torch.tensor([0, 1]), contents, contents,
-            hld_weight=1, lld_weight=2, hld_temperature=4, lld_temperature=4, cross_weight=0.1,
-        )  # fmt: skip
+            logits,
+            logits,
+            torch.tensor([0, 1]),
+            contents,
+            contents,
+            hld_weight=1,
+            lld_weight=2,
+            hld_temperature=4,
+            lld_temperature=4,
+            cross_weight=0.1,
+        )
 
 
 def test_wrong_options_are_refused():

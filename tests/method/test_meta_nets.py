@@ -1,4 +1,6 @@
-"""Meta-nets: the batched product equals a loop over nets, counts are the published ones, starts are set."""
+"""Meta-nets: the batched product equals a loop over nets, counts are the published ones, starts are
+set.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def test_contents_and_gradients_equal_a_loop_over_nets(bias: bool):
     torch.testing.assert_close(got, want)
     weights = torch.randn_like(got)
     inputs = [f, *nets.parameters()]
-    gradients = (torch.autograd.grad((t * weights).sum(), inputs, retain_graph=True) for t in (got, want))
+    gradients = (
+        torch.autograd.grad((t * weights).sum(), inputs, retain_graph=True) for t in (got, want)
+    )
     torch.testing.assert_close(*gradients)
 
 
@@ -32,7 +36,9 @@ def test_contents_follow_the_published_formula():
     torch.testing.assert_close(nets.from_hidden(nets.hidden(f)), nets(f))
 
 
-@pytest.mark.parametrize(("k", "bias", "count"), [(5, True, 166_560), (3, True, 99_936), (5, False, 163_840)])
+@pytest.mark.parametrize(
+    ("k", "bias", "count"), [(5, True, 166_560), (3, True, 99_936), (5, False, 163_840)]
+)
 def test_parameter_count_at_clip_size(k: int, bias: bool, count: int):
     assert MetaNets(k, 512, 32, 512, bias=bias).count_parameters() == count
 
@@ -60,7 +66,9 @@ def test_words_start_sets_each_output_bias_to_its_own_words():
     nets, words = MetaNets(2, 4, 2, 6), torch.randn(2, 6)
     weight = nets.meta_nets[0].up.weight.clone()
     init_meta_nets_(nets, "words", word_embeddings=words)
-    assert all(torch.equal(net.up.bias, word) for net, word in zip(nets.meta_nets, words, strict=True))
+    assert all(
+        torch.equal(net.up.bias, word) for net, word in zip(nets.meta_nets, words, strict=True)
+    )
     assert torch.equal(nets.meta_nets[0].up.weight, weight)
 
 
@@ -86,7 +94,9 @@ def test_wrong_starts_are_refused(mode: str, options: dict, message: str):
 
 def test_start_without_output_bias_is_refused():
     with pytest.raises(ConfigError, match="META_BIAS"):
-        init_meta_nets_(MetaNets(2, 4, 2, 6, bias=False), "words", word_embeddings=torch.zeros(2, 6))
+        init_meta_nets_(
+            MetaNets(2, 4, 2, 6, bias=False), "words", word_embeddings=torch.zeros(2, 6)
+        )
 
 
 def test_empty_sizes_are_refused():

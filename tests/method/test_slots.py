@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, class_index, materialise, slot_length, splice_slots
+from loreal_plugin.method import (
+    SLOT_ORDERS,
+    SplicedPrompts,
+    class_index,
+    materialise,
+    slot_length,
+    splice_slots,
+)
 
 SOS, EOT, PERIOD, WITH, LENGTH, WIDTH = 46, 47, 5, 6, 24, 4
 TABLE = torch.randn(48, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -46,10 +53,19 @@ def splice(embeddings: Tensor, tokens: Tensor, **options: object) -> SplicedProm
 
 
 def by_hand(
-    embeddings: Tensor, contents: Tensor, c: int, attributes: list[list[int]], order: str, period: bool,
-    m: int, words: bool = True, filled: bool = True,
-) -> tuple[list[Tensor], list[int]]:  # fmt: skip
-    """Build one image's prompt of one class by walking through its tokens; returns rows and ids to EOT."""
+    embeddings: Tensor,
+    contents: Tensor,
+    c: int,
+    attributes: list[list[int]],
+    order: str,
+    period: bool,
+    m: int,
+    words: bool = True,
+    filled: bool = True,
+) -> tuple[list[Tensor], list[int]]:
+    """Build one image's prompt of one class by walking through its tokens; returns rows and ids to
+    EOT.
+    """
     name = list(NAMES.values())[c]
     host_ids = [SOS, *CTX, *name, *([PERIOD] if period else []), EOT]
     host = [(embeddings[c, i], t) for i, t in enumerate(host_ids)]
@@ -76,7 +92,9 @@ def by_hand(
 @pytest.mark.parametrize("order", SLOT_ORDERS)
 def test_splice_equals_a_token_by_token_construction(order, attributes, period, m, parts):
     embeddings, tokens = host_prompts(period)
-    prompts = splice(embeddings, tokens, order=order, attribute_tokens=attributes, n_content=m, **parts)
+    prompts = splice(
+        embeddings, tokens, order=order, attribute_tokens=attributes, n_content=m, **parts
+    )
     contents = torch.randn(2, prompts.n_attributes, WIDTH)
     full = materialise(prompts, contents)
     assert full.shape == (2, len(NAMES), LENGTH, WIDTH)

@@ -34,8 +34,14 @@ def test_mine_interrupt_resume_replay_check(miner, model, capsys, monkeypatch):
     model.script = {2: hang}
     command = [sys.executable, "-m", "loreal_plugin", *miner.words("--timeout", 60)]
     # a shell's background jobs ignore SIGINT, and so would what the test run starts there
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert reached.wait(60)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -71,10 +77,27 @@ def test_two_runs_do_not_share_a_transcript(miner, model, capsys):
 def test_the_file_says_where_it_comes_from(miner, capsys):
     assert miner.run("--seed", 7, "--model", "toy") == 0
     content = miner.content
-    assert list(content) == ["schema_version", "dataset", "domain", "attributes", "reasons", "rejected", "values",
-                             "descriptions", "classnames", "provenance"]  # fmt: skip
-    assert (content["schema_version"], content["dataset"], content["domain"]) == (1, "animals", "animal")
-    assert content["attributes"] == WORDS == list(content["reasons"]) and content["rejected"] == VANISHED
+    assert list(content) == [
+        "schema_version",
+        "dataset",
+        "domain",
+        "attributes",
+        "reasons",
+        "rejected",
+        "values",
+        "descriptions",
+        "classnames",
+        "provenance",
+    ]
+    assert (content["schema_version"], content["dataset"], content["domain"]) == (
+        1,
+        "animals",
+        "animal",
+    )
+    assert (
+        content["attributes"] == WORDS == list(content["reasons"])
+        and content["rejected"] == VANISHED
+    )
     assert content["classnames"] == CLASSES
     # Values that are no plain words, doubles and single ones are dropped.
     assert content["values"] == {word: ["small", "large"] for word in WORDS}
@@ -91,7 +114,10 @@ def test_the_file_says_where_it_comes_from(miner, capsys):
 def test_the_transcript_has_questions_and_answers_and_no_secrets(miner, model):
     assert miner.run() == 0
     lines = miner.lines
-    assert lines[0]["task"]["classnames"] == CLASSES and lines[0]["task"]["settings"]["model"] == "gpt-4o"
+    assert (
+        lines[0]["task"]["classnames"] == CLASSES
+        and lines[0]["task"]["settings"]["model"] == "gpt-4o"
+    )
     assert [line["step"] for line in lines[1:]] == ["describe"] * 3 + ["propose"]
     for line, body in zip(lines[1:], model.bodies, strict=True):
         assert line["request"] == body and line["host"] == "localhost"
@@ -123,7 +149,11 @@ def test_descriptions_serve_for_another_number_of_attributes(miner, model):
 def test_an_existing_file_is_refused_before_anything_is_asked(miner, model, capsys):
     miner.out.write_text("mine")
     assert miner.run() == 2
-    assert "--force" in capsys.readouterr().err and model.bodies == [] and miner.out.read_text() == "mine"
+    assert (
+        "--force" in capsys.readouterr().err
+        and model.bodies == []
+        and miner.out.read_text() == "mine"
+    )
     assert not miner.transcript.exists()
     assert miner.run("--force") == 0 and miner.content["attributes"] == WORDS
 
@@ -133,9 +163,14 @@ def test_a_replay_of_an_unfinished_run_says_so(miner, model, capsys, lines):
     assert miner.run() == 0
     part = miner.folder / "part.jsonl"
     part.write_text("".join(miner.transcript.read_text().splitlines(keepends=True)[:lines]))
-    assert main(["attributes", "mine", "--replay", str(part), "--out", str(miner.folder / "x.json")]) == 2
+    assert (
+        main(["attributes", "mine", "--replay", str(part), "--out", str(miner.folder / "x.json")])
+        == 2
+    )
     error = capsys.readouterr().err
-    assert ("has no answer" if lines else "does not say what was mined") in error and len(model.bodies) == 4
+    assert ("has no answer" if lines else "does not say what was mined") in error and len(
+        model.bodies
+    ) == 4
     assert main(["attributes", "mine", "--replay", "absent.jsonl"]) == 2
 
 
@@ -145,7 +180,7 @@ def test_the_rate_limit_is_kept(miner, model):
     assert len(gaps) == 3 and min(gaps) > 0.15
 
 
-# ---- cost -----------------------------------------------------------------------------------------------
+# ---- cost ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -159,7 +194,11 @@ def test_nothing_is_paid_for_without_a_yes(miner, model, paid, capsys, monkeypat
     monkeypatch.setattr("sys.stdin", open(os.devnull))
     assert miner.run() == 2
     said = capsys.readouterr()
-    assert "confirm with --yes" in said.err and "4 question(s) to gpt-4o" in said.out and "about $0.0" in said.out
+    assert (
+        "confirm with --yes" in said.err
+        and "4 question(s) to gpt-4o" in said.out
+        and "about $0.0" in said.out
+    )
     assert model.bodies == []
     assert miner.run("--yes") == 0 and len(model.bodies) == 4
 
@@ -184,7 +223,9 @@ def test_estimate_and_question():
     assert "about $2.10" in said[0] and "price unknown" in said[1]
     confirm(estimate, "m", None, yes=False, local=True, say=said.append, read=None)
     assert "about $0.00" in said[2]
-    assert count_text([{"content": "x" * 400}]) == 108 and count_text([{"content": "狐" * 400}]) == 308
+    assert (
+        count_text([{"content": "x" * 400}]) == 108 and count_text([{"content": "狐" * 400}]) == 308
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,18 +249,32 @@ def test_a_key_is_needed_where_somebody_charges_only(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(MiningError, match="OPENAI_API_KEY is not set"):
         find_key(Settings())
-    for url in ("http://localhost:1/v1", "http://127.0.0.1:1/v1", "http://192.168.1.5/v1", "http://[::1]:1/v1"):
+    for url in (
+        "http://localhost:1/v1",
+        "http://127.0.0.1:1/v1",
+        "http://192.168.1.5/v1",
+        "http://[::1]:1/v1",
+    ):
         assert Settings(base_url=url).is_local and find_key(Settings(base_url=url))
     for url in ("https://api.openai.com/v1", "https://8.8.8.8/v1", "https://localhost.evil.com/v1"):
         assert not Settings(base_url=url).is_local
 
 
-# ---- what is mined --------------------------------------------------------------------------------------
+# ---- what is mined -------------------------------------------------------------------------------
 
 
 def test_class_names_come_from_the_attribute_file_of_a_dataset(miner, model, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    words = ["attributes", "mine", "--dataset", "eurosat", "--base-url", model.url, "--retries", "0"]
+    words = [
+        "attributes",
+        "mine",
+        "--dataset",
+        "eurosat",
+        "--base-url",
+        model.url,
+        "--retries",
+        "0",
+    ]
     assert main(words) == 0
     content = json.loads((tmp_path / "eurosat.json").read_text())
     shipped = json.loads((ROOT / "attributes" / "eurosat.json").read_text())

@@ -17,7 +17,14 @@ from loreal_plugin.errors import MiningError
 from loreal_plugin.mining import clip_model
 from loreal_plugin.mining.attribute_file import check_attribute_file, read_attribute_file
 from loreal_plugin.mining.clip_model import ClipModel
-from loreal_plugin.mining.score import NO_WORD, WordScore, class_margin, clauses, reading, score_words
+from loreal_plugin.mining.score import (
+    NO_WORD,
+    WordScore,
+    class_margin,
+    clauses,
+    reading,
+    score_words,
+)
 from loreal_plugin.mining.score_report import choose_words, format_scores
 
 NAMES = ["red fox", "polar bear", "sea otter"]
@@ -44,7 +51,9 @@ def test_margin_equals_the_slow_version():
     features = F.normalize(torch.randn(12, 8, generator=generator), dim=-1)
     texts = torch.randn(3, 8, generator=generator)
     labels = torch.arange(12) % 3
-    assert class_margin(features, labels, texts) == pytest.approx(slow_margin(features, labels.tolist(), texts))
+    assert class_margin(features, labels, texts) == pytest.approx(
+        slow_margin(features, labels.tolist(), texts)
+    )
 
 
 def test_margin_is_zero_where_nothing_can_be_told():
@@ -55,9 +64,11 @@ def test_margin_is_zero_where_nothing_can_be_told():
 
 
 def toy_world() -> dict:
-    """Make pictures that show color (axes 0-2) at both sizes and whiskers (axes 3-5) at the native size only.
+    """Make pictures that show color (axes 0-2) at both sizes and whiskers (axes 3-5) at the native
+    size only.
 
-    Texts live in the same space: a clause is the axis it speaks of, "coat" and "whiskers" ask for theirs.
+    Texts live in the same space: a clause is the axis it speaks of, "coat" and "whiskers" ask for
+    theirs.
     """
     color, hair, topic = torch.eye(10)[:3], torch.eye(10)[3:6], torch.eye(10)[6:8]
     table = {"coat color": topic[0], "whiskers": topic[1]}
@@ -71,11 +82,18 @@ def toy_world() -> dict:
     def encode(texts):
         return F.normalize(torch.stack([table[t] for t in texts]), dim=-1)
 
-    # The names stand for values here, and class names are masked, so the classes are called otherwise.
+    # The names stand for values here, and class names are masked, so the classes are called
+    # otherwise.
     classes = ["class a", "class b", "class c"]
     descriptions = {c: f"coat {n}, whisker {n}" for c, n in zip(classes, NAMES, strict=True)}
-    return {"classnames": classes, "native": native, "phi": phi, "labels": labels, "encode_texts": encode,
-            "descriptions": descriptions}  # fmt: skip
+    return {
+        "classnames": classes,
+        "native": native,
+        "phi": phi,
+        "labels": labels,
+        "encode_texts": encode,
+        "descriptions": descriptions,
+    }
 
 
 def test_what_blurs_away_ranks_below_what_stays():
@@ -92,7 +110,9 @@ def test_reading_equals_the_slow_version_and_finds_what_is_lost():
     native = F.normalize(torch.randn(20, 8, generator=generator), dim=-1)
     phi = F.normalize(native + 0.3 * torch.randn(20, 8, generator=generator), dim=-1)
     mean = sum(texts) / 4
-    tables = [[[float(f @ (t - mean)) for t in texts] for f in features] for features in (native, phi)]
+    tables = [
+        [[float(f @ (t - mean)) for t in texts] for f in features] for features in (native, phi)
+    ]
     for table in tables:
         for v in range(4):
             middle = sum(row[v] for row in table) / 20
@@ -114,16 +134,28 @@ def test_words_with_values_rank_by_their_reading():
     topic = {"coat color": slice(0, 3), "whiskers": slice(3, 6)}
 
     def encode(texts):
-        own = {f"a photo of a thing with {i} {i} {w}.": torch.eye(10)[axes][int(i)]
-               for w, axes in topic.items() for i in "012"}  # fmt: skip
-        return torch.stack([own[t] for t in texts]) if texts[0] in own else world["encode_texts"](texts)
+        own = {
+            f"a photo of a thing with {i} {i} {w}.": torch.eye(10)[axes][int(i)]
+            for w, axes in topic.items()
+            for i in "012"
+        }
+        return (
+            torch.stack([own[t] for t in texts])
+            if texts[0] in own
+            else world["encode_texts"](texts)
+        )
 
     values = {word: ["0", "1", "2"] for word in topic}
-    scores = score_words(["whiskers", "coat color"], **{**world, "encode_texts": encode}, values=values)
+    scores = score_words(
+        ["whiskers", "coat color"], **{**world, "encode_texts": encode}, values=values
+    )
     assert [s.word for s in scores[1:]] == ["coat color", "whiskers"] and scores[0].reading is None
     assert scores[1].reading > 0.8 > 0.5 > scores[2].reading and scores[1].same_value > 0.9
-    some = score_words(["whiskers", "coat color"], **{**world, "encode_texts": encode},
-                       values={"whiskers": values["whiskers"]})  # fmt: skip
+    some = score_words(
+        ["whiskers", "coat color"],
+        **{**world, "encode_texts": encode},
+        values={"whiskers": values["whiskers"]},
+    )
     assert [s.word for s in some[1:]] == ["whiskers", "coat color"]
 
 
@@ -138,19 +170,35 @@ def test_without_descriptions_the_class_prompt_carries_the_word():
     labels = torch.arange(12) % 3
     names = ["red fox", "polar_bear", "sea otter"]
     score_words(["size"], names, native=features, phi=features, labels=labels, encode_texts=encode)
-    assert asked[1] == "a photo of a polar bear." and asked[4] == "a photo of a polar bear with size."
+    assert (
+        asked[1] == "a photo of a polar bear." and asked[4] == "a photo of a polar bear with size."
+    )
 
 
 def test_clauses_say_one_thing_each_and_not_the_class():
     text = "A Red Fox, an orange shape with a long tail; dark legs and a white tip."
-    assert clauses(text, "red_fox") == ["A it", "an orange shape", "a long tail", "dark legs", "a white tip"]
+    assert clauses(text, "red_fox") == [
+        "A it",
+        "an orange shape",
+        "a long tail",
+        "dark legs",
+        "a white tip",
+    ]
     assert clauses("ab", "x") == ["ab"]
 
 
 def test_only_words_that_may_be_attributes_are_chosen(tmp_path):
     path = tmp_path / "a.json"
-    path.write_text(json.dumps({"schema_version": 1, "domain": "pet", "attributes": ["coat color", "body shape"],
-                                "rejected": {"fur texture": "x"}}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {
+                "schema_version": 1,
+                "domain": "pet",
+                "attributes": ["coat color", "body shape"],
+                "rejected": {"fur texture": "x"},
+            }
+        )
+    )
     file = read_attribute_file(str(path))
     order = ["fur texture", "red fox shape", "coat colors", "coat color", "body shape"]
     scores = [WordScore(NO_WORD, 1, 1), *(WordScore(w, 2, 2 - i / 10) for i, w in enumerate(order))]
@@ -179,7 +227,9 @@ def test_clip_features_are_clips_own(clip_file, tmp_path):
 
 @pytest.fixture
 def world(tmp_path, monkeypatch, embedded):
-    """Give a folder with a dataset `pictures` of six classes, tiny weights, and an attribute file with descriptions."""
+    """Give a folder with a dataset `pictures` of six classes, tiny weights, and an attribute file
+    with descriptions.
+    """
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLIP_WEIGHTS", raising=False)
     tiny_image_folder(tmp_path / "data" / "pictures", classes=6, per_class=8)
@@ -193,7 +243,9 @@ def world(tmp_path, monkeypatch, embedded):
         "rejected": {"logo": "small"},
         "values": {"main color": ["red", "blue", "green"], "body shape": ["round"]},
         "classnames": list(TINY_CLASSES[:6]),
-        "descriptions": {name: f"a large shape, color number {i}" for i, name in enumerate(TINY_CLASSES[:6])},
+        "descriptions": {
+            name: f"a large shape, color number {i}" for i, name in enumerate(TINY_CLASSES[:6])
+        },
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
     monkeypatch.chdir(tmp_path)
@@ -201,7 +253,16 @@ def world(tmp_path, monkeypatch, embedded):
 
 
 def score(world: Path, *more: str) -> int:
-    words = ["attributes", "score", "--dataset", "pictures", "--data", "data", "--attributes", "a.json"]
+    words = [
+        "attributes",
+        "score",
+        "--dataset",
+        "pictures",
+        "--data",
+        "data",
+        "--attributes",
+        "a.json",
+    ]
     return main([*words, "--weights", "tiny_clip.pt", "--phi", "32", "--shots", "3", *more])
 
 
@@ -217,19 +278,32 @@ def test_score_ranks_plots_and_chooses(world, capsys, monkeypatch):
     # Training pictures of base classes at two sizes, no test picture.
     split = json.loads((world / "data" / "pictures" / "split_loreal.json").read_text())
     train = {row[0] for row in split["train"] if row[1] < 3}
-    assert len(read) == 2 * 9 and {str(Path(p).relative_to(world / "data" / "pictures")) for p in read} <= train
+    assert (
+        len(read) == 2 * 9
+        and {str(Path(p).relative_to(world / "data" / "pictures")) for p in read} <= train
+    )
     with Image.open("plots/a.png") as plot:
         assert plot.format == "PNG" and plot.size[0] > 300
     best = read_attribute_file("best.json")
     assert check_attribute_file(best).faults == [] and len(best.words.words) == 2
     assert set(best.words.words) | set(best.rejected) >= {"main color", "body shape"}
-    assert best.content["scores"]["phi"] == 32 and set(best.content["scores"]["words"]) >= {"", "logo", "outline"}
-    assert best.words.words[0] == "main color" and "reading" in best.content["scores"]["words"]["main color"]
+    assert best.content["scores"]["phi"] == 32 and set(best.content["scores"]["words"]) >= {
+        "",
+        "logo",
+        "outline",
+    }
+    assert (
+        best.words.words[0] == "main color"
+        and "reading" in best.content["scores"]["words"]["main color"]
+    )
     assert score(world, *options) == 2 and "--force" in capsys.readouterr().err
 
 
 def test_score_with_class_prompts_all_classes_and_given_values(world, capsys):
-    assert score(world, "--no-descriptions", "--classes", "all", "--values", "logo=red, dark blue") == 0
+    assert (
+        score(world, "--no-descriptions", "--classes", "all", "--values", "logo=red, dark blue")
+        == 0
+    )
     said = capsys.readouterr().out
     rows = [line for line in said.splitlines() if " attribute " in line or " rejected " in line]
     # Words with values come first, the one without ends the table.

@@ -14,7 +14,12 @@ from loreal_plugin.mining.attribute_file import (
     read_class_list,
     write_attribute_file,
 )
-from loreal_plugin.mining.prompt_tokens import budget_fault, clip_tokenizer, count_tokens, prompt_parts
+from loreal_plugin.mining.prompt_tokens import (
+    budget_fault,
+    clip_tokenizer,
+    count_tokens,
+    prompt_parts,
+)
 from loreal_plugin.mining.words import description_fault, stem, tidy, word_faults
 
 WORDS = ["coat color", "body shape", "tail length"]
@@ -50,7 +55,11 @@ def test_everything_else_is_named(words, said):
 
 
 def test_words_of_the_domain_are_not_too_fine():
-    assert word_faults(["texture scale"], domain="texture") == [] != word_faults(["texture scale"], domain="pet")
+    assert (
+        word_faults(["texture scale"], domain="texture")
+        == []
+        != word_faults(["texture scale"], domain="pet")
+    )
 
 
 def test_a_part_of_a_class_name_is_no_class_name():
@@ -59,12 +68,18 @@ def test_a_part_of_a_class_name_is_no_class_name():
 
 def test_stems_and_texts():
     assert [stem(w) for w in ("Colours", "bodies", "glasses", "grass", "patches", "gas")] == [
-        "color", "body", "glass", "grass", "patch", "gas"]  # fmt: skip
+        "color",
+        "body",
+        "glass",
+        "grass",
+        "patch",
+        "gas",
+    ]
     assert tidy("ab\n c\x00d\u2028e", 5) == "ab..." and tidy(" a\n b ") == "a b"
     assert description_fault("a brown animal, large; seen from afar") == ""
 
 
-# ---- files ----------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 GOOD = {
     "schema_version": 1,
@@ -126,10 +141,14 @@ def test_a_good_file_passes_and_notes_are_no_faults(tmp_path):
 def test_room_for_a_class_name_is_exact(tmp_path):
     room = int(verdict_of(tmp_path, {"classnames": []}).notes[0].split()[-2])
     assert verdict_of(tmp_path, {"classnames": ["fox " * room], "descriptions": {}}).faults == []
-    assert verdict_of(tmp_path, {"classnames": ["fox " * (room + 1)], "descriptions": {}}).faults != []
+    assert (
+        verdict_of(tmp_path, {"classnames": ["fox " * (room + 1)], "descriptions": {}}).faults != []
+    )
 
 
-@pytest.mark.parametrize(("text", "said"), [("", "none"), ("a\nb\nA", "twice"), ("[1]", "texts"), ("[", "cannot be")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "none"), ("a\nb\nA", "twice"), ("[1]", "texts"), ("[", "cannot be")]
+)
 def test_class_lists_that_cannot_be_used(tmp_path, text, said):
     path = tmp_path / "c.txt"
     path.write_text(text)
@@ -153,16 +172,21 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert json.loads(path.read_text()) == GOOD and list(tmp_path.iterdir()) == [path]
 
 
-# ---- tokens ---------------------------------------------------------------------------------------------
+# ---- tokens --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ["class_first", "slots_first", "ctx_first"])
 @pytest.mark.parametrize("slot_parts", ["both", "words", "contents", "none"])
-@pytest.mark.parametrize("name", ["cat", "sea_otter", "A330-200", "St. Bernard", "dog (small)", "灰狼"])
+@pytest.mark.parametrize(
+    "name", ["cat", "sea_otter", "A330-200", "St. Bernard", "dog (small)", "灰狼"]
+)
 def test_parts_are_the_tokens_of_the_written_out_prompt(name, slot_parts, order):
     parts = prompt_parts(name, WORDS, n_content=3, order=order, slot_parts=slot_parts)
     slots = " ".join(
-        " ".join(["very"] * 3 * (slot_parts in ("both", "contents")) + [w] * (slot_parts in ("both", "words")))
+        " ".join(
+            ["very"] * 3 * (slot_parts in ("both", "contents"))
+            + [w] * (slot_parts in ("both", "words"))
+        )
         for w in WORDS
     ).strip()
     spelt = name.replace("_", " ")
@@ -172,10 +196,13 @@ def test_parts_are_the_tokens_of_the_written_out_prompt(name, slot_parts, order)
         "ctx_first": f"a photo of a {slots} {spelt} .",
     }[order]
     encode = clip_tokenizer().encode
-    # "small)" and "." are one token in the host's own prompt and two apart: CLIP's rule for runs of punctuation.
+    # "small)" and "." are one token in the host's own prompt and two apart: CLIP's rule for runs of
+    # punctuation.
     melted = len(encode(f"{spelt} .")) - len(encode(f"{spelt}."))
     assert count_tokens(parts) == len(encode(text)) + 2 - melted
-    assert [p.start for p in parts] == [sum(q.n_tokens for q in parts[:i]) for i in range(len(parts))]
+    assert [p.start for p in parts] == [
+        sum(q.n_tokens for q in parts[:i]) for i in range(len(parts))
+    ]
     assert sum(p.n_tokens for p in parts if p.kind == "class") == len(encode(spelt))
 
 

@@ -1,10 +1,11 @@
-"""Builds, tests and trains one step of one method on one host, and saves every number of it; started by a test.
+"""Builds, tests and trains one step of one method on one host, and saves every number of it;
+started by a test.
 
     python side.py job.json
 
-The job names host, dassl, method, recipe (or none: that of two layers below), pictures, sizes, the folder of the
-checkpoint (written, or read with `load`) and the file for the results. A process of its own, because a process
-attaches one host.
+The job names host, dassl, method, recipe (or none: that of two layers below), pictures, sizes, the
+folder of the checkpoint (written, or read with `load`) and the file for the results. A process of
+its own, because a process attaches one host.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ RECIPES = {
         *("TRAINER.MMADAPTER.ADAPTER_START", "1", "TRAINER.MMADAPTER.ADAPTER_END", "2"),
         *("TRAINER.MMADAPTER.ADAPTER_SCALE", "0.1"),
     ],
-    "mmrl": ["TRAINER.MMRL.REP_LAYERS", "[1, 2]", "TRAINER.MMRL.REP_DIM", "64", "TRAINER.MMRL.PREC", "fp32"],
+    "mmrl": [
+        "TRAINER.MMRL.REP_LAYERS",
+        "[1, 2]",
+        "TRAINER.MMRL.REP_DIM",
+        "64",
+        "TRAINER.MMRL.PREC",
+        "fp32",
+    ],
 }
 
 
@@ -44,8 +52,20 @@ def config_of(host: Any, job: dict[str, Any], size: int) -> Any:
         [
             *(("--config-file", job["recipe"]) if job["recipe"] else ()),
             *("--root", job["pictures"], "--seed", "1", "--trainer", contract.trainer),
-            *("--dataset-config-file", job["dataset_yaml"], "--output-dir", str(Path(job["out"]).parent / "log")),
-            *("INPUT.SIZE", f"({size}, {size})", "DATASET.FOLDER", "pets", "DATASET.NUM_SHOTS", "2"),
+            *(
+                "--dataset-config-file",
+                job["dataset_yaml"],
+                "--output-dir",
+                str(Path(job["out"]).parent / "log"),
+            ),
+            *(
+                "INPUT.SIZE",
+                f"({size}, {size})",
+                "DATASET.FOLDER",
+                "pets",
+                "DATASET.NUM_SHOTS",
+                "2",
+            ),
             *("DATALOADER.NUM_WORKERS", "0", "OPTIM.MAX_EPOCH", "2", "OPTIM.LR", "0.01"),
             *("MODEL.BACKBONE.NAME", "ViT-B/16", "DATALOADER.TRAIN_X.BATCH_SIZE", "4", *recipe),
         ]
@@ -83,18 +103,30 @@ def one_step(trainer: Any, contract: Any, batch: dict[str, Tensor]) -> dict[str,
     contract.reset(trainer.model)
     trainer.batch_idx, trainer.num_batches, trainer.epoch = 0, 10, 0
     loss = torch.tensor(trainer.forward_backward(batch)["loss"], dtype=torch.float64)
-    grads = {f"gradient of {name}": value.grad.clone() for name, value in learned.items() if value.grad is not None}
+    grads = {
+        f"gradient of {name}": value.grad.clone()
+        for name, value in learned.items()
+        if value.grad is not None
+    }
     return {"loss": loss, **grads}
 
 
 def text_paths(host: Any, trainer: Any, job: dict[str, Any], size: int) -> dict[str, Tensor]:
-    """Return text features (B, C, D_v) with slots, by the host's own text encoder and by the prefix path."""
+    """Return text features (B, C, D_v) with slots, by the host's own text encoder and by the prefix
+    path.
+    """
     from loreal_plugin.options import resolve_options
     from loreal_plugin.students.build import build_student
     from loreal_plugin.trainer.model import build_text_path
 
     student = build_student(
-        host, trainer.cfg, trainer.dm, "cpu", input_size=size, checkpoint_dir=job["checkpoint"], epoch=1
+        host,
+        trainer.cfg,
+        trainer.dm,
+        "cpu",
+        input_size=size,
+        checkpoint_dir=job["checkpoint"],
+        epoch=1,
     )
     words = ("color", "body shape")
     contents = 0.1 * torch.randn(
@@ -102,7 +134,9 @@ def text_paths(host: Any, trainer: Any, job: dict[str, Any], size: int) -> dict[
     )
     found = {}
     for name in ("reference", "prefix"):
-        options = replace(resolve_options(trainer.cfg.TRAINER.LOREAL), text_path=name, n_attributes=len(words))
+        options = replace(
+            resolve_options(trainer.cfg.TRAINER.LOREAL), text_path=name, n_attributes=len(words)
+        )
         with torch.no_grad():
             found[f"{name} text path"] = build_text_path(student, words, options)(contents)
     return found

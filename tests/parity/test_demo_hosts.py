@@ -1,4 +1,6 @@
-"""`demo` and a folder per class on every real host, with the demonstration weights: the whole protocol."""
+"""`demo` and a folder per class on every real host, with the demonstration weights: the whole
+protocol.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("dataset", ["demo", "pets"])
 @pytest.mark.parametrize("method", CHECKOUTS)
-def test_demo_weights_run_on_an_untouched_checkout(method: str, dataset: str, home: Path, tmp_path: Path) -> None:
+def test_demo_weights_run_on_an_untouched_checkout(
+    method: str, dataset: str, home: Path, tmp_path: Path
+) -> None:
     folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
     before = [state_of(folder) for folder in folders]
     env = environment(

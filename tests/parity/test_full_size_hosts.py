@@ -1,7 +1,8 @@
-"""ViT-B/16's size on every real host: the script's three stages and all tests at 96 and at 144, real pictures.
+"""ViT-B/16's size on every real host: the script's three stages and all tests at 96 and at 144,
+real pictures.
 
-`LOREAL_TEST_DATA` names a folder with `caltech-101/101_ObjectCategories` in it, of which a few pictures are taken;
-without it drawn pictures lie in the same layout.
+`LOREAL_TEST_DATA` names a folder with `caltech-101/101_ObjectCategories` in it, of which a few
+pictures are taken; without it drawn pictures lie in the same layout.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from helpers import random_clip_file, tiny_image_folder
 from loreal_plugin.contract import CONTRACTS
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
-VIT_B16 = {"width": 768, "text_width": 512, "layers": 12, "text_layers": 12, "embed_dim": 512, "resolution": 224}
+VIT_B16 = {
+    "width": 768,
+    "text_width": 512,
+    "layers": 12,
+    "text_layers": 12,
+    "embed_dim": 512,
+    "resolution": 224,
+}
 CLASSES = ("airplanes", "camera", "dalmatian", "ferry", "laptop", "pizza")  # three base, three new
 PICTURES = 10
 SIZES = ("96", "144")
@@ -49,7 +57,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_image_folder(pictures, classes=len(CLASSES), per_class=PICTURES)
         return root
     for name in CLASSES:
-        found = sorted((Path(given).expanduser() / "caltech-101/101_ObjectCategories" / name).glob("*.jpg"))
+        found = sorted(
+            (Path(given).expanduser() / "caltech-101/101_ObjectCategories" / name).glob("*.jpg")
+        )
         assert len(found) >= PICTURES, f"{given} has no {PICTURES} pictures of {name}"
         (pictures / name).mkdir(parents=True)
         for path in found[:PICTURES]:
@@ -59,7 +69,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def setting(clip: Path, data: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Give the environment of a run but for HOST; what the run wrote (gigabytes) is removed afterwards."""
+    """Give the environment of a run but for HOST; what the run wrote (gigabytes) is removed
+    afterwards.
+    """
     yield environment(
         DASSL=str(checkout(DASSL)),
         DATA=str(data),
@@ -78,7 +90,14 @@ def test_script_runs_at_full_size(method: str, setting: dict[str, str], tmp_path
     before = [state_of(folder) for folder in folders]
     env = setting | {"HOST": str(folders[0])}
     # one epoch; the public recipes' fp16 is slow on a processor
-    opts = ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0", f"TRAINER.{CONTRACTS[method].cfg_node}.PREC", "fp32"]
+    opts = [
+        "OPTIM.MAX_EPOCH",
+        "1",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        f"TRAINER.{CONTRACTS[method].cfg_node}.PREC",
+        "fp32",
+    ]
     for size in SIZES:
         said = run_script(method, size, opts, env, tmp_path)
         print(said[said.index(f"\n{method}, phi {size}") :])
@@ -93,7 +112,16 @@ def test_script_runs_at_full_size(method: str, setting: dict[str, str], tmp_path
 
 def run_script(method: str, size: str, opts: list[str], env: dict[str, str], folder: Path) -> str:
     """Return what the script printed, run from an unrelated folder."""
-    command = ["bash", str(ROOT / "scripts/loreal/base2new_train.sh"), method, size, "caltech101", "1", "--", *opts]
+    command = [
+        "bash",
+        str(ROOT / "scripts/loreal/base2new_train.sh"),
+        method,
+        size,
+        "caltech101",
+        "1",
+        "--",
+        *opts,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -116,8 +144,17 @@ def check_record(method: str, size: int, out: Path) -> None:
         assert row["parameters"] > 0 and row["base"]["total"] > 0 and row["new"]["total"] > 0
 
 
-def compare_text_paths(method: str, size: str, opts: list[str], env: dict[str, str], folder: Path) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).with_name("text_paths.py")), method, size, "caltech101", *opts]
+def compare_text_paths(
+    method: str, size: str, opts: list[str], env: dict[str, str], folder: Path
+) -> dict[str, Any]:
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("text_paths.py")),
+        method,
+        size,
+        "caltech101",
+        *opts,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.split("FOUND ")[1])
@@ -134,6 +171,10 @@ def check_host_parser(method: str, out: Path) -> None:
         seen.add(kind)
         score = record.get("score")
         read = host_parser_reads(method, path.parent.parent, *(["--test-log"] if score else []))
-        assert read == pytest.approx((score or record["base"])["accuracy"], abs=0.06)  # the hosts' logs round to 0.1
+        assert read == pytest.approx(
+            (score or record["base"])["accuracy"], abs=0.06
+        )  # the hosts' logs round to 0.1
     assert len(seen) == 6  # training and evaluation of each stage
-    print(f"{method}: its parse_test_res.py reads {len(seen)} kinds of folders as results.json says")
+    print(
+        f"{method}: its parse_test_res.py reads {len(seen)} kinds of folders as results.json says"
+    )

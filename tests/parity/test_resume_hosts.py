@@ -1,4 +1,6 @@
-"""A stage that is killed on the real Dassl goes on, when the same command is given again, to the same end."""
+"""A stage that is killed on the real Dassl goes on, when the same command is given again, to the
+same end.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,27 @@ RECIPES = {
 
 
 def command(method: str, frequency: int, epochs: int) -> list[str]:
-    opts = ["OPTIM.MAX_EPOCH", str(epochs), "DATALOADER.NUM_WORKERS", "0", "TRAIN.CHECKPOINT_FREQ", str(frequency)]
-    words = [method, "32", "pets", "1", "--until", "beta", "--", *opts, "TRAIN.PRINT_FREQ", "1", *RECIPES[method]]
+    opts = [
+        "OPTIM.MAX_EPOCH",
+        str(epochs),
+        "DATALOADER.NUM_WORKERS",
+        "0",
+        "TRAIN.CHECKPOINT_FREQ",
+        str(frequency),
+    ]
+    words = [
+        method,
+        "32",
+        "pets",
+        "1",
+        "--until",
+        "beta",
+        "--",
+        *opts,
+        "TRAIN.PRINT_FREQ",
+        "1",
+        *RECIPES[method],
+    ]
     return [sys.executable, "-m", "loreal_plugin", "base2new", *words]
 
 
@@ -45,7 +66,9 @@ def kill_when(pattern: str, out: Path, process: subprocess.Popen[str]) -> None:
 def test_a_killed_host_stage_ends_as_an_undisturbed_one(
     method: str, frequency: int, epochs: int, tmp_path: Path
 ) -> None:
-    """With checkpoints it goes on after the last one; without it begins anew. The learned tensors are equal."""
+    """With checkpoints it goes on after the last one; without it begins anew. The learned tensors
+    are equal.
+    """
     folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
     before = [state_of(folder) for folder in folders]
     tiny_image_folder(tmp_path / "data" / "pets", classes=4, per_class=8)
@@ -59,25 +82,42 @@ def test_a_killed_host_stage_ends_as_an_undisturbed_one(
     )
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     words = command(method, frequency, epochs)
-    process = subprocess.Popen(words, cwd=tmp_path, env=env | {"OUT": str(killed)}, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-    kill_when("model.pth.tar-3" if frequency else "tensorboard", killed, process)  # made as the training begins
+    process = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=env | {"OUT": str(killed)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    kill_when(
+        "model.pth.tar-3" if frequency else "tensorboard", killed, process
+    )  # made as the training begins
     assert not list(killed.rglob(f"model.pth.tar-{epochs}")), "it was killed too late"
     said = {}
     for out in (killed, whole):
-        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, env=env | {"OUT": str(out)})
+        done = subprocess.run(
+            words, capture_output=True, text=True, cwd=tmp_path, env=env | {"OUT": str(out)}
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         said[out] = done.stdout
-    assert "an interrupted run of the same key" in said[killed] and "an interrupted run" not in said[whole]
+    assert (
+        "an interrupted run of the same key" in said[killed]
+        and "an interrupted run" not in said[whole]
+    )
     logs = [path for path in killed.rglob("log.txt") if "train_base" in path.parts]
-    (log,) = [path for path in logs if "phi32" not in path.parts]  # stage 1, the second run of the two
+    (log,) = [
+        path for path in logs if "phi32" not in path.parts
+    ]  # stage 1, the second run of the two
     assert (f"epoch [1/{epochs}]" not in log.read_text()) == (frequency > 0)
     assert_same_checkpoints(killed, whole, f"model.pth.tar-{epochs}")
     assert [state_of(folder) for folder in folders] == before
 
 
 def assert_same_checkpoints(killed: Path, whole: Path, name: str) -> None:
-    one, two = ({path.relative_to(out): path for path in out.rglob(name)} for out in (killed, whole))
+    one, two = (
+        {path.relative_to(out): path for path in out.rglob(name)} for out in (killed, whole)
+    )
     assert one.keys() == two.keys() and len(one) == 2  # stages 1 and 2
     for key, path in one.items():
         first, second = read_checkpoint(path)["state_dict"], read_checkpoint(two[key])["state_dict"]

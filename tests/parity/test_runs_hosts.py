@@ -1,4 +1,6 @@
-"""The whole protocol on each real host, and the checkouts' trainers on the embedded `dassl`; nothing changes there."""
+"""The whole protocol on each real host, and the checkouts' trainers on the embedded `dassl`;
+nothing changes there.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,29 @@ def run_protocol(method: str, dassl: Path, pictures: Path, folder: Path, *words:
         LOREAL_CACHE=str(folder / "cache"),
     )
     short = ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
-    command = [sys.executable, "-m", "loreal_plugin", "base2new", method, "32", "pets", "1", *words, "--"]
-    done = subprocess.run([*command, *short, *RECIPES[method]], capture_output=True, text=True, cwd=folder, env=env)
+    command = [
+        sys.executable,
+        "-m",
+        "loreal_plugin",
+        "base2new",
+        method,
+        "32",
+        "pets",
+        "1",
+        *words,
+        "--",
+    ]
+    done = subprocess.run(
+        [*command, *short, *RECIPES[method]], capture_output=True, text=True, cwd=folder, env=env
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
 @pytest.mark.parametrize("method", CHECKOUTS)
-def test_protocol_runs_on_an_untouched_checkout(method: str, pictures: Path, tmp_path: Path) -> None:
+def test_protocol_runs_on_an_untouched_checkout(
+    method: str, pictures: Path, tmp_path: Path
+) -> None:
     folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
     before = [state_of(folder) for folder in folders]
     said = run_protocol(method, folders[1], pictures, tmp_path)
@@ -66,9 +83,13 @@ def test_protocol_runs_on_an_untouched_checkout(method: str, pictures: Path, tmp
 
 
 def check_host_parser(method: str, out: Path) -> None:
-    """Compare what the host's own script reads with `results.json`, of a training and of a LOREAL evaluation."""
+    """Compare what the host's own script reads with `results.json`, of a training and of a LOREAL
+    evaluation.
+    """
     found = {path: json.loads(path.read_text()) for path in out.rglob("results.json")}
-    assert len(found) == 8  # three trainings, their tests on new classes, and stage 1 tested at phi on both halves
+    assert (
+        len(found) == 8
+    )  # three trainings, their tests on new classes, and stage 1 tested at phi on both halves
     for path, record in found.items():
         score, ours = record.get("score"), record["stage"] == "loreal"
         if bool(score) != ours:
@@ -79,11 +100,15 @@ def check_host_parser(method: str, out: Path) -> None:
 
 
 @pytest.mark.parametrize("method", CHECKOUTS)
-def test_trainer_of_a_checkout_runs_on_the_embedded_dassl(method: str, pictures: Path, tmp_path: Path) -> None:
+def test_trainer_of_a_checkout_runs_on_the_embedded_dassl(
+    method: str, pictures: Path, tmp_path: Path
+) -> None:
     before = state_of(checkout(CHECKOUTS[method]))
     said = run_protocol(method, EMBEDDED, pictures, tmp_path, "--until", "alpha")
     assert state_of(checkout(CHECKOUTS[method])) == before
-    (path,) = [path for path in (tmp_path / "out").rglob("results.json") if "train_base" in path.parts]
+    (path,) = [
+        path for path in (tmp_path / "out").rglob("results.json") if "train_base" in path.parts
+    ]
     record = json.loads(path.read_text())
     assert record["host"]["name"] == CHECKOUTS[method] and "warmup" not in record["host"]["shims"]
     assert record["base"]["total"] > 0 and "trained and tested at 64" in said

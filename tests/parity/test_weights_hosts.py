@@ -55,7 +55,9 @@ KINDS: dict[str, Callable[[dict[str, Tensor], Path], Path]] = {
     "plain": lambda state, at: write(state, at / "plain.pt"),
     "torchscript": lambda state, at: write_torchscript(state, at / "archive.pt"),
     "hugging face": lambda state, at: write_safely(as_hugging_face(state), at / "hf.safetensors"),
-    "open_clip": lambda state, at: write_safely(as_custom_text_clip(state), at / "open_clip.safetensors"),
+    "open_clip": lambda state, at: write_safely(
+        as_custom_text_clip(state), at / "open_clip.safetensors"
+    ),
 }
 
 
@@ -63,10 +65,15 @@ KINDS: dict[str, Callable[[dict[str, Tensor], Path], Path]] = {
 def test_every_kind_of_file_gives_the_host_the_same_model(method: str, tmp_path: Path) -> None:
     shape = {"width": 768, "text_width": 512, "embed_dim": 512} if method == "maple" else {}
     state = random_clip_state_dict(layers=1, text_layers=1, vocab=100, **shape)
-    files = [str(kind({name: value.clone() for name, value in state.items()}, tmp_path)) for kind in KINDS.values()]
+    files = [
+        str(kind({name: value.clone() for name, value in state.items()}, tmp_path))
+        for kind in KINDS.values()
+    ]
     words = [str(checkout(CHECKOUTS[method])), str(checkout(DASSL)), method, *files]
     env = environment(LOREAL_CACHE=str(tmp_path / "cache"))
-    done = subprocess.run([sys.executable, "-c", CODE, *words], capture_output=True, text=True, cwd=tmp_path, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *words], capture_output=True, text=True, cwd=tmp_path, env=env
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.split("FOUND ")[1])
     assert len(found) == len(KINDS) and all(one[2] for one in found)

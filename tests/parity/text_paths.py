@@ -1,9 +1,11 @@
-"""Loads a trained stage 3 on its host and compares the logits of both text paths; started by a test.
+"""Loads a trained stage 3 on its host and compares the logits of both text paths; started by a
+test.
 
     python text_paths.py METHOD PHI DATASET KEY VALUE ...
 
-Environment and words are those of the run. Prints `FOUND` and, in JSON: pictures and classes that were tested, the
-largest difference of the logits as a share of the largest logit, and how many pictures get the same class.
+Environment and words are those of the run. Prints `FOUND` and, in JSON: pictures and classes that
+were tested, the largest difference of the logits as a share of the largest logit, and how many
+pictures get the same class.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def trained(method: str, phi: str, dataset: str, opts: list[str]) -> Any:
 
 
 def logits_of(trainer: Any) -> dict[str, torch.Tensor]:
-    """Return the logits of the test pictures by text path; embedded once, so that only the text differs."""
+    """Return the logits of the test pictures by text path; embedded once, so that only the text
+    differs.
+    """
     model = trainer.model
     trainer.set_model_mode("eval")
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""xd, dg and few_shot: what is trained, tested, shared and run again; real checks, counted trainings and tests."""
+"""xd, dg and few_shot: what is trained, tested, shared and run again; real checks, counted
+trainings and tests.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from loreal_plugin.protocols.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2, "hits": "80"}
 TEST = {"score": SCORE, "seconds": 0.1, "peak_memory_mb": 1.0, "key": "e"}
-OUTCOME = {"parameters": 1, "seconds": 0.1, "peak_memory_mb": 1.0, "epochs": 1, "steps_per_epoch": 1, "base": SCORE}
+OUTCOME = {
+    "parameters": 1,
+    "seconds": 0.1,
+    "peak_memory_mb": 1.0,
+    "epochs": 1,
+    "steps_per_epoch": 1,
+    "base": SCORE,
+}
 ALL = ["alpha", "beta", "loreal"]
 TARGET_WORDS = ("TRAINER.LOREAL.TEST_ATTRIBUTES", "target")
 
@@ -36,7 +45,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     for name, classes in (("pics", 4), ("drawn", 4), ("other", 3)):
         tiny_image_folder(tmp_path / "data" / name, classes=classes, per_class=4, seed=classes)
-    given = {"DATA": tmp_path / "data", "OUT": tmp_path / "out", "CLIP_WEIGHTS": random_clip_file(tmp_path)}
+    given = {
+        "DATA": tmp_path / "data",
+        "OUT": tmp_path / "out",
+        "CLIP_WEIGHTS": random_clip_file(tmp_path),
+    }
     for name, value in (given | {"RECIPE": "demo", "LOREAL_CACHE": tmp_path / "cache"}).items():
         monkeypatch.setenv(name, str(value))
     detach_host()
@@ -57,7 +70,9 @@ class Calls(list):
 def calls(place: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Let trainings and tests do nothing but be noted."""
     done = Calls()
-    monkeypatch.setattr(Engine, "_train_now", lambda self, stage: done.append(stage.name) or dict(OUTCOME))
+    monkeypatch.setattr(
+        Engine, "_train_now", lambda self, stage: done.append(stage.name) or dict(OUTCOME)
+    )
 
     def evaluate(self: Engine, row: Any, subset: str, again: bool = False) -> dict[str, Any]:
         done.append(f"{row.name} on {subset}")
@@ -77,7 +92,11 @@ def spec(method: str = "maple", *opts: str) -> RunSpec:
 
 
 def engine(name: str = "xd", method: str = "maple", *opts: str) -> Engine:
-    return prepare(spec(method, *opts), protocol=across(name, "pics", ("drawn", "other")), say=lambda text: None)
+    return prepare(
+        spec(method, *opts),
+        protocol=across(name, "pics", ("drawn", "other")),
+        say=lambda text: None,
+    )
 
 
 def evaluation_key(made: Engine, row: str, subset: str) -> str:
@@ -94,7 +113,9 @@ def test_every_row_is_tested_on_every_target_and_the_source_once(calls: Calls) -
     assert [name for name in found if name in ALL] == ALL
     tests = [name for name in found if name not in ALL]
     rows = ("native", "native_at_phi", "phi", "loreal")
-    assert set(tests) == {f"{row} on {t}" for row in rows for t in ("drawn", "other")} | {"native_at_phi on pics"}
+    assert set(tests) == {f"{row} on {t}" for row in rows for t in ("drawn", "other")} | {
+        "native_at_phi on pics"
+    }
     assert len(tests) == len(set(tests))
 
 
@@ -107,7 +128,9 @@ def test_dg_finds_the_stages_of_xd_and_few_shot_has_its_own(calls: Calls) -> Non
     assert [name for name in calls.look() if name in ALL] == ALL
 
 
-def test_a_second_run_trains_nothing_and_words_of_the_target_cost_no_training(calls: Calls, place: Path) -> None:
+def test_a_second_run_trains_nothing_and_words_of_the_target_cost_no_training(
+    calls: Calls, place: Path
+) -> None:
     run("xd")
     run("xd")
     assert calls.look().count("alpha") == 1
@@ -120,7 +143,9 @@ def test_a_second_run_trains_nothing_and_words_of_the_target_cost_no_training(ca
 
 
 def test_keys_of_tests_know_the_words_of_the_target(place: Path) -> None:
-    (place / "words.json").write_text(json.dumps({"schema_version": 1, "attributes": ["color", "shape"]}))
+    (place / "words.json").write_text(
+        json.dumps({"schema_version": 1, "attributes": ["color", "shape"]})
+    )
     one = ("TRAINER.LOREAL.N_ATTRIBUTES", "2")
     plain, other = engine("xd", "maple", *one), engine("xd", "maple", *one, *TARGET_WORDS)
     for name in ALL:
@@ -131,9 +156,12 @@ def test_keys_of_tests_know_the_words_of_the_target(place: Path) -> None:
     assert evaluation_key(plain, "loreal", "other") != evaluation_key(plain, "loreal", "drawn")
     found = other.identity
     found._plan.tests["other"] = found._plan.tests["other"].__class__(
-        **{**vars(found._plan.tests["other"]), "config": bundle_root() / "configs" / "datasets" / "demo-frames.yaml",
-           "options": ()}
-    )  # fmt: skip
+        **{
+            **vars(found._plan.tests["other"]),
+            "config": bundle_root() / "configs" / "datasets" / "demo-frames.yaml",
+            "options": (),
+        }
+    )
     assert found.attributes_on("other") == ["color", "place"] != found.attributes_on("pics")
     assert plain.identity.attributes_on("other") == plain.identity.attributes
 
@@ -154,7 +182,9 @@ def test_folders_name_source_and_target(place: Path) -> None:
     assert str(plan.stages["loreal"].folder.relative_to(below)).startswith(f"xd/train/pics/{tail}")
     folders = next(row for row in plan.rows if row.name == "loreal").folders
     assert str(folders["drawn"].relative_to(below)).startswith(f"dg/test/pics/drawn/{tail}")
-    assert str(folders["pics"].relative_to(below)).startswith(f"xd/test/pics/pics/{tail}"), "shared with xd"
+    assert str(folders["pics"].relative_to(below)).startswith(f"xd/test/pics/pics/{tail}"), (
+        "shared with xd"
+    )
     every = [folder for row in plan.rows for folder in row.folders.values()]
     assert len(set(every)) == len(every)
 
@@ -170,7 +200,11 @@ def test_mmrl_hears_the_name_of_its_task() -> None:
         words = family_argv(plan, stage, folder=stage.folder, size=64, subset=plan.source)
         return words[words.index("TASK") + 1] if "TASK" in words else None
 
-    assert [task(p, "mmrl") for p in (BASE2NEW, FEW_SHOT, across("xd", "demo"))] == ["B2N", "FS", "CD"]
+    assert [task(p, "mmrl") for p in (BASE2NEW, FEW_SHOT, across("xd", "demo"))] == [
+        "B2N",
+        "FS",
+        "CD",
+    ]
     assert task(FEW_SHOT, "coop") is None
 
 
@@ -178,30 +212,51 @@ def test_record_of_a_run_has_what_the_schema_page_names(calls: Calls, place: Pat
     run("xd")
     (path,) = (place / "out" / "xd" / "run").rglob(RESULTS)
     record = read_results(path.parent)
-    assert (record["protocol"], record["kind"], record["stage"], record["phi"]) == ("xd", "run", "loreal", 32)
+    assert (record["protocol"], record["kind"], record["stage"], record["phi"]) == (
+        "xd",
+        "run",
+        "loreal",
+        32,
+    )
     roles = {name: facts["role"] for name, facts in record["targets"].items()}
     assert roles == {"pics": "source", "drawn": "target", "other": "target"}
     assert [facts["classes"] for facts in record["targets"].values()] == [4, 4, 3]
     page = (bundle_root() / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
-    parts = [record, *record["rows"], *record["targets"].values(), record["rows"][0]["targets"]["drawn"]]
-    assert {name for part in parts for name in part if f"`{name}`" not in page and f".{name}`" not in page} == set()
+    parts = [
+        record,
+        *record["rows"],
+        *record["targets"].values(),
+        record["rows"][0]["targets"]["drawn"],
+    ]
+    assert {
+        name
+        for part in parts
+        for name in part
+        if f"`{name}`" not in page and f".{name}`" not in page
+    } == set()
     stage = read_results(place / "out" / record["stages"]["loreal"]["folder"])
     assert (stage["protocol"], stage["kind"]) == ("xd", "stage") and "rows" not in stage
 
 
 def test_average_is_over_the_targets_alone(place: Path) -> None:
     tests = engine().plan.tests
-    scores = {name: {"accuracy": value} for name, value in zip(tests, (99.0, 40.0, 20.0), strict=True)}
+    scores = {
+        name: {"accuracy": value} for name, value in zip(tests, (99.0, 40.0, 20.0), strict=True)
+    }
     assert average(tests, scores) == 30.0
     assert average({"pics": tests["pics"]}, {"pics": scores["pics"]}) == 99.0
 
 
-@pytest.mark.parametrize(("hits", "text"), [([], ""), ([True], "80"), ([False] * 8 + [True, True], "00c0")])
+@pytest.mark.parametrize(
+    ("hits", "text"), [([], ""), ([True], "80"), ([False] * 8 + [True, True], "00c0")]
+)
 def test_hits_are_packed_first_picture_highest(hits: list[bool], text: str) -> None:
     assert pack_bits(hits) == text
 
 
-def test_dry_run_prints_every_command_and_writes_nothing(calls: Calls, place: Path, capsys: Any) -> None:
+def test_dry_run_prints_every_command_and_writes_nothing(
+    calls: Calls, place: Path, capsys: Any
+) -> None:
     before = sorted(place.rglob("*"))
     run("xd", "--dry-run")
     lines = capsys.readouterr().out.splitlines()
@@ -210,9 +265,13 @@ def test_dry_run_prints_every_command_and_writes_nothing(calls: Calls, place: Pa
     assert len(commands) == 12 and all(words[:2] == ["loreal", "train"] for words in commands)
     tests = [words for words in commands if "--eval-only" in words]
     assert len(tests) == 9
-    trained = {words[words.index("--output-dir") + 1] for words in commands if "--eval-only" not in words}
+    trained = {
+        words[words.index("--output-dir") + 1] for words in commands if "--eval-only" not in words
+    }
     assert {words[words.index("--model-dir") + 1] for words in tests} == trained
-    assert any("'drawn'" in words for words in tests) and lines[0] == "# stage 1/3, alpha: MaPLe at 64"
+    assert (
+        any("'drawn'" in words for words in tests) and lines[0] == "# stage 1/3, alpha: MaPLe at 64"
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,17 +296,26 @@ def test_a_run_that_stops_early_has_a_record_of_its_own(calls: Calls, place: Pat
     run("few_shot", "--until", "beta")
     assert "loreal" not in calls.look()
     (path,) = (place / "out" / "few_shot" / "run").rglob(RESULTS)
-    assert [row["name"] for row in read_results(path.parent)["rows"]] == ["native", "native_at_phi", "phi"]
+    assert [row["name"] for row in read_results(path.parent)["rows"]] == [
+        "native",
+        "native_at_phi",
+        "phi",
+    ]
     run("few_shot")
     assert len(list((place / "out" / "few_shot" / "run").rglob(RESULTS))) == 2
 
 
-def test_few_shot_makes_a_run_for_each_number_and_one_table(calls: Calls, place: Path, capsys: Any) -> None:
+def test_few_shot_makes_a_run_for_each_number_and_one_table(
+    calls: Calls, place: Path, capsys: Any
+) -> None:
     assert main(["few_shot", "maple", "32", "pics", "--shots", "1, 2"]) == 0
     assert calls.look().count("alpha") == 2
     out = capsys.readouterr().out
     assert out.splitlines()[-6].split() == ["shots", "1", "2"]
-    found = {read_results(path.parent)["shots"] for path in (place / "out" / "few_shot" / "run").rglob(RESULTS)}
+    found = {
+        read_results(path.parent)["shots"]
+        for path in (place / "out" / "few_shot" / "run").rglob(RESULTS)
+    }
     assert found == {1, 2}
 
 
@@ -256,7 +324,10 @@ def test_few_shot_makes_a_run_for_each_number_and_one_table(calls: Calls, place:
     [
         (("xd", "maple", "32", "pics"), "set TARGETS (--targets)"),
         (("dg", "maple", "32", "imagenets"), "did you mean 'imagenet'"),
-        (("xd", "maple", "32", "pics", "--targets", "pics other"), "names pics twice, or names the source"),
+        (
+            ("xd", "maple", "32", "pics", "--targets", "pics other"),
+            "names pics twice, or names the source",
+        ),
         (("xd", "maple", "32", "pics", "--targets", "othr"), "unknown dataset 'othr'"),
         (("xd", "maple", "40", "pics", "--targets", "other"), "multiple of the patch size"),
         (("xd", "maples", "32", "pics", "--targets", "other"), "'maples'"),
@@ -266,10 +337,15 @@ def test_few_shot_makes_a_run_for_each_number_and_one_table(calls: Calls, place:
         (("zero_shot", "maple"), "PHI is missing"),
         (("zero_shot", "mapel", "32"), "did you mean 'maple'"),
         (("zero_shot", "32", "pics", "1", "--", "OPTIM.LR", "1"), "no setting to override"),
-        (("xd", "maple", "32", "pics", "1", "--targets", "other", "--", "TASK", "FS"), "'TASK' cannot be overridden"),
+        (
+            ("xd", "maple", "32", "pics", "1", "--targets", "other", "--", "TASK", "FS"),
+            "'TASK' cannot be overridden",
+        ),
     ],
 )
-def test_wrong_input_is_one_line_and_writes_nothing(place: Path, capsys: Any, words: tuple, said: str) -> None:
+def test_wrong_input_is_one_line_and_writes_nothing(
+    place: Path, capsys: Any, words: tuple, said: str
+) -> None:
     assert main([*words]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ") and said in line
@@ -293,7 +369,9 @@ def test_a_test_only_dataset_is_not_trained_on(place: Path, capsys: Any, protoco
 
 def test_every_target_of_a_known_source_is_a_dataset() -> None:
     known = {path.stem for path in (bundle_root() / "configs" / "datasets").glob("*.yaml")}
-    named = {name for sources in TARGETS.values() for targets in sources.values() for name in targets}
+    named = {
+        name for sources in TARGETS.values() for targets in sources.values() for name in targets
+    }
     assert named <= known and len(TARGETS["xd"]["imagenet"]) == 10
     with pytest.raises(ConfigError, match="TARGETS"):
         across("xd", "caltech101")

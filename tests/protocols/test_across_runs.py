@@ -1,4 +1,6 @@
-"""xd and zero_shot from end to end: real trainings of the tiny host, a target with another number of classes."""
+"""xd and zero_shot from end to end: real trainings of the tiny host, a target with another number
+of classes.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+def call(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Any]:
     """Give a function that runs the command line here and returns what it printed; it must succeed."""
-    given = {"DATA": home / "data", "OUT": home / "out", "SHOTS": "2", "RECIPE": "demo", "TARGETS": "other",
-             "CLIP_WEIGHTS": home / "tiny_clip.pt", "LOREAL_CACHE": home / "cache"}  # fmt: skip
+    given = {
+        "DATA": home / "data",
+        "OUT": home / "out",
+        "SHOTS": "2",
+        "RECIPE": "demo",
+        "TARGETS": "other",
+        "CLIP_WEIGHTS": home / "tiny_clip.pt",
+        "LOREAL_CACHE": home / "cache",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("HOST", raising=False)
@@ -64,7 +75,9 @@ def right(hits: str, total: int) -> int:
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_a_target_with_other_classes_is_tested_from_the_sources_context(call: Any, home: Path, method: str) -> None:
+def test_a_target_with_other_classes_is_tested_from_the_sources_context(
+    call: Any, home: Path, method: str
+) -> None:
     xd(call, method)
     record = record_of(home, get_contract(method).loreal_trainer)
     again = xd(call, method)
@@ -89,7 +102,9 @@ def test_lost_records_are_made_again_from_the_checkpoints(call: Any, home: Path)
     assert printed.count("complete (key ") == 2 and "an interrupted run of the same key" in printed
     after = record_of(home, "CoOp_LOREAL")
     for one, two in zip(before["rows"], after["rows"], strict=True):
-        assert {n: s["hits"] for n, s in one["targets"].items()} == {n: s["hits"] for n, s in two["targets"].items()}
+        assert {n: s["hits"] for n, s in one["targets"].items()} == {
+            n: s["hits"] for n, s in two["targets"].items()
+        }
 
 
 def test_logs_are_what_the_familys_parser_reads(call: Any, home: Path) -> None:
@@ -97,9 +112,17 @@ def test_logs_are_what_the_familys_parser_reads(call: Any, home: Path) -> None:
     record = record_of(home, "CoOp_LOREAL")
     (log,) = (home / "out/xd/test/pics/other/shots_2/CoOp_LOREAL").rglob("log.txt")
     lines = log.read_text().splitlines()
-    (value,) = [line.split()[2].rstrip("%") for line in lines[lines.index("=> result") :] if "* accuracy: " in line]
-    assert float(value) == pytest.approx(record["rows"][3]["targets"]["other"]["accuracy"], abs=0.06)
-    assert sorted(name for name in os.listdir(log.parent.parent) if not name.startswith(".")) == ["seed1"]
+    (value,) = [
+        line.split()[2].rstrip("%")
+        for line in lines[lines.index("=> result") :]
+        if "* accuracy: " in line
+    ]
+    assert float(value) == pytest.approx(
+        record["rows"][3]["targets"]["other"]["accuracy"], abs=0.06
+    )
+    assert sorted(name for name in os.listdir(log.parent.parent) if not name.startswith(".")) == [
+        "seed1"
+    ]
 
 
 def test_zero_shot_is_measured_once_whatever_the_method(call: Any, home: Path) -> None:
@@ -109,20 +132,41 @@ def test_zero_shot_is_measured_once_whatever_the_method(call: Any, home: Path) -
     assert "[zero-shot]" not in again and first.splitlines()[-3:] == again.splitlines()[-3:]
     (path,) = (home / "out" / "zero_shot").rglob(RESULTS)
     record = read_results(path.parent)
-    assert (record["method"], record["seed"], record["shots"], record["stages"]) == ("clip", 0, 0, {})
+    assert (record["method"], record["seed"], record["shots"], record["stages"]) == (
+        "clip",
+        0,
+        0,
+        {},
+    )
     assert path.parent.parent.name == "phi32" and record["templates"] == ["a photo of a {}."]
     for row in record["rows"]:
         scores = row["targets"]
         assert [scores[name]["total"] for name in ("all", "base", "new")] == [8, 4, 4]
-        assert all(right(score["hits"], score["total"]) == score["correct"] for score in scores.values())
+        assert all(
+            right(score["hits"], score["total"]) == score["correct"] for score in scores.values()
+        )
         assert row["average"] == scores["all"]["accuracy"] and row["base"] == scores["base"]
 
 
 @pytest.mark.parametrize("protocol", ["xd", "few_shot"])
-def test_rivals_are_measured_on_every_test_set_of_a_protocol(call: Any, home: Path, protocol: str) -> None:
+def test_rivals_are_measured_on_every_test_set_of_a_protocol(
+    call: Any, home: Path, protocol: str
+) -> None:
     more = ("--targets", "other") if protocol == "xd" else ()
     call(protocol, "maple", "32", "pics", "1", *more, "--", "OPTIM.MAX_EPOCH", "1")
-    words = ("rivals", "maple", "32", "pics", "1", "--protocol", protocol, *more, "--", "OPTIM.MAX_EPOCH", "1")
+    words = (
+        "rivals",
+        "maple",
+        "32",
+        "pics",
+        "1",
+        "--protocol",
+        protocol,
+        *more,
+        "--",
+        "OPTIM.MAX_EPOCH",
+        "1",
+    )
     printed = call(*words)
     assert "[rivals 3/3]" in printed and "[rivals" not in call(*words), "measured once"
     folders = home / "out" / protocol
@@ -131,10 +175,14 @@ def test_rivals_are_measured_on_every_test_set_of_a_protocol(call: Any, home: Pa
     run = read_results(next((folders / "run").rglob(f"MaPLe_LOREAL/**/{RESULTS}")).parent)
     names = ["pics", "other"] if protocol == "xd" else ["pics"]
     assert (rivals["protocol"], list(rivals["targets"])) == (protocol, names)
-    assert any(line.split() == [*names, *(["Average"] if protocol == "xd" else []), "ms/picture"]
-               for line in printed.splitlines())  # fmt: skip
+    assert any(
+        line.split() == [*names, *(["Average"] if protocol == "xd" else []), "ms/picture"]
+        for line in printed.splitlines()
+    )
     (shared,) = (folders / "rivals").rglob("zero_shot.json")
-    assert json.loads(shared.read_text())["rows"] == rivals["rows"][:4], "zero-shot CLIP's rows serve every method"
+    assert json.loads(shared.read_text())["rows"] == rivals["rows"][:4], (
+        "zero-shot CLIP's rows serve every method"
+    )
     labels = {row["name"]: row for row in rivals["rows"]}
     assert len(labels) == 11
     for plain, tested in (("MaPLe trained at 64", "native_at_phi"), ("MaPLe trained at 32", "phi")):

@@ -1,4 +1,6 @@
-"""Base-to-new from end to end on the embedded host: a random CLIP of three layers and six classes of noise."""
+"""Base-to-new from end to end on the embedded host: a random CLIP of three layers and six classes
+of noise.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,23 @@ class World:
         """Run a script from another folder, as a user would."""
         env = os.environ | self.env | {"LOREAL_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
         command = ["bash", str(ROOT / "scripts" / "loreal" / name), *words]
-        return subprocess.run(command, env=env, cwd=self.root, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, env=env, cwd=self.root, capture_output=True, text=True, timeout=300
+        )
 
     def folders(self, pattern: str) -> list[Path]:
         """Return the seed folders below the output folder that hold a record."""
-        return sorted(path.parent for path in (self.out / "base2new").glob(f"{pattern}/seed1/{RESULTS}"))
+        return sorted(
+            path.parent for path in (self.out / "base2new").glob(f"{pattern}/seed1/{RESULTS}")
+        )
 
     def stamps(self) -> dict[str, int]:
         """Return when each checkpoint was written."""
-        files = [path for path in self.out.rglob("*") if "model.pth" in path.name or path.suffix == ".safetensors"]
+        files = [
+            path
+            for path in self.out.rglob("*")
+            if "model.pth" in path.name or path.suffix == ".safetensors"
+        ]
         return {str(path.relative_to(self.out)): path.stat().st_mtime_ns for path in files}
 
 
@@ -70,8 +80,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def call(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Give a function that runs the command line in this process and returns exit code, stdout, stderr."""
+def call(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Any]:
+    """Give a function that runs the command line in this process and returns exit code, stdout,
+    stderr.
+    """
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     detach_host()
@@ -87,21 +101,32 @@ def call(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 def test_the_script_ends_with_the_table(world: World) -> None:
     lines = (world.root / "stdout.txt").read_text().splitlines()
     heads = [line.split("  ")[0] for line in lines]
-    for row in ("MaPLe, trained and tested at 64", "MaPLe, trained at 64, tested at 32",
-                "MaPLe, trained and tested at 32", "+ LOREAL, tested at 32"):  # fmt: skip
+    for row in (
+        "MaPLe, trained and tested at 64",
+        "MaPLe, trained at 64, tested at 32",
+        "MaPLe, trained and tested at 32",
+        "+ LOREAL, tested at 32",
+    ):
         assert row in heads
     assert any(line.startswith("LOREAL changes HM by ") for line in lines)
     assert not any("Published" in line for line in lines), "nothing published compares with this"
 
 
 def test_outputs_follow_the_familys_layout(world: World) -> None:
-    found = {str(path.relative_to(world.out / "base2new").parent.parent) for path in world.folders("**")}
+    found = {
+        str(path.relative_to(world.out / "base2new").parent.parent) for path in world.folders("**")
+    }
     shots = "pics/shots_2"
     assert found == {
-        f"train_base/{shots}/MaPLe", f"train_base/{shots}/MaPLe/phi32", f"train_base/{shots}/MaPLe_LOREAL/phi32",
-        f"test_base/{shots}/MaPLe/at_phi32", f"test_new/{shots}/MaPLe/at_phi32", f"test_new/{shots}/MaPLe",
-        f"test_new/{shots}/MaPLe/phi32", f"test_new/{shots}/MaPLe_LOREAL/phi32",
-    }  # fmt: skip
+        f"train_base/{shots}/MaPLe",
+        f"train_base/{shots}/MaPLe/phi32",
+        f"train_base/{shots}/MaPLe_LOREAL/phi32",
+        f"test_base/{shots}/MaPLe/at_phi32",
+        f"test_new/{shots}/MaPLe/at_phi32",
+        f"test_new/{shots}/MaPLe",
+        f"test_new/{shots}/MaPLe/phi32",
+        f"test_new/{shots}/MaPLe_LOREAL/phi32",
+    }
     assert all((folder / "log.txt").is_file() for folder in world.folders("**"))
 
 
@@ -110,7 +135,9 @@ def test_record_has_counts_stages_and_full_precision(world: World) -> None:
     assert [row["name"] for row in record["rows"]] == ["native", "native_at_phi", "phi", "loreal"]
     for row in record["rows"]:
         for score in (row["base"], row["new"]):
-            assert score["accuracy"] == 100 * score["correct"] / score["total"] and score["total"] == 6
+            assert (
+                score["accuracy"] == 100 * score["correct"] / score["total"] and score["total"] == 6
+            )
     assert list(record["stages"]) == ["alpha", "beta", "loreal"]
     for name, stage in record["stages"].items():
         stored = read_results(world.out / stage["folder"])
@@ -123,7 +150,14 @@ def test_schema_page_names_every_field(world: World) -> None:
     page = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
     records = [read_results(folder) for folder in world.folders("**")]
     (run,) = [record for record in records if record.get("rows")]
-    parts = [*records, *run["rows"], *run["stages"].values(), run["rows"][0]["base"], run["host"], run["weights"]]
+    parts = [
+        *records,
+        *run["rows"],
+        *run["stages"].values(),
+        run["rows"][0]["base"],
+        run["host"],
+        run["weights"],
+    ]
     assert {name for part in parts for name in part if f"`{name}`" not in page} == set()
 
 
@@ -150,14 +184,18 @@ def test_an_ablation_costs_stage_3_only_and_keeps_the_first_run(world: World, ca
     assert len(new) == 1 and read_results(new.pop())["config"]["TRAINER.LOREAL.BRIDGE"] == "self"
 
 
-def test_testing_again_gives_the_recorded_numbers_from_the_checkpoints(world: World, call: Any) -> None:
+def test_testing_again_gives_the_recorded_numbers_from_the_checkpoints(
+    world: World, call: Any
+) -> None:
     before = read_results(world.run_folder)
     stamps = world.stamps()
     code, out, err = call(*RUN, "--test-only", "--", *FAST)
     assert (code, err) == (0, "") and world.stamps() == stamps
     after = read_results(world.run_folder)
     assert after["rows"] == before["rows"]
-    assert len(world.folders("test_base/**")) == 4, "base classes are tested from the checkpoint, too"
+    assert len(world.folders("test_base/**")) == 4, (
+        "base classes are tested from the checkpoint, too"
+    )
 
 
 def test_testing_what_was_never_trained_is_an_error(world: World, call: Any) -> None:
@@ -181,7 +219,9 @@ def test_a_killed_stage_never_counts_as_done(world: World, call: Any, tmp_path: 
     assert read_results(beta)["resumed"]
 
 
-def test_a_finished_run_of_another_key_is_moved_not_overwritten(world: World, call: Any, tmp_path: Path) -> None:
+def test_a_finished_run_of_another_key_is_moved_not_overwritten(
+    world: World, call: Any, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     folder = out / world.run_folder.relative_to(world.out)
@@ -201,15 +241,25 @@ def test_seeds_reproduce_bit_for_bit(world: World, call: Any, tmp_path: Path) ->
     assert mine
     for path in mine:
         again, first = load_file(path), load_file(world.out / path.relative_to(tmp_path / "out"))
-        assert again.keys() == first.keys() and all(torch.equal(again[name], first[name]) for name in first)
+        assert again.keys() == first.keys() and all(
+            torch.equal(again[name], first[name]) for name in first
+        )
 
 
-def test_rivals_of_the_run_are_measured_once_and_printed(world: World, call: Any, capsys: Any) -> None:
+def test_rivals_of_the_run_are_measured_once_and_printed(
+    world: World, call: Any, capsys: Any
+) -> None:
     words = ("rivals", *RUN, "--", *FAST)
     assert main([*words]) == 0
     first = capsys.readouterr().out
-    for name in ("zero-shot", "zero-shot, mean shift", "zero-shot, ridge", "zero-shot, up-sampled",
-                 "MaPLe trained at 64", "MaPLe trained at 64, mean shift"):  # fmt: skip
+    for name in (
+        "zero-shot",
+        "zero-shot, mean shift",
+        "zero-shot, ridge",
+        "zero-shot, up-sampled",
+        "MaPLe trained at 64",
+        "MaPLe trained at 64, mean shift",
+    ):
         assert any(line.startswith(name) for line in first.splitlines()), name
     assert main([*words]) == 0
     again = capsys.readouterr().out
@@ -219,11 +269,15 @@ def test_rivals_of_the_run_are_measured_once_and_printed(world: World, call: Any
     plain = next(row for row in record["rows"] if row["name"] == "MaPLe trained at 64")
     tested = read_results(world.run_folder)["rows"][1]
     for half in ("base", "new"):
-        assert plain[half]["accuracy"] == tested[half]["accuracy"] and plain[half]["hits"] == tested[half]["hits"]
+        assert (
+            plain[half]["accuracy"] == tested[half]["accuracy"]
+            and plain[half]["hits"] == tested[half]["hits"]
+        )
 
 
 def parse_with_the_familys_regex(folder: Path, end_signal: str) -> list[float]:
-    """Return what the family's parse_test_res.py finds: the accuracy after the end signal, one a seed folder.
+    """Return what the family's parse_test_res.py finds: the accuracy after the end signal, one a
+    seed folder.
 
     Source: CoOp's parse_test_res.py; every visible entry must be a folder with a log.txt.
     """
@@ -248,13 +302,23 @@ def test_logs_are_what_the_familys_parser_reads(world: World) -> None:
 
 
 def test_a_full_disk_is_one_line_and_nothing_counts_as_done(world: World, tmp_path: Path) -> None:
-    pytest.importorskip("resource", reason="a limit on file sizes stands in for the full disk; POSIX only")
-    limited = f"ulimit -f 8; exec {sys.executable} -m loreal_plugin base2new {' '.join(RUN)} --out {tmp_path / 'out'}"
+    pytest.importorskip(
+        "resource", reason="a limit on file sizes stands in for the full disk; POSIX only"
+    )
+    limited = (
+        f"ulimit -f 8; exec {sys.executable} -m loreal_plugin base2new {' '.join(RUN)} --out"
+        f" {tmp_path / 'out'}"
+    )
     env = os.environ | world.env | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = ["bash", "-c", f"trap '' XFSZ; {limited} -- {' '.join(FAST)}"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
     assert done.returncode == 2, done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith("error: ")
+        and "Traceback" not in done.stderr
+    )
     assert not list((tmp_path / "out").rglob(RESULTS))
 
 

@@ -1,4 +1,6 @@
-"""`loreal calibrate` on a finished run, and what the mode it names changes: evaluations, never trainings."""
+"""`loreal calibrate` on a finished run, and what the mode it names changes: evaluations, never
+trainings.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def call(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Give a function that runs the command line in this process and returns exit code, stdout, stderr."""
+def call(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Any]:
+    """Give a function that runs the command line in this process and returns exit code, stdout,
+    stderr.
+    """
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     detach_host()
@@ -51,12 +57,19 @@ def test_calibration_then_auto_from_end_to_end(world: World, call: Any) -> None:
     assert code == 2 and "no threshold" in error and "loreal calibrate" in error
 
     code, out, _ = call("calibrate", *RUN, "--pictures", "40", "--target", "90", "--", *FAST)
-    assert code == 0 and "crops that stage 3 never drew" in out and "threshold of auto for 90 %" in out
+    assert (
+        code == 0 and "crops that stage 3 never drew" in out and "threshold of auto for 90 %" in out
+    )
     table = json.loads((plain / "loreal" / "inference" / "calibration.json").read_text())
-    assert [row["mode"] for row in table["rows"]] == MODES and all(row["mode"] in out for row in table["rows"])
+    assert [row["mode"] for row in table["rows"]] == MODES and all(
+        row["mode"] in out for row in table["rows"]
+    )
     exact, *rest = table["rows"]
     assert exact["agreement"] == 100 and exact["largest_error"] == 0 and exact["checked"] == 100
-    assert all(row["milliseconds"] > 0 and row["milliseconds_alone"] > 0 and row["peak_mib"] > 0 for row in rest)
+    assert all(
+        row["milliseconds"] > 0 and row["milliseconds_alone"] > 0 and row["peak_mib"] > 0
+        for row in rest
+    )
     assert table["chosen"]["mode"] in MODES and table["pictures"]["embeddings"] >= 40
     assert {row["mode"]: row["table_mib"] > 0 for row in rest}["tangent fitted"]
 
@@ -69,7 +82,10 @@ def test_calibration_then_auto_from_end_to_end(world: World, call: Any) -> None:
     assert read_results(other)["inference"]["INFERENCE"] == "auto"
     assert read_results(other)["inference"]["calibration"] == table["margin"]
     assert read_results(other)["stages"]["loreal"] == record["stages"]["loreal"]
-    assert {row["name"] for run in read_runs(world.out) for row in run["rows"]} >= {"loreal", "loreal_auto"}
+    assert {row["name"] for run in read_runs(world.out) for row in run["rows"]} >= {
+        "loreal",
+        "loreal_auto",
+    }
 
 
 @pytest.mark.parametrize("target", ["0", "101", "most", "nan"])
@@ -81,7 +97,11 @@ def test_targets_that_are_no_percentage_are_refused(call: Any, target: str) -> N
 @pytest.mark.parametrize("name", sorted(INFERENCE_ONLY))
 def test_inference_keys_are_no_part_of_a_training(name: str) -> None:
     cfg = {"SEED": 1, "TRAINER": {"NAME": "x", "LOREAL": {"PHI": 96, name: "a"}}}
-    assert stage_config(cfg, host_node="MAPLE", loreal=True) == {"SEED": 1, "TRAINER.NAME": "x", f"{L}PHI": 96}
+    assert stage_config(cfg, host_node="MAPLE", loreal=True) == {
+        "SEED": 1,
+        "TRAINER.NAME": "x",
+        f"{L}PHI": 96,
+    }
     spec = build_spec("maple", "96", weights="demo", opts=[f"{L}{name}", "1"], env={}, out="/out")
     assert config_label(spec, "loreal") == "demo"
     assert config_label(spec, "loreal", testing=True).startswith("demo-")

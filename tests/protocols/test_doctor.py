@@ -38,18 +38,35 @@ def test_everything_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     found, texts, last = rows(capsys)
     assert last == "a run can start" and "MISSING" not in found.values()
     assert found["trainer MaPLe_LOREAL"] == "ok" and found["DATA"] == "-"
-    assert texts[f"weights '{weights}'"].startswith(f"{weights}: ") and "patch 16" in texts[f"weights '{weights}'"]
-    assert texts["methods recognised"] == "coop, maple, mma, mmrl" and texts["method checked"] == "maple"
+    assert (
+        texts[f"weights '{weights}'"].startswith(f"{weights}: ")
+        and "patch 16" in texts[f"weights '{weights}'"]
+    )
+    assert (
+        texts["methods recognised"] == "coop, maple, mma, mmrl"
+        and texts["method checked"] == "maple"
+    )
     assert texts["contract: learned context"] == "prompt_learner.ctx: Parameter"
     number, _, wanted = texts["contract rows"].removesuffix(" found").partition(" of ")
     assert number == wanted == str(sum(name.startswith("contract: ") for name in found))
     # the embedded host needs no repair; those of the CLIP loader look for their cause at each load
-    assert {name for name in found if name.startswith("repair")} == {f"repair {one.name}" for one in LOADER_FACTS}
+    assert {name for name in found if name.startswith("repair")} == {
+        f"repair {one.name}" for one in LOADER_FACTS
+    }
     assert "hosts/embedded" in texts["Dassl"]
 
 
-def test_missing_weights_data_and_host_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--weights", str(tmp_path / "none.pt"), "--data", str(tmp_path / "nowhere"), "--host", str(tmp_path)]
+def test_missing_weights_data_and_host_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--weights",
+        str(tmp_path / "none.pt"),
+        "--data",
+        str(tmp_path / "nowhere"),
+        "--host",
+        str(tmp_path),
+    ]
     assert main(["doctor", *words]) == 1
     found, _, last = rows(capsys)
     wrong = [name for name, mark in found.items() if mark == "MISSING"]
@@ -57,7 +74,9 @@ def test_missing_weights_data_and_host_are_named(tmp_path: Path, capsys: pytest.
     assert last == f"a run cannot start: {', '.join(wrong)}"
 
 
-def test_parts_that_a_host_lacks_are_listed_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_that_a_host_lacks_are_listed_one_by_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     host = write_stand_in_host(tmp_path / "host")
     trainer = host / "trainers" / "independentVL.py"
     trainer.write_text(trainer.read_text().replace("self.add_prompt", "self.with_prompt"))
@@ -70,12 +89,17 @@ def test_parts_that_a_host_lacks_are_listed_one_by_one(tmp_path: Path, capsys: p
         "contract rows",
     ]
     assert "no 'add_prompt'" in texts["contract: whether a text block holds rows"]
-    assert texts["trainers without a row"] == "VPT" and "cocoop, ivlp" in texts["methods recognised"]
+    assert (
+        texts["trainers without a row"] == "VPT" and "cocoop, ivlp" in texts["methods recognised"]
+    )
     detach_host()
     (host / "trainers" / "cocoop.py").unlink()
     assert main(["doctor", *words, "--method", "cocoop"]) == 1
     found, texts, _ = rows(capsys)
-    assert found["method checked"] == found["host: trainer class CoCoOp"] == "MISSING" and "attach" not in found
+    assert (
+        found["method checked"] == found["host: trainer class CoCoOp"] == "MISSING"
+        and "attach" not in found
+    )
     assert "no such file" in texts["host: trainer class CoCoOp"]
 
 
@@ -85,7 +109,9 @@ def test_a_model_that_cannot_be_built_is_a_finding(
     weights = random_clip_file(tmp_path, layers=1, text_layers=1)
     assert main(["doctor", "--weights", str(weights), "--method", "maple"]) == 1
     found, texts, last = rows(capsys)
-    assert found["host model"] == "MISSING" and "PROMPT_DEPTH asks for layer 3" in texts["host model"]
+    assert (
+        found["host model"] == "MISSING" and "PROMPT_DEPTH asks for layer 3" in texts["host model"]
+    )
     assert last == "a run cannot start: host model"
 
 
@@ -105,12 +131,24 @@ def test_datasets_are_counted_and_what_is_missing_is_named(
     assert not found["dataset eurosat"].ok and "2750" in found["dataset eurosat"].found
     assert not found["dataset empty"].ok and found["dataset empty"].mark == "-"
     assert found["DATA"].ok and "2 dataset(s) can be used" in found["DATA"].found
-    asked = {name: doctor_data.dataset_findings(str(data), name) for name in ("eurosat", "caltech101", "dtd", "demo")}
-    missing = {name: [row.what for row in rows if row.mark == "MISSING"] for name, rows in asked.items()}
-    assert missing == {"eurosat": ["dataset eurosat"], "caltech101": [], "dtd": ["dataset dtd"], "demo": []}
+    asked = {
+        name: doctor_data.dataset_findings(str(data), name)
+        for name in ("eurosat", "caltech101", "dtd", "demo")
+    }
+    missing = {
+        name: [row.what for row in rows if row.mark == "MISSING"] for name, rows in asked.items()
+    }
+    assert missing == {
+        "eurosat": ["dataset eurosat"],
+        "caltech101": [],
+        "dtd": ["dataset dtd"],
+        "demo": [],
+    }
     only = tmp_path / "only"
     (only / "empty").mkdir(parents=True)
-    assert [row.what for row in doctor_data.dataset_findings(str(only), "") if row.mark == "MISSING"] == ["DATA"]
+    assert [
+        row.what for row in doctor_data.dataset_findings(str(only), "") if row.mark == "MISSING"
+    ] == ["DATA"]
 
 
 def test_a_missing_package_stops_before_what_needs_it(

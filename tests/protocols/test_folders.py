@@ -14,7 +14,10 @@ def spec(*opts: str, weights: str = "demo", **more: str) -> RunSpec:
 
 def test_layout_is_the_familys() -> None:
     folder = run_folder(spec(), "train_base", "MaPLe_LOREAL", "demo", "phi96")
-    assert folder == Path("/out/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1").resolve()
+    assert (
+        folder
+        == Path("/out/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1").resolve()
+    )
     native = run_folder(spec(), "test_new", "MaPLe", "demo")
     assert native == Path("/out/base2new/test_new/demo/shots_16/MaPLe/demo/seed1").resolve()
 

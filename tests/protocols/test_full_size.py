@@ -1,4 +1,6 @@
-"""ViT-B/16 width and depth, random weights: one epoch of stages 1 to 3 for every method, on CPU in float32."""
+"""ViT-B/16 width and depth, random weights: one epoch of stages 1 to 3 for every method, on CPU in
+float32.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.protocols.records import RESULTS
 
 ROOT = Path(__file__).resolve().parents[2]
-VIT_B16 = dict(width=768, text_width=512, layers=12, text_layers=12, embed_dim=512, patch=16, resolution=224)
+VIT_B16 = dict(
+    width=768, text_width=512, layers=12, text_layers=12, embed_dim=512, patch=16, resolution=224
+)
 PUBLISHED = {"maple": 3_555_072, "mmrl": 4_992_256}  # tunable parameters of the hosts
 
 pytestmark = pytest.mark.slow
@@ -35,10 +39,35 @@ def test_one_epoch_of_the_three_stages_at_full_size(tmp_path, vit_b16, method):
     tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=8, size=96)
     node = CONTRACTS[method].cfg_node
     # the recipes use fp16 and eight loader processes; a handful of pictures on a CPU needs neither
-    settings = ["OPTIM.MAX_EPOCH", "1", f"TRAINER.{node}.PREC", "fp32", "DATALOADER.NUM_WORKERS", "0"]
+    settings = [
+        "OPTIM.MAX_EPOCH",
+        "1",
+        f"TRAINER.{node}.PREC",
+        "fp32",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+    ]
     settings += ["TRAINER.LOREAL.CACHE_VIEWS", "1"]
-    command = [sys.executable, "-m", "loreal_plugin", "base2new", method, "96", "pics", "1", "--shots", "2"]
-    command += ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--weights", str(vit_b16)]
+    command = [
+        sys.executable,
+        "-m",
+        "loreal_plugin",
+        "base2new",
+        method,
+        "96",
+        "pics",
+        "1",
+        "--shots",
+        "2",
+    ]
+    command += [
+        "--data",
+        str(tmp_path / "data"),
+        "--out",
+        str(tmp_path / "out"),
+        "--weights",
+        str(vit_b16),
+    ]
     command += ["--recipe", "vit_b16", "--", *settings]
     env = os.environ | {"LOREAL_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=3000)

@@ -1,4 +1,6 @@
-"""Kept embeddings of test pictures: the same bits as a test on pictures, bounded, and off when asked."""
+"""Kept embeddings of test pictures: the same bits as a test on pictures, bounded, and off when
+asked.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Heard = list[tuple[bool, torch.Tensor]]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with a dataset of six classes and weights; seven test pictures do not divide into batches."""
+    """Give a folder with a dataset of six classes and weights; seven test pictures do not divide
+    into batches.
+    """
     root = tmp_path_factory.mktemp("kept")
     tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
     random_clip_file(root)
@@ -34,9 +38,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Heard]]:
-    """Give a function that makes a run and returns, for every batch tested, whether it was read from what was kept,
-    and its logits."""
-    given = {"DATA": home / "data", "SHOTS": "2", "RECIPE": "demo", "CLIP_WEIGHTS": home / "tiny_clip.pt"}
+    """Give a function that makes a run and returns, for every batch tested, whether it was read
+    from what was kept, and its logits."""
+    given = {
+        "DATA": home / "data",
+        "SHOTS": "2",
+        "RECIPE": "demo",
+        "CLIP_WEIGHTS": home / "tiny_clip.pt",
+    }
     for name, value in given.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("HOST", raising=False)
@@ -77,28 +86,43 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_a_test_on_kept_embeddings_gives_the_same_bits(listen: Callable[..., Heard], home: Path, method: str) -> None:
+def test_a_test_on_kept_embeddings_gives_the_same_bits(
+    listen: Callable[..., Heard], home: Path, method: str
+) -> None:
     plain = listen(method, f"plain-{method}", "cache-plain", "0")
-    assert len(plain) == 16 and not any(read for read, _ in plain)  # 4 rows, 2 halves of 6 pictures, batches of 4
+    assert len(plain) == 16 and not any(
+        read for read, _ in plain
+    )  # 4 rows, 2 halves of 6 pictures, batches of 4
     assert not (home / "cache-plain" / "test_embeddings").exists()
     first = listen(method, f"first-{method}", "cache")
-    assert sum(read for read, _ in first) >= 4, "LOREAL's tests share beta's embeddings with the host trained at phi"
+    assert sum(read for read, _ in first) >= 4, (
+        "LOREAL's tests share beta's embeddings with the host trained at phi"
+    )
     second = listen(method, f"second-{method}", "cache")
-    assert all(read for read, _ in second), "another output folder trains again and finds the same encoders"
+    assert all(read for read, _ in second), (
+        "another output folder trains again and finds the same encoders"
+    )
     tests = [read_results(path.parent) for path in (home / f"second-{method}").rglob(RESULTS)]
     assert all(test["kept_embeddings"] and test["kept_seconds"] > 0 for test in tests)
     for (_, a), (_, b), (_, c) in zip(plain, first, second, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
     records = [
-        read_results(next((home / f"{name}-{method}" / "base2new").rglob(f"*_LOREAL/phi32/*/seed1/{RESULTS}")).parent)
+        read_results(
+            next(
+                (home / f"{name}-{method}" / "base2new").rglob(f"*_LOREAL/phi32/*/seed1/{RESULTS}")
+            ).parent
+        )
         for name in ("plain", "second")
     ]
-    assert records[0]["rows"] == [row | {"seconds": old["seconds"]} for row, old in
-                                  zip(records[1]["rows"], records[0]["rows"], strict=True)]  # fmt: skip
+    assert records[0]["rows"] == [
+        row | {"seconds": old["seconds"]}
+        for row, old in zip(records[1]["rows"], records[0]["rows"], strict=True)
+    ]
 
 
-def test_another_checkpoint_reads_nothing_of_this_one(listen: Callable[..., Heard], home: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_another_checkpoint_reads_nothing_of_this_one(
+    listen: Callable[..., Heard], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listen("coop", "one", "cache-one")
     before = set((home / "cache-one" / "test_embeddings").glob("*.json"))
     monkeypatch.setenv("SHOTS", "1")
@@ -106,16 +130,38 @@ def test_another_checkpoint_reads_nothing_of_this_one(listen: Callable[..., Hear
     assert len(set((home / "cache-one" / "test_embeddings").glob("*.json"))) > len(before)
 
 
-def test_a_test_that_is_asked_for_again_sees_pictures(listen: Callable[..., Heard], home: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_test_that_is_asked_for_again_sees_pictures(
+    listen: Callable[..., Heard], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listen("coop", "again", "cache-again")
     seen: list[str] = []
     monkeypatch.setattr(engine, "keep_test_embeddings", lambda *_: seen.append("kept") or [])
-    assert main(["base2new", "coop", "32", "pics", "1", "--test-only", "--", "OPTIM.MAX_EPOCH", "1",
-                 "DATALOADER.TEST.BATCH_SIZE", "4"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "base2new",
+                "coop",
+                "32",
+                "pics",
+                "1",
+                "--test-only",
+                "--",
+                "OPTIM.MAX_EPOCH",
+                "1",
+                "DATALOADER.TEST.BATCH_SIZE",
+                "4",
+            ]
+        )
+        == 0
+    )
     assert seen == []
-    tests = [read_results(path.parent) for path in (home / "again" / "base2new").glob(f"test_*/**/{RESULTS}")]
-    assert len(tests) == 8 and not any(test["kept_embeddings"] or test["kept_seconds"] for test in tests)
+    tests = [
+        read_results(path.parent)
+        for path in (home / "again" / "base2new").glob(f"test_*/**/{RESULTS}")
+    ]
+    assert len(tests) == 8 and not any(
+        test["kept_embeddings"] or test["kept_seconds"] for test in tests
+    )
 
 
 def test_strangers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -126,7 +172,9 @@ def test_strangers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     loader = SimpleNamespace(sampler=torch.utils.data.SequentialSampler([1]))
     trainer = SimpleNamespace(test=test, test_loader=loader)
-    kept.keep_test_embeddings(trainer, SimpleNamespace(path=tmp_path), "weights", lambda: "pictures")
+    kept.keep_test_embeddings(
+        trainer, SimpleNamespace(path=tmp_path), "weights", lambda: "pictures"
+    )
     assert trainer.test is test
 
 
@@ -137,7 +185,12 @@ def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
         array.with_suffix(".json").write_text("{}")
         os.utime(array, (age, age))
     kept.prune(tmp_path, 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.safetensors", "c.json", "c.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "b.json",
+        "b.safetensors",
+        "c.json",
+        "c.safetensors",
+    ]
 
 
 def test_a_bound_that_is_no_number_is_refused() -> None:
@@ -147,9 +200,14 @@ def test_a_bound_that_is_no_number_is_refused() -> None:
 
 
 def test_a_later_test_with_answers_stands_for_a_final_test_without(tmp_path: Path) -> None:
-    engine_ = SimpleNamespace(identity=SimpleNamespace(inference=lambda _: None), plan=SimpleNamespace(source="base"))
+    engine_ = SimpleNamespace(
+        identity=SimpleNamespace(inference=lambda _: None), plan=SimpleNamespace(source="base")
+    )
     row = SimpleNamespace(name="phi", stage="beta", folders={"base": tmp_path})
     old, new = {"base": {"accuracy": 50.0}}, {"base": {"accuracy": 50.0, "hits": "a0"}}
-    assert final_test(engine_, row, old) == old["base"] and final_test(engine_, row, new) == new["base"]
+    assert (
+        final_test(engine_, row, old) == old["base"]
+        and final_test(engine_, row, new) == new["base"]
+    )
     write_json(tmp_path / RESULTS, facts("maple", 32, 1, kind="evaluation", score=new["base"]))
     assert final_test(engine_, row, old) is None and final_test(engine_, row, new) == new["base"]

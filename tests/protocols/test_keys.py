@@ -20,7 +20,12 @@ CFG = {
     "DATASET": {"ROOT": "r", "NUM_SHOTS": 16},
     "TRAIN": {"PRINT_FREQ": 5},
     "MODEL": {"BACKBONE": {"NAME": "demo"}},
-    "TRAINER": {"NAME": "MaPLe", "MAPLE": {"N_CTX": 2}, "COOP": {"N_CTX": 4}, "LOREAL": {"PHI": 96, "ALPHA_DIR": "x"}},
+    "TRAINER": {
+        "NAME": "MaPLe",
+        "MAPLE": {"N_CTX": 2},
+        "COOP": {"N_CTX": 4},
+        "LOREAL": {"PHI": 96, "ALPHA_DIR": "x"},
+    },
 }
 FACTS: dict[str, Any] = {"weights": "w", "images": "i", "host": "h"}
 
@@ -40,16 +45,32 @@ def key(cfg: dict[str, Any], *, loreal: bool, **facts: Any) -> str:
     return stage_key(stage_config(cfg, host_node="MAPLE", loreal=loreal), **(FACTS | facts))
 
 
-@pytest.mark.parametrize("path, value", [("SEED", 2), ("OPTIM.LR", 0.2), ("INPUT.SIZE", (96, 96)),
-                                         ("DATASET.NUM_SHOTS", 4), ("TRAINER.MAPLE.N_CTX", 3)])  # fmt: skip
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("SEED", 2),
+        ("OPTIM.LR", 0.2),
+        ("INPUT.SIZE", (96, 96)),
+        ("DATASET.NUM_SHOTS", 4),
+        ("TRAINER.MAPLE.N_CTX", 3),
+    ],
+)
 @pytest.mark.parametrize("loreal", [False, True])
 def test_a_setting_changes_every_stage_key(path: str, value: Any, loreal: bool) -> None:
     assert key(changed(path, value), loreal=loreal) != key(CFG, loreal=loreal)
 
 
-@pytest.mark.parametrize("path, value", [("OUTPUT_DIR", "b"), ("DATASET.ROOT", "s"), ("TRAIN.PRINT_FREQ", 1),
-                                         ("MODEL.BACKBONE.NAME", "a/file.pt"), ("TRAINER.COOP.N_CTX", 16),
-                                         ("TRAINER.LOREAL.ALPHA_DIR", "y")])  # fmt: skip
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("OUTPUT_DIR", "b"),
+        ("DATASET.ROOT", "s"),
+        ("TRAIN.PRINT_FREQ", 1),
+        ("MODEL.BACKBONE.NAME", "a/file.pt"),
+        ("TRAINER.COOP.N_CTX", 16),
+        ("TRAINER.LOREAL.ALPHA_DIR", "y"),
+    ],
+)
 def test_places_and_other_methods_do_not_change_a_key(path: str, value: Any) -> None:
     for loreal in (False, True):
         assert key(changed(path, value), loreal=loreal) == key(CFG, loreal=loreal)
@@ -61,8 +82,16 @@ def test_host_stages_know_no_loreal_key() -> None:
     assert key(other, loreal=True) != key(CFG, loreal=True)
 
 
-@pytest.mark.parametrize("fact", [{"weights": "v"}, {"images": "j"}, {"host": "k"}, {"parents": {"alpha": "1"}},
-                                  {"attributes": ["color"]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"weights": "v"},
+        {"images": "j"},
+        {"host": "k"},
+        {"parents": {"alpha": "1"}},
+        {"attributes": ["color"]},
+    ],
+)
 def test_facts_outside_the_config_change_the_key(fact: dict[str, Any]) -> None:
     assert key(CFG, loreal=True, **fact) != key(CFG, loreal=True)
 
@@ -73,7 +102,9 @@ def test_order_of_settings_does_not_matter() -> None:
 
 
 def dataset(root: Path, names: list[str], label: int = 0) -> SimpleNamespace:
-    items = [SimpleNamespace(impath=str(root / name), label=label, classname="cat") for name in names]
+    items = [
+        SimpleNamespace(impath=str(root / name), label=label, classname="cat") for name in names
+    ]
     return SimpleNamespace(train_x=items[:1], val=None, test=items[1:])
 
 
@@ -81,7 +112,9 @@ def contents(path: str) -> str:
     return Path(path).read_bytes().hex()
 
 
-def test_image_list_digest_follows_names_labels_and_contents_but_not_the_place(tmp_path: Path) -> None:
+def test_image_list_digest_follows_names_labels_and_contents_but_not_the_place(
+    tmp_path: Path,
+) -> None:
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         for name in ("1.png", "2.png", "3.png"):
@@ -91,12 +124,16 @@ def test_image_list_digest_follows_names_labels_and_contents_but_not_the_place(t
     assert images_digest(dataset(tmp_path / "a", ["1.png", "3.png"]), contents) != first
     assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"], label=1), contents) != first
     (tmp_path / "a" / "2.png").write_bytes(b"y" * 10)
-    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"]), contents) != first, "same size, other picture"
+    assert images_digest(dataset(tmp_path / "a", ["1.png", "2.png"]), contents) != first, (
+        "same size, other picture"
+    )
 
 
 @pytest.mark.parametrize("place, code", [("/hosts/MaPLe", "MaPLe@r1 a b"), (None, "embedded")])
 def test_keys_know_a_strangers_shims_in_any_order(place: str | None, code: str) -> None:
     for shims in (("a", "b"), ("b", "a")):
-        host = SimpleNamespace(path=Path(place) if place else embedded_host(), revision="r1", shims=shims)
+        host = SimpleNamespace(
+            path=Path(place) if place else embedded_host(), revision="r1", shims=shims
+        )
         facts = Identity(host, None, {}, "w").host_facts()
         assert (facts["code"], facts["shims"]) == (code, ["a", "b"])

@@ -36,12 +36,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return {"DATA": str(home / "data"), "SHOTS": "2", "RECIPE": "demo", "OMP_NUM_THREADS": "1",
-            "CLIP_WEIGHTS": str(home / "tiny_clip.pt"), "LOREAL_CACHE": str(home / "cache")}  # fmt: skip
+    return {
+        "DATA": str(home / "data"),
+        "SHOTS": "2",
+        "RECIPE": "demo",
+        "OMP_NUM_THREADS": "1",
+        "CLIP_WEIGHTS": str(home / "tiny_clip.pt"),
+        "LOREAL_CACHE": str(home / "cache"),
+    }
 
 
 @pytest.fixture
-def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+def call(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Any]:
     """Give a function that runs the command line here and returns exit code, stdout, stderr."""
     for name, value in environment(home).items():
         monkeypatch.setenv(name, value)
@@ -59,17 +67,27 @@ def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
     """Return what a checkpoint of the host or of LOREAL holds."""
-    return load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)["state_dict"]
+    return (
+        load_file(path)
+        if path.suffix == ".safetensors"
+        else torch.load(path, weights_only=True)["state_dict"]
+    )
 
 
 def checkpoints(out: Path) -> dict[str, Path]:
     """Return the checkpoint files of a run by their path below `out`, resumable extras left out."""
-    files = [p for p in out.rglob("*") if p.name.startswith("model.pth.tar") or p.suffix == ".safetensors"]
+    files = [
+        p
+        for p in out.rglob("*")
+        if p.name.startswith("model.pth.tar") or p.suffix == ".safetensors"
+    ]
     return {str(path.relative_to(out)): path for path in files}
 
 
 def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
-    """Assert that two output folders hold the same checkpoints, bit for bit, of `learners` trained stages."""
+    """Assert that two output folders hold the same checkpoints, bit for bit, of `learners` trained
+    stages.
+    """
     one, two = checkpoints(first), checkpoints(again)
     assert one.keys() == two.keys() and len({Path(name).parent for name in one}) == learners
     for name, path in one.items():
@@ -80,7 +98,9 @@ def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
 def test_seeds_reproduce_every_stage_bit_for_bit(call: Any, tmp_path: Path, method: str) -> None:
     for name in ("first", "again"):
-        code, _, err = call("base2new", method, "32", "pics", "3", "--out", str(tmp_path / name), *FAST)
+        code, _, err = call(
+            "base2new", method, "32", "pics", "3", "--out", str(tmp_path / name), *FAST
+        )
         assert code == 0, err
     assert_same_checkpoints(tmp_path / "first", tmp_path / "again", learners=3)
 
@@ -97,15 +117,37 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_killed_stage_3_goes_on_to_the_same_end(home: Path, call: Any, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    assert call("base2new", "coop", "32", "pics", "--out", str(killed), "--until", "beta", *FAST)[0] == 0
+    assert (
+        call("base2new", "coop", "32", "pics", "--out", str(killed), "--until", "beta", *FAST)[0]
+        == 0
+    )
     shutil.copytree(killed, whole)
-    command = [sys.executable, "-m", "loreal_plugin", "base2new", "coop", "32", "pics", "--out", str(killed), *LONG]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, cwd=home,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "loreal_plugin",
+        "base2new",
+        "coop",
+        "32",
+        "pics",
+        "--out",
+        str(killed),
+        *LONG,
+    ]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     wait_for(lambda: len(list(killed.rglob("loreal/*.safetensors"))) >= 3, process)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert not list(killed.rglob("CoOp_LOREAL/phi32/*/seed1/results.json")), "it was killed in the middle"
+    assert not list(killed.rglob("CoOp_LOREAL/phi32/*/seed1/results.json")), (
+        "it was killed in the middle"
+    )
     code, out, err = call("base2new", "coop", "32", "pics", "--out", str(killed), *LONG)
     assert code == 0 and "an interrupted run of the same key" in out, err
     code, out, err = call("base2new", "coop", "32", "pics", "--out", str(whole), *LONG)
@@ -113,11 +155,28 @@ def test_a_killed_stage_3_goes_on_to_the_same_end(home: Path, call: Any, tmp_pat
     assert_same_checkpoints(killed, whole, learners=3)
 
 
-def test_loreal_train_leaves_nothing_for_a_setting_that_cannot_be_used(home: Path, call: Any, tmp_path: Path) -> None:
-    words = ["train", "--trainer", "CoOp_LOREAL", "--root", str(home / "data"), "--seed", "1",
-             "--dataset-config-file", str(ROOT / "configs/datasets/folder.yaml"),
-             "--config-file", str(ROOT / "configs/trainers/CoOp_LOREAL/demo.yaml"),
-             "--output-dir", str(tmp_path / "out"), "DATASET.FOLDER", "pics", "INPUT.SIZE", "(64, 64)"]  # fmt: skip
+def test_loreal_train_leaves_nothing_for_a_setting_that_cannot_be_used(
+    home: Path, call: Any, tmp_path: Path
+) -> None:
+    words = [
+        "train",
+        "--trainer",
+        "CoOp_LOREAL",
+        "--root",
+        str(home / "data"),
+        "--seed",
+        "1",
+        "--dataset-config-file",
+        str(ROOT / "configs/datasets/folder.yaml"),
+        "--config-file",
+        str(ROOT / "configs/trainers/CoOp_LOREAL/demo.yaml"),
+        "--output-dir",
+        str(tmp_path / "out"),
+        "DATASET.FOLDER",
+        "pics",
+        "INPUT.SIZE",
+        "(64, 64)",
+    ]
     for opts, text in (
         (("TRAINER.LOREAL.PHI", "33"), "33"),
         (("TRAINER.LOREAL.PHI", "32"), "ALPHA_DIR and BETA_DIR must name"),
@@ -133,7 +192,18 @@ def test_loreal_train_leaves_nothing_for_a_setting_that_cannot_be_used(home: Pat
 def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the output folder of a finished run of MaPLe."""
     out = tmp_path_factory.mktemp("finished")
-    command = [sys.executable, "-m", "loreal_plugin", "base2new", "maple", "32", "pics", "--out", str(out), *FAST]
+    command = [
+        sys.executable,
+        "-m",
+        "loreal_plugin",
+        "base2new",
+        "maple",
+        "32",
+        "pics",
+        "--out",
+        str(out),
+        *FAST,
+    ]
     env = os.environ | environment(home) | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -153,24 +223,75 @@ def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_that_does_not_fit_is_one_line(
     home: Path, finished: Path, call: Any, tmp_path: Path, opts: tuple[str, str], text: str
 ) -> None:
-    stage = {name: next(finished.glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
-             for name, place in (("alpha", "MaPLe/demo-*"), ("beta", "MaPLe/phi32/*"),
-                                 ("loreal", "MaPLe_LOREAL/phi32/*"))}  # fmt: skip
-    trainer, extra = "MaPLe_LOREAL", [str(home / word) if word.endswith(".pt") else word for word in opts]
+    stage = {
+        name: next(finished.glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
+        for name, place in (
+            ("alpha", "MaPLe/demo-*"),
+            ("beta", "MaPLe/phi32/*"),
+            ("loreal", "MaPLe_LOREAL/phi32/*"),
+        )
+    }
+    trainer, extra = (
+        "MaPLe_LOREAL",
+        [str(home / word) if word.endswith(".pt") else word for word in opts],
+    )
     if opts[0] == "--method":
         trainer, extra = "CoOp_LOREAL", []
-        code, _, err = call("base2new", "coop", "32", "pics", "--out", str(tmp_path / "coop"), "--until", "beta", *FAST)
+        code, _, err = call(
+            "base2new",
+            "coop",
+            "32",
+            "pics",
+            "--out",
+            str(tmp_path / "coop"),
+            "--until",
+            "beta",
+            *FAST,
+        )
         assert code == 0, err
         for name, place in (("alpha", "CoOp/demo-*"), ("beta", "CoOp/phi32/*")):
-            stage[name] = next((tmp_path / "coop").glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
+            stage[name] = next(
+                (tmp_path / "coop").glob(f"base2new/train_base/pics/shots_2/{place}/seed1")
+            )
     code, _, err = call(
-        "train", "--trainer", trainer, "--eval-only", "--model-dir", str(stage["loreal"]), "--seed", "1",
-        "--root", str(home / "data"), "--dataset-config-file", str(ROOT / "configs/datasets/folder.yaml"),
-        "--config-file", str(ROOT / f"configs/trainers/{trainer}/demo.yaml"), "--load-epoch", "1",
-        "--output-dir", str(tmp_path / "out"), "DATASET.FOLDER", "pics", "DATASET.NUM_SHOTS", "2",
-        "INPUT.SIZE", "(64, 64)", "DATASET.SUBSAMPLE_CLASSES", "base", "TRAINER.LOREAL.PHI", "32",
-        "TRAINER.LOREAL.ALPHA_DIR", str(stage["alpha"]), "TRAINER.LOREAL.BETA_DIR", str(stage["beta"]), *extra,
-    )  # fmt: skip
-    lines = [line for line in err.strip().splitlines() if not line.startswith(" ") and "Warning" not in line]
+        "train",
+        "--trainer",
+        trainer,
+        "--eval-only",
+        "--model-dir",
+        str(stage["loreal"]),
+        "--seed",
+        "1",
+        "--root",
+        str(home / "data"),
+        "--dataset-config-file",
+        str(ROOT / "configs/datasets/folder.yaml"),
+        "--config-file",
+        str(ROOT / f"configs/trainers/{trainer}/demo.yaml"),
+        "--load-epoch",
+        "1",
+        "--output-dir",
+        str(tmp_path / "out"),
+        "DATASET.FOLDER",
+        "pics",
+        "DATASET.NUM_SHOTS",
+        "2",
+        "INPUT.SIZE",
+        "(64, 64)",
+        "DATASET.SUBSAMPLE_CLASSES",
+        "base",
+        "TRAINER.LOREAL.PHI",
+        "32",
+        "TRAINER.LOREAL.ALPHA_DIR",
+        str(stage["alpha"]),
+        "TRAINER.LOREAL.BETA_DIR",
+        str(stage["beta"]),
+        *extra,
+    )
+    lines = [
+        line
+        for line in err.strip().splitlines()
+        if not line.startswith(" ") and "Warning" not in line
+    ]
     assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), err
     assert text in lines[0].lower(), lines[0]

@@ -59,7 +59,9 @@ def test_warnings_of_hosts_go_to_the_log_and_ours_are_shown(tmp_path: Path) -> N
         warnings.warn_explicit("gone soon", FutureWarning, "host/trainers/coop.py", 7)
         warnings.warn_explicit("look here", UserWarning, "x/loreal_plugin/trainer/report.py", 8)
     assert [str(one.message) for one in shown] == ["look here"]
-    assert "FutureWarning: gone soon (host/trainers/coop.py:7)" in (tmp_path / "log.txt").read_text()
+    assert (
+        "FutureWarning: gone soon (host/trainers/coop.py:7)" in (tmp_path / "log.txt").read_text()
+    )
 
 
 def test_stdout_comes_back_when_a_stage_fails(tmp_path: Path) -> None:
@@ -132,7 +134,9 @@ def test_meter_of_a_run_without_cuda_leaves_cuda_alone(monkeypatch: pytest.Monke
     asked: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: asked.append("reset"))
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: asked.append("read") or 3 * 2**20)
+    monkeypatch.setattr(
+        torch.cuda, "max_memory_allocated", lambda: asked.append("read") or 3 * 2**20
+    )
     with Meter(cuda=False, interval=0.01) as meter:
         time.sleep(0.02)
     assert asked == [] and meter.peak_memory_mb > 3

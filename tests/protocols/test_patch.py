@@ -1,4 +1,6 @@
-"""Patch mode: what is added, what is refused, and that everything comes back byte for byte, wherever it stopped."""
+"""Patch mode: what is added, what is refused, and that everything comes back byte for byte,
+wherever it stopped.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,22 @@ if __name__ == "__main__":
     main(argparse.ArgumentParser().parse_args())
 '''
 TRAINER = "def load_clip_to_cpu(cfg): ...\n\n\nclass {}: ...\n"
-# of a linking patch of the host below: two a link; journal, train.py and the finished journal one each
-N_LINKS = sum(
-    len(list(bundle_root().glob(pattern)))
-    for pattern in ("trainers/coop_loreal.py", "trainers/maple_loreal.py", "configs/trainers/CoOp_LOREAL/*.yaml",
-                    "configs/trainers/MaPLe_LOREAL/*.yaml", "configs/datasets/*.yaml", "scripts/loreal/*.sh")
-) - 1  # fmt: skip  (the host has caltech101.yaml)
+# of a linking patch of the host below: two a link; journal, train.py and the finished journal one
+# each
+N_LINKS = (
+    sum(
+        len(list(bundle_root().glob(pattern)))
+        for pattern in (
+            "trainers/coop_loreal.py",
+            "trainers/maple_loreal.py",
+            "configs/trainers/CoOp_LOREAL/*.yaml",
+            "configs/trainers/MaPLe_LOREAL/*.yaml",
+            "configs/datasets/*.yaml",
+            "scripts/loreal/*.sh",
+        )
+    )
+    - 1
+)  # fmt: skip  (the host has caltech101.yaml)
 N_CHANGES = 2 * N_LINKS + 3
 
 
@@ -66,7 +78,9 @@ def host(tmp_path: Path) -> Path:
 
 
 def tree(root: Path) -> dict[str, tuple[str, bytes | str, int]]:
-    """Return everything below a folder with kind, content and permissions; git's own folder left out."""
+    """Return everything below a folder with kind, content and permissions; git's own folder left
+    out.
+    """
     found = {}
     for path in sorted(root.rglob("*")):
         if ".git" in path.relative_to(root).parts:
@@ -89,15 +103,22 @@ def test_patch_adds_what_the_host_lacks_and_unpatch_restores_it(host, copy):
     assert all(after[name] == what for name, what in before.items() if name != "train.py")
     assert after["train.py"][2] == before["train.py"][2]
     new = after.keys() - before.keys()
-    for path in ("trainers/maple_loreal.py", "configs/trainers/CoOp_LOREAL/vit_b16.yaml", "scripts/loreal/env.sh",
-                 "configs/datasets/folder.yaml"):  # fmt: skip
+    for path in (
+        "trainers/maple_loreal.py",
+        "configs/trainers/CoOp_LOREAL/vit_b16.yaml",
+        "scripts/loreal/env.sh",
+        "configs/datasets/folder.yaml",
+    ):
         assert path in new and (host / path).read_bytes() == (bundle_root() / path).read_bytes()
         assert (host / path).is_symlink() != copy
     assert "trainers/mmrl_loreal.py" not in new
     assert "+    in_host.attach()" in outcome.diff and outcome.diff.startswith("--- a/train.py")
     unpatch_host(host)
     assert tree(host) == before
-    assert subprocess.run(["git", "status", "--porcelain"], cwd=host, capture_output=True).stdout == b""
+    assert (
+        subprocess.run(["git", "status", "--porcelain"], cwd=host, capture_output=True).stdout
+        == b""
+    )
 
 
 def test_dry_run_shows_the_same_and_changes_nothing(host, capsys):
@@ -217,19 +238,29 @@ def test_byte_code_of_our_trainers_goes_with_them(host):
     for name in ("coop_loreal.cpython-311.pyc", "coop.cpython-311.pyc"):
         (host / "trainers/__pycache__" / name).write_bytes(b"x")
     unpatch_host(host)
-    assert [path.name for path in (host / "trainers/__pycache__").iterdir()] == ["coop.cpython-311.pyc"]
+    assert [path.name for path in (host / "trainers/__pycache__").iterdir()] == [
+        "coop.cpython-311.pyc"
+    ]
     shutil.rmtree(host / "trainers/__pycache__")
     assert tree(host) == before
 
 
 REFUSED = {
     "uncommitted": ("train.py", TRAIN + "# mine\n", "train.py has uncommitted changes"),
-    "in the way": ("trainers/coop_loreal.py", "x = 1\n", "trainers/coop_loreal.py is there already and is not ours"),
+    "in the way": (
+        "trainers/coop_loreal.py",
+        "x = 1\n",
+        "trainers/coop_loreal.py is there already and is not ours",
+    ),
     "a file for a folder": ("scripts/loreal", "x\n", "scripts/loreal is there already"),
     "no python": ("train.py", "def (\n", "cannot be read as Python"),
     "no main": ("train.py", "x = 1\n", 'no block `if __name__ == "__main__":`'),
     "half a block": ("train.py", BEGIN.decode() + "\n" + TRAIN, "has lost its end"),
-    "lines without a journal": ("train.py", with_lines(TRAIN.encode()).decode(), "is gone; restore train.py first"),
+    "lines without a journal": (
+        "train.py",
+        with_lines(TRAIN.encode()).decode(),
+        "is gone; restore train.py first",
+    ),
 }
 
 
@@ -248,7 +279,9 @@ def test_all_conflicts_are_listed_at_once(host):
     for name in ("trainers/coop_loreal.py", "scripts/loreal"):
         (host / name).write_text("x\n")
     (host / "train.py").write_text(TRAIN + "# mine\n")
-    with pytest.raises(HostError, match="trainers/coop_loreal.py is.*scripts/loreal is.*train.py has uncommitted"):
+    with pytest.raises(
+        HostError, match="trainers/coop_loreal.py is.*scripts/loreal is.*train.py has uncommitted"
+    ):
         patch_host(host)
 
 
@@ -258,13 +291,17 @@ def test_changed_files_of_a_patch_are_not_thrown_away(host):
     mine.write_text("# mine\n")
     patched = tree(host)
     for call in (patch_host, unpatch_host):
-        with pytest.raises(HostError, match="changed since .*: configs/trainers/CoOp_LOREAL/demo.yaml; they would"):
+        with pytest.raises(
+            HostError, match="changed since .*: configs/trainers/CoOp_LOREAL/demo.yaml; they would"
+        ):
             call(host)
     assert tree(host) == patched
     shutil.move(mine, host / "configs/trainers/CoOp_LOREAL/mine.yaml")
     outcome = unpatch_host(host)
-    assert outcome.remarks == ("configs/trainers/CoOp_LOREAL stays: it holds files that are not ours",
-                               "configs/trainers stays: it holds files that are not ours")  # fmt: skip
+    assert outcome.remarks == (
+        "configs/trainers/CoOp_LOREAL stays: it holds files that are not ours",
+        "configs/trainers stays: it holds files that are not ours",
+    )
 
 
 def test_own_file_where_a_newer_patch_would_add_one_is_kept(host, monkeypatch):
@@ -290,12 +327,16 @@ def test_changes_of_train_py_since_the_patch_stay(host):
     assert patch_host(host).remarks == (f"{host} is patched already",)
     with pytest.raises(HostError, match="was changed since the patch; run `loreal unpatch` first"):
         patch_host(host, copy=True)
-    assert unpatch_host(host).remarks == ("train.py was changed since the patch; your changes stay",)
+    assert unpatch_host(host).remarks == (
+        "train.py was changed since the patch; your changes stay",
+    )
     assert train.read_text() == TRAIN + "# mine\n"
 
 
 def test_file_that_equals_ours_stays_the_hosts(host):
-    (host / "configs/datasets/folder.yaml").write_bytes((bundle_root() / "configs/datasets/folder.yaml").read_bytes())
+    (host / "configs/datasets/folder.yaml").write_bytes(
+        (bundle_root() / "configs/datasets/folder.yaml").read_bytes()
+    )
     before = tree(host)
     patch_host(host, copy=True)
     unpatch_host(host)
@@ -326,12 +367,14 @@ def test_hosts_that_cannot_be_patched(tmp_path, host):
 @pytest.mark.parametrize("copy", [False, True], ids=["link", "copy"])
 def test_scripts_in_a_patched_host_run_on_it(host, copy, tmp_path):
     patch_host(host, copy=copy)
-    show = "source scripts/loreal/env.sh; printf '%s\\n' \"$HOST\" \"$LOREAL_ROOT\""
+    show = 'source scripts/loreal/env.sh; printf \'%s\\n\' "$HOST" "$LOREAL_ROOT"'
     env = {name: value for name, value in os.environ.items() if name != "HOST"}
     asked = {}
     for given in ({}, {"HOST": "elsewhere"}):
         words = ["bash", "-euc", show]
-        asked[bool(given)] = subprocess.run(words, cwd=host, env=env | given, capture_output=True, text=True).stdout
+        asked[bool(given)] = subprocess.run(
+            words, cwd=host, env=env | given, capture_output=True, text=True
+        ).stdout
     assert asked[False].splitlines() == [str(host), str(host if copy else bundle_root())]
     assert asked[True].splitlines()[0] == "elsewhere"
     # a copy has no environment of its own to make: it says so instead of installing the host

@@ -17,7 +17,12 @@ from loreal_plugin.patch import patch_host, unpatch_host
 from loreal_plugin.paths import embedded_host
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKOUTS = {"coop": "CoOp", "maple": "multimodal-prompt-learning", "mma": "VLM-MultiModalAdapter", "mmrl": "MMRL"}
+CHECKOUTS = {
+    "coop": "CoOp",
+    "maple": "multimodal-prompt-learning",
+    "mma": "VLM-MultiModalAdapter",
+    "mmrl": "MMRL",
+}
 
 
 class Patched:
@@ -32,7 +37,12 @@ class Patched:
         self.before = self.files()
         patch_host(self.host)
         path = os.pathsep.join(str(p) for p in (ROOT, dassl) if p)
-        self.env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CLIP_WEIGHTS": str(clip)}
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": path,
+            "OMP_NUM_THREADS": "1",
+            "CLIP_WEIGHTS": str(clip),
+        }
         self.env |= {"LOREAL_CACHE": str(folder / "cache")}
         for name in ("HOST", "DASSL", "LOREAL_COMPAT"):
             self.env.pop(name, None)
@@ -42,25 +52,51 @@ class Patched:
         found = (path for path in self.host.rglob("*") if path.is_file())
         return {str(path.relative_to(self.host)): path.read_bytes() for path in found}
 
-    def run(self, out: str, *words: str, loreal: bool, size: int = 64,
-            subset: str = "base") -> subprocess.CompletedProcess:  # fmt: skip
-        """Run train.py; of `words` those with -- or = in front are arguments and their values, the rest KEY VALUE."""
+    def run(
+        self, out: str, *words: str, loreal: bool, size: int = 64, subset: str = "base"
+    ) -> subprocess.CompletedProcess:
+        """Run train.py; of `words` those with -- or = in front are arguments and their values, the
+        rest KEY VALUE.
+        """
         arguments = [word for word in words if word.startswith("--") or word.startswith("=")]
         options = [word for word in words if word not in arguments]
         contract = self.contract
         trainer = contract.loreal_trainer if loreal else contract.trainer
-        recipe = f"configs/trainers/{contract.loreal_trainer}/{'demo' if loreal else 'host_demo'}.yaml"
-        command = [sys.executable, "train.py", "--root", str(self.host.parent / "data"), "--seed", "1"]
+        recipe = (
+            f"configs/trainers/{contract.loreal_trainer}/{'demo' if loreal else 'host_demo'}.yaml"
+        )
+        command = [
+            sys.executable,
+            "train.py",
+            "--root",
+            str(self.host.parent / "data"),
+            "--seed",
+            "1",
+        ]
         command += ["--trainer", trainer, "--dataset-config-file", "configs/datasets/folder.yaml"]
         command += ["--config-file", recipe, "--output-dir", str(self.out / out)]
         command += [word.removeprefix("=") for word in arguments]
         command += [*RECIPES[contract.method], "DATASET.FOLDER", "pics", "DATASET.NUM_SHOTS", "2"]
-        command += ["INPUT.SIZE", f"({size}, {size})", "DATASET.SUBSAMPLE_CLASSES", subset, "OPTIM.MAX_EPOCH", "1"]
+        command += [
+            "INPUT.SIZE",
+            f"({size}, {size})",
+            "DATASET.SUBSAMPLE_CLASSES",
+            subset,
+            "OPTIM.MAX_EPOCH",
+            "1",
+        ]
         command += [part for key, value in contract.cli_defaults.items() for part in (key, value)]
         if loreal:
             command += ["TRAINER.LOREAL.PHI", "32", "TRAINER.LOREAL.STUDENTS", "same"]
-            command += ["TRAINER.LOREAL.ALPHA_DIR", str(self.out / "alpha"), "TRAINER.LOREAL.CACHE_VIEWS", "1"]
-        return subprocess.run([*command, *options], cwd=self.host, env=self.env, capture_output=True, text=True)
+            command += [
+                "TRAINER.LOREAL.ALPHA_DIR",
+                str(self.out / "alpha"),
+                "TRAINER.LOREAL.CACHE_VIEWS",
+                "1",
+            ]
+        return subprocess.run(
+            [*command, *options], cwd=self.host, env=self.env, capture_output=True, text=True
+        )
 
 
 def passes(done: subprocess.CompletedProcess) -> str:
@@ -76,7 +112,9 @@ def assert_family_command_lines_run(patched: Patched) -> None:
     tested = ("--eval-only", "--model-dir", f"={model}", "--load-epoch", "=1")
     text = passes(patched.run("test", *tested, loreal=True, subset="new"))
     assert "* accuracy: " in text and "epoch [" not in text
-    resumed = passes(patched.run("more", "--resume", f"={model}", "OPTIM.MAX_EPOCH", "2", loreal=True))
+    resumed = passes(
+        patched.run("more", "--resume", f"={model}", "OPTIM.MAX_EPOCH", "2", loreal=True)
+    )
     assert "epoch [2/2]" in resumed and "epoch [1/2]" not in resumed
     refused = patched.run("bad", "TRAINER.LOREAL.PHI", "33", loreal=True)
     assert refused.returncode == 1 and "error: TRAINER.LOREAL.PHI 33 does not fit" in refused.stderr
@@ -96,6 +134,8 @@ def test_copy_of_the_embedded_host(tmp_path: Path) -> None:
 def test_real_checkouts(tmp_path: Path, method: str) -> None:
     hosts = Path(os.environ["LOREAL_TEST_HOSTS"])
     patched = Patched(tmp_path, hosts / CHECKOUTS[method], method, hosts / "Dassl.pytorch")
-    own = passes(patched.run("own", "--no-train", "TRAINER.LOREAL.ENABLED", "False", loreal=True, size=32))
+    own = passes(
+        patched.run("own", "--no-train", "TRAINER.LOREAL.ENABLED", "False", loreal=True, size=32)
+    )
     assert "* accuracy: " not in own
     assert_family_command_lines_run(patched)

@@ -19,7 +19,12 @@ from loreal_plugin.protocols.pictures import PictureIndex
 @pytest.fixture
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
-    return sorted(map(str, tiny_image_folder(tmp_path / "pics", classes=2, per_class=3, size=16).rglob("*.png")))
+    return sorted(
+        map(
+            str,
+            tiny_image_folder(tmp_path / "pics", classes=2, per_class=3, size=16).rglob("*.png"),
+        )
+    )
 
 
 @pytest.fixture
@@ -34,10 +39,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_hashes_are_of_the_contents(paths: list[str]) -> None:
     index = PictureIndex()
     index.check(paths)
-    assert [index.sha256(p) for p in paths] == [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths]
+    assert [index.sha256(p) for p in paths] == [
+        hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in paths
+    ]
 
 
-def test_a_second_run_reads_nothing_and_a_third_only_what_changed(paths: list[str], read: list[str]) -> None:
+def test_a_second_run_reads_nothing_and_a_third_only_what_changed(
+    paths: list[str], read: list[str]
+) -> None:
     first = PictureIndex()
     first.check(paths)
     assert sorted(read) == paths
@@ -54,7 +63,9 @@ def test_a_second_run_reads_nothing_and_a_third_only_what_changed(paths: list[st
     assert read == [paths[0]] and third.sha256(paths[0]) == first.sha256(paths[1])
 
 
-def test_broken_and_missing_pictures_are_named_and_not_remembered(paths: list[str], tmp_path: Path) -> None:
+def test_broken_and_missing_pictures_are_named_and_not_remembered(
+    paths: list[str], tmp_path: Path
+) -> None:
     whole = Path(paths[0]).read_bytes()
     Path(paths[0]).write_bytes(whole[:60])
     Path(paths[1]).unlink()
@@ -68,7 +79,9 @@ def test_broken_and_missing_pictures_are_named_and_not_remembered(paths: list[st
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"%s": [1, 2]}', '{"%s": "x"}'])
-def test_a_damaged_memo_is_not_believed(paths: list[str], read: list[str], tmp_path: Path, content: str) -> None:
+def test_a_damaged_memo_is_not_believed(
+    paths: list[str], read: list[str], tmp_path: Path, content: str
+) -> None:
     PictureIndex().check(paths)
     (file,) = (tmp_path / "cache" / "pictures").iterdir()
     file.write_text(content.replace("%s", paths[0]))
@@ -95,4 +108,6 @@ def test_saves_that_are_held_back_are_written_only_by_commit(tmp_path: Path) -> 
         save_json_file({"a": 1}, tmp_path / "deep" / "a.json")
         saves.commit()
     assert (tmp_path / "deep" / "a.json").read_text().split() == ["{", '"a":', "1", "}"]
-    assert save_json_file({"b": 1}, tmp_path / "b.json") and (tmp_path / "b.json").is_file(), "outside as ever"
+    assert save_json_file({"b": 1}, tmp_path / "b.json") and (tmp_path / "b.json").is_file(), (
+        "outside as ever"
+    )

@@ -17,7 +17,9 @@ EPOCHS = 4
 class Trainer:
     """The family's life cycle around three random numbers an epoch."""
 
-    def __init__(self, folder: Path, stop_after: int = EPOCHS, fail_while_saving: bool = False) -> None:
+    def __init__(
+        self, folder: Path, stop_after: int = EPOCHS, fail_while_saving: bool = False
+    ) -> None:
         self.folder, self.stop_after, self.fail = folder, stop_after, fail_while_saving
         self.start_epoch, self.max_epoch, self.drawn = 0, EPOCHS, []
 
@@ -53,7 +55,9 @@ def run(folder: Path, **how: object) -> list[float]:
 
 
 @pytest.mark.parametrize("saving", [False, True])
-def test_a_resumed_training_draws_what_an_undisturbed_one_draws(tmp_path: Path, saving: bool) -> None:
+def test_a_resumed_training_draws_what_an_undisturbed_one_draws(
+    tmp_path: Path, saving: bool
+) -> None:
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     whole = run(tmp_path / "whole")

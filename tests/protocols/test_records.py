@@ -38,7 +38,13 @@ def test_written_record_is_read_back_and_complete_under_its_key_only(tmp_path: P
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", json.dumps({**RECORD, "schema_version": 0}), json.dumps({"schema_version": 1, "key": "k"})],
+    [
+        "",
+        "{",
+        "[]",
+        json.dumps({**RECORD, "schema_version": 0}),
+        json.dumps({"schema_version": 1, "key": "k"}),
+    ],
 )
 def test_broken_or_foreign_files_never_count(tmp_path: Path, content: str) -> None:
     (tmp_path / RESULTS).write_text(content)
@@ -50,7 +56,9 @@ def test_a_folder_without_record_is_not_complete(tmp_path: Path) -> None:
     assert not is_complete(tmp_path, "k")
 
 
-def test_full_disk_is_one_clear_error_and_leaves_the_old_file(tmp_path: Path, monkeypatch: Any) -> None:
+def test_full_disk_is_one_clear_error_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     write_json(tmp_path / RESULTS, RECORD)
 
     def full(handle: int) -> None:

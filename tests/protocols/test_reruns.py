@@ -1,4 +1,6 @@
-"""Which stages an override runs again, and what is refused before any of them: real checks, counted trainings."""
+"""Which stages an override runs again, and what is refused before any of them: real checks, counted
+trainings.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from loreal_plugin.protocols.report import read_runs
 from loreal_plugin.protocols.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2}
-OUTCOME = {"parameters": 1, "seconds": 0.1, "peak_memory_mb": 1.0, "epochs": 1, "steps_per_epoch": 1, "base": SCORE}
+OUTCOME = {
+    "parameters": 1,
+    "seconds": 0.1,
+    "peak_memory_mb": 1.0,
+    "epochs": 1,
+    "steps_per_epoch": 1,
+    "base": SCORE,
+}
 ALL = ["alpha", "beta", "loreal"]
 
 
@@ -39,16 +48,41 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     detach_host()
 
 
-def write_words(place: Path, words: list[str], per_class: dict[str, list[str]] | None = None) -> None:
-    content = {"schema_version": 1, "attributes": words} | ({"per_class": per_class} if per_class else {})
+def write_words(
+    place: Path, words: list[str], per_class: dict[str, list[str]] | None = None
+) -> None:
+    content = {"schema_version": 1, "attributes": words} | (
+        {"per_class": per_class} if per_class else {}
+    )
     (place / "own.json").write_text(json.dumps(content))
 
 
-def spec(place: Path, *opts: str, phi: str = "32", seed: str = "1", method: str = "maple", own: bool = True) -> RunSpec:
+def spec(
+    place: Path,
+    *opts: str,
+    phi: str = "32",
+    seed: str = "1",
+    method: str = "maple",
+    own: bool = True,
+) -> RunSpec:
     """Return a run with the own attribute file, or (`own` False) with no LOREAL key at all."""
-    ours = ("TRAINER.LOREAL.ATTRIBUTES", str(place / "own.json"), "TRAINER.LOREAL.N_ATTRIBUTES", "2") if own else ()
-    return build_spec(method, phi, "pics", seed, data=str(place / "data"), out=str(place / "out"), shots="2",
-                      weights=str(place / "tiny_clip.pt"), recipe="demo", opts=[*ours, *opts])  # fmt: skip
+    ours = (
+        ("TRAINER.LOREAL.ATTRIBUTES", str(place / "own.json"), "TRAINER.LOREAL.N_ATTRIBUTES", "2")
+        if own
+        else ()
+    )
+    return build_spec(
+        method,
+        phi,
+        "pics",
+        seed,
+        data=str(place / "data"),
+        out=str(place / "out"),
+        shots="2",
+        weights=str(place / "tiny_clip.pt"),
+        recipe="demo",
+        opts=[*ours, *opts],
+    )
 
 
 Count = Callable[..., list[str]]
@@ -56,9 +90,13 @@ Count = Callable[..., list[str]]
 
 @pytest.fixture
 def trained(place: Path, monkeypatch: pytest.MonkeyPatch) -> Count:
-    """Give a function that runs a spec with trainings and tests that do nothing, and returns the stages trained."""
+    """Give a function that runs a spec with trainings and tests that do nothing, and returns the
+    stages trained.
+    """
     done: list[str] = []
-    monkeypatch.setattr(Engine, "_train_now", lambda self, stage: done.append(stage.name) or dict(OUTCOME))
+    monkeypatch.setattr(
+        Engine, "_train_now", lambda self, stage: done.append(stage.name) or dict(OUTCOME)
+    )
     monkeypatch.setattr(Engine, "evaluate", lambda self, row, subset, again=False: {"score": SCORE})
 
     def run(*opts: str, until: str = "loreal", **given: Any) -> list[str]:
@@ -106,13 +144,17 @@ def test_until_beta_leaves_a_record_with_the_rows_that_exist(place: Path, traine
 
 
 def test_a_run_that_went_on_counts_once(place: Path, trained: Count) -> None:
-    assert trained(own=False, until="beta") == ["alpha", "beta"] and trained(own=False) == ["loreal"]
+    assert trained(own=False, until="beta") == ["alpha", "beta"] and trained(own=False) == [
+        "loreal"
+    ]
     (run,) = read_runs(place / "out")
     assert [row["name"] for row in run["rows"]] == ["native", "native_at_phi", "phi", "loreal"]
 
 
 def test_stage_3_gets_what_describes_the_host(place: Path) -> None:
-    run = spec(place, "host:TRAINER.MMADAPTER.ADAPTER_SCALE", "0.5", "host:OPTIM.LR", "0.5", method="mma")
+    run = spec(
+        place, "host:TRAINER.MMADAPTER.ADAPTER_SCALE", "0.5", "host:OPTIM.LR", "0.5", method="mma"
+    )
     cfgs = prepare(run, say=lambda text: None).cfgs
     assert [cfgs[name].TRAINER.MMADAPTER.ADAPTER_SCALE for name in ALL] == [0.5, 0.5, 0.5]
     assert cfgs["alpha"].OPTIM.LR == 0.5 != cfgs["loreal"].OPTIM.LR
@@ -121,17 +163,41 @@ def test_stage_3_gets_what_describes_the_host(place: Path) -> None:
 @pytest.mark.parametrize(
     "opts, error, text",
     [
-        (("loreal:TRAINER.MAPLE.N_CTX", "4"), ConfigError, "students .* TRAINER.MAPLE.N_CTX is 2 in stage 'alpha', 4"),
-        (("beta:TRAINER.MAPLE.N_CTX", "4"), ConfigError, "TRAINER.MAPLE.N_CTX is 4 in stage 'beta', 2 in stage 3"),
+        (
+            ("loreal:TRAINER.MAPLE.N_CTX", "4"),
+            ConfigError,
+            "students .* TRAINER.MAPLE.N_CTX is 2 in stage 'alpha', 4",
+        ),
+        (
+            ("beta:TRAINER.MAPLE.N_CTX", "4"),
+            ConfigError,
+            "TRAINER.MAPLE.N_CTX is 4 in stage 'beta', 2 in stage 3",
+        ),
         (("loreal:INPUT.PIXEL_MEAN", "[0.1, 0.1, 0.1]"), ConfigError, "INPUT.PIXEL_MEAN is"),
-        (("TRAINER.LOREAL.PRESET", "authors"), ConfigError, "SLOT_ORDER slots_first is not possible"),
-        (("TRAINER.LOREAL.N_CONTENT", "40"), ConfigError, "'airplane': its prompt with 2 slots takes 91 tokens"),
+        (
+            ("TRAINER.LOREAL.PRESET", "authors"),
+            ConfigError,
+            "SLOT_ORDER slots_first is not possible",
+        ),
+        (
+            ("TRAINER.LOREAL.N_CONTENT", "40"),
+            ConfigError,
+            "'airplane': its prompt with 2 slots takes 91 tokens",
+        ),
         (("INPUT.TRANSFORMS", "['colorjitter']"), ConfigError, "colorjitter cannot be drawn once"),
-        (("loreal:DATALOADER.TRAIN_X.SAMPLER", "RandomClassSampler"), ConfigError, "SAMPLER RandomClassSampler"),
+        (
+            ("loreal:DATALOADER.TRAIN_X.SAMPLER", "RandomClassSampler"),
+            ConfigError,
+            "SAMPLER RandomClassSampler",
+        ),
         (("TRAINER.MAPLE.PREC", "fp8"), ConfigError, "PREC|refuses its configuration"),
-        (("TRAINER.LOREAL.ATTRIBUTE_SCOPE", "class"), AttributeFileError, "none for 'airplane', 'brain'"),
+        (
+            ("TRAINER.LOREAL.ATTRIBUTE_SCOPE", "class"),
+            AttributeFileError,
+            "none for 'airplane', 'brain'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refused_before_anything_is_trained(
     place: Path, opts: tuple[str, ...], error: type[LorealError], text: str
 ) -> None:
@@ -154,7 +220,9 @@ def test_words_of_every_class_are_checked_for_base_and_new(place: Path) -> None:
     assert engine.identity.attributes == [f"per class: {engine.identity.attribute_file.sha256}"]
 
 
-def test_generic_words_are_announced_and_a_folders_own_file_is_found(place: Path, monkeypatch: Any) -> None:
+def test_generic_words_are_announced_and_a_folders_own_file_is_found(
+    place: Path, monkeypatch: Any
+) -> None:
     said: list[str] = []
     plain = spec(place, "TRAINER.LOREAL.ATTRIBUTES", "")
     prepare(plain, say=said.append)
@@ -178,13 +246,20 @@ def test_a_broken_picture_leaves_the_data_folder_as_it_was(place: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (place / "data").rglob("*")} == before
     victim.write_bytes(min((place / "data").rglob("*.png")).read_bytes())
     prepare(spec(place), say=lambda line: None)
-    assert {p.name for p in (place / "data").rglob("*.json")} == {"split_loreal.json", "shot_2-seed_1.json"}
+    assert {p.name for p in (place / "data").rglob("*.json")} == {
+        "split_loreal.json",
+        "shot_2-seed_1.json",
+    }
 
 
-def test_weights_of_the_run_win_over_the_environment_and_are_put_back(place: Path, monkeypatch: Any) -> None:
+def test_weights_of_the_run_win_over_the_environment_and_are_put_back(
+    place: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("CLIP_WEIGHTS", "demo-2")
     seen: list[str] = []
-    monkeypatch.setattr(base2new, "check_run", lambda engine: seen.append(os.environ["CLIP_WEIGHTS"]))
+    monkeypatch.setattr(
+        base2new, "check_run", lambda engine: seen.append(os.environ["CLIP_WEIGHTS"])
+    )
     prepare(spec(place), say=lambda line: None)
     assert seen == [str(place / "tiny_clip.pt")] and os.environ["CLIP_WEIGHTS"] == "demo-2"
     monkeypatch.delenv("CLIP_WEIGHTS")
@@ -197,4 +272,7 @@ def test_record_of_a_stage_holds_what_it_was_made_of(place: Path, trained: Count
     trained()
     folder = next((place / "out").rglob("MaPLe_LOREAL/phi32/*/seed1"))
     record = read_results(folder)
-    assert record["attributes"] == ["color", "shape"] and record["parents"].keys() == {"alpha", "beta"}
+    assert record["attributes"] == ["color", "shape"] and record["parents"].keys() == {
+        "alpha",
+        "beta",
+    }

@@ -28,10 +28,14 @@ def test_upsampling_gives_the_encoder_the_native_size() -> None:
 
 
 def test_embedding_keeps_order_and_counts_encoder_time() -> None:
-    batches = [{"img": torch.full((2, 3, 4, 4), float(i)), "label": torch.tensor([i, i])} for i in range(3)]
+    batches = [
+        {"img": torch.full((2, 3, 4, 4), float(i)), "label": torch.tensor([i, i])} for i in range(3)
+    ]
     found = embed(lambda x: x.mean((1, 2, 3))[:, None, None], batches)
     assert found.features.flatten().tolist() == [0, 0, 1, 1, 2, 2] == found.labels.tolist()
-    assert found.seconds > 0 and found.milliseconds_per_image == pytest.approx(1000 * found.seconds / 6)
+    assert found.seconds > 0 and found.milliseconds_per_image == pytest.approx(
+        1000 * found.seconds / 6
+    )
 
 
 def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
@@ -40,17 +44,29 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     right = F.normalize(F.one_hot(labels, 4)[:, None] + 0.4 * unit(80, 1, 4), dim=-1)
     wrong = right.roll(1, dims=-1)
     train = {"low": Embeddings(wrong, labels, 1.0), "standard": Embeddings(right, labels, 1.0)}
-    test = {s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
-            for s in ("base", "new")}  # fmt: skip
+    test = {
+        s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
+        for s in ("base", "new")
+    }
     rows = score_rivals("host", train=train, test=test, classify=lambda subset, f: f[:, 0])
-    assert [row.name for row in rows] == ["host", "host, mean shift", "host, ridge", "host, up-sampled"]
+    assert [row.name for row in rows] == [
+        "host",
+        "host, mean shift",
+        "host, ridge",
+        "host, up-sampled",
+    ]
     plain, _, ridge, enlarged = rows
     assert ridge.label.startswith("host, ridge (penalty ") and plain.label == plain.name
     nothing, everything = "0" * 20, "f" * 20
     for subset in ("base", "new"):
         assert plain.scores[subset] == {"accuracy": 0.0, "correct": 0, "total": 80, "hits": nothing}
         assert ridge.scores[subset]["accuracy"] == 100.0, "the map back is linear"
-        assert enlarged.scores[subset] == {"accuracy": 100.0, "correct": 80, "total": 80, "hits": everything}
+        assert enlarged.scores[subset] == {
+            "accuracy": 100.0,
+            "correct": 80,
+            "total": 80,
+            "hits": everything,
+        }
     assert enlarged.milliseconds == pytest.approx(37.5, rel=0.05)
 
 

@@ -13,7 +13,13 @@ from loreal_plugin.protocols.spec import Override, build_spec, parse_overrides
 
 def test_defaults_are_the_demo_on_the_embedded_host() -> None:
     spec = build_spec("maple", "96", env={})
-    assert (spec.dataset, spec.seed, spec.shots, spec.weights, spec.recipe) == ("demo", 1, 16, "demo", "demo")
+    assert (spec.dataset, spec.seed, spec.shots, spec.weights, spec.recipe) == (
+        "demo",
+        1,
+        16,
+        "demo",
+        "demo",
+    )
     assert (spec.host, spec.data) == (embedded_host(), cache_root())
     assert spec.out == Path("output").resolve()
 
@@ -21,11 +27,18 @@ def test_defaults_are_the_demo_on_the_embedded_host() -> None:
 def test_environment_is_read_and_arguments_win(tmp_path: Path) -> None:
     env = {"DATA": str(tmp_path), "OUT": "from-env", "SHOTS": "4", "CLIP_WEIGHTS": "demo-2"}
     spec = build_spec("CoOp", "48", "dtd", "3", shots="8", env=env)
-    assert (spec.method, spec.shots, spec.out.name, spec.weights) == ("coop", 8, "from-env", "demo-2")
+    assert (spec.method, spec.shots, spec.out.name, spec.weights) == (
+        "coop",
+        8,
+        "from-env",
+        "demo-2",
+    )
     assert spec.data == tmp_path
 
 
-@pytest.mark.parametrize("weights, recipe", [("demo-2", "demo"), ("ViT-B/16", "vit_b16"), ("my.pt", "vit_b16")])
+@pytest.mark.parametrize(
+    "weights, recipe", [("demo-2", "demo"), ("ViT-B/16", "vit_b16"), ("my.pt", "vit_b16")]
+)
 def test_recipe_follows_the_weights(weights: str, recipe: str) -> None:
     assert build_spec("mma", "96", weights=weights, env={}).recipe == recipe
     assert build_spec("mma", "96", weights=weights, recipe="own", env={}).recipe == "own"
@@ -42,7 +55,9 @@ def test_recipe_follows_the_weights(weights: str, recipe: str) -> None:
         (("maple", "96", "caltech101"), DataError, "needs DATA"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: tuple[str, ...], error: type[LorealError], text: str) -> None:
+def test_wrong_arguments_are_named(
+    arguments: tuple[str, ...], error: type[LorealError], text: str
+) -> None:
     with pytest.raises(error, match=text):
         build_spec(*arguments, env={})
 
@@ -57,13 +72,17 @@ def test_wrong_environment_is_named(tmp_path: Path) -> None:
 
 
 def test_override_scopes() -> None:
-    found = parse_overrides(["OPTIM.LR", "0.1", "host:OPTIM.MAX_EPOCH", "2", "TRAINER.LOREAL.BRIDGE", "self"])
+    found = parse_overrides(
+        ["OPTIM.LR", "0.1", "host:OPTIM.MAX_EPOCH", "2", "TRAINER.LOREAL.BRIDGE", "self"]
+    )
     assert found == (
         Override("all", "OPTIM.LR", "0.1"),
         Override("host", "OPTIM.MAX_EPOCH", "2"),
         Override("loreal", "TRAINER.LOREAL.BRIDGE", "self"),
     )
-    spec = build_spec("maple", "96", opts=["OPTIM.LR", "0.1", "host:A.B", "2", "loreal:C.D", "3"], env={})
+    spec = build_spec(
+        "maple", "96", opts=["OPTIM.LR", "0.1", "host:A.B", "2", "loreal:C.D", "3"], env={}
+    )
     assert [o.key for o in spec.overrides_for("alpha")] == ["OPTIM.LR", "A.B"]
     assert [o.key for o in spec.overrides_for("loreal")] == ["OPTIM.LR", "C.D"]
 

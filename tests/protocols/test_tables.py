@@ -18,8 +18,15 @@ from loreal_plugin.protocols.text_files import replace_between
 
 def row(name: str, hm: float) -> dict[str, Any]:
     score = {"accuracy": hm, "correct": 1, "total": 2}
-    return {"name": name, "label": f"row {name}", "base": score, "new": score, "hm": hm, "parameters": 1234,
-            "seconds": 9.87}  # fmt: skip
+    return {
+        "name": name,
+        "label": f"row {name}",
+        "base": score,
+        "new": score,
+        "hm": hm,
+        "parameters": 1234,
+        "seconds": 9.87,
+    }
 
 
 def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str, Any]:
@@ -27,18 +34,36 @@ def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str
     hms = {"native": 80.0, "native_at_phi": 50.0, "phi": 60.0 + shift, "loreal": 70.0 + shift}
     rows = [row(name, hm) for name, hm in hms.items()]
     return base | {
-        "schema_version": SCHEMA_VERSION, "key": f"k{seed}", "method": method, "dataset": "demo", "phi": 96,
-        "seed": seed, "shots": 16, "native_size": 224, "weights": {"name": "demo"}, "rows": rows,
-        "kind": "stage", "label": "demo", "overrides": [], "trainer": "MaPLe", "recipe": "demo",
-        "device": "cpu", "threads": 2, "git_revision": "abc", "versions": {"torch": "2"},
-    }  # fmt: skip
+        "schema_version": SCHEMA_VERSION,
+        "key": f"k{seed}",
+        "method": method,
+        "dataset": "demo",
+        "phi": 96,
+        "seed": seed,
+        "shots": 16,
+        "native_size": 224,
+        "weights": {"name": "demo"},
+        "rows": rows,
+        "kind": "stage",
+        "label": "demo",
+        "overrides": [],
+        "trainer": "MaPLe",
+        "recipe": "demo",
+        "device": "cpu",
+        "threads": 2,
+        "git_revision": "abc",
+        "versions": {"torch": "2"},
+    }
 
 
 def test_table_shows_every_row_and_marks_what_comes_on_top() -> None:
     lines = format_run(record()).splitlines()
     found = next(line for line in lines if line.startswith("row loreal"))
     assert found.split()[-5:] == ["70.00", "70.00", "70.00", "+1,234", "+9.9"]
-    assert next(line for line in lines if line.startswith("row native ")).split()[-2:] == ["1,234", "9.9"]
+    assert next(line for line in lines if line.startswith("row native ")).split()[-2:] == [
+        "1,234",
+        "9.9",
+    ]
 
 
 def test_sentences_are_signed_both_ways() -> None:
@@ -52,7 +77,11 @@ def test_sentences_are_signed_both_ways() -> None:
 
 def test_published_numbers_only_where_they_compare() -> None:
     assert "57.25" in published_note("maple", 96, "caltech101", "vit_b16")
-    assert published_note("maple", 96, "demo", "demo") == "" == published_note("maple", 144, "caltech101", "vit_b16")
+    assert (
+        published_note("maple", 96, "demo", "demo")
+        == ""
+        == published_note("maple", 144, "caltech101", "vit_b16")
+    )
     assert published_note("maple", 96, "caltech101", "demo") == ""
 
 

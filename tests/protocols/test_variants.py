@@ -11,7 +11,13 @@ from loreal_plugin.errors import LorealError
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.protocols.records import RESULTS, write_json
 from loreal_plugin.protocols.report import format_report, read_runs
-from loreal_plugin.protocols.variants import CONSTANT, LONGER, is_ablation, longer_epochs, merge_variant
+from loreal_plugin.protocols.variants import (
+    CONSTANT,
+    LONGER,
+    is_ablation,
+    longer_epochs,
+    merge_variant,
+)
 from tests.protocols.test_tables import record
 
 
@@ -26,13 +32,24 @@ def test_constant_conditioning_becomes_one_row_of_the_run_it_controls() -> None:
 
 
 def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
-    usual = {key: value for key, value in options_dict(LorealOptions()).items() if key in INFERENCE_ONLY}
+    usual = {
+        key: value for key, value in options_dict(LorealOptions()).items() if key in INFERENCE_ONLY
+    }
     inference = usual | {"INFERENCE": "auto", "SHORTLIST_K": 3, "calibration": 0.1}
-    stages = {"loreal": {"folder": "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo-89abcdef/seed1"}}
-    merged = merge_variant(controlled("loreal", "OPTIM.LR", "1") | {"inference": inference, "stages": stages})
+    stages = {
+        "loreal": {
+            "folder": "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo-89abcdef/seed1"
+        }
+    }
+    merged = merge_variant(
+        controlled("loreal", "OPTIM.LR", "1") | {"inference": inference, "stages": stages}
+    )
     assert merged["label"] == "demo-89abcdef"
     (row,) = merged["rows"]
-    assert (row["name"], row["label"]) == ("loreal_auto_3", "+ LOREAL, INFERENCE auto, SHORTLIST_K 3")
+    assert (row["name"], row["label"]) == (
+        "loreal_auto_3",
+        "+ LOREAL, INFERENCE auto, SHORTLIST_K 3",
+    )
 
 
 def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:
@@ -42,7 +59,11 @@ def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:
 
 
 def test_any_other_override_stays_a_table_of_its_own() -> None:
-    for override in (("loreal", CONSTANT, "False"), ("loreal", "OPTIM.LR", "1"), ("all", LONGER, "40")):
+    for override in (
+        ("loreal", CONSTANT, "False"),
+        ("loreal", "OPTIM.LR", "1"),
+        ("all", LONGER, "40"),
+    ):
         merged = merge_variant(controlled(*override))
         assert merged["label"] == "demo-0123abcd" and len(merged["rows"]) == 4
 
@@ -62,8 +83,14 @@ def test_longer_epochs_round_up_to_whole_epochs() -> None:
 
 def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     plain = tmp_path / "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1"
-    rival = {"name": "zero-shot, ridge", "label": "zero-shot, ridge (penalty 0.1)", "base": {"accuracy": 40.0},
-             "new": {"accuracy": 60.0}, "hm": 48.0, "milliseconds": 1.5}  # fmt: skip
+    rival = {
+        "name": "zero-shot, ridge",
+        "label": "zero-shot, ridge (penalty 0.1)",
+        "base": {"accuracy": 40.0},
+        "new": {"accuracy": 60.0},
+        "hm": 48.0,
+        "milliseconds": 1.5,
+    }
     write_json(plain / RESULTS, record())
     folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
     write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [rival]})
@@ -75,7 +102,17 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
 
 def test_rivals_of_an_older_release_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
-    old = {"name": "zero-shot", "base": 40.0, "new": 60.0, "hm": 48.0, "n_base": 1, "n_new": 1, "milliseconds": 1.5}
+    old = {
+        "name": "zero-shot",
+        "base": 40.0,
+        "new": 60.0,
+        "hm": 48.0,
+        "n_base": 1,
+        "n_new": 1,
+        "milliseconds": 1.5,
+    }
     write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [old]})
-    with pytest.raises(LorealError, match="is of an older release; run `loreal rivals` with its arguments again"):
+    with pytest.raises(
+        LorealError, match="is of an older release; run `loreal rivals` with its arguments again"
+    ):
         read_runs(tmp_path)

@@ -1,4 +1,6 @@
-"""Small trainers of the two methods that the embedded host does not have, and a host made with them."""
+"""Small trainers of the two methods that the embedded host does not have, and a host made with
+them.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def write_stand_in_host(root: Path) -> Path:
     for module in ("cocoop", "independentVL"):
         shutil.copy(Path(__file__).with_name(f"{module}.py"), root / "trainers")
     text = (root / "train.py").read_text(encoding="utf-8")
-    text = text.replace('"trainers.mmrl")', '"trainers.mmrl", "trainers.cocoop", "trainers.independentVL")')
+    text = text.replace(
+        '"trainers.mmrl")', '"trainers.mmrl", "trainers.cocoop", "trainers.independentVL")'
+    )
     text = text.replace("TRAINER_SECTIONS = {\n", _SECTIONS)
     (root / "train.py").write_text(text, encoding="utf-8")
     return root

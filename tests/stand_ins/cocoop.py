@@ -1,4 +1,6 @@
-"""Stand-in for the public CoCoOp: the same parts under the same names, on the embedded host's base classes."""
+"""Stand-in for the public CoCoOp: the same parts under the same names, on the embedded host's base
+classes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class PromptLearner(nn.Module):
         self.ctx = nn.Parameter(ctx)
         width, joint = clip_model.ln_final.weight.shape[0], clip_model.visual.output_dim
         layers = [("linear1", nn.Linear(joint, joint // 16)), ("relu", nn.ReLU())]
-        self.meta_net = nn.Sequential(OrderedDict([*layers, ("linear2", nn.Linear(joint // 16, width))]))
+        self.meta_net = nn.Sequential(
+            OrderedDict([*layers, ("linear2", nn.Linear(joint // 16, width))])
+        )
         self.tokenized_prompts = tokenize([f"{words} {name}." for name in spoken(classnames)])
         embedding = embed_tokens(clip_model, self.tokenized_prompts)
         self.register_buffer("token_prefix", embedding[:, :1])
@@ -53,8 +57,13 @@ class CustomCLIP(nn.Module):
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """Return logits (B, C), in training mode the loss."""
         features = unit(self.image_encoder(image.type(self.dtype)))
-        texts = [unit(self.text_encoder(p, self.tokenized_prompts)) for p in self.prompt_learner(features)]
-        logits = torch.stack([self.logit_scale.exp() * f @ t.t() for f, t in zip(features, texts, strict=True)])
+        texts = [
+            unit(self.text_encoder(p, self.tokenized_prompts))
+            for p in self.prompt_learner(features)
+        ]
+        logits = torch.stack(
+            [self.logit_scale.exp() * f @ t.t() for f, t in zip(features, texts, strict=True)]
+        )
         return F.cross_entropy(logits, label) if self.prompt_learner.training else logits
 
 

@@ -1,4 +1,6 @@
-"""Stand-in for the public IVLP: learned rows inside the blocks of both towers, under the same names."""
+"""Stand-in for the public IVLP: learned rows inside the blocks of both towers, under the same
+names.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,23 @@ def written(rows: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A CLIP block that may overwrite the rows behind the start token (text) or the last rows (images)."""
+    """A CLIP block that may overwrite the rows behind the start token (text) or the last rows
+    (images).
+    """
 
     def __init__(self, block, n_ctx: int, text: bool):
         super().__init__()
         self.attn, self.ln_1, self.mlp, self.ln_2 = block.attn, block.ln_1, block.mlp, block.ln_2
-        self.attn_mask, self.n_ctx, self.text, self.add_prompt = block.attn_mask, n_ctx, text, n_ctx > 0
+        self.attn_mask, self.n_ctx, self.text, self.add_prompt = (
+            block.attn_mask,
+            n_ctx,
+            text,
+            n_ctx > 0,
+        )
         if self.add_prompt:
-            self.VPT_shallow = nn.Parameter(torch.empty(n_ctx, block.ln_1.weight.shape[0]).normal_(std=0.02))
+            self.VPT_shallow = nn.Parameter(
+                torch.empty(n_ctx, block.ln_1.weight.shape[0]).normal_(std=0.02)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return rows (L, N, D)."""
@@ -45,7 +56,9 @@ class Block(nn.Module):
 
 def with_rows(transformer: nn.Module, depth: int, n_ctx: int, text: bool) -> None:
     """Replace the blocks of a transformer; the second to the `depth`-th hold rows."""
-    blocks = [Block(b, n_ctx if 1 <= i < depth else 0, text) for i, b in enumerate(transformer.resblocks)]
+    blocks = [
+        Block(b, n_ctx if 1 <= i < depth else 0, text) for i, b in enumerate(transformer.resblocks)
+    ]
     transformer.resblocks = nn.Sequential(*blocks)
 
 
@@ -98,7 +111,12 @@ class CustomCLIP(nn.Module):
     def __init__(self, options, classnames, clip_model):
         super().__init__()
         with_rows(clip_model.transformer, options.PROMPT_DEPTH_TEXT, options.N_CTX_TEXT, text=True)
-        with_rows(clip_model.visual.transformer, options.PROMPT_DEPTH_VISION, options.N_CTX_VISION, text=False)
+        with_rows(
+            clip_model.visual.transformer,
+            options.PROMPT_DEPTH_VISION,
+            options.N_CTX_VISION,
+            text=False,
+        )
         self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
         self.image_encoder = ImageEncoder(clip_model.visual, options.N_CTX_VISION)
         self.text_encoder = TextEncoder(clip_model)

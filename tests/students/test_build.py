@@ -1,4 +1,6 @@
-"""Students come from the host's own build_model, load what was learned and nothing else, and are frozen."""
+"""Students come from the host's own build_model, load what was learned and nothing else, and are
+frozen.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_input_size_that_does_not_fit_is_refused(embedded, clip_file, size):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [64, 96])
-def test_everything_learned_is_loaded_at_any_input_size(embedded, clip_file, tmp_path, method, size):
+def test_everything_learned_is_loaded_at_any_input_size(
+    embedded, clip_file, tmp_path, method, size
+):
     host = embedded(method)
     trained = tiny_student(host, clip_file, seed=1)
     folder = save_host_checkpoint(trained, tmp_path, epoch=2)
@@ -58,7 +62,9 @@ def test_clip_tensors_of_a_checkpoint_are_not_loaded(embedded, clip_file, tmp_pa
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_other_classes_load_where_nothing_is_learned_per_class(embedded, clip_file, tmp_path, method):
+def test_other_classes_load_where_nothing_is_learned_per_class(
+    embedded, clip_file, tmp_path, method
+):
     host = embedded(method)
     folder = save_host_checkpoint(tiny_student(host, clip_file, seed=1), tmp_path)
     other = tiny_student(host, clip_file, names=("ferry", "brain"), checkpoint_dir=folder)
@@ -79,7 +85,9 @@ def test_epoch_is_the_last_unless_named(embedded, clip_file, tmp_path):
 
 def test_checkpoint_of_another_method_is_named(embedded, clip_file, tmp_path):
     folder = save_host_checkpoint(tiny_student(embedded("mma"), clip_file), tmp_path)
-    with pytest.raises(CheckpointError, match="no 'MultiModalPromptLearner/'.*this is a run of mma"):
+    with pytest.raises(
+        CheckpointError, match="no 'MultiModalPromptLearner/'.*this is a run of mma"
+    ):
         tiny_student(embedded("maple"), clip_file, checkpoint_dir=folder)
     with pytest.raises(CheckpointError, match="no such folder"):
         tiny_student(embedded("maple"), clip_file, checkpoint_dir=tmp_path / "absent")
@@ -93,14 +101,18 @@ def test_checkpoint_with_more_or_less_learned_is_refused(embedded, clip_file, tm
     )
     with pytest.raises(CheckpointError, match="compound_prompts_text.1' is not in it"):
         tiny_student(host, clip_file, checkpoint_dir=flat)
-    with pytest.raises(CheckpointError, match="compound_prompts_text.1' of it is unknown to the model"):
+    with pytest.raises(
+        CheckpointError, match="compound_prompts_text.1' of it is unknown to the model"
+    ):
         tiny_student(host, clip_file, "TRAINER.MAPLE.PROMPT_DEPTH", "2", checkpoint_dir=deep)
 
 
 def test_other_shape_is_refused_with_both_shapes(embedded, clip_file, tmp_path):
     host = embedded("mmrl")
     folder = save_host_checkpoint(tiny_student(host, clip_file), tmp_path)
-    with pytest.raises(CheckpointError, match=r"compound_rep_tokens' is \(5, 32\), wanted \(5, 48\)"):
+    with pytest.raises(
+        CheckpointError, match=r"compound_rep_tokens' is \(5, 32\), wanted \(5, 48\)"
+    ):
         tiny_student(host, clip_file, "TRAINER.MMRL.REP_DIM", "48", checkpoint_dir=folder)
 
 

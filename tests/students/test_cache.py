@@ -1,4 +1,6 @@
-"""The embedding cache: work is counted, entries are verified; tests/trainer/test_cache_key.py has the real key."""
+"""The embedding cache: work is counted, entries are verified; tests/trainer/test_cache_key.py has
+the real key.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,20 @@ from loreal_plugin.errors import CacheError, DataError
 from loreal_plugin.students import cache as cache_module
 from loreal_plugin.students.cache import EmbeddingCache, cache_key, encode_views, pictures_digest
 
-INGREDIENTS = {"pictures": "p", "view_seed": 1, "n_views": 2, "views": "paired", "student": "alpha",
-               "learned": "l", "weights": "w", "size": 64, "recipe": {"scale": (0.08, 1.0)},
-               "dtype": "float32", "host": "r1", "shims": ["a"]}  # fmt: skip
+INGREDIENTS = {
+    "pictures": "p",
+    "view_seed": 1,
+    "n_views": 2,
+    "views": "paired",
+    "student": "alpha",
+    "learned": "l",
+    "weights": "w",
+    "size": 64,
+    "recipe": {"scale": (0.08, 1.0)},
+    "dtype": "float32",
+    "host": "r1",
+    "shims": ["a"],
+}
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -26,7 +39,10 @@ class Pictures(torch.utils.data.Dataset):
         return 3
 
     def __getitem__(self, index: int):
-        return torch.full((2, 3, 4, 4), float(index)) + torch.arange(2.0).view(2, 1, 1, 1) / 10, index
+        return (
+            torch.full((2, 3, 4, 4), float(index)) + torch.arange(2.0).view(2, 1, 1, 1) / 10,
+            index,
+        )
 
 
 class Encoder:

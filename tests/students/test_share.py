@@ -37,7 +37,10 @@ def test_storages_are_shared_exactly_where_they_come_from_clip(embedded, clip_fi
 @pytest.mark.parametrize("method", METHODS)
 def test_sharing_changes_no_output(embedded, clip_file, method):
     host = embedded(method)
-    alpha, beta = tiny_student(host, clip_file, seed=1), tiny_student(host, clip_file, seed=2, size=96)
+    alpha, beta = (
+        tiny_student(host, clip_file, seed=1),
+        tiny_student(host, clip_file, seed=2, size=96),
+    )
     images = torch.randn(2, 3, 96, 96)
     prompts = beta.prompts()
     before = beta.encode_image(images), beta.encode_text(prompts.embeddings, prompts.tokens)

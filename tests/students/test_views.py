@@ -30,7 +30,9 @@ RECIPE = ViewRecipe((0.08, 1.0), True, "bicubic", MEAN, STD)
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def items(folder, count: int = 3) -> list:
@@ -41,9 +43,15 @@ def items(folder, count: int = 3) -> list:
 
 
 def make_cfg(**given) -> CfgNode:
-    values = {"TRANSFORMS": ["random_resized_crop", "random_flip", "normalize"], "SIZE": (64, 64),
-              "INTERPOLATION": "bicubic", "NO_TRANSFORM": False, "RRCROP_SCALE": (0.08, 1.0),
-              "PIXEL_MEAN": list(MEAN), "PIXEL_STD": list(STD)}  # fmt: skip
+    values = {
+        "TRANSFORMS": ["random_resized_crop", "random_flip", "normalize"],
+        "SIZE": (64, 64),
+        "INTERPOLATION": "bicubic",
+        "NO_TRANSFORM": False,
+        "RRCROP_SCALE": (0.08, 1.0),
+        "PIXEL_MEAN": list(MEAN),
+        "PIXEL_STD": list(STD),
+    }
     return CfgNode({"INPUT": CfgNode(values | given)})
 
 
@@ -52,7 +60,9 @@ def make_cfg(**given) -> CfgNode:
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
 def test_view_equals_torchvision_with_the_same_draws(size, shape, mode):
     image, recipe = picture(*shape), ViewRecipe((0.08, 1.0), True, mode, MEAN, STD)
-    crop = T.RandomResizedCrop((size, size), scale=(0.08, 1.0), interpolation=InterpolationMode(mode))
+    crop = T.RandomResizedCrop(
+        (size, size), scale=(0.08, 1.0), interpolation=InterpolationMode(mode)
+    )
     host = T.Compose([crop, T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)])
     for seed in range(6):
         torch.manual_seed(seed)
@@ -65,8 +75,13 @@ def test_without_random_crop_the_whole_picture_is_resized():
     image = picture(80, 60)
     recipe = build_recipe(make_cfg(TRANSFORMS=["normalize"]))
     view = draw_view(80, 60, recipe, torch.Generator().manual_seed(0))
-    expected = T.Compose([T.Resize((48, 48), interpolation=InterpolationMode.BICUBIC), T.ToTensor(),
-                          T.Normalize(MEAN, STD)])(image)  # fmt: skip
+    expected = T.Compose(
+        [
+            T.Resize((48, 48), interpolation=InterpolationMode.BICUBIC),
+            T.ToTensor(),
+            T.Normalize(MEAN, STD),
+        ]
+    )(image)
     assert torch.equal(render_view(image, view, 48, recipe), expected)
     assert (view.flip, view.width, view.height) == (False, 80, 60)
 
@@ -116,7 +131,9 @@ def test_cached_views_are_the_paired_views_also_from_workers(tmp_path):
     data = items(tmp_path)
     paired = PairedViews(data, (32, 48), RECIPE, seed=3, independent=True)
     for size, stream, name in ((32, 0, "img"), (48, 1, "img_low")):
-        loader = DataLoader(StudentViews(data, size, 2, RECIPE, 3, stream), batch_size=2, num_workers=1)
+        loader = DataLoader(
+            StudentViews(data, size, 2, RECIPE, 3, stream), batch_size=2, num_workers=1
+        )
         pixels = torch.cat([views for views, _ in loader])
         for number in range(2):
             paired.set_view(number)

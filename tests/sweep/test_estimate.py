@@ -52,7 +52,9 @@ def test_tests_on_targets_count(tmp_path: Path) -> None:
 def test_the_host_at_the_native_size_is_tested_once_for_every_phi(tmp_path: Path) -> None:
     write_targets(tmp_path / "out", "xd")
     found = estimates(tmp_path, protocols=["xd"], seeds=[2], phis=[96, 144])
-    assert found[1].seconds == pytest.approx(2 * STAGE + 3 * 3 * 2), "stage 1 and its tests belong to both"
+    assert found[1].seconds == pytest.approx(2 * STAGE + 3 * 3 * 2), (
+        "stage 1 and its tests belong to both"
+    )
 
 
 def test_a_control_is_found_under_its_own_override(tmp_path: Path) -> None:
@@ -80,7 +82,11 @@ def test_rivals_are_no_run_and_a_run_no_rivals(tmp_path: Path) -> None:
 
 def test_a_plan_from_nothing_counts_what_is_there_and_shared_stages_once(tmp_path: Path) -> None:
     write_run(tmp_path / "out")
-    plan = {"methods": ["maple"], "phis": [96], "variants": {"": {}, "other": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}}}
+    plan = {
+        "methods": ["maple"],
+        "phis": [96],
+        "variants": {"": {}, "other": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}},
+    }
     runs = expand(read_plan(write(tmp_path, plan)), Place(tmp_path / "out"), env={})
     evidence = collect(tmp_path / "out")
     whole, missing = estimate(runs, evidence, anew=True), estimate(runs, evidence)
@@ -89,7 +95,13 @@ def test_a_plan_from_nothing_counts_what_is_there_and_shared_stages_once(tmp_pat
 
 
 def test_durations_read_well() -> None:
-    assert [clock(s) for s in (0.4, 89, 91, 3600, 11_100)] == ["0 s", "89 s", "2 min", "60 min", "3 h 05 min"]
+    assert [clock(s) for s in (0.4, 89, 91, 3600, 11_100)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "60 min",
+        "3 h 05 min",
+    ]
 
 
 def test_another_protocol_tells_roughly(tmp_path: Path) -> None:

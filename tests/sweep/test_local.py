@@ -19,7 +19,12 @@ from loreal_plugin.protocols.sweep.slurm import families, parse_settings
 
 
 def run(name: str, family: str, protocol: str = "base2new", process: str = "p") -> Any:
-    facts = {"protocol": protocol, "rivals": protocol == "rivals", "family": (family,), "process": (process,)}
+    facts = {
+        "protocol": protocol,
+        "rivals": protocol == "rivals",
+        "family": (family,),
+        "process": (process,),
+    }
     return SimpleNamespace(name=name, words=("options",), **facts)
 
 
@@ -33,7 +38,11 @@ def test_runs_that_share_a_stage_do_not_wait_for_each_other() -> None:
 
 
 def test_a_process_keeps_its_kind_of_runs() -> None:
-    a, b, c = run("a", "a", process="coop"), run("b", "b", process="maple"), run("c", "c", process="coop")
+    a, b, c = (
+        run("a", "a", process="coop"),
+        run("b", "b", process="maple"),
+        run("c", "c", process="coop"),
+    )
     schedule = Schedule([a, b, c])
     first = schedule.take(None)
     schedule.give_back(first)
@@ -136,12 +145,16 @@ def test_a_process_answers_and_one_that_dies_is_replaced(tmp_path: Path) -> None
         threading.Timer(0.3, process.kill).start()
         code, error = worker.run(good, tmp_path / "killed.txt")
         assert code == -9 and error.startswith("the process ended with signal 9; ")
-        assert worker.run(good, tmp_path / "again.txt") == (0, "") and worker._process is not process
+        assert (
+            worker.run(good, tmp_path / "again.txt") == (0, "") and worker._process is not process
+        )
     finally:
         worker.stop()
 
 
-def test_a_process_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "_path", lambda: str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loreal_plugin").mkdir()
@@ -155,7 +168,10 @@ def test_a_process_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytes
 def test_families_go_one_by_one_on_slurm_and_settings_are_checked() -> None:
     runs = [run("a1", "a"), run("b1", "b"), run("a2", "a")]
     assert [[r.name for r in family] for family in families(runs)] == [["a1", "a2"], ["b1"]]
-    assert parse_settings(["timeout_min=240", "slurm_partition=gpu"]) == {"timeout_min": 240, "slurm_partition": "gpu"}
+    assert parse_settings(["timeout_min=240", "slurm_partition=gpu"]) == {
+        "timeout_min": 240,
+        "slurm_partition": "gpu",
+    }
     for word in ("gpu", "=3", "a b=3", "x="):
         with pytest.raises(Exception, match="key=value"):
             parse_settings([word])

@@ -28,7 +28,9 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(folder: Path, content: object, name: str = "plan.yaml") -> Path:
     path = folder / name
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    path.write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    )
     return path
 
 
@@ -40,8 +42,10 @@ def test_lists_are_crossed_seeds_outside(tmp_path: Path) -> None:
     variants = {"default": {}, "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0.0}}
     runs = runs_of(write(tmp_path, SMALL | {"variants": variants}))
     assert len(runs) == 8 and [run.spec.seed for run in runs] == [1] * 4 + [2] * 4
-    assert [run.title for run in runs[:2]] == ["base2new coop 96 demo seed 1 [default]",
-                                               "base2new coop 96 demo seed 1 [no LLD]"]  # fmt: skip
+    assert [run.title for run in runs[:2]] == [
+        "base2new coop 96 demo seed 1 [default]",
+        "base2new coop 96 demo seed 1 [no LLD]",
+    ]
     assert runs[1].words[-3:] == ("--", "TRAINER.LOREAL.LLD_WEIGHT", "0.0")
 
 
@@ -49,7 +53,7 @@ def test_the_words_make_the_same_run_whatever_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOTS", "4")
-    (run, *_) = runs_of(write(tmp_path, SMALL))
+    run, *_ = runs_of(write(tmp_path, SMALL))
     assert run.spec.shots == 4 and run.words[run.words.index("--shots") + 1] == "4"
     for flag in ("--out", "--data", "--weights", "--recipe"):
         assert flag in run.words
@@ -58,13 +62,21 @@ def test_the_words_make_the_same_run_whatever_the_environment_says(
 RIVALS_OF_OTHERS = ["rivals_xd", "rivals_dg", "rivals_few_shot"]
 
 
-@pytest.mark.parametrize("protocol", ["base2new", "xd", "dg", "few_shot", "rivals", *RIVALS_OF_OTHERS])
+@pytest.mark.parametrize(
+    "protocol", ["base2new", "xd", "dg", "few_shot", "rivals", *RIVALS_OF_OTHERS]
+)
 def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> None:
-    plan = SMALL | {"protocols": [protocol], "shots": [2], "targets": ["demo-marks", "demo-shapes"],
-                    "variants": {"v": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}}}  # fmt: skip
+    plan = SMALL | {
+        "protocols": [protocol],
+        "shots": [2],
+        "targets": ["demo-marks", "demo-shapes"],
+        "variants": {"v": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}},
+    }
     for run in runs_of(write(tmp_path, plan)):
         args = parse(run.words)
-        command, _, of = protocol.partition("_") if protocol in RIVALS_OF_OTHERS else (protocol, "", "")
+        command, _, of = (
+            protocol.partition("_") if protocol in RIVALS_OF_OTHERS else (protocol, "", "")
+        )
         assert args.command == command and spec_of(args) == run.spec
         assert not of or args.protocol == of == run.setting.protocol
         if run.table in ("xd", "dg"):
@@ -72,19 +84,32 @@ def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> No
 
 
 def test_blocks_take_the_place_of_the_top_and_repetitions_go(tmp_path: Path) -> None:
-    plan = SMALL | {"runs": [{}, {"phis": [96, 144]}, {"protocols": ["few_shot"], "shots": [1, 2], "seeds": [1]}]}
+    plan = SMALL | {
+        "runs": [
+            {},
+            {"phis": [96, 144]},
+            {"protocols": ["few_shot"], "shots": [1, 2], "seeds": [1]},
+        ]
+    }
     runs = runs_of(write(tmp_path, plan))
     assert sum(run.protocol == "base2new" for run in runs) == 8
-    assert [run.words[-3:] for run in runs if run.protocol == "few_shot"][0][-2:] == ("--recipe", "demo")
+    assert [run.words[-3:] for run in runs if run.protocol == "few_shot"][0][-2:] == (
+        "--recipe",
+        "demo",
+    )
     assert len([run for run in runs if run.protocol == "few_shot"]) == 4
 
 
 def test_rivals_come_last_and_zero_shot_is_one_run_a_phi(tmp_path: Path) -> None:
     plan = SMALL | {"protocols": ["rivals_xd", "rivals", "base2new", "zero_shot"]}
     runs = runs_of(write(tmp_path, plan))
-    assert [run.protocol for run in runs] == ["base2new"] * 4 + ["zero_shot"] + ["rivals_xd"] * 4 + ["rivals"] * 4
+    assert [run.protocol for run in runs] == ["base2new"] * 4 + ["zero_shot"] + [
+        "rivals_xd"
+    ] * 4 + ["rivals"] * 4
     assert {run.family[0] for run in runs if run.rivals} == {"base2new", "xd"}
-    assert [run.words[:3] for run in runs if run.protocol == "zero_shot"] == [("zero_shot", "96", "demo")]
+    assert [run.words[:3] for run in runs if run.protocol == "zero_shot"] == [
+        ("zero_shot", "96", "demo")
+    ]
 
 
 def test_included_plans_run_first(tmp_path: Path) -> None:
@@ -94,13 +119,23 @@ def test_included_plans_run_first(tmp_path: Path) -> None:
 
 
 def test_factors_become_variants_of_their_basis(tmp_path: Path) -> None:
-    factor = {"name": "losses", "question": "which?", "basis": {"TRAINER.LOREAL.PRESET": "paper"}, "methods": ["coop"],
-              "variants": {"both": {}, "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0}},
-              "claims": [{"better": "both", "worse": "no LLD", "published": "yes"}]}  # fmt: skip
+    factor = {
+        "name": "losses",
+        "question": "which?",
+        "basis": {"TRAINER.LOREAL.PRESET": "paper"},
+        "methods": ["coop"],
+        "variants": {"both": {}, "no LLD": {"TRAINER.LOREAL.LLD_WEIGHT": 0}},
+        "claims": [{"better": "both", "worse": "no LLD", "published": "yes"}],
+    }
     runs = runs_of(write(tmp_path, SMALL | {"factors": [factor]}))
     assert {run.spec.method for run in runs} == {"coop"} and len(runs) == 4
     assert runs[1].variant == "losses: no LLD"
-    assert runs[1].words[-4:] == ("TRAINER.LOREAL.PRESET", "paper", "TRAINER.LOREAL.LLD_WEIGHT", "0")
+    assert runs[1].words[-4:] == (
+        "TRAINER.LOREAL.PRESET",
+        "paper",
+        "TRAINER.LOREAL.LLD_WEIGHT",
+        "0",
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +150,10 @@ def test_factors_become_variants_of_their_basis(tmp_path: Path) -> None:
         ({"until": "gamma"}, "unknown stage in until 'gamma'"),
         ({"variants": ["a"]}, "variants must be a mapping"),
         ({"variants": {"a": {"TRAINER.LOREAL.BRIGDE": "self"}}}, "did you mean 'BRIDGE'?"),
-        ({"variants": {"a": {"TRAINER.LOREAL.BRIDGE": "selfish"}}}, "TRAINER.LOREAL.BRIDGE: 'selfish' is none of"),
+        (
+            {"variants": {"a": {"TRAINER.LOREAL.BRIDGE": "selfish"}}},
+            "TRAINER.LOREAL.BRIDGE: 'selfish' is none of",
+        ),
         ({"variants": {"a": {"SEED": 3}}}, "'SEED' cannot be overridden"),
         ({"variants": {"a": {"OPTIM.LR": None}}}, "OPTIM.LR needs a value"),
         ({"runs": []}, "runs must be a list of mappings"),
@@ -125,10 +163,21 @@ def test_factors_become_variants_of_their_basis(tmp_path: Path) -> None:
         ({"name": "a/b"}, "name must be a word"),
         ({"datasets": ["birds"]}, "plan plan, base2new coop 96 birds: dataset 'birds' needs DATA"),
         ({"factors": [{"name": "x"}]}, "factors[0] lacks question, variants"),
-        ({"factors": [{"name": "x", "question": "?", "variants": {"a": {}},
-                       "claims": [{"better": "a", "worse": "b", "published": ""}]}]}, "unknown variant 'b'"),
+        (
+            {
+                "factors": [
+                    {
+                        "name": "x",
+                        "question": "?",
+                        "variants": {"a": {}},
+                        "claims": [{"better": "a", "worse": "b", "published": ""}],
+                    }
+                ]
+            },
+            "unknown variant 'b'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_one_line_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], said: str
 ) -> None:
@@ -160,7 +209,9 @@ def test_a_name_that_is_no_plan_lists_the_known_ones(capsys: pytest.CaptureFixtu
     assert "did you mean 'lr_b2n'?" in error and "ablations" in error
 
 
-@pytest.mark.parametrize("path", sorted((bundle_root() / "configs" / "plans").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((bundle_root() / "configs" / "plans").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_every_shipped_plan_expands(path: Path, tmp_path: Path) -> None:
     plan = read_plan(path.stem)
     runs = expand(plan, Place(tmp_path))
@@ -168,20 +219,44 @@ def test_every_shipped_plan_expands(path: Path, tmp_path: Path) -> None:
     for factor in plan.factors:
         first, *others = factor.variants
         assert others, f"{factor.name} compares nothing"
-        assert len(set(factor.variants.values())) == len(factor.variants), f"{factor.name}: two variants are the same"
+        assert len(set(factor.variants.values())) == len(factor.variants), (
+            f"{factor.name}: two variants are the same"
+        )
 
 
 def test_the_shipped_ablations_cover_what_was_asked_for() -> None:
-    keys = {word.rpartition(":")[2].removeprefix("TRAINER.LOREAL.")
-            for name in ("ablations", "ablations_published") for factor in read_plan(name).factors
-            for words in factor.variants.values() for word in words[::2]}  # fmt: skip
-    asked = {"BRIDGE", "LLD_WEIGHT", "HLD_WEIGHT", "HLD_DIRECTION", "HLD_TAU_SQUARED", "HLD_TEMPERATURE",
-             "LLD_TEMPERATURE", "HIDDEN_DIM", "N_CONTENT", "N_ATTRIBUTES", "SLOT_ORDER", "ATTR_SHUFFLE_SEED", "VIEWS",
-             "CACHE_VIEWS", "META_INIT", "OPTIM.LR", "OPTIM.MAX_EPOCH"}  # fmt: skip
+    keys = {
+        word.rpartition(":")[2].removeprefix("TRAINER.LOREAL.")
+        for name in ("ablations", "ablations_published")
+        for factor in read_plan(name).factors
+        for words in factor.variants.values()
+        for word in words[::2]
+    }
+    asked = {
+        "BRIDGE",
+        "LLD_WEIGHT",
+        "HLD_WEIGHT",
+        "HLD_DIRECTION",
+        "HLD_TAU_SQUARED",
+        "HLD_TEMPERATURE",
+        "LLD_TEMPERATURE",
+        "HIDDEN_DIM",
+        "N_CONTENT",
+        "N_ATTRIBUTES",
+        "SLOT_ORDER",
+        "ATTR_SHUFFLE_SEED",
+        "VIEWS",
+        "CACHE_VIEWS",
+        "META_INIT",
+        "OPTIM.LR",
+        "OPTIM.MAX_EPOCH",
+    }
     assert asked <= keys
 
 
-def test_dry_run_prints_commands_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_prints_commands_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     assert main(["sweep", str(write(tmp_path, SMALL)), "--dry-run", "--out", str(out)]) == 0
     printed = capsys.readouterr().out

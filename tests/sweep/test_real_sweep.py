@@ -1,4 +1,6 @@
-"""Sweeps of real trainings on the embedded host with a tiny random CLIP: killed at random points; with a failure."""
+"""Sweeps of real trainings on the embedded host with a tiny random CLIP: killed at random points;
+with a failure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ LIMIT = 600.0
 
 
 class Home:
-    """Pictures of four classes, tiny weights, a plan of two seeds with one variant each, and sweeps of it."""
+    """Pictures of four classes, tiny weights, a plan of two seeds with one variant each, and sweeps
+    of it.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -33,18 +37,36 @@ class Home:
             "two epochs": {"OPTIM.MAX_EPOCH": 1, "loreal:OPTIM.MAX_EPOCH": 2},
             "cannot be": {"OPTIM.MAX_EPOCH": 1, "OPTIM.LRATE": 1},
         }
-        plan = {"name": "tiny", "methods": ["coop"], "datasets": ["pics"], "phis": [32], "seeds": [1, 2], "shots": [2],
-                "weights": str(random_clip_file(root)), "recipes": "demo", "variants": variants}  # fmt: skip
+        plan = {
+            "name": "tiny",
+            "methods": ["coop"],
+            "datasets": ["pics"],
+            "phis": [32],
+            "seeds": [1, 2],
+            "shots": [2],
+            "weights": str(random_clip_file(root)),
+            "recipes": "demo",
+            "variants": variants,
+        }
         (root / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
     def start(self, out: str) -> subprocess.Popen[str]:
         """Start the sweep."""
         words = [sys.executable, "-m", "loreal_plugin", "sweep", "plan.yaml", "--jobs", "2"]
         words += ["--out", out, "--data", "data"]
-        kept = {k: v for k, v in os.environ.items() if k not in ("HOST", "OUT", "SHOTS", "CLIP_WEIGHTS", "RECIPE")}
-        env = kept | {"PYTHONPATH": str(ROOT), "LOREAL_CACHE": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(words, cwd=self.root, env=env, text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)  # fmt: skip
+        kept = {
+            k: v
+            for k, v in os.environ.items()
+            if k not in ("HOST", "OUT", "SHOTS", "CLIP_WEIGHTS", "RECIPE")
+        }
+        env = kept | {
+            "PYTHONPATH": str(ROOT),
+            "LOREAL_CACHE": str(self.root / "cache"),
+            "OMP_NUM_THREADS": "1",
+        }
+        return subprocess.Popen(
+            words, cwd=self.root, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
 
     def finish(self, out: str) -> tuple[int, str, str]:
         """Run the sweep to its end."""
@@ -71,8 +93,15 @@ def facts(out: Path) -> dict[str, Any]:
         record, fault = read_record(path)
         assert not fault, f"{path} {fault}"
         if record["kind"] != "sweep":
-            rows = [{k: v for k, v in row.items() if k != "seconds"} for row in record.get("rows", [])]
-            found[str(path.relative_to(out))] = (record["key"], record.get("score"), record.get("base"), rows)
+            rows = [
+                {k: v for k, v in row.items() if k != "seconds"} for row in record.get("rows", [])
+            ]
+            found[str(path.relative_to(out))] = (
+                record["key"],
+                record.get("score"),
+                record.get("base"),
+                rows,
+            )
     return found
 
 
@@ -80,7 +109,9 @@ def size(out: Path) -> int:
     return sum(1 for _ in out.rglob("*"))
 
 
-def test_one_failing_variant_leaves_the_others_done(home: Home, whole: tuple[int, str, str]) -> None:
+def test_one_failing_variant_leaves_the_others_done(
+    home: Home, whole: tuple[int, str, str]
+) -> None:
     code, printed, error = whole
     lines = [line for line in printed.splitlines() if line.startswith("[")]
     assert code == 1, error
@@ -93,14 +124,18 @@ def test_one_failing_variant_leaves_the_others_done(home: Home, whole: tuple[int
     assert (home.root / "whole" / "report" / "report.html").is_file()
 
 
-def test_results_carry_the_answers_that_paired_tests_need(home: Home, whole: tuple[int, str, str]) -> None:
+def test_results_carry_the_answers_that_paired_tests_need(
+    home: Home, whole: tuple[int, str, str]
+) -> None:
     results = collect(home.root / "whole").results
     assert {r.row for r in results} == {"native", "native_at_phi", "phi", "loreal"}
     assert all(score.hits for result in results for score in result.scores.values())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_sweep_killed_at_random_points_ends_like_an_undisturbed_one(home: Home, whole: tuple[int, str, str]) -> None:
+def test_a_sweep_killed_at_random_points_ends_like_an_undisturbed_one(
+    home: Home, whole: tuple[int, str, str]
+) -> None:
     seed = int(os.environ.get("LOREAL_KILL_SEED") or time.time_ns() % 100_000)
     out, full = home.root / "killed", size(home.root / "whole")
     points = sorted(random.Random(seed).sample(range(8, full - 12), KILLS))
@@ -119,7 +154,9 @@ def test_a_sweep_killed_at_random_points_ends_like_an_undisturbed_one(home: Home
     assert "2 runs done, 2 failed" in printed
 
 
-def test_a_finished_sweep_is_asked_again_and_trains_nothing(home: Home, whole: tuple[int, str, str]) -> None:
+def test_a_finished_sweep_is_asked_again_and_trains_nothing(
+    home: Home, whole: tuple[int, str, str]
+) -> None:
     out = home.root / "whole"
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model*")}
     code, printed, _ = home.finish("whole")

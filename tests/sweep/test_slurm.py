@@ -23,22 +23,47 @@ def run(name: str, family: str, *words: str) -> Any:
 def test_every_run_of_every_task_is_reported(tmp_path: Path) -> None:
     runs = [run("a1", "a", "options"), run("a2", "a", "optoins"), run("b1", "b", "--version")]
     ended: dict[str, Outcome] = {}
-    run_slurm(runs, lambda r: tmp_path / f"{r.name}.txt", tmp_path / "slurm", {"cluster": "local", "timeout_min": 5}, 2,
-              lambda r, outcome: ended.__setitem__(r.name, outcome), poll=0.1)  # fmt: skip
-    assert ended["a1"].done and not ended["a2"].done and "did you mean 'options'?" in ended["a2"].error
+    run_slurm(
+        runs,
+        lambda r: tmp_path / f"{r.name}.txt",
+        tmp_path / "slurm",
+        {"cluster": "local", "timeout_min": 5},
+        2,
+        lambda r, outcome: ended.__setitem__(r.name, outcome),
+        poll=0.1,
+    )
+    assert (
+        ended["a1"].done and not ended["a2"].done and "did you mean 'options'?" in ended["a2"].error
+    )
     assert "| `BRIDGE` |" in (tmp_path / "a1.txt").read_text()
     # --version ends the process on its own: the task's failure, told as such
     assert not ended["b1"].done and ended["b1"].error
 
 
-@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a SLURM here: a real array would be submitted")
+@pytest.mark.skipif(
+    shutil.which("srun") is not None,
+    reason="there is a SLURM here: a real array would be submitted",
+)
 def test_without_slurm_it_says_so_and_submits_nothing(tmp_path: Path) -> None:
     with pytest.raises(LorealError, match="submitit cannot submit to 'slurm'"):
-        run_slurm([run("a", "a", "options")], lambda r: tmp_path / "log", tmp_path / "slurm", {}, 1, lambda *_: None)
+        run_slurm(
+            [run("a", "a", "options")],
+            lambda r: tmp_path / "log",
+            tmp_path / "slurm",
+            {},
+            1,
+            lambda *_: None,
+        )
 
 
 def test_a_parameter_that_submitit_does_not_know(tmp_path: Path) -> None:
     settings = {"cluster": "local", "colour": "red"}
     with pytest.raises(LorealError, match="submitit cannot submit to 'local'.*colour"):
-        run_slurm([run("a", "a", "options")], lambda r: tmp_path / "log", tmp_path / "slurm", settings, 1,
-                  lambda *_: None)  # fmt: skip
+        run_slurm(
+            [run("a", "a", "options")],
+            lambda r: tmp_path / "log",
+            tmp_path / "slurm",
+            settings,
+            1,
+            lambda *_: None,
+        )

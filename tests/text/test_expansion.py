@@ -1,4 +1,6 @@
-"""Expansions of text features: derivatives against automatic ones, fits against a solver, chunks, batches, types."""
+"""Expansions of text features: derivatives against automatic ones, fits against a solver, chunks,
+batches, types.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def activations(n: int = 80, seed: int = 3) -> Tensor:
     return torch.relu(0.5 + torch.randn(n, H, generator=generator) * torch.linspace(0.6, 0.01, H))
 
 
-def toy_encode(host: str, order: str = "class_first", path: type = PrefixTextPath) -> Callable[[Tensor], Tensor]:
+def toy_encode(
+    host: str, order: str = "class_first", path: type = PrefixTextPath
+) -> Callable[[Tensor], Tensor]:
     """Return activations (n, H) -> features (n, 3, 16) through three contents of a toy host."""
     text = make_text(host)
     up = torch.randn(3, text.table.shape[1], H // 3, generator=torch.Generator().manual_seed(4))
@@ -37,7 +41,9 @@ def toy_encode(host: str, order: str = "class_first", path: type = PrefixTextPat
 def test_forward_derivatives_are_those_of_the_whole_text_encoder(host: str, order: str):
     directions, _ = principal_directions(activations(), rank=5)
     slow = toy_encode(host, order, ReferenceTextPath)
-    jacobian = torch.autograd.functional.jacobian(lambda h: slow(h[None])[0], directions.mean)  # (C, D_v, H)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda h: slow(h[None])[0], directions.mean
+    )  # (C, D_v, H)
     want = torch.einsum("cvh,hr->rcv", jacobian, directions.basis * directions.spread)
     base, slopes = forward_derivatives(toy_encode(host, order), directions, at_once=2)
     assert base.shape == (3, 16) and slopes.shape == (5, 3, 16)
@@ -76,7 +82,9 @@ def test_product_terms_are_products_without_their_mean():
 def test_images_that_do_not_differ_have_one_direction_and_one_image_is_refused():
     same = activations(1).expand(5, -1)
     directions, share = principal_directions(same, rank=8)
-    assert directions.basis.shape == (H, 1) and share == 1 and torch.isfinite(directions(same)).all()
+    assert (
+        directions.basis.shape == (H, 1) and share == 1 and torch.isfinite(directions(same)).all()
+    )
     with pytest.raises(ConfigError, match="spread of training images"):
         principal_directions(same[:1], rank=8)
 
@@ -92,7 +100,9 @@ def test_fit_is_the_ridge_solution_whatever_the_batch(n_products: int):
     ).unflatten(1, (3, 16))
     for at_once in (1, 7, 60):
         base, table = fit(encode, directions, sample, at_once)
-        torch.testing.assert_close(torch.cat([base[None], table]).double(), wanted, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            torch.cat([base[None], table]).double(), wanted, atol=1e-4, rtol=1e-3
+        )
 
 
 def test_each_step_of_the_series_comes_nearer_to_unseen_images():
@@ -100,7 +110,11 @@ def test_each_step_of_the_series_comes_nearer_to_unseen_images():
     plain, _ = principal_directions(activations(200), rank=8)
     more = Directions(plain.mean, plain.basis, plain.spread, n_products=4)
     sample = activations(200)[: n_samples(more)]
-    made = [forward_derivatives(encode, plain), fit(encode, plain, sample), fit(encode, more, sample)]
+    made = [
+        forward_derivatives(encode, plain),
+        fit(encode, plain, sample),
+        fit(encode, more, sample),
+    ]
     series = [Expansion(d, *tables) for d, tables in zip((plain, plain, more), made, strict=True)]
     exact = F.normalize(encode(unseen), dim=-1)
     constant = (F.normalize(encode(plain.mean[None]), dim=-1) - exact).norm()
@@ -120,7 +134,9 @@ def test_features_do_not_depend_on_batch_mates_or_class_chunks(host: str):
     for step in (1, 2, 3):
         parts = [expansion.features(terms, slice(at, at + step)) for at in range(0, 3, step)]
         torch.testing.assert_close(torch.cat(parts, dim=1), together, atol=1e-5, rtol=1e-5)
-    assert [part.start for part in expansion.chunks(10**9)] == [0, 1, 2] and len(expansion.chunks(1)) == 1
+    assert [part.start for part in expansion.chunks(10**9)] == [0, 1, 2] and len(
+        expansion.chunks(1)
+    ) == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -132,4 +148,7 @@ def test_half_precision_tables_stay_near_and_say_what_they_hold(dtype: torch.dty
     features = half(hidden)
     assert features.dtype == dtype
     assert F.cosine_similarity(features.float(), full(hidden), dim=-1).min() > 0.999
-    assert full.n_bytes == 4 * (7 * 3 * 16 + H + H * 6 + 6) and half.n_bytes == full.n_bytes - 2 * 7 * 3 * 16
+    assert (
+        full.n_bytes == 4 * (7 * 3 * 16 + H + H * 6 + 6)
+        and half.n_bytes == full.n_bytes - 2 * 7 * 3 * 16
+    )

@@ -66,7 +66,9 @@ def test_chunks_keep_no_activations_that_grow_with_classes(kind: str, order: str
 def test_peak_of_a_training_step_does_not_grow_with_classes(kind: str):
     text = make_text()
     contents = torch.randn(2, 3, 32, requires_grad=True)
-    few, many = (peak_bytes(build_path(kind, text, n, "class_first", chunk=4), contents) for n in (8, 64))
+    few, many = (
+        peak_bytes(build_path(kind, text, n, "class_first", chunk=4), contents) for n in (8, 64)
+    )
     one_pass = peak_bytes(build_path(kind, text, 64, "class_first", chunk=64), contents)
     # Features and their gradient, (B, C, D_v) each, are the result; they may grow.
     results = 8 * (64 - 8) * 2 * 16 * 4
@@ -76,10 +78,16 @@ def test_peak_of_a_training_step_does_not_grow_with_classes(kind: str):
 
 def test_automatic_chunk_fits_the_budget_and_is_never_empty():
     cpu = torch.device("cpu")
-    # CLIP's text size, four images, 22 suffix rows behind 9 earlier ones: about 34 MiB a class, 2 GiB in all.
+    # CLIP's text size, four images, 22 suffix rows behind 9 earlier ones: about 34 MiB a class, 2
+    # GiB in all.
     assert 55 <= auto_chunk(4 * 22, 512, 12, True, cpu, earlier=4 * 9) <= 65
-    assert auto_chunk(88, 512, 12, True, cpu, budget=2**30) == auto_chunk(88, 512, 12, True, cpu) * 3 // 8
-    at_test, in_training = (auto_chunk(4 * 22, 512, 12, grad, cpu, budget=2**30) for grad in (False, True))
+    assert (
+        auto_chunk(88, 512, 12, True, cpu, budget=2**30)
+        == auto_chunk(88, 512, 12, True, cpu) * 3 // 8
+    )
+    at_test, in_training = (
+        auto_chunk(4 * 22, 512, 12, grad, cpu, budget=2**30) for grad in (False, True)
+    )
     assert at_test > 5 * in_training
     assert auto_chunk(10**9, 512, 12, True, cpu) == 1
     assert auto_chunk(88, 512, 12, True, torch.device("cuda")) > auto_chunk(88, 512, 12, True, cpu)
@@ -93,7 +101,9 @@ def test_a_training_step_stays_within_its_budget(order: str, budget: int):
     path = PrefixTextPath(make_prompts(text, order, names=NAMES * 40), text.blocks(), budget=budget)
     free = PrefixTextPath(path.prompts, text.blocks(), chunk=160)
     assert peak_bytes(free, contents) > budget > peak_bytes(path, contents)
-    torch.testing.assert_close(gradient_of(path, contents), gradient_of(free, contents), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        gradient_of(path, contents), gradient_of(free, contents), atol=1e-4, rtol=1e-4
+    )
 
 
 def gradient_of(path, contents: Tensor) -> Tensor:
@@ -104,7 +114,9 @@ def gradient_of(path, contents: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("host", ["identity", "replace", "insert", "branch"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_hosts_give_half_precision_features_near_float32(dtype: torch.dtype, host: str):
+def test_half_precision_hosts_give_half_precision_features_near_float32(
+    dtype: torch.dtype, host: str
+):
     contents = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     want_text = make_text(host)
     want = PrefixTextPath(make_prompts(want_text), want_text.blocks())(contents)

@@ -1,4 +1,6 @@
-"""Both text paths give the same features and gradients, chunked or not, for every way a host changes rows."""
+"""Both text paths give the same features and gradients, chunked or not, for every way a host
+changes rows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, pr
 from loreal_plugin.text.chunks import rows_alike
 
 # MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
-CASES = [(h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")]
+CASES = [
+    (h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")
+]
 
 
 def contents_for(text: ToyText, n_images: int = 2, k: int = 3) -> Tensor:
@@ -26,7 +30,9 @@ def contents_for(text: ToyText, n_images: int = 2, k: int = 3) -> Tensor:
 
 def features_and_gradient(path, contents: Tensor, **call) -> tuple[Tensor, Tensor]:
     features = path(contents, **call)
-    weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(2)).to(features.dtype)
+    weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(2)).to(
+        features.dtype
+    )
     (gradient,) = torch.autograd.grad((features * weights).sum(), contents)
     return features.detach(), gradient
 
@@ -50,9 +56,11 @@ def test_reference_encodes_every_image_and_class_by_itself():
     for b in range(2):
         for c in range(len(NAMES)):
             rows = [
-                contents[b, int(s) - prompts.first_content_source]
-                if s >= prompts.first_content_source
-                else prompts.static_rows(torch.tensor([c]))[0, i]
+                (
+                    contents[b, int(s) - prompts.first_content_source]
+                    if s >= prompts.first_content_source
+                    else prompts.static_rows(torch.tensor([c]))[0, i]
+                )
                 for i, s in enumerate(prompts.source[c])
             ]
             alone = text.encode(torch.stack(rows)[None], prompts.tokens[c : c + 1])
@@ -112,7 +120,9 @@ def test_classes_run_in_groups_of_equal_length_give_the_same(monkeypatch, host: 
     assert_paths_agree(text, prompts)
     path, contents = PrefixTextPath(prompts, text.blocks()), contents_for(text).detach()
     chosen = torch.tensor([3, 0, 1])
-    torch.testing.assert_close(path(contents, chosen), path(contents)[:, chosen], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        path(contents, chosen), path(contents)[:, chosen], atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("cost", [0, 3, 10, 1000])
@@ -150,7 +160,9 @@ def test_chunks_over_classes_change_nothing(order: str, store_keys: bool):
         PrefixTextPath(prompts, text.blocks(), chunk=2, store_keys=store_keys),
         ReferenceTextPath(prompts, text.encode, chunk=2),
     ):
-        torch.testing.assert_close(features_and_gradient(path, contents), whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            features_and_gradient(path, contents), whole, atol=1e-5, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("order", SLOT_ORDERS)
@@ -158,11 +170,18 @@ def test_chosen_classes_give_their_columns(order: str):
     text = make_text()
     prompts = make_prompts(text, order)
     contents = contents_for(text).detach()
-    for path in (PrefixTextPath(prompts, text.blocks(), chunk=1), ReferenceTextPath(prompts, text.encode)):
+    for path in (
+        PrefixTextPath(prompts, text.blocks(), chunk=1),
+        ReferenceTextPath(prompts, text.encode),
+    ):
         everything = path(contents)
-        torch.testing.assert_close(path(contents, slice(1, 3)), everything[:, 1:3], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            path(contents, slice(1, 3)), everything[:, 1:3], atol=1e-5, rtol=1e-5
+        )
         order_ = torch.tensor([2, 0])
-        torch.testing.assert_close(path(contents, order_), everything[:, order_], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            path(contents, order_), everything[:, order_], atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("order", SLOT_ORDERS)
@@ -181,9 +200,13 @@ def test_embedding_of_contents_is_applied_on_both_paths():
     text = make_text()
     prompts = make_prompts(text)
     contents = contents_for(text)
-    blocks = TextBlocks(text.positions, list(text.layers), text.finish, embed_contents=lambda x: 2 * x)
+    blocks = TextBlocks(
+        text.positions, list(text.layers), text.finish, embed_contents=lambda x: 2 * x
+    )
     want = ReferenceTextPath(prompts, text.encode)(2 * contents)
-    torch.testing.assert_close(PrefixTextPath(prompts, blocks)(contents), want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        PrefixTextPath(prompts, blocks)(contents), want, atol=1e-5, rtol=1e-5
+    )
     reference = ReferenceTextPath(prompts, text.encode, embed_contents=lambda x: 2 * x)
     torch.testing.assert_close(reference(contents), want)
 

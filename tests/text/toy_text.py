@@ -1,7 +1,7 @@
 """A small causal text transformer in CLIP's layout, with the four hosts' ways of changing rows.
 
-Everything here is the slow, obvious version: full prompts, nn.MultiheadAttention, one mask. B images,
-C classes, K attributes, L context length, D text width.
+Everything here is the slow, obvious version: full prompts, nn.MultiheadAttention, one mask. B
+images, C classes, K attributes, L context length, D text width.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def make_text(
         projection=torch.randn(width, 16, dtype=dtype) / width**0.5,
         deep=torch.randn(layers, 2, width, dtype=dtype),
         adapters=nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width)) for _ in range(layers)
+            nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width))
+            for _ in range(layers)
         ),
     )
     text.adapters.to(dtype)
@@ -141,7 +142,9 @@ def make_prompts(
     change: Callable[[Tensor, Tensor], None] | None = None,
     **options: object,
 ) -> SplicedPrompts:
-    """Return the prompts ``ctx CLS.`` of some classes with slots; ``change`` edits (embeddings, tokens)."""
+    """Return the prompts ``ctx CLS.`` of some classes with slots; ``change`` edits (embeddings,
+    tokens).
+    """
     length = len(text.positions)
     tokens = torch.zeros(len(names), length, dtype=torch.long)
     for c, name in enumerate(names):

@@ -1,4 +1,6 @@
-"""A family at toy size: six classes of pictures, a random CLIP, stages 1 and 2 trained once a method."""
+"""A family at toy size: six classes of pictures, a random CLIP, stages 1 and 2 trained once a
+method.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,16 @@ class Family:
         self.clip = random_clip_file(folder, resolution=NATIVE)
         self._stages: dict[str, tuple[Path, Path]] = {}
 
-    def cfg(self, method: str, out: Path, *opts: Any, host: bool = False, size: int = NATIVE,
-            subset: str = "base", seed: int = 1) -> Any:  # fmt: skip
+    def cfg(
+        self,
+        method: str,
+        out: Path,
+        *opts: Any,
+        host: bool = False,
+        size: int = NATIVE,
+        subset: str = "base",
+        seed: int = 1,
+    ) -> Any:
         """Return the config of a host stage, or of stage 3 with both students in place."""
         contract = CONTRACTS[method]
         recipe = ROOT / "configs" / "trainers" / contract.loreal_trainer
@@ -37,14 +47,29 @@ class Family:
         words += ["--trainer", contract.trainer if host else contract.loreal_trainer]
         words += ["--dataset-config-file", ROOT / "configs" / "datasets" / "folder.yaml"]
         words += ["--config-file", recipe / ("host_demo.yaml" if host else "demo.yaml")]
-        words += ["DATASET.FOLDER", "pictures", "DATASET.NUM_SHOTS", 6, "DATASET.SUBSAMPLE_CLASSES", subset]
-        words += ["MODEL.BACKBONE.NAME", self.clip, "INPUT.SIZE", f"({size}, {size})", "OPTIM.MAX_EPOCH", 2]
+        words += [
+            "DATASET.FOLDER",
+            "pictures",
+            "DATASET.NUM_SHOTS",
+            6,
+            "DATASET.SUBSAMPLE_CLASSES",
+            subset,
+        ]
+        words += [
+            "MODEL.BACKBONE.NAME",
+            self.clip,
+            "INPUT.SIZE",
+            f"({size}, {size})",
+            "OPTIM.MAX_EPOCH",
+            2,
+        ]
         words += ["DATALOADER.TRAIN_X.BATCH_SIZE", 4]
         if not host:
             alpha, beta = self.stages(method)
             words += ["TRAINER.LOREAL.PHI", PHI, "TRAINER.LOREAL.ALPHA_DIR", alpha]
             words += ["TRAINER.LOREAL.BETA_DIR", beta]
-            # contents that depend on the image before any training, so that tests of untrained nets can fail
+            # contents that depend on the image before any training, so that tests of untrained nets
+            # can fail
             words += ["TRAINER.LOREAL.META_INIT", "default"]
         return self.attach(method).setup_cfg([str(w) for w in (*words, *opts)])
 

@@ -1,4 +1,6 @@
-"""The embedding cache's real key: one thing is changed at a time, and exactly the entries it can change are rebuilt."""
+"""The embedding cache's real key: one thing is changed at a time, and exactly the entries it can
+change are rebuilt.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Rebuilt:
 
         patch.setattr(EmbeddingCache, "get_or_build", spy)
 
-    def __call__(self, method: str, *options: Any, change: Callable[[Any], None] | None = None) -> list[str]:
+    def __call__(
+        self, method: str, *options: Any, change: Callable[[Any], None] | None = None
+    ) -> list[str]:
         """Return the students that a run with these options embeds, after `change` to its trainer."""
         words = (LOREAL + "CACHE_DIR", self.folder / "cache", LOREAL + "CACHE_VIEWS", 1, *options)
         trainer = self.family.build(method, self.folder / "out", *words)
@@ -60,7 +64,13 @@ def rebuilt(family, tmp_path_factory) -> Any:
 
 def test_an_equal_run_embeds_nothing(rebuilt):
     assert rebuilt("coop") == []
-    options = {"BRIDGE": "self", "TEXT_PATH": "reference", "N_CONTENT": 1, "HIDDEN_DIM": 8, "N_ATTRIBUTES": 3}
+    options = {
+        "BRIDGE": "self",
+        "TEXT_PATH": "reference",
+        "N_CONTENT": 1,
+        "HIDDEN_DIM": 8,
+        "N_ATTRIBUTES": 3,
+    }
     words = [word for name, value in options.items() for word in (LOREAL + name, value)]
     assert rebuilt("coop", *words, "OPTIM.LR", 0.5, "DATALOADER.TRAIN_X.BATCH_SIZE", 2) == []
 
@@ -86,7 +96,10 @@ def test_an_option_rebuilds_what_it_changes(rebuilt, options, students):
 
 @pytest.mark.parametrize(
     ("method", "key", "value"),
-    [("mma", "TRAINER.MMADAPTER.ADAPTER_SCALE", 0.3), ("mmrl", "TRAINER.MMRL.REP_LAYERS", "[1, 2]")],
+    [
+        ("mma", "TRAINER.MMADAPTER.ADAPTER_SCALE", 0.3),
+        ("mmrl", "TRAINER.MMRL.REP_LAYERS", "[1, 2]"),
+    ],
 )
 def test_a_host_setting_that_changes_no_learned_tensor_rebuilds_both(rebuilt, method, key, value):
     assert rebuilt(method) == []
@@ -147,7 +160,9 @@ def test_the_clip_package_is_known_by_its_sources(family, tmp_path, monkeypatch)
     host, found = family.attach("coop"), []
     for number in range(2):
         (tmp_path / "__init__.py").write_text(f"edited = {number}\n")
-        monkeypatch.setitem(sys.modules, "clip", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
+        monkeypatch.setitem(
+            sys.modules, "clip", SimpleNamespace(__file__=str(tmp_path / "__init__.py"))
+        )
         found.append(host.clip_version)
     monkeypatch.undo()
     assert len({*found, host.clip_version}) == 3
@@ -156,7 +171,27 @@ def test_the_clip_package_is_known_by_its_sources(family, tmp_path, monkeypatch)
 def test_an_entry_says_what_it_is_of(rebuilt):
     notes = [json.loads(path.read_text()) for path in (rebuilt.folder / "cache").glob("*.json")]
     settings = [note["ingredients"]["host_settings"] for note in notes]
-    assert any("ADAPTER_SCALE" in found for found in settings) and any("REP_LAYERS" in found for found in settings)
-    wanted = {"pictures", "view_seed", "view_stream", "n_views", "views", "student", "method", "learned", "weights",
-              "size", "recipe", "dtype", "device", "host", "shims", "clip", "host_settings", "versions"}  # fmt: skip
+    assert any("ADAPTER_SCALE" in found for found in settings) and any(
+        "REP_LAYERS" in found for found in settings
+    )
+    wanted = {
+        "pictures",
+        "view_seed",
+        "view_stream",
+        "n_views",
+        "views",
+        "student",
+        "method",
+        "learned",
+        "weights",
+        "size",
+        "recipe",
+        "dtype",
+        "device",
+        "host",
+        "shims",
+        "clip",
+        "host_settings",
+        "versions",
+    }
     assert all(note["ingredients"].keys() == wanted for note in notes)

@@ -24,7 +24,8 @@ def test_round_trip_and_latest(tmp_path):
     path = write(tmp_path, 2, epoch=2)
     tensors, record = files.read_checkpoint(path)
     assert (
-        torch.equal(tensors["meta_nets.0.up.weight"], torch.arange(6.0).view(2, 3)) and record["epoch"] == 2
+        torch.equal(tensors["meta_nets.0.up.weight"], torch.arange(6.0).view(2, 3))
+        and record["epoch"] == 2
     )
     assert files.latest_checkpoint(tmp_path) == path == files.find_checkpoint(tmp_path, None)
     assert files.find_checkpoint(tmp_path, 1).name == "model-1.safetensors"
@@ -32,7 +33,11 @@ def test_round_trip_and_latest(tmp_path):
     assert files.find_checkpoint(tmp_path, None).name == files.BEST
     assert files.latest_checkpoint(tmp_path) == path
     assert sorted(p.name for p in path.parent.iterdir()) == [
-        "checkpoint", "model-1.safetensors", "model-2.safetensors", "model-best.safetensors"]  # fmt: skip
+        "checkpoint",
+        "model-1.safetensors",
+        "model-2.safetensors",
+        "model-best.safetensors",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "foreign", "empty", "version"])
@@ -46,7 +51,9 @@ def test_broken_files_are_named(tmp_path, damage):
         path.write_bytes(b"")
     else:
         files.save_file({"a": torch.ones(1)}, str(path), {"loreal": '{"version": 99}'})
-    with pytest.raises(CheckpointError, match="version 99" if damage == "version" else "model-1.safetensors"):
+    with pytest.raises(
+        CheckpointError, match="version 99" if damage == "version" else "model-1.safetensors"
+    ):
         files.read_checkpoint(path)
 
 
@@ -87,8 +94,11 @@ def test_optimiser_goes_on_as_if_never_stopped(kind):
         torch.manual_seed(0)
         net = torch.nn.Linear(3, 2)
         settings = {"lr": 0.1, "weight_decay": 0.01}
-        optimiser = (torch.optim.SGD(net.parameters(), momentum=0.9, **settings) if kind == "sgd"
-                     else torch.optim.AdamW(net.parameters(), **settings))  # fmt: skip
+        optimiser = (
+            torch.optim.SGD(net.parameters(), momentum=0.9, **settings)
+            if kind == "sgd"
+            else torch.optim.AdamW(net.parameters(), **settings)
+        )
         return net, optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 6)
 
     def step(net, optimiser, schedule, number):
@@ -110,4 +120,7 @@ def test_optimiser_goes_on_as_if_never_stopped(kind):
     files.replay_schedule(second[2], 3)
     for number in range(3, 6):
         step(*second, number)
-    assert all(torch.equal(a, b) for a, b in zip(whole[0].parameters(), second[0].parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole[0].parameters(), second[0].parameters(), strict=True)
+    )

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.cuda
 @pytest.mark.parametrize("method", METHODS)
 def test_one_step_and_inference(family, tmp_path, method, precision):
     options = (f"TRAINER.{CONTRACTS[method].cfg_node}.PREC", precision)
-    trainer = family.build(method, tmp_path, *options, "OPTIM.LR", 0.01, "TRAINER.LOREAL.CACHE_VIEWS", 1)
+    trainer = family.build(
+        method, tmp_path, *options, "OPTIM.LR", 0.01, "TRAINER.LOREAL.CACHE_VIEWS", 1
+    )
     assert trainer.device.type == "cuda" and (trainer.scaler is None) == (precision == "fp32")
     nets = trainer.model.meta_nets
     assert all(p.device.type == "cuda" and p.dtype == torch.float32 for p in nets.parameters())
@@ -38,7 +40,9 @@ def test_one_step_and_inference(family, tmp_path, method, precision):
         alone = trainer.model_inference(images[:1])
     assert logits.shape == (len(images), 3) and torch.isfinite(logits).all()
     # half precision rounds cosines by 5e-4, which the logit scale of 100 makes 5e-2 and more
-    assert torch.allclose(logits[:1].float(), alone.float(), atol=1e-2 if precision == "fp32" else 0.5)
+    assert torch.allclose(
+        logits[:1].float(), alone.float(), atol=1e-2 if precision == "fp32" else 0.5
+    )
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -50,9 +54,15 @@ def test_inference_modes_run_on_the_device(family, tmp_path, method, precision):
     exact = trainer.inference_mode(trainer.options)(features)
     errors = {}
     for mode in ("shortlist", "tangent", "auto", "static"):
-        predict = trainer.inference_mode(dataclasses.replace(trainer.options, inference=mode), margin=1.0)
+        predict = trainer.inference_mode(
+            dataclasses.replace(trainer.options, inference=mode), margin=1.0
+        )
         logits, alone = predict(features), predict(features[:1])
-        assert (logits.device, logits.dtype) == (exact.device, exact.dtype) and torch.isfinite(logits).all()
-        assert torch.allclose(logits[:1].float(), alone.float(), atol=1e-2 if precision == "fp32" else 0.5)
+        assert (logits.device, logits.dtype) == (exact.device, exact.dtype) and torch.isfinite(
+            logits
+        ).all()
+        assert torch.allclose(
+            logits[:1].float(), alone.float(), atol=1e-2 if precision == "fp32" else 0.5
+        )
         errors[mode] = (logits.float() - exact.float()).abs().mean()
     assert precision != "fp32" or errors["tangent"] < errors["static"]

@@ -1,4 +1,6 @@
-"""Demo recipes act: on the shipped backbone, stage 1 gives every learned tensor of every method a gradient."""
+"""Demo recipes act: on the shipped backbone, stage 1 gives every learned tensor of every method a
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,28 @@ def demo_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_learned_tensor_gets_a_gradient(embedded, demo_pictures, tmp_path, monkeypatch, method):
+def test_every_learned_tensor_gets_a_gradient(
+    embedded, demo_pictures, tmp_path, monkeypatch, method
+):
     monkeypatch.setenv("CLIP_WEIGHTS", "demo")
     contract, host = CONTRACTS[method], embedded(method)
     recipe = ROOT / "configs" / "trainers" / contract.loreal_trainer / "host_demo.yaml"
-    words = ["--root", demo_pictures, "--seed", 1, "--output-dir", tmp_path, "--trainer", contract.trainer]
-    words += ["--dataset-config-file", ROOT / "configs" / "datasets" / "folder.yaml", "--config-file", recipe]
+    words = [
+        "--root",
+        demo_pictures,
+        "--seed",
+        1,
+        "--output-dir",
+        tmp_path,
+        "--trainer",
+        contract.trainer,
+    ]
+    words += [
+        "--dataset-config-file",
+        ROOT / "configs" / "datasets" / "folder.yaml",
+        "--config-file",
+        recipe,
+    ]
     words += ["DATASET.FOLDER", "few", "DATASET.NUM_SHOTS", 3, "DATASET.SUBSAMPLE_CLASSES", "all"]
     words += ["DATALOADER.TRAIN_X.BATCH_SIZE", 4, "OPTIM.MAX_EPOCH", 2, "TEST.NO_TEST", True]
     cfg = host.setup_cfg([str(word) for word in words])

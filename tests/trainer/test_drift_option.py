@@ -1,4 +1,6 @@
-"""DRIFT in a whole trainer: fitted on training pictures, kept in the checkpoint, used in training and test alike."""
+"""DRIFT in a whole trainer: fitted on training pictures, kept in the checkpoint, used in training
+and test alike.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_
     trainer = family.train(method, tmp_path / "drift", *EPOCH, VIEWS, 2, DRIFT, kind)
     found = trainer.model.drift
     assert found.tensors().keys() == wanted.tensors().keys()
-    assert all(torch.equal(found.tensors()[name], value) for name, value in wanted.tensors().items())
+    assert all(
+        torch.equal(found.tensors()[name], value) for name, value in wanted.tensors().items()
+    )
     corrected = wanted(loader.beta.flatten(0, 1)).unflatten(0, loader.beta.shape[:2])
     assert torch.equal(trainer.train_loader_x.beta, corrected)
     assert torch.equal(trainer.train_loader_x.alpha, loader.alpha)
@@ -36,7 +40,9 @@ def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_
 
     raw = trainer.model.students["beta"].encode_image(pictures(trainer))
     assert torch.equal(trainer.model.embed_beta(pictures(trainer)), wanted(raw))
-    assert not torch.allclose(trainer.model(pictures(trainer)), trainer.model.predict(raw), atol=1e-3)
+    assert not torch.allclose(
+        trainer.model(pictures(trainer)), trainer.model.predict(raw), atol=1e-3
+    )
 
 
 def test_uncached_training_with_drift_has_the_losses_of_a_cached_one(family, tmp_path):

@@ -1,4 +1,6 @@
-"""Inference modes on trained toy models of the embedded host: equal or near to exact, one image at a time."""
+"""Inference modes on trained toy models of the embedded host: equal or near to exact, one image at
+a time.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,12 @@ def test_modes_that_check_every_class_are_exact(trained, method):
     wanted = exact_logits(trainer, features)
     everything = {
         "exact": trainer.inference_mode(options_of(trainer, "exact")),
-        "shortlist": trainer.inference_mode(options_of(trainer, "shortlist", shortlist_k=n_classes)),
-        "auto": trainer.inference_mode(options_of(trainer, "auto", shortlist_k=n_classes), margin=1e6),
+        "shortlist": trainer.inference_mode(
+            options_of(trainer, "shortlist", shortlist_k=n_classes)
+        ),
+        "auto": trainer.inference_mode(
+            options_of(trainer, "auto", shortlist_k=n_classes), margin=1e6
+        ),
     }
     for mode in everything.values():
         torch.testing.assert_close(mode(features), wanted, atol=1e-4, rtol=1e-4)
@@ -82,7 +88,9 @@ def test_an_image_is_predicted_alone_whatever_the_chunk(trained, method, mode):
         path.chunk = chunk
         alone = torch.cat([predict(features[i : i + 1]) for i in range(6)])
         torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(predict(features.flip(0)).flip(0), together, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            predict(features.flip(0)).flip(0), together, atol=1e-4, rtol=1e-4
+        )
     path.chunk = 0
 
 
@@ -90,7 +98,11 @@ def test_an_image_is_predicted_alone_whatever_the_chunk(trained, method, mode):
 def test_static_is_the_prompt_of_the_mean_training_image(trained, method):
     trainer = trained(method)
     features, model = features_of(trainer), trainer.model
-    hidden = trainer.activations(trainer.training_features()).mean(0).unflatten(0, (len(trainer.words), -1))
+    hidden = (
+        trainer.activations(trainer.training_features())
+        .mean(0)
+        .unflatten(0, (len(trainer.words), -1))
+    )
     hidden = hidden.to(trainer.device)
     with torch.no_grad():
         text = model.paths["beta"](model.meta_nets.from_hidden(hidden[None]))[0]
@@ -103,13 +115,19 @@ def test_static_is_the_prompt_of_the_mean_training_image(trained, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_tangent_is_nearer_to_exact_than_static(trained, method, kind):
     trainer = trained(method)
-    features, ups = training_features(trainer, 9), [net.up for net in trainer.model.meta_nets.meta_nets]
+    features, ups = (
+        training_features(trainer, 9),
+        [net.up for net in trainer.model.meta_nets.meta_nets],
+    )
 
     def error(mode: str) -> float:
-        got = trainer.inference_mode(options_of(trainer, mode, tangent_kind=kind, tangent_rank=16))(features)
+        got = trainer.inference_mode(options_of(trainer, mode, tangent_kind=kind, tangent_rank=16))(
+            features
+        )
         return float((got - exact_logits(trainer, features)).abs().mean())
 
-    # As strong as these contents are made here, random features bend too much for derivatives at one point.
+    # As strong as these contents are made here, random features bend too much for derivatives at
+    # one point.
     strength = 1.0 if kind == "fitted" else 0.125
     for up in ups:
         up.weight.data.mul_(strength)
@@ -122,20 +140,28 @@ def test_tangent_is_nearer_to_exact_than_static(trained, method, kind):
 
 @pytest.mark.parametrize("order", ["slots_first", "ctx_first"])
 def test_other_slot_orders_have_the_same_modes(family, tmp_path, order):
-    trainer = family.train("coop", tmp_path, f"{L}SLOT_ORDER", order, f"{L}CACHE_VIEWS", 8, f"{L}META_INIT", "default")
+    trainer = family.train(
+        "coop", tmp_path, f"{L}SLOT_ORDER", order, f"{L}CACHE_VIEWS", 8, f"{L}META_INIT", "default"
+    )
     for net in trainer.model.meta_nets.meta_nets:
         net.up.weight.data.mul_(8)
     features = training_features(trainer, 9)
     wanted = exact_logits(trainer, features)
     complete = trainer.inference_mode(options_of(trainer, "shortlist", shortlist_k=3))(features)
     torch.testing.assert_close(complete, wanted, atol=1e-4, rtol=1e-4)
-    static, tangent = (trainer.inference_mode(options_of(trainer, mode))(features) for mode in ("static", "tangent"))
+    static, tangent = (
+        trainer.inference_mode(options_of(trainer, mode))(features)
+        for mode in ("static", "tangent")
+    )
     assert (tangent - wanted).abs().mean() < 0.5 * (static - wanted).abs().mean()
 
 
 def test_reference_text_path_gives_the_same_tables(trained):
     trainer = trained("mma")
-    options, features = options_of(trainer, "tangent", tangent_kind="jacobian"), features_of(trainer)
+    options, features = (
+        options_of(trainer, "tangent", tangent_kind="jacobian"),
+        features_of(trainer),
+    )
     wanted = trainer.inference_mode(options)(features)
     model, store = trainer.model, trainer.table_store.folder
     prefix, model.paths = model.paths["beta"], dict(model.paths)
@@ -158,7 +184,9 @@ def test_test_predicts_in_the_mode_and_validation_exactly(family, tmp_path):
     trainer = family.train("coop", tmp_path, f"{L}INFERENCE", "static", f"{L}META_INIT", "default")
     seen = []
     predict = trainer.model.predict
-    trainer.model.predict = lambda features: seen.append(trainer.model.inference) or predict(features)
+    trainer.model.predict = lambda features: (
+        seen.append(trainer.model.inference) or predict(features)
+    )
     trainer.test()
     assert seen and all(mode.mode == "static" for mode in seen)
     seen.clear()
@@ -180,7 +208,10 @@ def test_new_classes_use_the_statistics_of_the_training(family, tmp_path):
     assert (new.model.inference.mode, base.model.inference.mode) == ("tangent", "static")
     assert torch.equal(new.model.inference.mean, base.model.inference.mean)
     static = new.inference_mode(options_of(new, "static"))
-    errors = [(mode(features) - exact_logits(new, features)).abs().mean() for mode in (static, new.model.inference)]
+    errors = [
+        (mode(features) - exact_logits(new, features)).abs().mean()
+        for mode in (static, new.model.inference)
+    ]
     assert errors[1] < 0.7 * errors[0]
 
 
@@ -193,7 +224,10 @@ def test_auto_without_a_threshold_says_what_to_do(trained):
 
 @pytest.mark.parametrize(
     ("given", "part"),
-    [({"CONDITIONING": "batch"}, "CONDITIONING batch"), ({"CONSTANT_CONDITIONING": True}, "CONSTANT_CONDITIONING")],
+    [
+        ({"CONDITIONING": "batch"}, "CONDITIONING batch"),
+        ({"CONSTANT_CONDITIONING": True}, "CONSTANT_CONDITIONING"),
+    ],
 )
 def test_modes_that_cannot_be_are_refused(given, part):
     options = resolve_options({"INFERENCE": "tangent", **given})

@@ -1,4 +1,6 @@
-"""Training order and views: functions of seed and epoch, the same for pictures and cached embeddings."""
+"""Training order and views: functions of seed and epoch, the same for pictures and cached
+embeddings.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,15 @@ class Views(torch.utils.data.Dataset):
 
 
 def make(n_views: int, batch_size: int = 4, seed: int = 5):
-    values = torch.arange(10.0)[:, None, None, None] + torch.arange(float(n_views))[None, :, None, None] / 10
+    values = (
+        torch.arange(10.0)[:, None, None, None]
+        + torch.arange(float(n_views))[None, :, None, None] / 10
+    )
     labels = torch.arange(10) % 3
-    return (ViewLoader(Views(), EpochSampler(10, seed), batch_size, n_views),
-            FeatureLoader(values, -values, labels, EpochSampler(10, seed), batch_size))  # fmt: skip
+    return (
+        ViewLoader(Views(), EpochSampler(10, seed), batch_size, n_views),
+        FeatureLoader(values, -values, labels, EpochSampler(10, seed), batch_size),
+    )
 
 
 def test_both_loaders_give_the_same_pictures_and_views_in_the_same_order():
@@ -35,7 +42,9 @@ def test_both_loaders_give_the_same_pictures_and_views_in_the_same_order():
         features.set_epoch(epoch)
         assert len(pictures) == len(features) == 2
         for seen, cached in zip(pictures, features, strict=True):
-            assert torch.equal(seen["index"], cached["index"]) and torch.equal(seen["label"], cached["label"])
+            assert torch.equal(seen["index"], cached["index"]) and torch.equal(
+                seen["label"], cached["label"]
+            )
             expected = seen["index"] + seen["view"] / 10
             assert torch.allclose(cached["features_alpha"].flatten().double(), expected.double())
             assert torch.equal(cached["features_beta"], -cached["features_alpha"])

@@ -28,15 +28,31 @@ def test_mined_words_train_two_epochs(family, tmp_path, toy_model):
     module, model = toy_model
     names, out = tmp_path / "things.txt", tmp_path / "things.json"
     names.write_text("\n".join(TINY_CLASSES[:6]))
-    words = ["attributes", "mine", "--classnames", names, "--domain", "thing", "--base-url", model.url, "--out", out]
+    words = [
+        "attributes",
+        "mine",
+        "--classnames",
+        names,
+        "--domain",
+        "thing",
+        "--base-url",
+        model.url,
+        "--out",
+        out,
+    ]
     assert main([str(w) for w in words]) == 0
     assert main(["attributes", "check", str(out)]) == 0
     trainer = family.train("coop", tmp_path / "run", "TRAINER.LOREAL.ATTRIBUTES", out)
     assert trainer.words == module.WORDS and trainer.max_epoch == 2
-    assert f"Attributes (things.json): {', '.join(module.WORDS)}" in trainer.said and "* accuracy: " in trainer.said
+    assert (
+        f"Attributes (things.json): {', '.join(module.WORDS)}" in trainer.said
+        and "* accuracy: " in trainer.said
+    )
 
 
-def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(embedded, tmp_path, toy_model, monkeypatch):
+def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
+    embedded, tmp_path, toy_model, monkeypatch
+):
     module, model = toy_model
     words = ["color", "place", "ground", "light", "border"]
     model.script[4] = lambda _: module.completion(module.propose(words))
@@ -46,13 +62,32 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(embedded, tmp_pat
     assert json.loads(out.read_text())["attributes"] == words
 
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
-    recipes, folders = ROOT / "configs" / "trainers" / "CoOp_LOREAL", [tmp_path / name for name in ("alpha", "beta")]
+    recipes, folders = (
+        ROOT / "configs" / "trainers" / "CoOp_LOREAL",
+        [tmp_path / name for name in ("alpha", "beta")],
+    )
 
     def train(recipe: str, trainer: str, folder: Path, epochs: int, *opts: Any) -> Any:
-        argv = ["--root", tmp_path / "data", "--seed", 1, "--trainer", trainer, "--output-dir", folder]
+        argv = [
+            "--root",
+            tmp_path / "data",
+            "--seed",
+            1,
+            "--trainer",
+            trainer,
+            "--output-dir",
+            folder,
+        ]
         argv += ["--dataset-config-file", ROOT / "configs" / "datasets" / "demo.yaml"]
         argv += ["--config-file", recipes / recipe]
-        argv += ["DATASET.NUM_SHOTS", 1, "DATASET.SUBSAMPLE_CLASSES", "base", "OPTIM.MAX_EPOCH", epochs]
+        argv += [
+            "DATASET.NUM_SHOTS",
+            1,
+            "DATASET.SUBSAMPLE_CLASSES",
+            "base",
+            "OPTIM.MAX_EPOCH",
+            epochs,
+        ]
         argv += ["TEST.NO_TEST", True, *opts]
         host = embedded("coop")
         built = host.build_trainer(host.setup_cfg([str(w) for w in argv]))
@@ -62,7 +97,14 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(embedded, tmp_pat
     for folder, size in zip(folders, (224, 96), strict=True):
         train("host_demo.yaml", "CoOp", folder, 1, "INPUT.SIZE", f"({size}, {size})")
     node = "TRAINER.LOREAL."
-    places = [node + "ALPHA_DIR", folders[0], node + "BETA_DIR", folders[1], node + "ATTRIBUTES", out]
+    places = [
+        node + "ALPHA_DIR",
+        folders[0],
+        node + "BETA_DIR",
+        folders[1],
+        node + "ATTRIBUTES",
+        out,
+    ]
     trained = train("demo.yaml", "CoOp_LOREAL", tmp_path / "loreal", 2, node + "PHI", 96, *places)
     assert trained.words == words and trained.epoch == 1
     assert (tmp_path / "loreal" / "loreal" / "model-2.safetensors").is_file()

@@ -19,11 +19,15 @@ NATIVE, PHI = 64, 32
 
 def tensors_of(student) -> dict[str, torch.Tensor]:
     model = student.model
-    return {name: value.clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
+    return {
+        name: value.clone() for name, value in (*model.named_parameters(), *model.named_buffers())
+    }
 
 
 def equal(ours: dict, theirs: dict) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name], theirs[name]) for name in ours
+    )
 
 
 def pictures(trainer, count: int = 5) -> torch.Tensor:
@@ -37,9 +41,20 @@ def test_disabled_equals_the_host_bit_for_bit(family, tmp_path, method):
     assert list(off._models) == list(host._models)
     assert equal(dict(off.model.state_dict()), dict(host.model.state_dict()))
     # The host's recipe for both: stage 3's own rate would make another run.
-    off = family.build(method, tmp_path / "off", "TRAINER.LOREAL.ENABLED", False, "OPTIM.LR", host.cfg.OPTIM.LR,
-                       "OPTIM.NAME", host.cfg.OPTIM.NAME, "OPTIM.WARMUP_EPOCH", host.cfg.OPTIM.WARMUP_EPOCH,
-                       "OPTIM.WARMUP_TYPE", host.cfg.OPTIM.WARMUP_TYPE)  # fmt: skip
+    off = family.build(
+        method,
+        tmp_path / "off",
+        "TRAINER.LOREAL.ENABLED",
+        False,
+        "OPTIM.LR",
+        host.cfg.OPTIM.LR,
+        "OPTIM.NAME",
+        host.cfg.OPTIM.NAME,
+        "OPTIM.WARMUP_EPOCH",
+        host.cfg.OPTIM.WARMUP_EPOCH,
+        "OPTIM.WARMUP_TYPE",
+        host.cfg.OPTIM.WARMUP_TYPE,
+    )
     for trainer in (host, off):
         importlib.import_module("dassl.utils").set_random_seed(3)
         trainer.num_batches, trainer.batch_idx, trainer.epoch = 2, 0, 0
@@ -85,15 +100,25 @@ def test_prediction_does_not_depend_on_batch_mates(family, tmp_path, method, tex
         alone = torch.cat([trainer.model_inference(image[None]) for image in images])
         reverse = trainer.model_inference(images.flip(0)).flip(0)
     assert together.shape == (5, 3)
-    assert torch.allclose(together, alone, atol=1e-4) and torch.allclose(together, reverse, atol=1e-4)
+    assert torch.allclose(together, alone, atol=1e-4) and torch.allclose(
+        together, reverse, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_text_paths_and_chunks_give_the_same_losses_and_gradients(family, tmp_path, method):
     found = []
     for path, chunk in (("prefix", 0), ("prefix", 2), ("reference", 0)):
-        trainer = family.build(method, tmp_path, "TRAINER.LOREAL.TEXT_PATH", path, "TRAINER.LOREAL.CLASS_CHUNK",
-                               chunk, "TRAINER.LOREAL.HLD_DIRECTION", "symmetric")  # fmt: skip
+        trainer = family.build(
+            method,
+            tmp_path,
+            "TRAINER.LOREAL.TEXT_PATH",
+            path,
+            "TRAINER.LOREAL.CLASS_CHUNK",
+            chunk,
+            "TRAINER.LOREAL.HLD_DIRECTION",
+            "symmetric",
+        )
         found.append(first_step(trainer))
     for losses, grads in found[1:]:
         assert torch.allclose(losses, found[0][0], atol=1e-4)
@@ -134,7 +159,9 @@ def test_cached_and_uncached_runs_have_the_same_losses(family, tmp_path):
             trainer.options = type(trainer.options)(**{**vars(trainer.options), "cache_views": 0})
         summaries = []
         step = trainer.forward_backward
-        trainer.forward_backward = lambda b, step=step, log=summaries: log.append(step(b)) or log[-1]
+        trainer.forward_backward = lambda b, step=step, log=summaries: (
+            log.append(step(b)) or log[-1]
+        )
         trainer.train()
         lines.append(summaries)
     assert len(lines[0]) == len(lines[1]) == 8
@@ -149,7 +176,9 @@ def test_second_run_embeds_nothing(family, tmp_path, monkeypatch):
     assert len(entries) == 2
     data = importlib.import_module("loreal_plugin.trainer.data")
     monkeypatch.setattr(data, "encode_views", None)
-    family.train("coop", tmp_path / "b", *options, "TRAINER.LOREAL.BRIDGE", "self", "OPTIM.MAX_EPOCH", 1)
+    family.train(
+        "coop", tmp_path / "b", *options, "TRAINER.LOREAL.BRIDGE", "self", "OPTIM.MAX_EPOCH", 1
+    )
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*.safetensors")} == entries
 
 
@@ -157,7 +186,10 @@ def test_students_same_gives_beta_alphas_parameters(family, tmp_path):
     options = ("TRAINER.LOREAL.STUDENTS", "same", "TRAINER.LOREAL.BETA_DIR", "")
     trainer = family.build("maple", tmp_path, *options)
     alpha, beta = (trainer.model.students[name] for name in ("alpha", "beta"))
-    assert alpha.fingerprint() == beta.fingerprint() and (alpha.input_size, beta.input_size) == (NATIVE, PHI)
+    assert alpha.fingerprint() == beta.fingerprint() and (alpha.input_size, beta.input_size) == (
+        NATIVE,
+        PHI,
+    )
     apart = family.build("maple", tmp_path).model.students
     assert apart["alpha"].fingerprint() != apart["beta"].fingerprint()
 
@@ -207,7 +239,9 @@ def test_presets_train_where_the_method_takes_their_slots(family, tmp_path, meth
     for preset in ("paper", "authors"):
         options = ["TRAINER.LOREAL.PRESET", preset, "OPTIM.MAX_EPOCH", 1]
         if preset == "authors" and "slots_first" not in CONTRACTS[method].slot_orders:
-            with pytest.raises(ConfigError, match="slots_first is not possible .* class_first or ctx_first"):
+            with pytest.raises(
+                ConfigError, match="slots_first is not possible .* class_first or ctx_first"
+            ):
                 family.build(method, tmp_path, *options)
             options += ["TRAINER.LOREAL.SLOT_ORDER", "ctx_first"]
         trainer = family.train(method, tmp_path / preset, *options)

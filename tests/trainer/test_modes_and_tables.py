@@ -1,4 +1,6 @@
-"""Pure parts of the inference modes: contenders, merging, thresholds, plans of expansions, stored tables."""
+"""Pure parts of the inference modes: contenders, merging, thresholds, plans of expansions, stored
+tables.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ import torch
 
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.trainer.calibration import cheapest, choose_margin, compare
-from loreal_plugin.trainer.expansions import CHECKS, ExpansionPlan, draw_statistics, stored_expansion
+from loreal_plugin.trainer.expansions import (
+    CHECKS,
+    ExpansionPlan,
+    draw_statistics,
+    stored_expansion,
+)
 from loreal_plugin.trainer.modes import contenders, merge
 from loreal_plugin.trainer.tables import TableStore
 
@@ -50,7 +57,9 @@ def test_refined_logits_predict_what_the_obvious_loop_predicts(k: int, margin: f
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_capped_classes_stay_below_in_every_type(dtype: torch.dtype):
     first = torch.tensor([[30.0, 29.5, 29.0], [1.0, 0.5, 0.0]], dtype=dtype)
-    merged = merge(first, torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([20.0, 0.0], dtype=dtype))
+    merged = merge(
+        first, torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([20.0, 0.0], dtype=dtype)
+    )
     assert merged.argmax(1).tolist() == [2, 1] and merged.dtype == dtype
 
 
@@ -65,7 +74,9 @@ def test_margin_is_the_smallest_that_reaches_the_target_on_new_images():
         return float(hits.float().mean())
 
     assert share(margin) >= 0.97 and share(0.5 * margin) < share(margin)
-    calibrated = torch.tensor(slow_auto(first[:2000], exact[:2000], 6, margin)) == exact[:2000].argmax(1)
+    calibrated = torch.tensor(slow_auto(first[:2000], exact[:2000], 6, margin)) == exact[
+        :2000
+    ].argmax(1)
     assert float(calibrated.float().mean()) >= 0.98
 
 
@@ -86,14 +97,23 @@ def test_comparison_counts_and_measures():
 
 
 def test_cheapest_mode_among_those_that_agree():
-    rows = [{"agreement": a, "milliseconds": m} for a, m in ((100.0, 9), (99.4, 1), (99.6, 3), (99.5, 2))]
+    rows = [
+        {"agreement": a, "milliseconds": m}
+        for a, m in ((100.0, 9), (99.4, 1), (99.6, 3), (99.5, 2))
+    ]
     assert cheapest(rows, 0.995) == rows[3] and cheapest(rows, 1.0) == rows[0]
 
 
-@pytest.mark.parametrize(("n", "rank", "products", "wanted"), [
-    (1000, 8, 3, (8, 3)), (1000, 0, 0, (12, 0)), (CHECKS + 40, 8, 8, (8, 4)), (CHECKS + 10, 8, 8, (4, 0)),
-    (5, 8, 8, (1, 0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "rank", "products", "wanted"),
+    [
+        (1000, 8, 3, (8, 3)),
+        (1000, 0, 0, (12, 0)),
+        (CHECKS + 40, 8, 8, (8, 4)),
+        (CHECKS + 10, 8, 8, (4, 0)),
+        (5, 8, 8, (1, 0)),
+    ],
+)
 def test_small_samples_get_fewer_terms(n: int, rank: int, products: int, wanted: tuple[int, int]):
     statistics = draw_statistics(torch.rand(n, 12, generator=torch.Generator().manual_seed(0)))
     found, _ = ExpansionPlan("fitted", rank, products).directions(statistics)
@@ -109,7 +129,10 @@ def linear_encode(hidden: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
 def make_expansion(folder, encode=linear_encode, say=lambda _text: None, **owner):
     statistics = draw_statistics(torch.rand(200, 12, generator=torch.Generator().manual_seed(0)))
     plan = ExpansionPlan("jacobian", 0, 0)
-    return stored_expansion(TableStore(folder), owner, plan, statistics, encode, 120, say=say), statistics
+    return (
+        stored_expansion(TableStore(folder), owner, plan, statistics, encode, 120, say=say),
+        statistics,
+    )
 
 
 def test_expansion_of_a_linear_encoder_is_exact_up_to_its_16_bits_and_says_so(tmp_path):
@@ -118,7 +141,9 @@ def test_expansion_of_a_linear_encoder_is_exact_up_to_its_16_bits_and_says_so(tm
     near = expansion.to("cpu", torch.float32)(statistics.sample[:9])
     assert (near - exact).norm() / exact.norm() < 1e-3
     assert expansion.table.dtype == torch.float16 and facts["share_of_variance"] == 1
-    assert facts["mean_error"] <= facts["largest_error"] < 1e-3 and facts["bytes"] == 120 * 8 * (4 + 12 * 2)
+    assert facts["mean_error"] <= facts["largest_error"] < 1e-3 and facts["bytes"] == 120 * 8 * (
+        4 + 12 * 2
+    )
 
 
 def test_a_broken_build_goes_on_and_a_finished_one_is_only_read(tmp_path):

@@ -1,4 +1,6 @@
-"""Options that only a whole trainer shows: words per class, the mix schedule, the cross path, two crops, other data."""
+"""Options that only a whole trainer shows: words per class, the mix schedule, the cross path, two
+crops, other data.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ NATIVE, PHI = 64, 32
 def words_file(path: Path, **changed: list[str]) -> Path:
     """Write an attribute file with words for each of the six classes; `changed` by class name."""
     per_class = {name: changed.get(name, WORDS) for name in TINY_CLASSES[:6]}
-    content = {"schema_version": 1, "dataset": "toy", "domain": "object", "attributes": WORDS, "per_class": per_class}
+    content = {
+        "schema_version": 1,
+        "dataset": "toy",
+        "domain": "object",
+        "attributes": WORDS,
+        "per_class": per_class,
+    }
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
@@ -38,19 +46,25 @@ def one_batch(trainer: Any, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor,
     return trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
 
 
-# ---- ATTRIBUTE_SCOPE class ---------------------------------------------------------------------------
+# ---- ATTRIBUTE_SCOPE class -----------------------------------------------------------------------
 
 
 def test_words_of_a_class_change_its_own_text_alone_on_both_text_paths(family, tmp_path):
     plain = words_file(tmp_path / "plain.json")
-    other = words_file(tmp_path / "other.json", brain=["fold", "stem", "lobe", "half", "grey matter"])
+    other = words_file(
+        tmp_path / "other.json", brain=["fold", "stem", "lobe", "half", "grey matter"]
+    )
     contents = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(0))
     found = {}
     for path in ("prefix", "reference"):
         for file in (plain, other):
-            trainer = family.build("coop", tmp_path / "out", *per_class(file), LOREAL + "TEXT_PATH", path)
+            trainer = family.build(
+                "coop", tmp_path / "out", *per_class(file), LOREAL + "TEXT_PATH", path
+            )
             found[path, file.stem] = trainer.model.paths["beta"](contents).detach()
-    whole = family.build("coop", tmp_path / "out", LOREAL + "ATTRIBUTES", plain).model.paths["beta"](contents)
+    whole = family.build("coop", tmp_path / "out", LOREAL + "ATTRIBUTES", plain).model.paths[
+        "beta"
+    ](contents)
     assert torch.allclose(found["prefix", "plain"], whole, atol=1e-4)
     for stem in ("plain", "other"):
         assert torch.allclose(found["prefix", stem], found["reference", stem], atol=1e-4)
@@ -89,7 +103,7 @@ def test_scope_class_without_words_for_a_class_is_refused(family, tmp_path):
         family.build("coop", tmp_path, LOREAL + "ATTRIBUTE_SCOPE", "class")
 
 
-# ---- bridge and cross path ---------------------------------------------------------------------------
+# ---- bridge and cross path -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mix_alpha", ["own", "cross"])
@@ -116,7 +130,9 @@ def test_mix_follows_the_trainers_progress(family, tmp_path, monkeypatch, mix_al
 
 
 def test_mix_alpha_cross_fills_alphas_prompt_with_betas_contents(family, tmp_path):
-    trainer = family.build("coop", tmp_path, LOREAL + "BRIDGE", "mix", LOREAL + "MIX_ALPHA", "cross")
+    trainer = family.build(
+        "coop", tmp_path, LOREAL + "BRIDGE", "mix", LOREAL + "MIX_ALPHA", "cross"
+    )
     model, asked = trainer.model, {}
 
     def recorded(name: str, path: Any) -> Any:
@@ -134,25 +150,33 @@ def test_mix_alpha_cross_fills_alphas_prompt_with_betas_contents(family, tmp_pat
 
 
 def test_cross_weight_adds_the_kl_of_the_crossed_prompts(family, tmp_path):
-    trainer = family.build("coop", tmp_path, LOREAL + "CROSS_WEIGHT", 0.7, LOREAL + "BRIDGE", "self")
+    trainer = family.build(
+        "coop", tmp_path, LOREAL + "CROSS_WEIGHT", 0.7, LOREAL + "BRIDGE", "self"
+    )
     model, options = trainer.model, trainer.options
     alpha, beta, labels = one_batch(trainer)
     found, _ = model.losses(alpha, beta, labels, 0.3)
     logits = []
     for name, features, other in (("alpha", alpha, beta), ("beta", beta, alpha)):
         student = model.students[name]
-        logits.append(student.logits(features, model.paths[name](model.meta_nets(other[:, 0])), True))
-    wanted = high_level_distillation(*logits, options.hld_temperature, options.hld_direction, options.hld_tau_squared)
+        logits.append(
+            student.logits(features, model.paths[name](model.meta_nets(other[:, 0])), True)
+        )
+    wanted = high_level_distillation(
+        *logits, options.hld_temperature, options.hld_direction, options.hld_tau_squared
+    )
     assert found["cross"].item() == pytest.approx(wanted.item(), rel=1e-5) and wanted.item() > 0
     rest = found["ce"] + options.hld_weight * found["hld"] + options.lld_weight / 5 * found["lld"]
     assert found["loss"].item() == pytest.approx((rest + 0.7 * wanted).item(), rel=1e-5)
     found["loss"].backward()
     assert all(p.grad is not None for p in model.meta_nets.parameters())
-    summary = family.train("coop", tmp_path / "run", LOREAL + "CROSS_WEIGHT", 0.7, "TRAIN.PRINT_FREQ", 1).said
+    summary = family.train(
+        "coop", tmp_path / "run", LOREAL + "CROSS_WEIGHT", 0.7, "TRAIN.PRINT_FREQ", 1
+    ).said
     assert "cross " in summary
 
 
-# ---- views -------------------------------------------------------------------------------------------
+# ---- views ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("views", ["paired", "independent"])
@@ -165,7 +189,8 @@ def test_cached_embeddings_are_of_the_students_own_boxes(family, tmp_path, views
     for index, number in ((0, 0), (3, 1)):
         image = read_picture(plan.items[index].impath)
         boxes = [
-            draw_view(*image.size, plan.recipe, view_generator(plan.seed, index, number, stream)) for stream in (0, 1)
+            draw_view(*image.size, plan.recipe, view_generator(plan.seed, index, number, stream))
+            for stream in (0, 1)
         ]
         assert boxes[0] != boxes[1]
         low = boxes[1] if views == "independent" else boxes[0]
@@ -179,7 +204,7 @@ def test_cached_embeddings_are_of_the_students_own_boxes(family, tmp_path, views
     assert torch.allclose(loader.beta[3, 1], wanted, atol=1e-5)
 
 
-# ---- TEST_ATTRIBUTES ---------------------------------------------------------------------------------
+# ---- TEST_ATTRIBUTES -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("choice", ["source", "target"])
@@ -197,6 +222,8 @@ def test_words_of_a_run_that_is_built_on_another_dataset(family, tmp_path, choic
     assert list(there.words) == (trained.words if choice == "source" else own)
     assert (there.model.paths["beta"] is before) == (choice == "target")
     there.test()
-    wrong = family.build("coop", tmp_path / "wrong", "DATASET.FOLDER", "food101", LOREAL + "HIDDEN_DIM", 8)
+    wrong = family.build(
+        "coop", tmp_path / "wrong", "DATASET.FOLDER", "food101", LOREAL + "HIDDEN_DIM", 8
+    )
     with pytest.raises(CheckpointError, match="hidden_dim"):
         wrong.load_model(str(tmp_path), epoch=1)

@@ -1,4 +1,6 @@
-"""Killed and resumed, seeded twice, tested elsewhere: checkpoints of whole runs on the embedded host."""
+"""Killed and resumed, seeded twice, tested elsewhere: checkpoints of whole runs on the embedded
+host.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,10 @@ def test_training_means_are_of_the_cached_embeddings(family, tmp_path):
     tensors, _ = last(tmp_path, 2)
     for name in ("alpha", "beta"):
         expected = getattr(trainer.train_loader_x, name).mean((0, 1))
-        assert torch.allclose(tensors[f"means.{name}"], expected, atol=1e-6) and expected.shape == (2, 64)
+        assert torch.allclose(tensors[f"means.{name}"], expected, atol=1e-6) and expected.shape == (
+            2,
+            64,
+        )
     fresh = family.build("mmrl", tmp_path / "fresh")
     fresh.load_model(str(tmp_path), epoch=2)
     assert torch.equal(fresh.model.means.beta, tensors["means.beta"])
@@ -132,7 +137,9 @@ def test_words_of_the_source_or_the_target_dataset(family, tmp_path, monkeypatch
     assert trainer.words == ["color", "shape", "size", "structure", "outline"]
     own = ["fur", "ears", "tail", "legs", "eyes"]
     for choice, words in (("source", trainer.words), ("target", own)):
-        elsewhere = family.build("coop", tmp_path / choice, "TRAINER.LOREAL.TEST_ATTRIBUTES", choice)
+        elsewhere = family.build(
+            "coop", tmp_path / choice, "TRAINER.LOREAL.TEST_ATTRIBUTES", choice
+        )
         cfg = there.clone()
         cfg.defrost()
         cfg.DATASET.NAME = "Elsewhere"
@@ -140,7 +147,9 @@ def test_words_of_the_source_or_the_target_dataset(family, tmp_path, monkeypatch
         elsewhere.identity["attributes"] = own
         elsewhere.model.set_words(own)
         elsewhere.load_model(str(tmp_path), epoch=1)
-        ids = [t for w in words for t in elsewhere.model.students["beta"].tokenize(w)[0].tolist()[1:2]]
+        ids = [
+            t for w in words for t in elsewhere.model.students["beta"].tokenize(w)[0].tolist()[1:2]
+        ]
         assert elsewhere.words == words
         assert set(ids) <= set(elsewhere.model.paths["beta"].prompts.tokens[0].tolist())
 

@@ -1,4 +1,6 @@
-"""The ablations of a slot: attribute words without contents, contents without words, on both text paths."""
+"""The ablations of a slot: attribute words without contents, contents without words, on both text
+paths.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,22 @@ PATHS = ("prefix", "reference")
 
 
 def build(family, folder, parts: str, path: str, *options):
-    return family.build("coop", folder, "TRAINER.LOREAL.SLOT_PARTS", parts, "TRAINER.LOREAL.TEXT_PATH", path, *options)
+    return family.build(
+        "coop",
+        folder,
+        "TRAINER.LOREAL.SLOT_PARTS",
+        parts,
+        "TRAINER.LOREAL.TEXT_PATH",
+        path,
+        *options,
+    )
 
 
 def features(trainer, scale: float = 1.0) -> torch.Tensor:
     nets = trainer.model.meta_nets
-    contents = scale * torch.randn(2, len(nets.meta_nets), 64, generator=torch.Generator().manual_seed(0))
+    contents = scale * torch.randn(
+        2, len(nets.meta_nets), 64, generator=torch.Generator().manual_seed(0)
+    )
     return trainer.model.paths["beta"](contents).detach()
 
 
@@ -41,7 +53,9 @@ def test_words_alone_are_one_prompt_for_all_images(family, tmp_path, path):
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
 @pytest.mark.parametrize("path", PATHS)
 def test_without_slots_the_features_are_the_hosts_own(family, tmp_path, method, path):
-    trainer = family.build(method, tmp_path, "TRAINER.LOREAL.SLOT_PARTS", "none", "TRAINER.LOREAL.TEXT_PATH", path)
+    trainer = family.build(
+        method, tmp_path, "TRAINER.LOREAL.SLOT_PARTS", "none", "TRAINER.LOREAL.TEXT_PATH", path
+    )
     beta = trainer.model.students["beta"]
     with torch.no_grad():
         prompts = beta.prompts()
@@ -57,19 +71,35 @@ def test_contents_alone_do_not_depend_on_the_words(family, tmp_path, path):
     assert torch.equal(plain, features(build(family, tmp_path, "contents", path, *shuffled)))
     assert not torch.allclose(plain[0], plain[1], atol=1e-4)
     both = features(build(family, tmp_path, "both", path))
-    assert not torch.allclose(both, features(build(family, tmp_path, "both", path, *shuffled)), atol=1e-4)
+    assert not torch.allclose(
+        both, features(build(family, tmp_path, "both", path, *shuffled)), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("parts", ["words", "contents", "none"])
 @pytest.mark.parametrize("path", PATHS)
 def test_an_ablation_trains(family, tmp_path, parts, path):
-    options = ("TRAINER.LOREAL.SLOT_PARTS", parts, "TRAINER.LOREAL.TEXT_PATH", path, "OPTIM.MAX_EPOCH", 1)
+    options = (
+        "TRAINER.LOREAL.SLOT_PARTS",
+        parts,
+        "TRAINER.LOREAL.TEXT_PATH",
+        path,
+        "OPTIM.MAX_EPOCH",
+        1,
+    )
     trainer = family.train("coop", tmp_path, *options)
     assert "* accuracy: " in trainer.said
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_words_alone_train_without_the_low_level_loss_too(family, tmp_path, path):
-    options = ("TRAINER.LOREAL.SLOT_PARTS", "words", "TRAINER.LOREAL.LLD_WEIGHT", 0.0, "OPTIM.MAX_EPOCH", 1)
+    options = (
+        "TRAINER.LOREAL.SLOT_PARTS",
+        "words",
+        "TRAINER.LOREAL.LLD_WEIGHT",
+        0.0,
+        "OPTIM.MAX_EPOCH",
+        1,
+    )
     trainer = family.train("coop", tmp_path, *options, "TRAINER.LOREAL.TEXT_PATH", path)
     assert "* accuracy: " in trainer.said

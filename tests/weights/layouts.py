@@ -27,7 +27,10 @@ HF_PARTS |= {"mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
 
 def as_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return OpenAI-layout weights as `transformers` `CLIPModel` names them."""
-    out = {"text_model.embeddings.position_ids": torch.arange(77)[None], "logit_scale": state["logit_scale"]}
+    out = {
+        "text_model.embeddings.position_ids": torch.arange(77)[None],
+        "logit_scale": state["logit_scale"],
+    }
     out["text_projection.weight"] = state["text_projection"].t().contiguous()
     out["visual_projection.weight"] = state["visual.proj"].t().contiguous()
     for name, value in state.items():
@@ -47,7 +50,9 @@ def as_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def as_custom_text_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return OpenAI-layout weights as OpenCLIP's `CustomTextCLIP` names them in a training checkpoint."""
+    """Return OpenAI-layout weights as OpenCLIP's `CustomTextCLIP` names them in a training
+    checkpoint.
+    """
     out = {}
     for name, value in state.items():
         here = name if name.startswith("visual.") or name == "logit_scale" else f"text.{name}"

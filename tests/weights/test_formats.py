@@ -41,8 +41,12 @@ FORMATS: dict[str, Callable[[State, Path], Path]] = {
     "openai torchscript": lambda state, at: write_torchscript(state, at / "clip.pt"),
     "openai safetensors": lambda state, at: saved_safely(state, at / "clip.safetensors"),
     "hugging face": lambda state, at: saved(as_hugging_face(state), at / "pytorch_model.bin"),
-    "hugging face safetensors": lambda state, at: saved_safely(as_hugging_face(state), at / "m.safetensors"),
-    "open_clip": lambda state, at: saved(state | {"attn_mask": torch.zeros(77, 77)}, at / "open_clip.bin"),
+    "hugging face safetensors": lambda state, at: saved_safely(
+        as_hugging_face(state), at / "m.safetensors"
+    ),
+    "open_clip": lambda state, at: saved(
+        state | {"attn_mask": torch.zeros(77, 77)}, at / "open_clip.bin"
+    ),
     "open_clip checkpoint": lambda state, at: saved(
         {"epoch": 1, "name": "x", "state_dict": as_custom_text_clip(state)}, at / "epoch_1.pt"
     ),
@@ -143,7 +147,11 @@ def test_an_incomplete_or_foreign_state_dict_is_named(
 @pytest.mark.parametrize(
     ("card", "content", "message"),
     [
-        ("config.json", {"text_config": {"hidden_act": "gelu"}}, "text_config.hidden_act is 'gelu'"),
+        (
+            "config.json",
+            {"text_config": {"hidden_act": "gelu"}},
+            "text_config.hidden_act is 'gelu'",
+        ),
         (
             "config.json",
             {"vision_config": {"hidden_size": 64, "num_attention_heads": 2}},

@@ -34,7 +34,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "file"), [("ViT-B/16", "ViT-B-16.pt"), ("ViT-L/14@336px", "ViT-L-14-336px.pt")]
 )
-def test_missing_weights_name_the_file_and_how_to_provide_it(name: str, file: str, offline: Path) -> None:
+def test_missing_weights_name_the_file_and_how_to_provide_it(
+    name: str, file: str, offline: Path
+) -> None:
     with pytest.raises(WeightsError) as caught:
         load_clip_state_dict(name)
     for part in (name, str(offline / file), "CLIP_WEIGHTS", "Name or service not known"):
@@ -88,7 +90,9 @@ def test_clip_imports_where_pkg_resources_lacks_packaging(
     assert sys.modules["pkg_resources"] is stand_in
 
 
-def test_a_clip_that_fails_on_import_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_clip_that_fails_on_import_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "clip"]:
         monkeypatch.delitem(sys.modules, name)
     packaged = types.ModuleType("pkg_resources")

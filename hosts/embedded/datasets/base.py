@@ -1,4 +1,6 @@
-"""The base of this host's datasets: shared loading of the family's layouts on the host's `DatasetBase`."""
+"""The base of this host's datasets: shared loading of the family's layouts on the host's
+`DatasetBase`.
+"""
 
 from __future__ import annotations
 

@@ -9,10 +9,17 @@ from datasets.base import FolderPerClass
 
 @DATASET_REGISTRY.register()
 class Caltech101(FolderPerClass):
-    """`caltech-101/101_ObjectCategories/<class>/*.jpg`, without the clutter and the second Faces folder."""
+    """`caltech-101/101_ObjectCategories/<class>/*.jpg`, without the clutter and the second Faces
+    folder.
+    """
 
     dataset_dir = "caltech-101"
     image_folder = "101_ObjectCategories"
     split_file = "split_zhou_Caltech101.json"
     ignored = ("BACKGROUND_Google", "Faces_easy")
-    renamed = {"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"}
+    renamed = {
+        "airplanes": "airplane",
+        "Faces": "face",
+        "Leopards": "leopard",
+        "Motorbikes": "motorbike",
+    }

@@ -15,7 +15,9 @@ from loreal_plugin.errors import DataError
 
 
 class WordnetFolders(FewShotDataset):
-    """Folders named by WordNet ids, and `classnames.txt` (`<wnid> <class name>` a line) with their names."""
+    """Folders named by WordNet ids, and `classnames.txt` (`<wnid> <class name>` a line) with their
+    names.
+    """
 
     def read_names(self) -> dict[str, str]:
         """Return class names by WordNet id, in the order of the file."""
@@ -30,16 +32,20 @@ class WordnetFolders(FewShotDataset):
         classes = class_pictures(folder)
         unknown = [one.classname for one in classes if one.classname not in names]
         if unknown:
-            raise DataError(f"{folder}: no name in classnames.txt for class folder(s) {', '.join(unknown[:5])}")
-        return [item for one in classes for item in one._replace(classname=names[one.classname]).items()]
+            raise DataError(
+                f"{folder}: no name in classnames.txt for class folder(s) {', '.join(unknown[:5])}"
+            )
+        return [
+            item for one in classes for item in one._replace(classname=names[one.classname]).items()
+        ]
 
 
 @DATASET_REGISTRY.register()
 class ImageNet(WordnetFolders):
     """`imagenet/images/{train,val}/<wnid>/*.JPEG`, `imagenet/classnames.txt`.
 
-    As is usual, the published val part is the test part; it also stands in for val. Nothing is cached:
-    listing takes seconds, and the family's `preprocessed.pkl` could run code.
+    As is usual, the published val part is the test part; it also stands in for val. Nothing is
+    cached: listing takes seconds, and the family's `preprocessed.pkl` could run code.
     """
 
     dataset_dir = "imagenet"
@@ -49,7 +55,9 @@ class ImageNet(WordnetFolders):
     def draw(self) -> Split:
         """Return the published parts."""
         names = self.read_names()
-        train, test = (self.read_folders(self.need(f"images/{part}"), names) for part in ("train", "val"))
+        train, test = (
+            self.read_folders(self.need(f"images/{part}"), names) for part in ("train", "val")
+        )
         return Split(train, [], test)
 
 

@@ -9,7 +9,9 @@ from datasets.imagenet import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetA(ImageNetVariant):
-    """`imagenet-adversarial/imagenet-a/<wnid>/*.jpg`, `imagenet-adversarial/classnames.txt`; 200 classes."""
+    """`imagenet-adversarial/imagenet-a/<wnid>/*.jpg`, `imagenet-adversarial/classnames.txt`; 200
+    classes.
+    """
 
     dataset_dir = "imagenet-adversarial"
     image_folder = "imagenet-a"

@@ -9,7 +9,9 @@ from datasets.imagenet import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetR(ImageNetVariant):
-    """`imagenet-rendition/imagenet-r/<wnid>/*.jpg`, `imagenet-rendition/classnames.txt`; 200 classes."""
+    """`imagenet-rendition/imagenet-r/<wnid>/*.jpg`, `imagenet-rendition/classnames.txt`; 200
+    classes.
+    """
 
     dataset_dir = "imagenet-rendition"
     image_folder = "imagenet-r"

@@ -11,7 +11,8 @@ from loreal_plugin.data.splits import Split
 
 @DATASET_REGISTRY.register()
 class ImageNetV2(ImageNetVariant):
-    """`imagenetv2/imagenetv2-matched-frequency-format-val/<label>/*.jpeg`, `imagenetv2/classnames.txt`.
+    """`imagenetv2/imagenetv2-matched-frequency-format-val/<label>/*.jpeg`,
+    `imagenetv2/classnames.txt`.
 
     Folders are numbers here: line n of `classnames.txt`, counted from 0, names folder n.
     """

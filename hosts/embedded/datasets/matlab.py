@@ -23,5 +23,7 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}); restore it") from error
     if variable not in content:
         found = ", ".join(name for name in content if not name.startswith("__"))
-        raise DataError(f"{path} has no variable '{variable}' (it has: {found}); see docs/DATASETS.md")
+        raise DataError(
+            f"{path} has no variable '{variable}' (it has: {found}); see docs/DATASETS.md"
+        )
     return np.atleast_1d(content[variable])

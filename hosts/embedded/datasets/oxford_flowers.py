@@ -14,19 +14,32 @@ from loreal_plugin.errors import DataError
 
 @DATASET_REGISTRY.register()
 class OxfordFlowers(FewShotDataset):
-    """`oxford_flowers/jpg/image_00001.jpg ...`, `imagelabels.mat`, `cat_to_name.json`; the split is drawn."""
+    """`oxford_flowers/jpg/image_00001.jpg ...`, `imagelabels.mat`, `cat_to_name.json`; the split is
+    drawn.
+    """
 
     dataset_dir = "oxford_flowers"
     image_folder = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
 
     def draw(self) -> Split:
-        """Return the split drawn class by class, in the order in which the label file first names them."""
+        """Return the split drawn class by class, in the order in which the label file first names
+        them.
+        """
         names = read_json_file(self.need("cat_to_name.json"), "class names")
         pictures: dict[int, list[str]] = {}
         for number, label in enumerate(read_mat(self.need("imagelabels.mat"), "labels"), start=1):
-            pictures.setdefault(int(label), []).append(str(self.image_dir / f"image_{number:05d}.jpg"))
+            pictures.setdefault(int(label), []).append(
+                str(self.image_dir / f"image_{number:05d}.jpg")
+            )
         unnamed = [label for label in pictures if str(label) not in names]
         if unnamed:
-            raise DataError(f"{self.dataset_dir / 'cat_to_name.json'} has no name for class(es) {unnamed[:5]}")
-        return draw_split([ClassPictures(label - 1, names[str(label)], paths) for label, paths in pictures.items()])
+            raise DataError(
+                f"{self.dataset_dir / 'cat_to_name.json'} has no name for class(es) {unnamed[:5]}"
+            )
+        return draw_split(
+            [
+                ClassPictures(label - 1, names[str(label)], paths)
+                for label, paths in pictures.items()
+            ]
+        )

@@ -32,6 +32,8 @@ class OxfordPets(FewShotDataset):
             picture, label, *_ = line.split() + ["", ""]
             breed = picture.rpartition("_")[0].lower()
             if not breed or not label.isdigit():
-                raise DataError(f"{path}: expected '<Breed>_<number> <class id> ...', found '{line}'")
+                raise DataError(
+                    f"{path}: expected '<Breed>_<number> <class id> ...', found '{line}'"
+                )
             items.append(Item(str(self.image_dir / f"{picture}.jpg"), int(label) - 1, breed))
         return items

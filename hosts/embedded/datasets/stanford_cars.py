@@ -25,9 +25,14 @@ class StanfordCars(FewShotDataset):
 
     def draw(self) -> Split:
         """Return the published test part, and the published training part divided."""
-        names = [year_first(str(name)) for name in read_mat(self.need("devkit/cars_meta.mat"), "class_names")]
+        names = [
+            year_first(str(name))
+            for name in read_mat(self.need("devkit/cars_meta.mat"), "class_names")
+        ]
         train, val = hold_out(self.read_part("cars_train", "devkit/cars_train_annos.mat", names))
-        return Split(train, val, self.read_part("cars_test", "cars_test_annos_withlabels.mat", names))
+        return Split(
+            train, val, self.read_part("cars_test", "cars_test_annos_withlabels.mat", names)
+        )
 
     def read_part(self, folder: str, annotations: str, names: list[str]) -> list[Item]:
         """Return the items of one annotation file; its classes count from 1."""
@@ -35,4 +40,7 @@ class StanfordCars(FewShotDataset):
         labels = [int(row["class"]) - 1 for row in rows]
         images = self.need(folder)
         pictures = [str(images / str(row["fname"])) for row in rows]
-        return [Item(picture, label, names[label]) for picture, label in zip(pictures, labels, strict=True)]
+        return [
+            Item(picture, label, names[label])
+            for picture, label in zip(pictures, labels, strict=True)
+        ]

@@ -18,7 +18,9 @@ def scene_name(folder: str) -> str:
 
 @DATASET_REGISTRY.register()
 class SUN397(FewShotDataset):
-    """`sun397/SUN397/<letter>/<class>[/<qualifier>]/*.jpg`, `ClassName.txt`, `{Training,Testing}_01.txt`."""
+    """`sun397/SUN397/<letter>/<class>[/<qualifier>]/*.jpg`, `ClassName.txt`,
+    `{Training,Testing}_01.txt`.
+    """
 
     dataset_dir = "sun397"
     image_folder = "SUN397"
@@ -26,7 +28,9 @@ class SUN397(FewShotDataset):
 
     def draw(self) -> Split:
         """Return the published test part of the first partition, and its training part divided."""
-        folders = [line.lstrip("/") for line in read_lines(self.need("ClassName.txt"), "class names")]
+        folders = [
+            line.lstrip("/") for line in read_lines(self.need("ClassName.txt"), "class names")
+        ]
         labels = {folder: label for label, folder in enumerate(folders)}
         train, val = hold_out(self.read_part("Training_01.txt", labels))
         return Split(train, val, self.read_part("Testing_01.txt", labels))

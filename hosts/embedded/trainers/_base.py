@@ -51,11 +51,14 @@ class PromptTrainer(TrainerX):
         precision = cfg.TRAINER[self.node].PREC
         if precision not in PRECISIONS:
             raise ConfigError(
-                f"TRAINER.{self.node}.PREC is '{precision}'; it must be one of {', '.join(PRECISIONS)}"
+                f"TRAINER.{self.node}.PREC is '{precision}'; it must be one of"
+                f" {', '.join(PRECISIONS)}"
             )
 
     def build_model(self) -> None:
-        """Build `self.model`, its optimiser and schedule; only the method's own parameters can train."""
+        """Build `self.model`, its optimiser and schedule; only the method's own parameters can
+        train.
+        """
         cfg = self.cfg
         precision = cfg.TRAINER[self.node].PREC
         clip_model = self.load_clip()
@@ -66,7 +69,10 @@ class PromptTrainer(TrainerX):
 
         self.model = self.create_model(self.dm.dataset.classnames, clip_model)
         sizes = [value.numel() for value in self.model.parameters() if value.requires_grad]
-        print(f"{cfg.TRAINER.NAME}: {sum(sizes):,} learned parameters in {len(sizes)} tensors, {precision}")
+        print(
+            f"{cfg.TRAINER.NAME}: {sum(sizes):,} learned parameters in {len(sizes)} tensors,"
+            f" {precision}"
+        )
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(self.learner(), cfg.MODEL.INIT_WEIGHTS)
         self.model.to(self.device)
@@ -74,7 +80,8 @@ class PromptTrainer(TrainerX):
         self.optim = build_optimizer(self.learner(), cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.registered, self.learner(), self.optim, self.sched)
-        # without CUDA, amp means float32: CPU half precision would be slower, and real hosts do the same
+        # without CUDA, amp means float32: CPU half precision would be slower, and real hosts do the
+        # same
         self.amp = precision == "amp" and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type) if self.amp else None
 
@@ -92,7 +99,9 @@ class PromptTrainer(TrainerX):
         return {"loss": loss.item(), **shown}
 
     def _scaled_step(self, loss: Tensor, scaler: torch.amp.GradScaler) -> None:
-        """Step the optimiser on gradients of the scaled loss, so that small ones survive half precision."""
+        """Step the optimiser on gradients of the scaled loss, so that small ones survive half
+        precision.
+        """
         self.detect_anomaly(loss)
         scaled = scaler.scale(loss)
         self.model_zero_grad([self.registered])

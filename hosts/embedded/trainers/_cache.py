@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 
 class TextCache:
-    """Keeps results in named attributes of a model, where tools that know the real hosts look for them.
+    """Keeps results in named attributes of a model, where tools that know the real hosts look for
+    them.
 
-    Nothing is kept while the learner trains or gradients are recorded (a kept graph could be walked only
-    once), and what is kept is dropped as soon as a tensor of the learner has changed or somebody has set
-    the attributes to None.
+    Nothing is kept while the learner trains or gradients are recorded (a kept graph could be walked
+    only once), and what is kept is dropped as soon as a tensor of the learner has changed or
+    somebody has set the attributes to None.
     """
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], learner: nn.Module) -> None:
@@ -25,8 +26,12 @@ class TextCache:
         if self._learner.training or torch.is_grad_enabled():
             self.clear()
             return make()
-        state = tuple(_identity(value) for value in self._learner.state_dict(keep_vars=True).values())
-        if state != self._made_from or any(getattr(self._model, name) is None for name in self._names):
+        state = tuple(
+            _identity(value) for value in self._learner.state_dict(keep_vars=True).values()
+        )
+        if state != self._made_from or any(
+            getattr(self._model, name) is None for name in self._names
+        ):
             for name, value in zip(self._names, make(), strict=True):
                 setattr(self._model, name, value)
             self._made_from = state
@@ -40,5 +45,6 @@ class TextCache:
 
 
 def _identity(value: Tensor) -> tuple:
-    # every change in place (optimiser step, load_state_dict) raises the version, a move changes the address
+    # every change in place (optimiser step, load_state_dict) raises the version, a move changes the
+    # address
     return value.data_ptr(), value._version, value.dtype

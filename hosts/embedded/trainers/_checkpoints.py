@@ -30,9 +30,14 @@ def find_checkpoint(folder: Path, epoch: int | None) -> Path:
     if epoch is None and (best.is_file() or numbered):
         return best if best.is_file() else numbered[max(numbered)]
     wanted = "any checkpoint" if epoch is None else f"model.pth.tar-{epoch}"
-    found = ", ".join(sorted(path.name for path in folder.glob("*"))) if folder.is_dir() else "no such folder"
+    found = (
+        ", ".join(sorted(path.name for path in folder.glob("*")))
+        if folder.is_dir()
+        else "no such folder"
+    )
     raise CheckpointError(
-        f"{folder} has no {wanted} (found: {found or 'nothing'}); check --model-dir and --load-epoch"
+        f"{folder} has no {wanted} (found: {found or 'nothing'}); check --model-dir and"
+        " --load-epoch"
     )
 
 
@@ -57,16 +62,19 @@ def restore(module: nn.Module, state: dict[str, Tensor], fixed: tuple[str, ...])
     misfits += [f"{name} is unknown to the model" for name in sorted(kept.keys() - own.keys())]
     if misfits:
         raise CheckpointError(
-            f"the checkpoint does not fit this model: {'; '.join(misfits[:5])} ({len(misfits)} in all); "
-            "method, backbone, options and (with TRAINER.COOP.CSC) classes must be those of the training"
+            f"the checkpoint does not fit this model: {'; '.join(misfits[:5])} ({len(misfits)} in"
+            " all); method, backbone, options and (with TRAINER.COOP.CSC) classes must be those of"
+            " the training"
         )
     module.load_state_dict(kept, strict=False)
 
 
 class LearnedPart:
-    """The part of a model that a checkpoint has to hold: what trains. All else comes from the CLIP file.
+    """The part of a model that a checkpoint has to hold: what trains. All else comes from the CLIP
+    file.
 
-    The public MaPLe and MMRL write the whole model, hundreds of megabytes an epoch; both kinds are read.
+    The public MaPLe and MMRL write the whole model, hundreds of megabytes an epoch; both kinds are
+    read.
 
     Args:
         module: the registered model.
@@ -78,7 +86,11 @@ class LearnedPart:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the learned tensors by their names in the module, without their graph."""
-        return {name: value.detach() for name, value in self.module.named_parameters() if value.requires_grad}
+        return {
+            name: value.detach()
+            for name, value in self.module.named_parameters()
+            if value.requires_grad
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Load learned tensors, or a whole model; see `restore`."""

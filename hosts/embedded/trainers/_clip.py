@@ -1,4 +1,6 @@
-"""CLIP for the trainers: the package, the model on the CPU, and whether it fits the configured input."""
+"""CLIP for the trainers: the package, the model on the CPU, and whether it fits the configured
+input.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ clip = import_clip()
 
 
 def load_clip_to_cpu(cfg: CfgNode, *_: object) -> nn.Module:
-    """Return CLIP with the weights of `CLIP_WEIGHTS`, else of `cfg.MODEL.BACKBONE.NAME`, in half precision.
+    """Return CLIP with the weights of `CLIP_WEIGHTS`, else of `cfg.MODEL.BACKBONE.NAME`, in half
+    precision.
 
     Half precision is what the package's `build_model` makes of any weights; real hosts round alike.
 
@@ -30,8 +33,9 @@ def check_input_size(cfg: CfgNode, clip_model: nn.Module) -> None:
     resolution = clip_model.visual.input_resolution
     if tuple(cfg.INPUT.SIZE) != (resolution, resolution):
         raise ConfigError(
-            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the image encoder takes {(resolution, resolution)}; "
-            "set it to that, or let the plug-in resample the positional embedding (see docs/HOSTS.md)"
+            f"INPUT.SIZE is {tuple(cfg.INPUT.SIZE)}, but the image encoder takes"
+            f" {(resolution, resolution)}; set it to that, or let the plug-in resample the"
+            " positional embedding (see docs/HOSTS.md)"
         )
 
 
@@ -43,10 +47,13 @@ def check_layers(option: str, layers: list[int], clip_model: nn.Module, first: i
         layers: layer numbers; 1 is the first block, 0 the embedding.
         first: the lowest number that the option may have.
     """
-    text, image = len(clip_model.transformer.resblocks), len(clip_model.visual.transformer.resblocks)
+    text, image = (
+        len(clip_model.transformer.resblocks),
+        len(clip_model.visual.transformer.resblocks),
+    )
     outside = [layer for layer in layers if not first <= layer <= min(text, image)]
     if outside:
         raise ConfigError(
-            f"{option} asks for layer {', '.join(map(str, outside))}, but this backbone has {text} text and "
-            f"{image} image layers; choose from {first} to {min(text, image)}"
+            f"{option} asks for layer {', '.join(map(str, outside))}, but this backbone has {text}"
+            f" text and {image} image layers; choose from {first} to {min(text, image)}"
         )

@@ -1,8 +1,8 @@
 """CLIP's two encoders, opened between their blocks; every method is a change made there.
 
-The encoders take over the modules and parameters of a loaded CLIP under the same names, so that nothing
-is copied and state-dict keys stay CLIP's own. Shape legend: N sequences (images or classes), T tokens,
-D tower width, D_v joint width, L context length (77).
+The encoders take over the modules and parameters of a loaded CLIP under the same names, so that
+nothing is copied and state-dict keys stay CLIP's own. Shape legend: N sequences (images or
+classes), T tokens, D tower width, D_v joint width, L context length (77).
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ Branch = Callable[[int, Tensor], Tensor | None]
 
 # modules and parameters of CLIP's towers, under CLIP's own names
 TEXT_PARTS = ("text_projection", "ln_final", "positional_embedding", "transformer")
-IMAGE_PARTS = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post", "proj")
+IMAGE_PARTS = (
+    "conv1",
+    "class_embedding",
+    "positional_embedding",
+    "ln_pre",
+    "transformer",
+    "ln_post",
+    "proj",
+)
 
 
 def _take_over(encoder: nn.Module, tower: nn.Module, names: Iterable[str]) -> None:
@@ -28,13 +36,17 @@ def _take_over(encoder: nn.Module, tower: nn.Module, names: Iterable[str]) -> No
 
 
 def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
-    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for all N."""
+    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for all
+    N.
+    """
     rows = rows.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1)
     return torch.cat([x[:start], rows, x[start + drop :]])
 
 
 def causal_mask(x: Tensor) -> Tensor:
-    """Return the additive mask (T, T) under which a row of `x` (T, N, D) sees itself and those before."""
+    """Return the additive mask (T, T) under which a row of `x` (T, N, D) sees itself and those
+    before.
+    """
     return x.new_full((len(x), len(x)), float("-inf")).triu_(1)
 
 
@@ -52,14 +64,20 @@ def run_blocks(
 
     Args:
         enter: `enter(index, x (T, N, D))` changes the rows before block `index` (counted from 0).
-        branch: `branch(index, x (T, N, D))` is computed from the block's input and added to its output.
+        branch: `branch(index, x (T, N, D))` is computed from the block's input and added to its
+            output.
     """
     x = x.permute(1, 0, 2)  # (T, N, D): CLIP's attention is not batch-first
     for index, block in enumerate(blocks):
         x = x if enter is None else enter(index, x)
         extra = None if branch is None else branch(index, x)
         y = block.ln_1(x)
-        x = x + block.attn(y, y, y, need_weights=False, attn_mask=causal_mask(y) if causal else None)[0]
+        x = (
+            x
+            + block.attn(y, y, y, need_weights=False, attn_mask=causal_mask(y) if causal else None)[
+                0
+            ]
+        )
         x = x + block.mlp(block.ln_2(x))
         x = x if extra is None else x + extra
     return x.permute(1, 0, 2)
@@ -99,7 +117,9 @@ class TextEncoder(nn.Module):
 
 
 def _keep_own_positions(encoder: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Put the encoder's own positional embedding into `state` where that has one of another input size."""
+    """Put the encoder's own positional embedding into `state` where that has one of another input
+    size.
+    """
     name = f"{prefix}positional_embedding"
     own = encoder.positional_embedding.data
     if name in state and state[name].shape != own.shape:
@@ -115,7 +135,9 @@ class ImageEncoder(nn.Module):
         self.register_load_state_dict_pre_hook(_keep_own_positions)
 
     def embed(self, image: Tensor) -> Tensor:
-        """Return class token and patches with positions, (N, 1 + patches, D), for `image` (N, 3, S, S)."""
+        """Return class token and patches with positions, (N, 1 + patches, D), for `image` (N, 3, S,
+        S).
+        """
         patches = self.conv1(image).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         return torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)

@@ -57,8 +57,8 @@ def template_prompts(dataset: str, classnames: Sequence[str]) -> list[str]:
 def context_vectors(words: str, n_ctx: int, clip_model: nn.Module) -> tuple[Tensor, str]:
     """Return a start for `n_ctx` learned tokens, (n_ctx, D_t), and their text in the prompt.
 
-    With `words`, the vectors are those of its first `n_ctx` tokens (any further words stay fixed in the
-    prompt); without, they are random and the text is `X X ...`.
+    With `words`, the vectors are those of its first `n_ctx` tokens (any further words stay fixed in
+    the prompt); without, they are random and the text is `X X ...`.
 
     Raises:
         ConfigError: `words` has fewer than `n_ctx` tokens.

@@ -1,6 +1,7 @@
 """CoOp: context optimization. The words around the class name become learned vectors.
 
-Source: Zhou, Yang, Loy, Liu, "Learning to Prompt for Vision-Language Models", IJCV 2022, section 3.2.
+Source: Zhou, Yang, Loy, Liu, "Learning to Prompt for Vision-Language Models", IJCV 2022, section
+3.2.
 Shape legend: B images, C classes, L context length (77), n learned tokens, D_t text width.
 """
 
@@ -23,14 +24,18 @@ POSITIONS = ("end", "middle", "front")
 
 
 class PromptLearner(nn.Module):
-    """The learned context `ctx`, (n, D_t) or one a class (C, n, D_t), and the fixed rest of the prompts."""
+    """The learned context `ctx`, (n, D_t) or one a class (C, n, D_t), and the fixed rest of the
+    prompts.
+    """
 
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         options = cfg.TRAINER.COOP
         self._check(options)
         # with words given, as many tokens learn as the words have
-        n_ctx = token_count(options.CTX_INIT.replace("_", " ")) if options.CTX_INIT else options.N_CTX
+        n_ctx = (
+            token_count(options.CTX_INIT.replace("_", " ")) if options.CTX_INIT else options.N_CTX
+        )
         ctx, words = context_vectors(options.CTX_INIT, n_ctx, clip_model)
         if options.CSC:
             ctx = torch.empty(len(classnames), *ctx.shape).normal_(std=0.02)
@@ -54,8 +59,8 @@ class PromptLearner(nn.Module):
             )
         if options.CSC and options.CTX_INIT:
             raise ConfigError(
-                f"TRAINER.COOP.CSC with CTX_INIT '{options.CTX_INIT}': contexts of classes start at random; "
-                "set CTX_INIT to '' or CSC to False"
+                f"TRAINER.COOP.CSC with CTX_INIT '{options.CTX_INIT}': contexts of classes start at"
+                " random; set CTX_INIT to '' or CSC to False"
             )
 
     def forward(self) -> Tensor:
@@ -65,10 +70,14 @@ class PromptLearner(nn.Module):
         if self.class_token_position == "end":
             return torch.cat([self.token_prefix, ctx, self.token_suffix], dim=1)
         before = self.n_ctx // 2 if self.class_token_position == "middle" else 0
-        return torch.stack([self._around_name(index, ctx[index], before) for index in range(self.n_cls)])
+        return torch.stack(
+            [self._around_name(index, ctx[index], before) for index in range(self.n_cls)]
+        )
 
     def _around_name(self, index: int, ctx: Tensor, before: int) -> Tensor:
-        """Return one prompt (L, D_t), `before` learned tokens before the class name, the others behind."""
+        """Return one prompt (L, D_t), `before` learned tokens before the class name, the others
+        behind.
+        """
         name, rest = self.token_suffix[index].tensor_split([self.name_lens[index]])
         return torch.cat([self.token_prefix[index], ctx[:before], name, ctx[before:], rest])
 

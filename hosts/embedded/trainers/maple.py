@@ -1,8 +1,9 @@
-"""MaPLe: multi-modal prompt learning. Text prompts at several depths, each projected into an image prompt.
+"""MaPLe: multi-modal prompt learning. Text prompts at several depths, each projected into an image
+prompt.
 
 Source: Khattak et al., "MaPLe: Multi-modal Prompt Learning", CVPR 2023, section 3.2.
-Shape legend: B images, C classes, L context length (77), n learned tokens, D_t text width, D image tower
-width, D_v joint width.
+Shape legend: B images, C classes, L context length (77), n learned tokens, D_t text width, D image
+tower width, D_v joint width.
 """
 
 from __future__ import annotations
@@ -26,13 +27,22 @@ class TextEncoder(_encoders.TextEncoder):
     """The text tower; blocks 2, 3, ... see fresh learned tokens right after the start token."""
 
     def forward(
-        self, prompts: Tensor, tokenized_prompts: Tensor, compound_prompts_deeper_text: Sequence[Tensor]
+        self,
+        prompts: Tensor,
+        tokenized_prompts: Tensor,
+        compound_prompts_deeper_text: Sequence[Tensor],
     ) -> Tensor:
-        """Return the text features (C, D_v) for `prompts` (C, L, D_t) and deep prompts, each (n, D_t)."""
+        """Return the text features (C, D_v) for `prompts` (C, L, D_t) and deep prompts, each (n,
+        D_t).
+        """
         deep = list(compound_prompts_deeper_text)
 
         def enter(index: int, x: Tensor) -> Tensor:
-            return put_rows(x, deep[index - 1], 1, len(deep[index - 1])) if 1 <= index <= len(deep) else x
+            return (
+                put_rows(x, deep[index - 1], 1, len(deep[index - 1]))
+                if 1 <= index <= len(deep)
+                else x
+            )
 
         return self.encode(prompts, tokenized_prompts, enter)
 
@@ -40,7 +50,9 @@ class TextEncoder(_encoders.TextEncoder):
 class ImageEncoder(_encoders.ImageEncoder):
     """The vision tower with learned tokens as its last rows, renewed before blocks 2, 3, ..."""
 
-    def forward(self, image: Tensor, shared_ctx: Tensor, compound_deeper_prompts: Sequence[Tensor]) -> Tensor:
+    def forward(
+        self, image: Tensor, shared_ctx: Tensor, compound_deeper_prompts: Sequence[Tensor]
+    ) -> Tensor:
         """Return the image features (B, D_v) for `image` (B, 3, S, S) and prompts, each (n, D)."""
         deep = list(compound_deeper_prompts)
 
@@ -73,7 +85,9 @@ class MultiModalPromptLearner(nn.Module):
         self.compound_prompts_text = nn.ParameterList(
             nn.Parameter(torch.empty(n_ctx, text_width).normal_(std=0.02)) for _ in deeper
         )
-        self.compound_prompt_projections = nn.ModuleList(nn.Linear(text_width, image_width) for _ in deeper)
+        self.compound_prompt_projections = nn.ModuleList(
+            nn.Linear(text_width, image_width) for _ in deeper
+        )
         for layer in self.compound_prompt_projections[1:]:  # all start alike
             layer.load_state_dict(self.compound_prompt_projections[0].state_dict())
 
@@ -86,7 +100,9 @@ class MultiModalPromptLearner(nn.Module):
         self.name_lens = [token_count(name) for name in names]
 
     def forward(self) -> tuple[Tensor, Tensor, nn.ParameterList, list[Tensor]]:
-        """Return prompts (C, L, D_t), first image tokens (n, D), deep text tokens, deep image tokens."""
+        """Return prompts (C, L, D_t), first image tokens (n, D), deep text tokens, deep image
+        tokens.
+        """
         ctx = self.ctx.to(self.token_prefix.dtype).expand(self.n_cls, -1, -1)
         prompts = torch.cat([self.token_prefix, ctx, self.token_suffix], dim=1)
         pairs = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
@@ -104,12 +120,17 @@ class CustomCLIP(nn.Module):
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
-        self.image_encoder, self.text_encoder = ImageEncoder(clip_model.visual), TextEncoder(clip_model)
+        self.image_encoder, self.text_encoder = (
+            ImageEncoder(clip_model.visual),
+            TextEncoder(clip_model),
+        )
         learner = MultiModalPromptLearner(cfg, classnames, clip_model)
         self.prompt_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the loss for `label` (B,)."""
+        """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the loss for `label`
+        (B,).
+        """
         prompts, shared_ctx, deep_text, deep_image = self.prompt_learner()
         text_features = unit(self.text_encoder(prompts, self.tokenized_prompts, deep_text))
         image_features = unit(self.image_encoder(image.type(self.dtype), shared_ctx, deep_image))

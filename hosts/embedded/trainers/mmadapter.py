@@ -1,6 +1,8 @@
-"""MMA: multi-modal adapter. Bottlenecks beside the upper blocks of both towers, with a shared layer.
+"""MMA: multi-modal adapter. Bottlenecks beside the upper blocks of both towers, with a shared
+layer.
 
-Source: Yang, Zhang, Wang, Xie, "MMA: Multi-Modal Adapter for Vision-Language Models", CVPR 2024, section 3.
+Source: Yang, Zhang, Wang, Xie, "MMA: Multi-Modal Adapter for Vision-Language Models", CVPR 2024,
+section 3.
 Shape legend: B images, C classes, L context length (77), T tokens, D_t text width, D tower width,
 D_v joint width.
 """
@@ -55,8 +57,8 @@ def adapt(x: Tensor, adapters: Adapters) -> Tensor | None:
 def block_branch(blocks: nn.Sequential, adapter_func: AdapterFunc) -> _encoders.Branch:
     """Return the branch beside the blocks: the adapter on the block's normalised input.
 
-    The adapter's own gradient is not damped by the scale (it learns as if the scale were 1); the gradient
-    that passes through it to earlier layers is.
+    The adapter's own gradient is not damped by the scale (it learns as if the scale were 1); the
+    gradient that passes through it to earlier layers is.
     """
 
     def branch(index: int, x: Tensor) -> Tensor | None:
@@ -74,9 +76,14 @@ class TextEncoder(_encoders.TextEncoder):
     """The text tower, with or without adapters beside its blocks."""
 
     def forward(
-        self, prompts: Tensor, tokenized_prompts: Tensor, retrun_adapater_func: AdapterFunc | None = None
+        self,
+        prompts: Tensor,
+        tokenized_prompts: Tensor,
+        retrun_adapater_func: AdapterFunc | None = None,
     ) -> Tensor:
-        """Return the text features (C, D_v) of `prompts` (C, L, D_t); the keyword is spelt as in the host."""
+        """Return the text features (C, D_v) of `prompts` (C, L, D_t); the keyword is spelt as in
+        the host.
+        """
         if retrun_adapater_func is None:
             return self.encode(prompts, tokenized_prompts)
         branch = block_branch(self.transformer.resblocks, retrun_adapater_func)
@@ -87,14 +94,18 @@ class ImageEncoder(_encoders.ImageEncoder):
     """The vision tower, with or without adapters after its embedding and beside its blocks."""
 
     def forward(self, image: Tensor | list) -> Tensor:
-        """Return the image features (B, D_v) of `image` (B, 3, S, S) or of the list [image, adapter_func]."""
+        """Return the image features (B, D_v) of `image` (B, 3, S, S) or of the list [image,
+        adapter_func].
+        """
         if isinstance(image, Tensor):
             return self.project(self.encode(self.ln_pre(self.embed(image))))
         image, adapter_func = image
         x = self.ln_pre(self.embed(image))
         extra = adapt(x, adapter_func(0))
         x = x if extra is None else x + extra
-        return self.project(self.encode(x, branch=block_branch(self.transformer.resblocks, adapter_func)))
+        return self.project(
+            self.encode(x, branch=block_branch(self.transformer.resblocks, adapter_func))
+        )
 
 
 class Linear(nn.Linear):
@@ -109,7 +120,9 @@ class Linear(nn.Linear):
 
 
 def _build_adapters(width: int, n_layers: int, options: CfgNode) -> nn.ModuleList:
-    """Return `n_layers` + 1 adapters of a tower `width` wide, None outside ADAPTER_START..ADAPTER_END."""
+    """Return `n_layers` + 1 adapters of a tower `width` wide, None outside
+    ADAPTER_START..ADAPTER_END.
+    """
     bottleneck = options.ADAPTER_DIM
 
     def one() -> nn.Module:
@@ -122,7 +135,9 @@ def _build_adapters(width: int, n_layers: int, options: CfgNode) -> nn.ModuleLis
 def _build_shared(n_layers: int, options: CfgNode) -> nn.ModuleList:
     """Return the layers between `down` and `up` that both towers use."""
     bottleneck = options.ADAPTER_DIM
-    return _initialised(lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options)
+    return _initialised(
+        lambda: nn.Sequential(Linear(bottleneck, bottleneck), nn.ReLU()), n_layers, options
+    )
 
 
 def _initialised(one: Callable[[], nn.Module], n_layers: int, options: CfgNode) -> nn.ModuleList:
@@ -160,7 +175,8 @@ class AdapterLearner(nn.Module):
         start, end = options.ADAPTER_START, options.ADAPTER_END
         if start > end:
             raise ConfigError(
-                f"TRAINER.MMADAPTER: ADAPTER_START {start} is after ADAPTER_END {end}; no layer is left"
+                f"TRAINER.MMADAPTER: ADAPTER_START {start} is after ADAPTER_END {end}; no layer is"
+                " left"
             )
         if float(options.ADAPTER_SCALE) == 0.0:
             raise ConfigError(
@@ -193,7 +209,10 @@ class CustomCLIP(nn.Module):
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
-        self.image_encoder, self.text_encoder = ImageEncoder(clip_model.visual), TextEncoder(clip_model)
+        self.image_encoder, self.text_encoder = (
+            ImageEncoder(clip_model.visual),
+            TextEncoder(clip_model),
+        )
         learner = AdapterLearner(cfg, classnames, clip_model)
         self.adapter_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
         self.text_features_for_inference: Tensor | None = None
@@ -205,7 +224,10 @@ class CustomCLIP(nn.Module):
         return super().train(mode)
 
     def encode_text(
-        self, prompts: Tensor, tokenized_prompts: Tensor, text_adapter_func: AdapterFunc | None = None
+        self,
+        prompts: Tensor,
+        tokenized_prompts: Tensor,
+        text_adapter_func: AdapterFunc | None = None,
     ) -> Tensor:
         """Return the text features (C, D_v), with adapters where a function for them is given."""
         return self.text_encoder(prompts, tokenized_prompts, text_adapter_func)
@@ -213,7 +235,9 @@ class CustomCLIP(nn.Module):
     def encode_image(self, image: Tensor, visual_adapter_func: AdapterFunc | None = None) -> Tensor:
         """Return the image features (B, D_v), with adapters where a function for them is given."""
         image = image.type(self.dtype)
-        return self.image_encoder(image if visual_adapter_func is None else [image, visual_adapter_func])
+        return self.image_encoder(
+            image if visual_adapter_func is None else [image, visual_adapter_func]
+        )
 
     def _text_features(self) -> Tensor:
         embedding, text_adapter_func, _ = self.adapter_learner()

@@ -1,9 +1,10 @@
-"""MMRL: multi-modal representation learning. Tokens of one learned space enter both towers' upper blocks.
+"""MMRL: multi-modal representation learning. Tokens of one learned space enter both towers' upper
+blocks.
 
-Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR 2025,
-section 3.
-Shape legend: B images, C classes, L context length (77), n representation tokens, D_r width of the shared
-space, D_t text width, D image tower width, D_v joint width.
+Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR
+2025, section 3.
+Shape legend: B images, C classes, L context length (77), n representation tokens, D_r width of the
+shared space, D_t text width, D image tower width, D_v joint width.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ CACHED = (
 
 
 def insert_rep_tokens(rep_layers: Sequence[int], tokens: Sequence[Tensor]) -> _encoders.Enter:
-    """Return the row change of both towers: tokens after the first row, inserted once, then renewed.
+    """Return the row change of both towers: tokens after the first row, inserted once, then
+    renewed.
 
     Args:
         rep_layers: increasing layer numbers (1 is the first block).
@@ -65,7 +67,9 @@ class TextEncoder_MMRL(_encoders.TextEncoder):  # noqa: N801  (the real host's n
     ) -> Tensor:
         """Return the text features (C, D_v) for `prompts` (C, L, D_t) and one (n, D_t) a layer."""
         enter = insert_rep_tokens(self.rep_layers, compound_rep_tokens_text)
-        return self.encode(prompts, tokenized_prompts, enter, inserted=len(compound_rep_tokens_text[0]))
+        return self.encode(
+            prompts, tokenized_prompts, enter, inserted=len(compound_rep_tokens_text[0])
+        )
 
 
 class ImageEncoder(_encoders.ImageEncoder):
@@ -101,22 +105,29 @@ class MultiModalRepresentationLearner(nn.Module):
 
         n_layers, rep_dim = len(options.REP_LAYERS), options.REP_DIM
         self.rep_layers_length = n_layers
-        self.compound_rep_tokens = nn.Parameter(torch.empty(options.N_REP_TOKENS, rep_dim).normal_(std=0.02))
+        self.compound_rep_tokens = nn.Parameter(
+            torch.empty(options.N_REP_TOKENS, rep_dim).normal_(std=0.02)
+        )
         self.compound_rep_tokens_r2vproj = self._maps(
             rep_dim, clip_model.visual.ln_post.weight.shape[0], n_layers
         )
-        self.compound_rep_tokens_r2tproj = self._maps(rep_dim, clip_model.ln_final.weight.shape[0], n_layers)
+        self.compound_rep_tokens_r2tproj = self._maps(
+            rep_dim, clip_model.ln_final.weight.shape[0], n_layers
+        )
 
     @staticmethod
     def _check(options: CfgNode, clip_model: nn.Module) -> None:
         layers = list(options.REP_LAYERS)
         if not layers or layers != sorted(set(layers)):
             raise ConfigError(
-                f"TRAINER.MMRL.REP_LAYERS is {layers}; give increasing layer numbers, e.g. [6, 7, 8]"
+                f"TRAINER.MMRL.REP_LAYERS is {layers}; give increasing layer numbers, e.g. [6,"
+                " 7, 8]"
             )
         check_layers("TRAINER.MMRL.REP_LAYERS", layers, clip_model, first=1)
         if options.N_REP_TOKENS < 1:
-            raise ConfigError(f"TRAINER.MMRL.N_REP_TOKENS is {options.N_REP_TOKENS}; at least 1 is needed")
+            raise ConfigError(
+                f"TRAINER.MMRL.N_REP_TOKENS is {options.N_REP_TOKENS}; at least 1 is needed"
+            )
 
     @staticmethod
     def _maps(rep_dim: int, width: int, n_layers: int) -> nn.ModuleList:
@@ -126,7 +137,9 @@ class MultiModalRepresentationLearner(nn.Module):
         return maps
 
     def forward(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the tokens of each layer for the text tower, (n, D_t), and for the image tower, (n, D)."""
+        """Return the tokens of each layer for the text tower, (n, D_t), and for the image tower,
+        (n, D).
+        """
         tokens = self.compound_rep_tokens
         text = [layer(tokens).type(self.dtype) for layer in self.compound_rep_tokens_r2tproj]
         image = [layer(tokens).type(self.dtype) for layer in self.compound_rep_tokens_r2vproj]
@@ -172,7 +185,9 @@ class CustomCLIP(nn.Module):
 
 
 class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
-    """Cross-entropy of both features, and closeness of image and text features to the untouched CLIP's."""
+    """Cross-entropy of both features, and closeness of image and text features to the untouched
+    CLIP's.
+    """
 
     def __init__(self, reg_weight: float = 1.0, alpha: float = 0.7) -> None:
         super().__init__()
@@ -188,7 +203,9 @@ class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
         text_features_clip: Tensor,
         label: Tensor,
     ) -> Tensor:
-        """Return the loss; logits are (B, C), image features (B, D_v), text features (C, D_v), label (B,)."""
+        """Return the loss; logits are (B, C), image features (B, D_v), text features (C, D_v),
+        label (B,).
+        """
         fit = self.alpha * F.cross_entropy(logits, label) + (1 - self.alpha) * F.cross_entropy(
             logits_rep, label
         )
@@ -216,7 +233,8 @@ class MMRL(PromptTrainer):
         return load_clip_to_cpu(self.cfg)
 
     def create_model(self, classnames: list[str], clip_model: nn.Module) -> nn.Module:
-        """Return CLIP with representation tokens, and set the untouched CLIP beside it as the teacher.
+        """Return CLIP with representation tokens, and set the untouched CLIP beside it as the
+        teacher.
 
         The teacher is the same frozen tensors walked without the tokens, so it costs no memory.
         """
@@ -251,8 +269,8 @@ class MMRL(PromptTrainer):
     def model_inference(self, input: Tensor) -> Tensor:
         """Return the logits (B, C) that the task is scored with.
 
-        Both features in few-shot tests and where the classes were trained on (the base half; ImageNet across
-        datasets), the class feature alone elsewhere.
+        Both features in few-shot tests and where the classes were trained on (the base half;
+        ImageNet across datasets), the class feature alone elsewhere.
         """
         logits, _, fusion, _, _ = self.model(input)
         seen = {

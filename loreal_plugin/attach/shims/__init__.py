@@ -1,6 +1,7 @@
 """Repairs of real hosts and Dassl on today's torch; each is applied only where its cause is found.
 
-Three more repairs are made where CLIP is loaded (`loreal_plugin.attach.clip_source`): they are `LOADER_FACTS`.
+Three more repairs are made where CLIP is loaded (`loreal_plugin.attach.clip_source`): they are
+`LOADER_FACTS`.
 Source of the failures: docs/HOSTS.md.
 """
 

@@ -1,4 +1,6 @@
-"""What the shims share: finding imported modules, reading what a function names, replacing and putting back."""
+"""What the shims share: finding imported modules, reading what a function names, replacing and
+putting back.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,26 @@ def module(name: str) -> Any:
 
 def modules_of(package: str) -> list[ModuleType]:
     """Return the imported modules of a top-level package."""
-    return [found for name, found in list(sys.modules.items()) if found and name.split(".")[0] == package]
+    return [
+        found
+        for name, found in list(sys.modules.items())
+        if found and name.split(".")[0] == package
+    ]
 
 
 def classes_of(owner: ModuleType) -> list[type]:
     """Return the classes that a module itself defines."""
-    return [kind for kind in vars(owner).values() if isinstance(kind, type) and kind.__module__ == owner.__name__]
+    return [
+        kind
+        for kind in vars(owner).values()
+        if isinstance(kind, type) and kind.__module__ == owner.__name__
+    ]
 
 
 def names_in(function: Any) -> set[str]:
-    """Return the names and attributes that a Python function uses, those of nested functions included."""
+    """Return the names and attributes that a Python function uses, those of nested functions
+    included.
+    """
     code = _code(function)
     return _names(code) if code is not None else set()
 
@@ -62,7 +74,9 @@ def texts_in(function: Any) -> set[str]:
 
 def _constants(code: CodeType | None) -> list[Any]:
     found = list(code.co_consts) if code is not None else []
-    return found + [inner for one in found if isinstance(one, CodeType) for inner in _constants(one)]
+    return found + [
+        inner for one in found if isinstance(one, CodeType) for inner in _constants(one)
+    ]
 
 
 def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
@@ -71,7 +85,9 @@ def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
 
 
 def replace(owner: Any, name: str, value: Any) -> Undo:
-    """Set an attribute and return what puts the old one back; on a class also where it was inherited."""
+    """Set an attribute and return what puts the old one back; on a class also where it was
+    inherited.
+    """
     old = vars(owner).get(name, _MISSING) if isinstance(owner, type) else getattr(owner, name)
     setattr(owner, name, value)
     if old is _MISSING:

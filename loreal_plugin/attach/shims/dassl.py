@@ -31,7 +31,8 @@ _TRANSFORMS = "dassl.data.transforms."
 _NUMPY_NAMES = {"int": int, "float": float, "bool": bool}
 
 
-# Dassl imports the WILDS datasets eagerly ----------------------------------------------------------------
+# Dassl imports the WILDS datasets eagerly
+# ----------------------------------------------------------------
 
 
 def _wilds_missing(look: HostLook) -> bool:
@@ -45,7 +46,8 @@ def _stub_wilds(_look: HostLook) -> Undo:
     return lambda: sys.modules.pop(_WILDS, None) and None
 
 
-# the warm-up schedulers pass `verbose` on, which torch no longer takes ------------------------------------
+# the warm-up schedulers pass `verbose` on, which torch no longer takes
+# ------------------------------------
 
 
 def _warmup_breaks(_look: HostLook) -> bool:
@@ -65,7 +67,12 @@ def _mend_warmup(_look: HostLook) -> Undo:
     base = module("dassl.optim.lr_scheduler")._BaseWarmupScheduler
 
     def init(
-        self: Any, optimizer: Any, successor: Any, warmup_epoch: int, last_epoch: int = -1, verbose: bool = False
+        self: Any,
+        optimizer: Any,
+        successor: Any,
+        warmup_epoch: int,
+        last_epoch: int = -1,
+        verbose: bool = False,
     ) -> None:
         self.successor, self.warmup_epoch = successor, warmup_epoch
         torch.optim.lr_scheduler.LRScheduler.__init__(self, optimizer, last_epoch)
@@ -73,7 +80,8 @@ def _mend_warmup(_look: HostLook) -> Undo:
     return replace(base, "__init__", init)
 
 
-# checkpoints carry a pickled scheduler, which torch refuses to load --------------------------------------
+# checkpoints carry a pickled scheduler, which torch refuses to load
+# --------------------------------------
 
 
 def _pickles_successor(_look: HostLook) -> bool:
@@ -83,10 +91,13 @@ def _pickles_successor(_look: HostLook) -> bool:
 
 def _read_without_unpickling(_look: HostLook) -> Undo:
     tools = module(_TOOLS)
-    return replace(tools, "torch", Stand(tools.torch, load=lambda path, *_args, **_kwargs: read_saved(path)))
+    return replace(
+        tools, "torch", Stand(tools.torch, load=lambda path, *_args, **_kwargs: read_saved(path))
+    )
 
 
-# a resumed run steps a pickled copy of the schedule, and a killed one leaves half a checkpoint -------------
+# a resumed run steps a pickled copy of the schedule, and a killed one leaves half a checkpoint
+# -------------
 
 
 def _resumes_with_a_copy(look: HostLook) -> bool:
@@ -117,7 +128,9 @@ def _resume_with_the_live_schedule(_look: HostLook) -> Undo:
 
 
 def _names_a_checkpoint(folder: Path) -> bool:
-    """Say whether the file `checkpoint`, which is written last, names one; it is mended where a kill left it empty."""
+    """Say whether the file `checkpoint`, which is written last, names one; it is mended where a
+    kill left it empty.
+    """
     path = folder / "checkpoint"
     if not path.is_file():
         return False
@@ -152,13 +165,18 @@ def _save_whole(content: Any, path: str | os.PathLike[str], *args: Any, **kwargs
     os.replace(unfinished, path)
 
 
-# RandAugment and AutoAugment use names that numpy no longer has --------------------------------------------
+# RandAugment and AutoAugment use names that numpy no longer has
+# --------------------------------------------
 
 
 def _modules_with_old_names() -> list[tuple[types.ModuleType, set[str]]]:
     """Return the modules that use names which numpy no longer has, and these names."""
     gone = {name for name in _NUMPY_NAMES if not hasattr(np, name)}
-    suspects = [m for m in modules_of("dassl") if m.__name__.startswith(_TRANSFORMS) and vars(m).get("np") is np]
+    suspects = [
+        m
+        for m in modules_of("dassl")
+        if m.__name__.startswith(_TRANSFORMS) and vars(m).get("np") is np
+    ]
     found = [(suspect, _attributes_of_np(suspect) & gone) for suspect in suspects]
     return [(suspect, used) for suspect, used in found if used]
 
@@ -195,7 +213,8 @@ DASSL_SHIMS: tuple[Shim, ...] = (
             "Dassl",
             "dassl/optim/lr_scheduler.py:22",
             "torch 2.7",
-            "the warm-up schedulers pass `verbose`, which torch's LRScheduler no longer takes: TypeError",
+            "the warm-up schedulers pass `verbose`, which torch's LRScheduler no longer takes:"
+            " TypeError",
         ),
         _warmup_breaks,
         _mend_warmup,
@@ -206,8 +225,8 @@ DASSL_SHIMS: tuple[Shim, ...] = (
             "Dassl",
             "dassl/utils/torchtools.py:102",
             "torch 2.6",
-            "checkpoints hold a pickled scheduler, which torch.load refuses; the tensors are read, nothing of "
-            "the file is executed",
+            "checkpoints hold a pickled scheduler, which torch.load refuses; the tensors are read,"
+            " nothing of the file is executed",
         ),
         _pickles_successor,
         _read_without_unpickling,
@@ -218,8 +237,8 @@ DASSL_SHIMS: tuple[Shim, ...] = (
             "Dassl",
             "dassl/optim/lr_scheduler.py:20, dassl/utils/torchtools.py:151",
             "always",
-            "a resumed run steps a pickled copy of its schedule, so its learning rate freezes; a run killed "
-            "while it saves cannot go on",
+            "a resumed run steps a pickled copy of its schedule, so its learning rate freezes; a"
+            " run killed while it saves cannot go on",
         ),
         _resumes_with_a_copy,
         _resume_with_the_live_schedule,

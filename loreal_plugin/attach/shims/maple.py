@@ -1,4 +1,5 @@
-"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, widths of one CLIP written in, its parser.
+"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, widths of one CLIP
+written in, its parser.
 
 Source of the failures: docs/HOSTS.md.
 """
@@ -50,12 +51,17 @@ def _widths_written_in(_look: HostLook) -> bool:
 
 
 def _widths_of_the_clip(_look: HostLook) -> Undo:
-    """Make the learned parts anew, where a CLIP has other widths, as the host makes them for ViT-B/16."""
+    """Make the learned parts anew, where a CLIP has other widths, as the host makes them for
+    ViT-B/16.
+    """
 
     def around(original: Callable) -> Callable:
         def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
             original(self, cfg, classnames, clip_model)
-            text, image = clip_model.ln_final.weight.shape[0], clip_model.visual.conv1.weight.shape[0]
+            text, image = (
+                clip_model.ln_final.weight.shape[0],
+                clip_model.visual.conv1.weight.shape[0],
+            )
             if self.proj.out_features != image:
                 self.proj = nn.Linear(text, image).to(self.proj.weight.dtype)
                 layer = nn.Linear(text, image)
@@ -64,7 +70,9 @@ def _widths_of_the_clip(_look: HostLook) -> Undo:
                 )
             for prompt in self.compound_prompts_text:
                 if prompt.shape[1] != text:
-                    prompt.data = torch.empty(prompt.shape[0], text, dtype=prompt.dtype).normal_(std=0.02)
+                    prompt.data = torch.empty(prompt.shape[0], text, dtype=prompt.dtype).normal_(
+                        std=0.02
+                    )
 
         return init
 
@@ -73,7 +81,12 @@ def _widths_of_the_clip(_look: HostLook) -> Undo:
 
 def _halving_classes(_look: HostLook) -> list[type]:
     """Return the modules of the host's CLIP whose forward casts prompts to half."""
-    kinds = [kind for owner in modules_of("clip") for kind in classes_of(owner) if issubclass(kind, nn.Module)]
+    kinds = [
+        kind
+        for owner in modules_of("clip")
+        for kind in classes_of(owner)
+        if issubclass(kind, nn.Module)
+    ]
     return [kind for kind in kinds if "half" in names_in(vars(kind).get("forward"))]
 
 
@@ -110,7 +123,10 @@ _PARSER, _END = "parse_test_res.py", "Finished training"
 
 def _parser_waits(look: HostLook) -> bool:
     """Say whether the host's parser skips a log until a line that Dassl does not print."""
-    file, trainer = look.path / _PARSER, getattr(module("dassl.engine.trainer"), "SimpleTrainer", None)
+    file, trainer = (
+        look.path / _PARSER,
+        getattr(module("dassl.engine.trainer"), "SimpleTrainer", None),
+    )
     if trainer is None or not file.is_file():
         return False
     return _END in file.read_text(encoding="utf-8") and _END not in texts_in(trainer.after_train)
@@ -134,7 +150,8 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
             "MaPLe",
             "trainers/maple.py:104",
             "always (PREC fp32, or amp without CUDA)",
-            "one projection is halved whatever PREC says: RuntimeError, Float and Half do not multiply",
+            "one projection is halved whatever PREC says: RuntimeError, Float and Half do not"
+            " multiply",
         ),
         _projection_halved,
         _projection_in_clip_dtype,
@@ -145,7 +162,8 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
             "MaPLe",
             "clip/model.py:306, 323, 457",
             "always (PREC fp32 or amp)",
-            "prompts are rounded to half precision inside a float32 model: gradients are off by up to 6e-4",
+            "prompts are rounded to half precision inside a float32 model: gradients are off by up"
+            " to 6e-4",
         ),
         lambda look: bool(_halving_classes(look)),
         _keep_float32,
@@ -156,7 +174,8 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
             "MaPLe",
             "trainers/maple.py:103, 111, 116",
             "always (CLIP of other widths than ViT-B/16's)",
-            "widths 512 and 768 are written into the prompt learner: RuntimeError with demo or ViT-L/14 weights",
+            "widths 512 and 768 are written into the prompt learner: RuntimeError with demo or"
+            " ViT-L/14 weights",
         ),
         _widths_written_in,
         _widths_of_the_clip,
@@ -167,7 +186,8 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
             "MaPLe",
             "parse_test_res.py:170",
             "Dassl 0.6.3 (earlier ones: not measured)",
-            "it reads a training's log from 'Finished training' on, and Dassl prints 'Finish training': nothing found",
+            "it reads a training's log from 'Finished training' on, and Dassl prints 'Finish"
+            " training': nothing found",
         ),
         _parser_waits,
         _end_is_printed,

@@ -33,7 +33,8 @@ from loreal_plugin.errors import CheckpointError
 _ZERO_SHOT = "_get_text_base_features_zero_shot"
 _TABLE = "get_dataset_specified_config"
 
-# its zero-shot text encoder goes to CUDA whatever the device is -------------------------------------------
+# its zero-shot text encoder goes to CUDA whatever the device is
+# -------------------------------------------
 
 
 def _zero_shot_modules() -> list[ModuleType]:
@@ -49,7 +50,9 @@ def _stay_on_cpu(_look: HostLook) -> Undo:
     def around(function: Callable) -> Callable:
         def run(*args: Any, **kwargs: Any) -> Any:
             owners = (torch.Tensor, nn.Module)
-            undo = together([replace(owner, "cuda", lambda self, *_a, **_k: self) for owner in owners])
+            undo = together(
+                [replace(owner, "cuda", lambda self, *_a, **_k: self) for owner in owners]
+            )
             try:
                 return function(*args, **kwargs)
             finally:
@@ -60,7 +63,8 @@ def _stay_on_cpu(_look: HostLook) -> Undo:
     return together([wrap(found, _ZERO_SHOT, around) for found in _zero_shot_modules()])
 
 
-# its train.py wants TASK on the command line, and looks trainers up in a table of its own two -------------
+# its train.py wants TASK on the command line, and looks trainers up in a table of its own two
+# -------------
 
 
 def _task_wanted(_look: HostLook) -> bool:
@@ -89,7 +93,8 @@ def _name_of_the_base(_look: HostLook) -> Undo:
     return wrap(module("train"), _TABLE, around)
 
 
-# its load_model takes whatever file comes last, whichever epoch was asked for -----------------------------
+# its load_model takes whatever file comes last, whichever epoch was asked for
+# -----------------------------
 
 
 def _listing_loaders(_look: HostLook) -> list[type]:
@@ -118,7 +123,9 @@ def _check_epoch(folder: Path, epoch: int) -> None:
     names = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
     there = [match[1] for name in names if (match := re.fullmatch(r"model\.pth\.tar-(\d+)", name))]
     if str(epoch) not in there:
-        raise CheckpointError(f"{folder}: epoch {epoch} was asked for; epochs there: {', '.join(there) or 'none'}")
+        raise CheckpointError(
+            f"{folder}: epoch {epoch} was asked for; epochs there: {', '.join(there) or 'none'}"
+        )
 
 
 @contextmanager
@@ -132,7 +139,8 @@ def _only_epoch(loader: Callable, epoch: int) -> Iterator[None]:
         names["os"] = before
 
 
-# its text blocks enlarge their attention mask and leave it so ---------------------------------------------
+# its text blocks enlarge their attention mask and leave it so
+# ---------------------------------------------
 
 
 def _masks_stick(_look: HostLook) -> bool:
@@ -159,7 +167,11 @@ def _masks_put_back(_look: HostLook) -> Undo:
         return forward
 
     kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
-    encoders = [kind for kind in kinds if kind.__name__.startswith("TextEncoder") and "forward" in vars(kind)]
+    encoders = [
+        kind
+        for kind in kinds
+        if kind.__name__.startswith("TextEncoder") and "forward" in vars(kind)
+    ]
     return together([wrap(kind, "forward", around) for kind in encoders])
 
 
@@ -181,7 +193,8 @@ MMRL_SHIMS: tuple[Shim, ...] = (
             "MMRL",
             "train.py:132",
             "always",
-            "TASK is looked for among the command line's options only: ValueError; B2N is added where it is missing",
+            "TASK is looked for among the command line's options only: ValueError; B2N is added"
+            " where it is missing",
         ),
         _task_wanted,
         _task_by_default,
@@ -214,7 +227,8 @@ MMRL_SHIMS: tuple[Shim, ...] = (
             "MMRL",
             "clip/model_mmrl.py:243",
             "always",
-            "text blocks keep the attention mask of their longer sequence: a plain pass afterwards fails",
+            "text blocks keep the attention mask of their longer sequence: a plain pass afterwards"
+            " fails",
         ),
         _masks_stick,
         _masks_put_back,

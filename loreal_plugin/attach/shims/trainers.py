@@ -15,7 +15,16 @@ from torch import nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
 from loreal_plugin.attach.look import HostLook
-from loreal_plugin.attach.shims.common import Stand, classes_of, modules_of, names_in, nodes_of, replace, together, wrap
+from loreal_plugin.attach.shims.common import (
+    Stand,
+    classes_of,
+    modules_of,
+    names_in,
+    nodes_of,
+    replace,
+    together,
+    wrap,
+)
 from loreal_plugin.data.register import PLUGIN_DATASETS
 from loreal_plugin.errors import DataError
 
@@ -23,7 +32,8 @@ _CACHED = "_for_inference"
 _TEMPLATES = "CUSTOM_TEMPLATES"
 PLAIN_TEMPLATE = "a photo of a {}."
 
-# text features are kept from the first evaluation on -------------------------------------------------------
+# text features are kept from the first evaluation on
+# -------------------------------------------------------
 
 
 def _caching_trainers(_look: HostLook) -> list[type]:
@@ -56,10 +66,13 @@ def _forget_on_change(look: HostLook) -> Undo:
         return method
 
     names = ("set_model_mode", "load_model")
-    return together([wrap(kind, name, around) for kind in _caching_trainers(look) for name in names])
+    return together(
+        [wrap(kind, name, around) for kind in _caching_trainers(look) for name in names]
+    )
 
 
-# prompts are made from a table of the family's datasets ----------------------------------------------------
+# prompts are made from a table of the family's datasets
+# ----------------------------------------------------
 
 
 def _tables_without_ours(_look: HostLook) -> list[dict[str, str]]:
@@ -68,9 +81,13 @@ def _tables_without_ours(_look: HostLook) -> list[dict[str, str]]:
 
 
 def _indexes_table(owner: ModuleType) -> bool:
-    """Say whether a module looks a dataset up in its table in the way that fails for an unknown one."""
+    """Say whether a module looks a dataset up in its table in the way that fails for an unknown
+    one.
+    """
     return isinstance(vars(owner).get(_TEMPLATES), dict) and any(
-        isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == _TEMPLATES
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == _TEMPLATES
         for node in nodes_of(owner)
     )
 
@@ -84,7 +101,8 @@ def _templates_for_ours(look: HostLook) -> Undo:
     return together(undo)
 
 
-# few-shot subsets are pickles in the data folder -----------------------------------------------------------
+# few-shot subsets are pickles in the data folder
+# -----------------------------------------------------------
 
 
 class _Records(pickle.Unpickler):
@@ -101,8 +119,8 @@ def _load_records(file: IO[bytes], **_kwargs: Any) -> Any:
         return _Records(file).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError) as error:
         raise DataError(
-            f"few-shot file {getattr(file, 'name', '')} is no list of pictures ({error}); it was not loaded, "
-            "because a pickle can run code; delete it to draw the subset again"
+            f"few-shot file {getattr(file, 'name', '')} is no list of pictures ({error}); it was"
+            " not loaded, because a pickle can run code; delete it to draw the subset again"
         ) from error
 
 
@@ -122,7 +140,8 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "MMA, MMRL",
             "MMA trainers/mmadapter.py:193; MMRL trainers/mmrl.py:217",
             "always",
-            "text features of the first evaluation are used for all later ones, trained further or not",
+            "text features of the first evaluation are used for all later ones, trained further"
+            " or not",
         ),
         lambda look: bool(_caching_trainers(look)),
         _forget_on_change,
@@ -133,7 +152,8 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "MMRL (and zero-shot CLIP in CoOp, MaPLe)",
             "trainers/mmrl.py:118",
             "always",
-            f"datasets outside its table of prompts have none: KeyError; Demo and Folder get '{PLAIN_TEMPLATE}'",
+            "datasets outside its table of prompts have none: KeyError; Demo and Folder get"
+            f" '{PLAIN_TEMPLATE}'",
         ),
         lambda look: bool(_tables_without_ours(look)),
         _templates_for_ours,
@@ -144,7 +164,8 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "all",
             "datasets/*.py, pickle.load",
             "always",
-            "few-shot subsets in the data folder are unpickled, which can run code; lists of pictures are read only",
+            "few-shot subsets in the data folder are unpickled, which can run code; lists of"
+            " pictures are read only",
         ),
         lambda look: bool(_pickling_datasets(look)),
         _read_records_only,

@@ -1,1 +1,3 @@
-"""What finished runs say: collected from results.json, averaged over seeds, tested, drawn, and put on a page."""
+"""What finished runs say: collected from results.json, averaged over seeds, tested, drawn, and put
+on a page.
+"""

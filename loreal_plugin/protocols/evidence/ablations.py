@@ -1,4 +1,6 @@
-"""The ablation page: one table a factor of the plans, a sentence a finding, and whether the paper found the same."""
+"""The ablation page: one table a factor of the plans, a sentence a finding, and whether the paper
+found the same.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from pathlib import Path
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.protocols.evidence.collect import Evidence, Result, collect
-from loreal_plugin.protocols.evidence.comparisons import HALVES, Comparison, compare, difference_cells, p_text
+from loreal_plugin.protocols.evidence.comparisons import (
+    HALVES,
+    Comparison,
+    compare,
+    difference_cells,
+    p_text,
+)
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results, mean_std
 from loreal_plugin.protocols.evidence.layout import Cell, Table
 from loreal_plugin.protocols.evidence.markdown import table_markdown
@@ -23,13 +31,17 @@ NOISE = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """The group of each variant of a factor, for one setting (method, phi, dataset); None where no run has ended."""
+    """The group of each variant of a factor, for one setting (method, phi, dataset); None where no
+    run has ended.
+    """
 
     title: str
     groups: dict[str, Group | None]
 
     def against(self, one: str, other: str) -> Comparison | None:
-        """Return the comparison of two variants, None where one was not measured or no seed is common."""
+        """Return the comparison of two variants, None where one was not measured or no seed is
+        common.
+        """
         ours, theirs = self.groups[one], self.groups[other]
         return compare(ours, theirs) if ours and theirs else None
 
@@ -47,14 +59,19 @@ def write_ablations(out: Path, file: Path, plans: Sequence[str] | None = None) -
     chosen = [read_plan(name) for name in plans] if plans else shipped_plans()
     for plan in chosen:
         if not plan.factors:
-            raise ConfigError(f"plan {plan.path} has no factors; docs of plans: loreal sweep --help")
+            raise ConfigError(
+                f"plan {plan.path} has no factors; docs of plans: loreal sweep --help"
+            )
     write_text(file, ablation_page(evidence, chosen, out))
     return file
 
 
 def shipped_plans() -> list[PlanFile]:
     """Return the plans of the project that have factors of their own, those of the paper first."""
-    found = [read_plan(path) for path in sorted((bundle_root() / "configs" / "plans").glob("ablations*.yaml"))]
+    found = [
+        read_plan(path)
+        for path in sorted((bundle_root() / "configs" / "plans").glob("ablations*.yaml"))
+    ]
     return sorted(found, key=lambda plan: not any(factor.claims for factor in plan.factors))
 
 
@@ -66,12 +83,14 @@ def ablation_page(evidence: Evidence, plans: Sequence[PlanFile], out: Path) -> s
         "# Ablations",
         "Made by `loreal report OUT --ablations FILE` from the runs of the plans "
         + ", ".join(f"`{plan.name}`" for plan in plans)
-        + " (`loreal sweep PLAN`). Accuracy with LOREAL in percent (HM for base-to-new), mean ± sample standard "
-        "deviation over n seeds. The difference is to the first line of a table, on the same pictures and seeds, with "
-        "its 95 % interval over pictures; p is of a paired test (see the report's notes). A difference with p above "
-        f"{NOISE}, or of which one seed says the opposite of another, is called noise here: p is about pictures, not "
-        "about the noise of training. With so many lines, one in twenty p-values is below that by chance alone. "
-        "Numbers of the demonstration world say nothing about the size of an effect on photographs.",
+        + " (`loreal sweep PLAN`). Accuracy with LOREAL in percent (HM for base-to-new), mean ±"
+        " sample standard deviation over n seeds. The difference is to the first line of a"
+        " table, on the same pictures and seeds, with its 95 % interval over pictures; p is of a"
+        f" paired test (see the report's notes). A difference with p above {NOISE}, or of which"
+        " one seed says the opposite of another, is called noise here: p is about pictures, not"
+        " about the noise of training. With so many lines, one in twenty p-values is below that"
+        " by chance alone. Numbers of the demonstration world say nothing about the size of an"
+        " effect on photographs.",
     ]
     tables, verdicts = [], []
     for plan in plans:
@@ -99,8 +118,14 @@ def claims_markdown(claims: Sequence[tuple[Factor, Measured, Claim]]) -> list[st
     body = []
     for factor, entry, claim in claims:
         comparison = entry.against(claim.better, claim.worse)
-        cells = (factor.name, entry.title, f"{claim.better} > {claim.worse}", claim.published,
-                 f"{comparison.gain:+.2f}" if comparison else "-", verdict(comparison))  # fmt: skip
+        cells = (
+            factor.name,
+            entry.title,
+            f"{claim.better} > {claim.worse}",
+            claim.published,
+            f"{comparison.gain:+.2f}" if comparison else "-",
+            verdict(comparison),
+        )
         body.append(tuple(map(Cell, cells)))
     heads = ("factor", "method", "claim", "published", "measured difference", "verdict")
     counts = [f"{sum(row[-1].text == word for row in body)} {word}" for word in VERDICTS]
@@ -111,19 +136,29 @@ def claims_markdown(claims: Sequence[tuple[Factor, Measured, Claim]]) -> list[st
 def variant_groups(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]]:
     """Return the rows with LOREAL by the overrides that were asked for, controls included."""
     rows = [r for r in results if r.row.startswith("loreal") and r.milliseconds is None]
-    return group_results(replace(r, row="loreal", setting=replace(r.setting, overrides=r.asked)) for r in rows)
+    return group_results(
+        replace(r, row="loreal", setting=replace(r.setting, overrides=r.asked)) for r in rows
+    )
 
 
 def measured(factor: Factor, runs: Sequence[Run], groups: Sequence[Group]) -> list[Measured]:
     """Return what is known of a factor, one entry a method, phi and dataset of the plan."""
     by_setting = {group.setting: group for group in groups}
-    plain = dict.fromkeys(replace(r.setting, overrides=()) for r in runs
-                          if not factor.methods or r.spec.method in factor.methods)  # fmt: skip
+    plain = dict.fromkeys(
+        replace(r.setting, overrides=())
+        for r in runs
+        if not factor.methods or r.spec.method in factor.methods
+    )
     found = []
     for setting in plain:
-        wanted = {name: replace(setting, overrides=scoped(words)) for name, words in factor.variants.items()}
+        wanted = {
+            name: replace(setting, overrides=scoped(words))
+            for name, words in factor.variants.items()
+        }
         several = len({(s.phi, s.dataset) for s in plain}) > 1
-        title = f"{setting.method}, phi {setting.phi}, {setting.dataset}" if several else setting.method
+        title = (
+            f"{setting.method}, phi {setting.phi}, {setting.dataset}" if several else setting.method
+        )
         found.append(Measured(title, {name: by_setting.get(key) for name, key in wanted.items()}))
     return found
 
@@ -150,7 +185,12 @@ def _table(factor: Factor, entry: Measured) -> Table:
     for name, words in factor.variants.items():
         group = entry.groups[name]
         changed = " ".join(words).replace("TRAINER.LOREAL.", "") or "-"
-        cells = [name, changed, *_halves(entry, group), mean_std(group.summaries()) if group else "not measured"]
+        cells = [
+            name,
+            changed,
+            *_halves(entry, group),
+            mean_std(group.summaries()) if group else "not measured",
+        ]
         comparison = entry.against(name, first) if name != first else None
         cells += difference_cells(comparison) + [str(len(group.seeds)) if group else "0"]
         body.append(tuple(map(Cell, cells)))
@@ -172,11 +212,15 @@ def _halves(entry: Measured, group: Group | None) -> list[str]:
 
 
 def findings(factor: Factor, entry: Measured) -> list[str]:
-    """Return the sentences of one table: what differs from the first variant, then each claim of the paper."""
+    """Return the sentences of one table: what differs from the first variant, then each claim of
+    the paper.
+    """
     first, *others = factor.variants
     found = {name: entry.against(name, first) for name in others}
     there = {name: c for name, c in found.items() if c}
-    sentences = [f"{entry.title}: {_spread(first, there)}"] if there else [f"{entry.title}: not measured."]
+    sentences = (
+        [f"{entry.title}: {_spread(first, there)}"] if there else [f"{entry.title}: not measured."]
+    )
     return sentences + [f"{entry.title}: {_verdict(claim, entry)}" for claim in factor.claims]
 
 
@@ -193,7 +237,8 @@ def _spread(first: str, found: dict[str, Comparison]) -> str:
 
 
 def decided(comparison: Comparison) -> bool:
-    """Return whether a difference is more than noise: by the paired test, without answers by the seeds' interval.
+    """Return whether a difference is more than noise: by the paired test, without answers by the
+    seeds' interval.
 
     The test knows the noise of pictures alone; that of trainings shows where seeds differ in sign.
     """
@@ -206,10 +251,14 @@ VERDICTS = ("agrees", "disagrees", "undecided", "not measured")
 
 
 def verdict(comparison: Comparison | None) -> str:
-    """Return whether a measured difference says what the paper says, which is that it is above zero."""
+    """Return whether a measured difference says what the paper says, which is that it is above
+    zero.
+    """
     if comparison is None:
         return "not measured"
-    return ("agrees" if comparison.gain > 0 else "disagrees") if decided(comparison) else "undecided"
+    return (
+        ("agrees" if comparison.gain > 0 else "disagrees") if decided(comparison) else "undecided"
+    )
 
 
 def _verdict(claim: Claim, entry: Measured) -> str:
@@ -220,7 +269,10 @@ def _verdict(claim: Claim, entry: Measured) -> str:
         return f"{said}; not measured."
     p = "" if comparison.p is None else f", p {p_text(comparison.p)}"
     doubt = "" if decided(comparison) else f", {_doubt(comparison)}"
-    return f"{said}; measured {comparison.gain:+.2f}{p}, n {comparison.n_seeds}: {verdict(comparison)}{doubt}."
+    return (
+        f"{said}; measured {comparison.gain:+.2f}{p}, n {comparison.n_seeds}:"
+        f" {verdict(comparison)}{doubt}."
+    )
 
 
 def _doubt(comparison: Comparison) -> str:

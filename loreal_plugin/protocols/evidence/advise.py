@@ -1,4 +1,6 @@
-"""Which phi, method and mode to take for a dataset: the choices that no other beats in accuracy, time and memory."""
+"""Which phi, method and mode to take for a dataset: the choices that no other beats in accuracy,
+time and memory.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from tabulate import tabulate
 from loreal_plugin.errors import LorealError, unknown_name
 from loreal_plugin.protocols.evidence.collect import collect
 from loreal_plugin.protocols.evidence.group import Group, group_results, mean_std
-from loreal_plugin.protocols.evidence.layout import is_variant, method_name, overrides_text, shots_text, weights_text
+from loreal_plugin.protocols.evidence.layout import (
+    is_variant,
+    method_name,
+    overrides_text,
+    shots_text,
+    weights_text,
+)
 
 WITH_READING = "time includes building the model and reading the pictures"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
@@ -41,19 +49,28 @@ class Choice:
         return self.group.results[0].test_size or self.group.setting.phi
 
     def beats(self, other: Choice) -> bool:
-        """Return whether this is at least as good in everything that the other tells, and better in something.
+        """Return whether this is at least as good in everything that the other tells, and better in
+        something.
 
         A choice whose cost was not measured never beats one whose cost was.
         """
         costs = ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
         if any(mine is None and theirs is not None for mine, theirs in costs):
             return False
-        pairs = [(self.accuracy, other.accuracy), *((-a, -b) for a, b in costs if a is not None and b is not None)]
+        pairs = [
+            (self.accuracy, other.accuracy),
+            *((-a, -b) for a, b in costs if a is not None and b is not None),
+        ]
         return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def advise(
-    out: Path, dataset: str, *, protocol: str = "base2new", ms: float | None = None, mb: float | None = None
+    out: Path,
+    dataset: str,
+    *,
+    protocol: str = "base2new",
+    ms: float | None = None,
+    mb: float | None = None,
 ) -> str:
     """Return the Pareto choices of a dataset as text.
 
@@ -68,35 +85,54 @@ def advise(
     known = {group.setting.dataset for group in groups if group.setting.protocol == protocol}
     if dataset not in known:
         if not known:
-            raise LorealError(f"no finished run of protocol {protocol} below {out}; loreal sweep makes some")
+            raise LorealError(
+                f"no finished run of protocol {protocol} below {out}; loreal sweep makes some"
+            )
         raise LorealError(unknown_name(f"dataset with {protocol} runs in {out}", dataset, known))
     # a run that changes stage 3 alone has the host's rows of the run that it changes
-    mine = [g for g in groups if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
-            and (g.row.startswith("loreal") or not is_variant(g, groups))]  # fmt: skip
+    mine = [
+        g
+        for g in groups
+        if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
+        and (g.row.startswith("loreal") or not is_variant(g, groups))
+    ]
     parts = []
     for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
         of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
         title = f"{dataset}, {protocol}, {shots_text(shots)}, weights {weights_text(weights)}"
         parts += _of_weights(title, of_weights, ms, mb)
     if not parts:
-        raise LorealError(f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave them out")
+        raise LorealError(
+            f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave"
+            " them out"
+        )
     parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
     return "\n\n".join(parts)
 
 
-def _of_weights(title: str, groups: Sequence[Group], ms: float | None, mb: float | None) -> list[str]:
+def _of_weights(
+    title: str, groups: Sequence[Group], ms: float | None, mb: float | None
+) -> list[str]:
     """Return one table for runs and one for rivals: their times are taken in different ways."""
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
-        choices = _once([_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival])
-        within = [c for c in choices if _within(c.milliseconds, ms) and (rival or _within(c.memory_mb, mb))]
+        choices = _once(
+            [_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival]
+        )
+        within = [
+            c
+            for c in choices
+            if _within(c.milliseconds, ms) and (rival or _within(c.memory_mb, mb))
+        ]
         if within:
             parts.append(_table(title, basis, within))
     return parts
 
 
 def _once(choices: Sequence[Choice]) -> list[Choice]:
-    """Return each choice once: the host at the native size stands beside every phi, timed beside one of them."""
+    """Return each choice once: the host at the native size stands beside every phi, timed beside
+    one of them.
+    """
     found: dict[tuple[str, int, str], Choice] = {}
     for choice in sorted(choices, key=lambda c: c.milliseconds is None):
         found.setdefault((choice.text, choice.size, mean_std(choice.group.summaries())), choice)
@@ -105,8 +141,12 @@ def _once(choices: Sequence[Choice]) -> list[Choice]:
 
 def _choice(group: Group) -> Choice:
     time, memory = group.test_milliseconds(), group.test_memory()
-    return Choice(group, statistics.fmean(group.summaries()), statistics.fmean(time) if time else None,
-                  statistics.fmean(memory) if memory else None)  # fmt: skip
+    return Choice(
+        group,
+        statistics.fmean(group.summaries()),
+        statistics.fmean(time) if time else None,
+        statistics.fmean(memory) if memory else None,
+    )
 
 
 def _within(value: float | None, limit: float | None) -> bool:
@@ -122,12 +162,21 @@ def front(choices: Sequence[Choice]) -> list[Choice]:
 def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
     kept = front(choices)
     body = [
-        [c.text, c.size, mean_std(c.group.summaries()), _number(c.milliseconds, 2), _number(c.memory_mb, 0),
-         len(c.group.seeds)] for c in kept
-    ]  # fmt: skip
+        [
+            c.text,
+            c.size,
+            mean_std(c.group.summaries()),
+            _number(c.milliseconds, 2),
+            _number(c.memory_mb, 0),
+            len(c.group.seeds),
+        ]
+        for c in kept
+    ]
     heads = ("choice", "picture", "accuracy", "ms / picture", "memory MB", "n")
     aligned = ("left", *("right",) * 5)
-    table = tabulate(body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    table = tabulate(
+        body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )
     text = f"{len(kept)} of {len(choices)} choices that no other beats in accuracy, time and memory"
     return f"{title}: {text}; {basis}\n\n{table}"
 

@@ -1,4 +1,6 @@
-"""Every result below an output folder, one object a row and run; what cannot be used is listed with its reason."""
+"""Every result below an output folder, one object a row and run; what cannot be used is listed with
+its reason.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were recorded.
+    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were
+    recorded.
 
     `kept`: the test read embeddings that another had kept, whose making took `kept_seconds`.
     """
@@ -48,19 +51,26 @@ class Score:
 
     @property
     def whole_seconds(self) -> float | None:
-        """Return the seconds of the test as if it had read its pictures, None where they are not known."""
+        """Return the seconds of the test as if it had read its pictures, None where they are not
+        known.
+        """
         if not self.kept:
             return self.seconds
-        return None if self.seconds is None or self.kept_seconds is None else self.seconds + self.kept_seconds
+        return (
+            None
+            if self.seconds is None or self.kept_seconds is None
+            else self.seconds + self.kept_seconds
+        )
 
 
 @dataclass(frozen=True)
 class Result:
     """One row of one run.
 
-    `summary` is the number that the protocol is judged by, in percent: HM, or the average over targets. `identity`
-    holds the settings that the row depends on, without the seed. `asked` are the run's overrides as given: a control
-    stands in the table of the run that it controls, so its setting has none.
+    `summary` is the number that the protocol is judged by, in percent: HM, or the average over
+    targets. `identity` holds the settings that the row depends on, without the seed. `asked` are
+    the run's overrides as given: a control stands in the table of the run that it controls, so its
+    setting has none.
     """
 
     setting: Setting
@@ -105,7 +115,9 @@ def collect(out: Path) -> Evidence:
         LorealError: there is no such folder, or no results.json in it.
     """
     if not out.is_dir():
-        raise LorealError(f"no folder {out}; give the output folder of your runs (OUT, by default ./output)")
+        raise LorealError(
+            f"no folder {out}; give the output folder of your runs (OUT, by default ./output)"
+        )
     evidence, records = Evidence(out), {}
     for path in sorted(p for p in out.rglob(RESULTS) if not set_aside(p)):
         record, fault = read_record(path)
@@ -141,7 +153,10 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
     version = record.get("schema_version")
     if version not in READABLE:
         known = " and ".join(map(str, sorted(READABLE)))
-        return {}, f"has schema version {version}, this release reads {known}; run the same command again"
+        return (
+            {},
+            f"has schema version {version}, this release reads {known}; run the same command again",
+        )
     if record.get("kind") == "sweep":
         return record, ""
     missing = missing_fields(record)
@@ -149,7 +164,9 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> None:
-    """Turn the records that have rows into results; tests and stages are looked up where a row needs them."""
+    """Turn the records that have rows into results; tests and stages are looked up where a row
+    needs them.
+    """
     lookup = _Lookup(evidence.out, records)
     for path, record in records.items():
         if not record.get("rows"):
@@ -157,7 +174,9 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
         try:
             evidence.results += list(_results(path, record, lookup))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            evidence.broken[path.relative_to(evidence.out)] = f"has rows of another form ({error!r})"
+            evidence.broken[path.relative_to(evidence.out)] = (
+                f"has rows of another form ({error!r})"
+            )
             continue
         _note_provenance(evidence, record)
 
@@ -193,10 +212,19 @@ class _Lookup:
     @staticmethod
     def _name(record: Mapping[str, Any], row: str, subset: str) -> tuple[Any, ...]:
         facts = (record[key] for key in ("dataset", "method", "phi", "seed", "shots"))
-        return (record.get("protocol", "base2new"), *facts, record["weights"]["sha256"], _control(record), row, subset)
+        return (
+            record.get("protocol", "base2new"),
+            *facts,
+            record["weights"]["sha256"],
+            _control(record),
+            row,
+            subset,
+        )
 
     def test(self, record: Mapping[str, Any], row: str, subset: str) -> Mapping[str, Any]:
-        """Return the evaluation of a run's row, empty where the final test of the training stands for it."""
+        """Return the evaluation of a run's row, empty where the final test of the training stands
+        for it.
+        """
         return self._tests.get(self._name(record, row, subset), {})
 
     def stage(self, record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -228,7 +256,11 @@ def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Re
             milliseconds=row.get("milliseconds"),
             train_pictures=_train_pictures(record, row["name"], lookup),
             roles={name: facts["role"] for name, facts in _targets(record).items()},
-            identity={"weights": record["weights"]["sha256"]} if shared else _identity(record, row["name"], lookup),
+            identity=(
+                {"weights": record["weights"]["sha256"]}
+                if shared
+                else _identity(record, row["name"], lookup)
+            ),
             path=path,
             asked=_control(record),
         )
@@ -239,9 +271,16 @@ def setting_of(record: Mapping[str, Any], overrides: tuple[str, ...] | None = No
     overrides = _control(record) if overrides is None else overrides
     host = record["host"] or {}
     return Setting(
-        record.get("protocol", "base2new"), record["dataset"], record["method"], record["phi"], record["shots"],
-        record["weights"]["name"], record.get("recipe", ""), host.get("name", ""), overrides,
-    )  # fmt: skip
+        record.get("protocol", "base2new"),
+        record["dataset"],
+        record["method"],
+        record["phi"],
+        record["shots"],
+        record["weights"]["name"],
+        record.get("recipe", ""),
+        host.get("name", ""),
+        overrides,
+    )
 
 
 def _summary(row: Mapping[str, Any]) -> float:
@@ -288,7 +327,11 @@ def _train_pictures(record: Mapping[str, Any], row: str, lookup: _Lookup) -> int
     """Return how many pictures the row's own stage looked at in training, all epochs together."""
     name = _needs(row)[-1]
     facts = (record.get("stages") or {}).get(name)
-    batch = lookup.stage(record, name).get("config", {}).get("DATALOADER.TRAIN_X.BATCH_SIZE") if facts else None
+    batch = (
+        lookup.stage(record, name).get("config", {}).get("DATALOADER.TRAIN_X.BATCH_SIZE")
+        if facts
+        else None
+    )
     return facts["epochs"] * facts["steps_per_epoch"] * batch if batch else None
 
 
@@ -302,7 +345,10 @@ def _identity(record: Mapping[str, Any], row: str, lookup: _Lookup) -> dict[str,
         facts |= _seedless(stored.get("config") or {}, f"{name}: ")
     if row.startswith("loreal"):
         facts["attributes"] = record.get("attributes")
-    return facts | {f"test pictures of {name}": part.get("test_images") for name, part in _targets(record).items()}
+    return facts | {
+        f"test pictures of {name}": part.get("test_images")
+        for name, part in _targets(record).items()
+    }
 
 
 def _seedless(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Repetitions of one row over seeds; rows whose settings differ in more than the seed are refused, and why."""
+"""Repetitions of one row over seeds; rows whose settings differ in more than the seed are refused,
+and why.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +54,22 @@ class Group:
         return [value for value in map(get, self.results) if value is not None]
 
     def test_milliseconds(self) -> list[float]:
-        """Return milliseconds per test picture of each seed: a rival's own, else a test's, building included."""
+        """Return milliseconds per test picture of each seed: a rival's own, else a test's, building
+        included.
+        """
         own = self.numbers(lambda result: result.milliseconds)
         return own or self.numbers(_test_milliseconds)
 
     def test_memory(self) -> list[float]:
         """Return the peak memory in MB of each seed's tests."""
-        return self.numbers(lambda r: max((s.memory_mb for s in r.scores.values() if s.memory_mb), default=None))
+        return self.numbers(
+            lambda r: max((s.memory_mb for s in r.scores.values() if s.memory_mb), default=None)
+        )
 
     def answers(self, test_set: str, seeds: Sequence[int] | None = None) -> np.ndarray | None:
-        """Return right and wrong (N, R) by picture and seed; None where a record has none or the lists differ."""
+        """Return right and wrong (N, R) by picture and seed; None where a record has none or the
+        lists differ.
+        """
         wanted = [r for r in self.results if seeds is None or r.seed in seeds]
         scores = [r.scores[test_set] for r in wanted if test_set in r.scores]
         if not scores or len(scores) < len(wanted) or any(s.hits is None for s in scores):
@@ -85,7 +93,10 @@ class Refusal:
     def __str__(self) -> str:
         s = self.setting
         changed = f", {'; '.join(s.overrides)}" if s.overrides else ""
-        where = f"{s.protocol}, {s.dataset}, {s.method}, phi {s.phi}, shots {s.shots}, weights {s.weights}{changed}"
+        where = (
+            f"{s.protocol}, {s.dataset}, {s.method}, phi {s.phi}, shots {s.shots}, weights"
+            f" {s.weights}{changed}"
+        )
         return f"{where}, row '{self.row}': {self.reason}"
 
 
@@ -106,16 +117,20 @@ def group_results(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]
 
 
 def _without_copies(results: Sequence[Result]) -> list[Result]:
-    """Keep one of results that say the same of the same seed: the first of those that know most answers by picture.
+    """Keep one of results that say the same of the same seed: the first of those that know most
+    answers by picture.
 
-    Zero-shot CLIP is measured beside every method; a run that was stopped after stage 2 and then went on has left two
-    records with the same rows.
+    Zero-shot CLIP is measured beside every method; a run that was stopped after stage 2 and then
+    went on has left two records with the same rows.
     """
     copies: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for result in results:
         scores = tuple((name, score.accuracy) for name, score in result.scores.items())
         copies[result.seed, scores].append(result)
-    return [max(same, key=lambda r: sum(bool(s.hits) for s in r.scores.values())) for same in copies.values()]
+    return [
+        max(same, key=lambda r: sum(bool(s.hits) for s in r.scores.values()))
+        for same in copies.values()
+    ]
 
 
 def _why_not(results: Sequence[Result]) -> str:

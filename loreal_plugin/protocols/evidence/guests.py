@@ -1,4 +1,6 @@
-"""Zero-shot CLIP in the tables of other protocols: a record of it knows one dataset, a table may want several."""
+"""Zero-shot CLIP in the tables of other protocols: a record of it knows one dataset, a table may
+want several.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ def guests_of(groups: Sequence[Group], key: Setting, members: Sequence[Group]) -
         key: the table's setting without method and dataset.
         members: the table's own groups.
     """
-    zero = [g for g in groups if g.setting.protocol == "zero_shot" and g.setting.weights == key.weights
-            and g.setting.phi == key.phi]  # fmt: skip
+    zero = [
+        g
+        for g in groups
+        if g.setting.protocol == "zero_shot"
+        and g.setting.weights == key.weights
+        and g.setting.phi == key.phi
+    ]
     by_place = {(g.setting.dataset, g.row): g.results[0] for g in zero}
     tables = {g.setting.dataset: g for g in members}
     found = []

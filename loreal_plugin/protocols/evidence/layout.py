@@ -1,4 +1,6 @@
-"""Which groups stand in one table: runs of one protocol, phi, shots, weights and host, with the same overrides."""
+"""Which groups stand in one table: runs of one protocol, phi, shots, weights and host, with the
+same overrides.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Block:
-    """The groups of one table or family of tables, by setting; `key` is a setting without method and dataset."""
+    """The groups of one table or family of tables, by setting; `key` is a setting without method
+    and dataset.
+    """
 
     key: Setting
     groups: tuple[Group, ...]
@@ -65,7 +69,9 @@ class Block:
         return [(*name, found[name]) for name in sorted(found, key=_place)]
 
     def scored_lines(self) -> list[tuple[str, str, list[Group]]]:
-        """Return `lines` without rivals that correct nothing: they repeat a row of a run, their cost apart."""
+        """Return `lines` without rivals that correct nothing: they repeat a row of a run, their
+        cost apart.
+        """
         there = {(group.setting.method, group.row) for group in self.groups}
         return [line for line in self.lines() if self._repeated(line[0], line[1]) not in there]
 
@@ -74,7 +80,11 @@ class Block:
         if row == "zero-shot":
             return ZERO_SHOT_METHOD, "phi"
         size = re.search(r" trained at (\d+)$", row)
-        return None if size is None else (method, "phi" if int(size[1]) == self.key.phi else "native_at_phi")
+        return (
+            None
+            if size is None
+            else (method, "phi" if int(size[1]) == self.key.phi else "native_at_phi")
+        )
 
 
 def shots_text(shots: int) -> str:
@@ -101,13 +111,17 @@ def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:
 
 
 def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
-    """Return a protocol's blocks without variants, zero-shot CLIP's results of the same phi and weights beside them."""
+    """Return a protocol's blocks without variants, zero-shot CLIP's results of the same phi and
+    weights beside them.
+    """
     plain = [g for g in groups if g.setting.protocol == protocol and not is_variant(g, groups)]
     found: dict[Setting, list[Group]] = defaultdict(list)
     for group in plain:
         found[table_key(group.setting)].append(group)
     blocks = []
-    for key in sorted(found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)):
+    for key in sorted(
+        found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)
+    ):
         members = found[key]
         guests = [] if protocol == "zero_shot" else guests_of(groups, key, members)
         blocks.append(Block(key, (*members, *guests)))
@@ -120,7 +134,9 @@ def table_key(setting: Setting) -> Setting:
 
 
 def is_variant(group: Group, groups: Sequence[Group]) -> bool:
-    """Return whether a run changes only stage 3 of another that is there, too: it then stands among the variants."""
+    """Return whether a run changes only stage 3 of another that is there, too: it then stands among
+    the variants.
+    """
     overrides = group.setting.overrides
     if not overrides or not all(text.startswith("loreal ") for text in overrides):
         return False
@@ -129,7 +145,8 @@ def is_variant(group: Group, groups: Sequence[Group]) -> bool:
 
 
 def average(groups: Sequence[Group], get: Callable[[Group], list[float]]) -> list[float]:
-    """Return, for each seed that every group has, the mean over groups; the mean of their means where none is common.
+    """Return, for each seed that every group has, the mean over groups; the mean of their means
+    where none is common.
 
     The average HM of the paper is the mean over datasets of each dataset's HM.
     """
@@ -138,17 +155,26 @@ def average(groups: Sequence[Group], get: Callable[[Group], list[float]]) -> lis
         means = [statistics.fmean(get(group)) for group in groups if get(group)]
         return [statistics.fmean(means)] if means else []
     picked = [dict(zip(group.seeds, get(group), strict=False)) for group in groups]
-    return [statistics.fmean(values[seed] for values in picked) for seed in common if all(seed in v for v in picked)]
+    return [
+        statistics.fmean(values[seed] for values in picked)
+        for seed in common
+        if all(seed in v for v in picked)
+    ]
 
 
-def mark_best(lines: Sequence[Sequence[float]], allowed: Sequence[bool], digits: int = 2) -> list[Cell]:
+def mark_best(
+    lines: Sequence[Sequence[float]], allowed: Sequence[bool], digits: int = 2
+) -> list[Cell]:
     """Return the cells of one column; the best mean among the allowed lines is bold.
 
     Args:
         lines: values over seeds of each line.
         allowed: which lines compete: those that read small pictures.
     """
-    means = [round(statistics.fmean(v), digits) if v and ok else None for v, ok in zip(lines, allowed, strict=True)]
+    means = [
+        round(statistics.fmean(v), digits) if v and ok else None
+        for v, ok in zip(lines, allowed, strict=True)
+    ]
     top = max((mean for mean in means if mean is not None), default=None)
     competing = sum(mean is not None for mean in means) > 1
     return [

@@ -19,7 +19,9 @@ def _section(section: Section, pictures: str) -> str:
     items = [line for line in section.text if line.startswith("- ")]
     parts += plain + (["\n".join(items)] if items else [])
     parts += [table_markdown(table) for table in section.tables]
-    parts += [f"![{picture.caption}]({pictures}/{picture.name}.png)" for picture in section.pictures]
+    parts += [
+        f"![{picture.caption}]({pictures}/{picture.name}.png)" for picture in section.pictures
+    ]
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,6 @@
-"""A report as one HTML file that needs no other file: style and pictures are inside, there is no script."""
+"""A report as one HTML file that needs no other file: style and pictures are inside, there is no
+script.
+"""
 
 from __future__ import annotations
 

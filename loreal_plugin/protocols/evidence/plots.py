@@ -1,4 +1,6 @@
-"""The report's pictures as PNG: accuracy and gain against phi, accuracy against shots, cost against accuracy."""
+"""The report's pictures as PNG: accuracy and gain against phi, accuracy against shots, cost against
+accuracy.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ STYLES = {
 }
 # Where no model was trained.
 UNTRAINED = {"native": "at the native size", "phi": "at phi"}
-COLOURS = dict(zip(METHODS, ("0.4", "tab:green", "tab:olive", "tab:cyan", "tab:blue", "tab:purple", "tab:red"),
-                   strict=True))  # fmt: skip
+COLOURS = dict(
+    zip(
+        METHODS,
+        ("0.4", "tab:green", "tab:olive", "tab:cyan", "tab:blue", "tab:purple", "tab:red"),
+        strict=True,
+    )
+)
 MARKERS = {"native": "*", "native_at_phi": "v", "phi": "o", "loreal": "D"}
 RIVAL_MARKERS = "PX^<>hdp"
 
@@ -35,8 +42,11 @@ class Picture:
     png: bytes
 
 
-def accuracy_picture(name: str, caption: str, groups: Sequence[Group], *, axis: str, unit: str) -> Picture | None:
-    """Draw accuracy against `phi` or `shots`, one panel a method; None where there is a single point.
+def accuracy_picture(
+    name: str, caption: str, groups: Sequence[Group], *, axis: str, unit: str
+) -> Picture | None:
+    """Draw accuracy against `phi` or `shots`, one panel a method; None where there is a single
+    point.
 
     Args:
         axis: the field of the setting that runs along x.
@@ -55,13 +65,19 @@ def accuracy_picture(name: str, caption: str, groups: Sequence[Group], *, axis: 
         _frame(axes, method if method != "clip" else "CLIP, zero-shot", axis, unit, xs)
     shown = [row for row in STYLES if any(r == row for _, r in points)]
     handles = [_proxy(STYLES[row]) for row in shown]
-    names = {row: style[0] for row, style in STYLES.items()} | (UNTRAINED if methods == ["clip"] else {})
-    figure.legend(handles, [names[row] for row in shown], loc="outside lower center", ncols=2, fontsize=8)
+    names = {row: style[0] for row, style in STYLES.items()} | (
+        UNTRAINED if methods == ["clip"] else {}
+    )
+    figure.legend(
+        handles, [names[row] for row in shown], loc="outside lower center", ncols=2, fontsize=8
+    )
     return _finished(figure, name, caption)
 
 
 def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | None:
-    """Draw LOREAL minus the host at phi against phi, one line a method; None where there is a single phi."""
+    """Draw LOREAL minus the host at phi against phi, one line a method; None where there is a
+    single phi.
+    """
     hosts = {g.setting: g for g in groups if g.row == "phi"}
     found: dict[str, dict[int, list[dict[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for group in (g for g in groups if g.row == "loreal" and g.setting in hosts):
@@ -71,7 +87,10 @@ def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
         found[group.setting.method][group.setting.phi].append(of_seed)
     ordered = [*(m for m in METHODS if m in found), *(m for m in found if m not in METHODS)]
     gains = {m: {x: _mean_of_datasets(parts) for x, parts in found[m].items()} for m in ordered}
-    gains = {method: {x: values for x, values in of_x.items() if values} for method, of_x in gains.items()}
+    gains = {
+        method: {x: values for x, values in of_x.items() if values}
+        for method, of_x in gains.items()
+    }
     xs = sorted({x for values in gains.values() for x in values})
     if len(xs) < 2:
         return None
@@ -91,16 +110,20 @@ def _mean_of_datasets(parts: Sequence[dict[int, float]]) -> list[float]:
 
 
 def cost_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | None:
-    """Draw accuracy against milliseconds a test picture: rows of runs left, rivals right; None without two points.
+    """Draw accuracy against milliseconds a test picture: rows of runs left, rivals right; None
+    without two points.
 
-    The panels are apart because rivals are timed without building and reading. Numbers are sizes of the test picture.
+    The panels are apart because rivals are timed without building and reading. Numbers are sizes of
+    the test picture.
     """
     dots: dict[str, list[Dot]] = {"tests of runs": [], "rivals": []}
     for group in groups:
         cost = group.test_milliseconds()
         if cost:
             kind = "tests of runs" if group.row in MARKERS else "rivals"
-            dots[kind].append(Dot(group, statistics.fmean(cost), statistics.fmean(group.summaries())))
+            dots[kind].append(
+                Dot(group, statistics.fmean(cost), statistics.fmean(group.summaries()))
+            )
     shown = {title: part for title, part in dots.items() if part}
     if sum(map(len, shown.values())) < 2:
         return None
@@ -111,7 +134,9 @@ def cost_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
     for axes, (title, part) in zip(panels, shown.items(), strict=True):
         _dots(axes, part, markers)
         _frame(axes, title, "milliseconds per test picture", "accuracy (%)", None)
-    methods = [m for m in METHODS if any(dot.method == m for part in shown.values() for dot in part)]
+    methods = [
+        m for m in METHODS if any(dot.method == m for part in shown.values() for dot in part)
+    ]
     handles = [_proxy(("", COLOURS[m], "", "s")) for m in methods]
     handles += [_proxy(("", "0.3", "", marker)) for marker in markers.values()]
     names = [*methods, *(STYLES[k][0] if k in STYLES else k for k in markers)]
@@ -136,7 +161,13 @@ class Dot:
     def kind(self) -> str:
         """Return the row, of a rival what is done to its pictures or embeddings."""
         label = self.group.label
-        return self.group.row if self.group.row in MARKERS else label.split(", ")[-1] if ", " in label else "as it is"
+        return (
+            self.group.row
+            if self.group.row in MARKERS
+            else label.split(", ")[-1]
+            if ", " in label
+            else "as it is"
+        )
 
 
 def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
@@ -148,19 +179,29 @@ def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
         size = dot.group.results[0].test_size
         best[size] = max(best.get(size, dot), dot, key=lambda d: d.accuracy)
     for size, dot in best.items():
-        axes.annotate(str(size), (dot.cost, dot.accuracy), textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axes.annotate(
+            str(size),
+            (dot.cost, dot.accuracy),
+            textcoords="offset points",
+            xytext=(4, 4),
+            fontsize=7,
+        )
     axes.margins(0.08, 0.12)  # room for the numbers beside the outermost points
     axes.set_xlim(left=0)
 
 
 def _points(groups: Sequence[Group], axis: str) -> dict[tuple[str, str], dict[int, list[float]]]:
-    """Return values over seeds by (method, row) and x; several datasets are averaged where all have the point."""
+    """Return values over seeds by (method, row) and x; several datasets are averaged where all have
+    the point.
+    """
     gathered: dict[tuple[str, str], dict[int, list[Group]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         gathered[group.setting.method, group.row][getattr(group.setting, axis)].append(group)
     datasets = {group.setting.dataset for group in groups}
     return {
-        name: {x: average(gs, Group.summaries) for x, gs in of_x.items() if len(gs) == len(datasets)}
+        name: {
+            x: average(gs, Group.summaries) for x, gs in of_x.items() if len(gs) == len(datasets)
+        }
         for name, of_x in gathered.items()
     }
 
@@ -205,7 +246,9 @@ def _proxy(style: tuple[str, str, str, str]) -> Any:
     from matplotlib.lines import Line2D
 
     _, colour, line, marker = style
-    return Line2D([], [], color=colour, linestyle=line or "none", marker=marker or None, markersize=5)
+    return Line2D(
+        [], [], color=colour, linestyle=line or "none", marker=marker or None, markersize=5
+    )
 
 
 def _finished(figure: Any, name: str, caption: str) -> Picture:
@@ -213,5 +256,3 @@ def _finished(figure: Any, name: str, caption: str) -> Picture:
     # no date and no version inside: the same numbers give the same file
     figure.savefig(drawn, dpi=110, format="png", metadata={"Software": None})
     return Picture(name, caption, drawn.getvalue())
-
-

@@ -10,7 +10,12 @@ from loreal_plugin.protocols.evidence.collect import Evidence, collect
 from loreal_plugin.protocols.evidence.comparisons import NOTE, comparison_table
 from loreal_plugin.protocols.evidence.group import Group, Refusal, group_results
 from loreal_plugin.protocols.evidence.layout import Block, Cell, Table, blocks_of, shots_text
-from loreal_plugin.protocols.evidence.plots import Picture, accuracy_picture, cost_picture, gain_picture
+from loreal_plugin.protocols.evidence.plots import (
+    Picture,
+    accuracy_picture,
+    cost_picture,
+    gain_picture,
+)
 from loreal_plugin.protocols.evidence.sections import (
     EFFICIENCY_NOTE,
     base_to_new,
@@ -66,7 +71,10 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
         sections += [_protocol(protocol, found)] if found else []
     changed = variants(groups)
     if changed:
-        text = "Each line changes stage 3 of a run that stands above; the frozen students are the same."
+        text = (
+            "Each line changes stage 3 of a run that stands above; the frozen students are the"
+            " same."
+        )
         sections.append(Section("Variants of LOREAL", (text,), tuple(changed)))
     sections += _costs(blocks)
     sections += _rest(evidence)
@@ -78,17 +86,24 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
     runs = {result.path for result in evidence.results}
     known = evidence.provenance
     text = [
-        f"{len(runs)} finished runs, {len(groups)} rows. Accuracy in percent; mean ± sample standard deviation over n "
-        "seeds. Bold: the best row that reads small pictures. The average HM is the mean of the datasets' HMs.",
-        f"Devices: {', '.join(sorted(known.get('device', ())))}; torch {', '.join(sorted(known.get('torch', ())))}; "
-        f"revision {', '.join(sorted(known.get('revision', ())))}.",
+        (
+            f"{len(runs)} finished runs, {len(groups)} rows. Accuracy in percent; mean ± sample"
+            " standard deviation over n seeds. Bold: the best row that reads small pictures. The"
+            " average HM is the mean of the datasets' HMs."
+        ),
+        (
+            f"Devices: {', '.join(sorted(known.get('device', ())))}; torch"
+            f" {', '.join(sorted(known.get('torch', ())))}; revision"
+            f" {', '.join(sorted(known.get('revision', ())))}."
+        ),
     ]
     text += [NOTE] if any(group.row == "loreal" for group in groups) else []
     times = [sweep for sweep in evidence.sweeps if sweep.get("seconds")]
     text += [
-        f"Sweep `{s['name']}`: {s['done']} of {len(s['runs'])} runs, {s['seconds'] / 60:.0f} minutes of wall time with "
-        f"{s['jobs']} at a time." for s in times
-    ]  # fmt: skip
+        f"Sweep `{s['name']}`: {s['done']} of {len(s['runs'])} runs, {s['seconds'] / 60:.0f}"
+        f" minutes of wall time with {s['jobs']} at a time."
+        for s in times
+    ]
     return Section("What was read", tuple(text))
 
 
@@ -104,7 +119,9 @@ def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
             tables += targets(block)
         comparison = comparison_table(block)
         tables += [comparison] if comparison else []
-    pictures = _few_shot_pictures(blocks) if protocol == "few_shot" else _phi_pictures(protocol, blocks)
+    pictures = (
+        _few_shot_pictures(blocks) if protocol == "few_shot" else _phi_pictures(protocol, blocks)
+    )
     return Section(TITLES[protocol], (), tuple(tables), tuple(pictures))
 
 
@@ -113,7 +130,10 @@ def _zero_shot(block: Block) -> list[Table]:
     body = []
     for group in sorted(block.groups, key=lambda g: (g.setting.dataset, g.row)):
         found = group.results[0].scores
-        scores = [f"{found[name].accuracy:.2f}" if name in found else "-" for name in ("all", "base", "new")]
+        scores = [
+            f"{found[name].accuracy:.2f}" if name in found else "-"
+            for name in ("all", "base", "new")
+        ]
         body.append(tuple(map(Cell, (group.setting.dataset, group.label, *scores))))
     return [Table(block.title, ("dataset", "row", "all classes", "Base", "New"), tuple(body))]
 
@@ -125,7 +145,9 @@ def _phi_pictures(protocol: str, blocks: Sequence[Block]) -> list[Picture]:
         unit, name = UNITS.get(protocol, "accuracy (%)"), f"{protocol}_{number}"
         caption = f"Accuracy against phi, {title}"
         pictures.append(accuracy_picture(f"{name}_phi", caption, groups, axis="phi", unit=unit))
-        pictures.append(gain_picture(f"{name}_gain", f"Gain of LOREAL against phi, {title}", groups))
+        pictures.append(
+            gain_picture(f"{name}_gain", f"Gain of LOREAL against phi, {title}", groups)
+        )
     return [picture for picture in pictures if picture]
 
 
@@ -133,7 +155,11 @@ def _few_shot_pictures(blocks: Sequence[Block]) -> list[Picture]:
     pictures = []
     for number, (title, groups) in enumerate(_families(blocks, "shots").items(), start=1):
         caption = f"Accuracy against shots, {title}"
-        pictures.append(accuracy_picture(f"few_shot_{number}", caption, groups, axis="shots", unit="accuracy (%)"))
+        pictures.append(
+            accuracy_picture(
+                f"few_shot_{number}", caption, groups, axis="shots", unit="accuracy (%)"
+            )
+        )
     return [picture for picture in pictures if picture]
 
 
@@ -147,27 +173,49 @@ def _families(blocks: Sequence[Block], free: str) -> dict[str, list[Group]]:
 
 
 def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
-    """Return the efficiency section, of base-to-new runs where there are any, else of the first protocol."""
+    """Return the efficiency section, of base-to-new runs where there are any, else of the first
+    protocol.
+    """
     protocol = next((p for p in TITLES if blocks[p] and p != "zero_shot"), "")
     if not protocol:
         return []
     tables = tuple(efficiency(block) for block in blocks[protocol])
     pictures = [
-        cost_picture(f"cost_{number}", f"Cost against accuracy, {TITLES[protocol].split(':')[0]}, {title}", groups)
-        for number, (title, groups) in enumerate(_families(blocks[protocol], "phi").items(), start=1)
+        cost_picture(
+            f"cost_{number}",
+            f"Cost against accuracy, {TITLES[protocol].split(':')[0]}, {title}",
+            groups,
+        )
+        for number, (title, groups) in enumerate(
+            _families(blocks[protocol], "phi").items(), start=1
+        )
     ]
-    return [Section("Efficiency", (EFFICIENCY_NOTE,), tables, tuple(picture for picture in pictures if picture))]
+    return [
+        Section(
+            "Efficiency",
+            (EFFICIENCY_NOTE,),
+            tables,
+            tuple(picture for picture in pictures if picture),
+        )
+    ]
 
 
 def _rest(evidence: Evidence) -> list[Section]:
-    """Return what is not there: failed and missing runs of sweeps, stages that never ended, files that are no use."""
+    """Return what is not there: failed and missing runs of sweeps, stages that never ended, files
+    that are no use.
+    """
     lines = []
     for sweep in evidence.sweeps:
         for run in sweep["runs"]:
             if run["state"] != "done":
                 reason = f": {run['error']}" if run.get("error") else ""
-                lines.append(f"- sweep `{sweep['name']}`, `{run['command']}`: {run['state']}{reason}")
-    lines += [f"- `{folder}`: started, not finished; the same command goes on" for folder in evidence.unfinished]
+                lines.append(
+                    f"- sweep `{sweep['name']}`, `{run['command']}`: {run['state']}{reason}"
+                )
+    lines += [
+        f"- `{folder}`: started, not finished; the same command goes on"
+        for folder in evidence.unfinished
+    ]
     lines += [f"- `{path}` {fault}" for path, fault in evidence.broken.items()]
     text = lines or ["None."]
     return [Section("Incomplete and failed runs", tuple(text))]

@@ -28,10 +28,15 @@ INTERVAL = "95 % over pictures"
 
 
 def base_to_new(block: Block) -> list[Table]:
-    """Return the LR-B2N table of a block; with several datasets the average first, then HM by dataset."""
+    """Return the LR-B2N table of a block; with several datasets the average first, then HM by
+    dataset.
+    """
     several = len(block.datasets) > 1
     lines = _whole(block) if several else block.scored_lines()
-    halves = {half: [average(gs, lambda g, h=half: g.accuracies(h)) for *_, gs in lines] for half in ("base", "new")}
+    halves = {
+        half: [average(gs, lambda g, h=half: g.accuracies(h)) for *_, gs in lines]
+        for half in ("base", "new")
+    }
     hms = [average(groups, Group.summaries) for *_, groups in lines]
     low = [groups[0].low for *_, groups in lines]
     columns = [mark_best(values, low) for values in (*halves.values(), hms)]
@@ -48,7 +53,11 @@ def base_to_new(block: Block) -> list[Table]:
 
 def _whole(block: Block) -> Lines:
     """Return the lines that were tested on every dataset of the block: others have no average."""
-    return [line for line in block.scored_lines() if len({g.setting.dataset for g in line[2]}) == len(block.datasets)]
+    return [
+        line
+        for line in block.scored_lines()
+        if len({g.setting.dataset for g in line[2]}) == len(block.datasets)
+    ]
 
 
 def _by_dataset(block: Block) -> Table:
@@ -64,22 +73,35 @@ def _by_dataset(block: Block) -> Table:
 
 
 def targets(block: Block) -> list[Table]:
-    """Return the LR-CE or LR-DG table of each source: accuracy on the source, on every target, and their average."""
+    """Return the LR-CE or LR-DG table of each source: accuracy on the source, on every target, and
+    their average.
+    """
     return [_targets_of(block, source) for source in block.datasets]
 
 
 def _targets_of(block: Block, source: str) -> Table:
-    lines = [(m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()]
+    lines = [
+        (m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()
+    ]
     lines = [line for line in lines if line[2]]
     roles = lines[0][2][0].results[0].roles
     names = sorted(roles, key=lambda name: roles[name] != "source")
     low = [groups[0].low for *_, groups in lines]
-    columns = [mark_best([groups[0].accuracies(name) for *_, groups in lines], low) for name in names]
+    columns = [
+        mark_best([groups[0].accuracies(name) for *_, groups in lines], low) for name in names
+    ]
     columns.append(mark_best([groups[0].summaries() for *_, groups in lines], low))
     tested = frozenset(name for name in names if roles[name] == "target")
     published = _published(block.key.protocol, lines, block, tested)
-    head = ("method", "row", *(f"{n} (source)" if roles[n] == "source" else n for n in names), "target average",
-            INTERVAL, "published", "n")  # fmt: skip
+    head = (
+        "method",
+        "row",
+        *(f"{n} (source)" if roles[n] == "source" else n for n in names),
+        "target average",
+        INTERVAL,
+        "published",
+        "n",
+    )
     body = [
         (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
         for i, line in enumerate(lines)
@@ -88,7 +110,9 @@ def _targets_of(block: Block, source: str) -> Table:
 
 
 def _published(protocol: str, lines: Lines, block: Block, datasets: frozenset[str]) -> list[Cell]:
-    """Return the published number of each line, with the reason where it cannot be compared with ours."""
+    """Return the published number of each line, with the reason where it cannot be compared with
+    ours.
+    """
     why = not_comparable(protocol, datasets, block.key.recipe)
     cells = []
     for method, row, _ in lines:
@@ -102,7 +126,9 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
     """Return accuracy against the number of shots, one table a dataset and setting."""
     found: dict[Setting, list[Group]] = defaultdict(list)
     for group in (group for block in blocks for group in block.groups):
-        found[replace(table_key(group.setting), shots=0, dataset=group.setting.dataset)].append(group)
+        found[replace(table_key(group.setting), shots=0, dataset=group.setting.dataset)].append(
+            group
+        )
     tables = []
     for key, groups in found.items():
         shots = sorted({group.setting.shots for group in groups})
@@ -114,7 +140,9 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
             columns.append(mark_best([g[0].summaries() if g else [] for g in of_shots], low))
         body = [(*_names(line), *(c[i] for c in columns), _n(line)) for i, line in enumerate(lines)]
         head = ("method", "row", *map(shots_text, shots), "n")
-        tables.append(Table(f"{key.dataset}, all classes, {Block(key, ()).title}", head, tuple(body)))
+        tables.append(
+            Table(f"{key.dataset}, all classes, {Block(key, ()).title}", head, tuple(body))
+        )
     return tables
 
 
@@ -132,20 +160,34 @@ def efficiency(block: Block) -> Table:
             _gathered(groups, Group.test_memory, 0),
         ]
         cells = [f"{plus}{' / '.join(f'{n:,}' for n in parameters)}" if parameters else "-"]
-        cells += [f"{plus}{text}" if i < 2 and text != "-" else text for i, text in enumerate(numbers)]
-        cells += [mean_std(average(groups, Group.summaries)), _published_cost(method, block.key.phi, row, why)]
+        cells += [
+            f"{plus}{text}" if i < 2 and text != "-" else text for i, text in enumerate(numbers)
+        ]
+        cells += [
+            mean_std(average(groups, Group.summaries)),
+            _published_cost(method, block.key.phi, row, why),
+        ]
         body.append((*_names((method, row, groups)), *map(Cell, cells)))
-    head = ("method", "row", "tunable parameters", "training s", "ms / training picture", "ms / test picture",
-            "test memory MB", "accuracy", "published cost")  # fmt: skip
+    head = (
+        "method",
+        "row",
+        "tunable parameters",
+        "training s",
+        "ms / training picture",
+        "ms / test picture",
+        "test memory MB",
+        "accuracy",
+        "published cost",
+    )
     return Table(f"{', '.join(block.datasets)}, {block.title}", head, tuple(body))
 
 
 EFFICIENCY_NOTE = (
-    "Seconds and milliseconds are of the device named at the top and only compare with each other. A test picture's "
-    "time includes building the model and reading the pictures, except for rivals, which are timed without; where a "
-    "test read embeddings that another test had kept, what these had taken is added. Training seconds include the "
-    "training's own final test. "
-    "A plus stands for what comes on top of both host stages."
+    "Seconds and milliseconds are of the device named at the top and only compare with each other."
+    " A test picture's time includes building the model and reading the pictures, except for"
+    " rivals, which are timed without; where a test read embeddings that another test had kept,"
+    " what these had taken is added. Training seconds include the training's own final test. A plus"
+    " stands for what comes on top of both host stages."
 )
 
 
@@ -167,30 +209,58 @@ def _published_cost(method: str, phi: int, row: str, why: str) -> str:
     if row == "loreal":
         parameters, train, test, memory = cost.added
         return f"+{parameters:g}K, +{train:g} and +{test:g} ms, +{memory:g} MB{mark}"
-    return f"{cost.parameters:g}K, {cost.train_ms:g} and {cost.test_ms:g} ms, {cost.memory_mb:g} MB{mark}"
+    return (
+        f"{cost.parameters:g}K, {cost.train_ms:g} and {cost.test_ms:g} ms, {cost.memory_mb:g}"
+        f" MB{mark}"
+    )
 
 
 def variants(groups: Sequence[Group]) -> list[Table]:
-    """Return runs that change only stage 3, against the same run without the change, one table a setting."""
+    """Return runs that change only stage 3, against the same run without the change, one table a
+    setting.
+    """
     found: dict[Setting, list[Group]] = defaultdict(list)
     for group in groups:
         if group.row == "loreal" and is_variant(group, groups):
             found[replace(group.setting, method="", overrides=())].append(group)
     tables = []
-    for key in sorted(found, key=lambda k: (k.protocol, k.dataset, k.weights, k.host, k.shots, k.phi, k.recipe)):
+    for key in sorted(
+        found, key=lambda k: (k.protocol, k.dataset, k.weights, k.host, k.shots, k.phi, k.recipe)
+    ):
         members, body = found[key], []
         for group in sorted(members, key=lambda g: (g.setting.method, g.setting.overrides)):
             plain = next(
-                (g for g in groups if g.row == "loreal" and g.setting == replace(group.setting, overrides=())), None
+                (
+                    g
+                    for g in groups
+                    if g.row == "loreal" and g.setting == replace(group.setting, overrides=())
+                ),
+                None,
             )
             if plain is None:
                 continue
             changed = overrides_text(group.setting.overrides).replace("loreal TRAINER.LOREAL.", "")
             against = difference_cells(compare(group, plain))
-            cells = (group.setting.method, changed, mean_std(group.summaries()), *against, str(len(group.seeds)))
+            cells = (
+                group.setting.method,
+                changed,
+                mean_std(group.summaries()),
+                *against,
+                str(len(group.seeds)),
+            )
             body.append(tuple(map(Cell, cells)))
-        head = ("method", "changed", "accuracy with LOREAL", "against the unchanged run", INTERVAL, "p", "n")
-        tables.append(Table(f"{key.protocol}, {key.dataset}, {Block(key, ()).title}", head, tuple(body)))
+        head = (
+            "method",
+            "changed",
+            "accuracy with LOREAL",
+            "against the unchanged run",
+            INTERVAL,
+            "p",
+            "n",
+        )
+        tables.append(
+            Table(f"{key.protocol}, {key.dataset}, {Block(key, ()).title}", head, tuple(body))
+        )
     return tables
 
 

@@ -2,7 +2,8 @@
 
 Shape legend: N test pictures, R runs (seeds), D bootstrap draws.
 
-Resampling N pictures with replacement only changes how often each distinct pattern of answers occurs, so a draw is
+Resampling N pictures with replacement only changes how often each distinct pattern of answers
+occurs, so a draw is
 one multinomial sample over the patterns: exact, and far cheaper than drawing N indices.
 """
 
@@ -48,7 +49,9 @@ def decode_hits(text: str, total: int) -> np.ndarray:
     return np.unpackbits(packed, count=total).astype(bool)
 
 
-def resampled_means(answers: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
+def resampled_means(
+    answers: np.ndarray, rng: np.random.Generator, draws: int = DRAWS
+) -> np.ndarray:
     """Return the means (D, R) in percent of `answers` (N, R) over pictures drawn with replacement."""
     patterns, counts = np.unique(answers, axis=0, return_counts=True)
     n = len(answers)
@@ -63,7 +66,9 @@ def percentile_interval(values: np.ndarray, level: float = LEVEL) -> Interval:
 
 
 def picture_interval(
-    parts: Sequence[np.ndarray], combine: Callable[[Sequence[np.ndarray]], np.ndarray], seed: int = 0
+    parts: Sequence[np.ndarray],
+    combine: Callable[[Sequence[np.ndarray]], np.ndarray],
+    seed: int = 0,
 ) -> Interval:
     """Return the interval over test pictures of a statistic of several test sets.
 
@@ -95,9 +100,10 @@ def seed_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
 def paired_p_value(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> float:
     """Return the two-sided p-value of equal accuracy on the same pictures.
 
-    One run each: McNemar's exact test, a binomial test on the pictures that one gets right and the other wrong.
-    Several seeds: the same idea with the picture as the unit, because answers of different seeds to one picture
-    are not independent; the sign of a picture's summed difference is flipped at random.
+    One run each: McNemar's exact test, a binomial test on the pictures that one gets right and the
+    other wrong.
+    Several seeds: the same idea with the picture as the unit, because answers of different seeds to
+    one picture are not independent; the sign of a picture's summed difference is flipped at random.
 
     Args:
         ours, theirs: answers (N, R).
@@ -112,7 +118,8 @@ def paired_p_value(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> float
         return float(binomtest(int((difference > 0).sum()), int(counts[0])).pvalue)
     rng = np.random.default_rng(seed)
     flipped = sum(
-        size * (2 * rng.binomial(count, 0.5, FLIPS) - count) for size, count in zip(sizes, counts, strict=True)
+        size * (2 * rng.binomial(count, 0.5, FLIPS) - count)
+        for size, count in zip(sizes, counts, strict=True)
     )
     return float((1 + (np.abs(flipped) >= abs(difference.sum())).sum()) / (1 + FLIPS))
 

@@ -1,4 +1,6 @@
-"""Writes a report's files, each whole or not at all; both pages are made before the first is written."""
+"""Writes a report's files, each whole or not at all; both pages are made before the first is
+written.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Many runs from one plan: expanded, skipped where complete, run here or as a SLURM array, reported at the end."""
+"""Many runs from one plan: expanded, skipped where complete, run here or as a SLURM array, reported
+at the end.
+"""

@@ -1,4 +1,6 @@
-"""How long a sweep will take, from the seconds of runs that have ended; stages that runs share count once."""
+"""How long a sweep will take, from the seconds of runs that have ended; stages that runs share
+count once.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,18 @@ Piece = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one run that is still to be made; None where no finished run tells. `rough`: from other settings."""
+    """Seconds of one run that is still to be made; None where no finished run tells. `rough`: from
+    other settings.
+    """
 
     seconds: float | None
     rough: bool = False
 
 
 def finished(run: Run, evidence: Evidence | None) -> bool:
-    """Return whether a record of the run is there; whether it is still valid, the run itself finds out from its key."""
+    """Return whether a record of the run is there; whether it is still valid, the run itself finds
+    out from its key.
+    """
     if evidence is None:
         return False
     for result in evidence.results:
@@ -47,8 +53,12 @@ def _same_zero_shot(result: Result, run: Run) -> bool:
     return all(getattr(mine, name) == getattr(theirs, name) for name in facts)
 
 
-def estimate(runs: Sequence[Run], evidence: Evidence | None, *, anew: bool = False) -> list[Estimate]:
-    """Return the estimate of each run in order, 0 seconds for those that are there; `anew`: as if none were."""
+def estimate(
+    runs: Sequence[Run], evidence: Evidence | None, *, anew: bool = False
+) -> list[Estimate]:
+    """Return the estimate of each run in order, 0 seconds for those that are there; `anew`: as if
+    none were.
+    """
     times = _Times(evidence)
     there = set() if anew else {run for run in runs if finished(run, evidence)}
     paid: set[Piece] = set()
@@ -74,7 +84,10 @@ def _pieces(run: Run) -> dict[str, Piece]:
     s = run.spec
     if run.rivals or run.protocol == "zero_shot":
         return {"rivals" if run.rivals else "zero_shot": (run.protocol, run.family, s.phi)}
-    reach = {stage: tuple(o for o in s.overrides if stage in REACH[o.scope]) for stage in ("alpha", "beta", "loreal")}
+    reach = {
+        stage: tuple(o for o in s.overrides if stage in REACH[o.scope])
+        for stage in ("alpha", "beta", "loreal")
+    }
     host = (*reach["alpha"], *reach["beta"])
     pieces: dict[str, Piece] = {
         "alpha": ("alpha", run.family, reach["alpha"]),
@@ -84,17 +97,23 @@ def _pieces(run: Run) -> dict[str, Piece]:
         "host tests": ("host tests", run.protocol, run.family, s.phi, host),
         "test": ("test", run.protocol, run.family, s.phi, host, reach["loreal"]),
     }
-    dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(run.until or "", ())
+    dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(
+        run.until or "", ()
+    )
     return {name: piece for name, piece in pieces.items() if name not in dropped}
 
 
 class _Times:
-    """Mean seconds by piece: of the same setting, else of other overrides, phi, shots, methods, protocols."""
+    """Mean seconds by piece: of the same setting, else of other overrides, phi, shots, methods,
+    protocols.
+    """
 
     def __init__(self, evidence: Evidence | None) -> None:
         self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
         # pieces such as the tests of the host are spread over a record's rows
-        of_record: dict[tuple[Path, Setting], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        of_record: dict[tuple[Path, Setting], dict[str, float]] = defaultdict(
+            lambda: defaultdict(float)
+        )
         for result in evidence.results if evidence else ():
             for name, seconds in _seconds_of(result).items():
                 of_record[result.path, result.setting][name] += seconds
@@ -105,7 +124,9 @@ class _Times:
 
     @staticmethod
     def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
-        """Return what a piece is looked up by: its own setting, then any shots, phi, method, protocol."""
+        """Return what a piece is looked up by: its own setting, then any shots, phi, method,
+        protocol.
+        """
         plain = replace(setting, recipe="", host="")
         steps = [plain, replace(plain, overrides=())]
         steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]

@@ -1,15 +1,15 @@
 """Ablations in a plan: one factor, its variants, and what the paper claims about them.
 
-    factors:
-      - name: bridge
-        question: whose visual embedding fills whose prompt
-        basis: {TRAINER.LOREAL.PRESET: paper}      # what every variant changes from
-        variants:
-          both directions: {}
-          standard to low: {TRAINER.LOREAL.BRIDGE: alpha_to_beta}
-        methods: [coop]                            # only these of the plan's; all where it is left out
-        claims:
-          - {better: both directions, worse: standard to low, published: "HM 71.73 against 68.07"}
+factors:
+  - name: bridge
+    question: whose visual embedding fills whose prompt
+    basis: {TRAINER.LOREAL.PRESET: paper}      # what every variant changes from
+    variants:
+      both directions: {}
+      standard to low: {TRAINER.LOREAL.BRIDGE: alpha_to_beta}
+    methods: [coop]                            # only these of the plan's; all where it is left out
+    claims:
+      - {better: both directions, worse: standard to low, published: "HM 71.73 against 68.07"}
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ CLAIM = ("better", "worse", "published")
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says: one variant is better than another; `published` has its words or numbers."""
+    """What the paper says: one variant is better than another; `published` has its words or
+    numbers.
+    """
 
     better: str
     worse: str
@@ -36,7 +38,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor; `variants` holds the words KEY VALUE ... by name, the first variant is what others compare with."""
+    """One factor; `variants` holds the words KEY VALUE ... by name, the first variant is what
+    others compare with.
+    """
 
     name: str
     question: str
@@ -49,7 +53,8 @@ def read_factors(given: Any, where: str) -> tuple[Factor, ...]:
     """Return the factors of a plan.
 
     Raises:
-        ConfigError: an entry of another form, an unknown key, or a claim about a variant that is not there.
+        ConfigError: an entry of another form, an unknown key, or a claim about a variant that is
+            not there.
     """
     if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
         raise ConfigError(f"{where} must be a list of mappings with {', '.join(KEYS)}")
@@ -74,13 +79,17 @@ def _factor(entry: Mapping[str, Any], where: str) -> Factor:
     variants = {}
     for name, keys in entry["variants"].items():
         if not isinstance(keys, dict):
-            raise ConfigError(f"{where}: variant '{name}' must be a mapping of KEY: VALUE ({{}} for no change)")
+            raise ConfigError(
+                f"{where}: variant '{name}' must be a mapping of KEY: VALUE ({{}} for no change)"
+            )
         variants[str(name)] = value_words(basis | keys, f"{where}: {name}")
     claims = tuple(_claim(claim, variants, f"{where}: claims") for claim in entry.get("claims", []))
     methods = entry.get("methods", [])
     if not isinstance(methods, list):
         raise ConfigError(f"{where}: methods must be a list")
-    return Factor(str(entry["name"]), str(entry["question"]), variants, claims, tuple(map(str, methods)))
+    return Factor(
+        str(entry["name"]), str(entry["question"]), variants, claims, tuple(map(str, methods))
+    )
 
 
 def _claim(given: Any, variants: Mapping[str, Any], where: str) -> Claim:
@@ -93,10 +102,12 @@ def _claim(given: Any, variants: Mapping[str, Any], where: str) -> Claim:
 
 
 def value_words(keys: Any, where: str) -> tuple[str, ...]:
-    """Return a mapping of overrides as the words KEY VALUE ...; keys of TRAINER.LOREAL are checked here.
+    """Return a mapping of overrides as the words KEY VALUE ...; keys of TRAINER.LOREAL are checked
+    here.
 
     Raises:
-        ConfigError: no mapping, a value that is itself a mapping, or LOREAL options that exclude each other.
+        ConfigError: no mapping, a value that is itself a mapping, or LOREAL options that exclude
+            each other.
     """
     if not isinstance(keys, dict):
         raise ConfigError(f"{where} must be a mapping of KEY: VALUE")

@@ -1,4 +1,6 @@
-"""One sweep from plan to report: what is to be made, how long it takes, one line a run, the page at the end."""
+"""One sweep from plan to report: what is to be made, how long it takes, one line a run, the page at
+the end.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.protocols.evidence.collect import Evidence, collect, read_record, set_aside, setting_of
+from loreal_plugin.protocols.evidence.collect import (
+    Evidence,
+    collect,
+    read_record,
+    set_aside,
+    setting_of,
+)
 from loreal_plugin.protocols.records import RESULTS
 from loreal_plugin.protocols.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.protocols.sweep.local import run_local
@@ -26,7 +34,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a sweep ended: runs done, failed and never started, and whether the page could average everything."""
+    """How a sweep ended: runs done, failed and never started, and whether the page could average
+    everything.
+    """
 
     done: int
     failed: int
@@ -42,31 +52,49 @@ def known_evidence(out: Path) -> Evidence | None:
         return None
 
 
-def describe(plan: PlanFile, runs: Sequence[Run], evidence: Evidence | None, jobs: int) -> list[str]:
+def describe(
+    plan: PlanFile, runs: Sequence[Run], evidence: Evidence | None, jobs: int
+) -> list[str]:
     """Return the plan as lines: each run with its state and estimate, then the sum."""
     lines, estimates = [], estimate(runs, evidence)
     for number, (run, guess) in enumerate(zip(runs, estimates, strict=True), start=1):
         lines.append(f"[{number}/{len(runs)}] {_guess_text(guess):>10}  {run.command}")
-    return [*lines, "", summary(plan, runs, evidence, estimates, jobs), *_whole(runs, evidence, jobs)]
+    return [
+        *lines,
+        "",
+        summary(plan, runs, evidence, estimates, jobs),
+        *_whole(runs, evidence, jobs),
+    ]
 
 
 def _whole(runs: Sequence[Run], evidence: Evidence | None, jobs: int) -> list[str]:
     """Return a line with the time of the plan from nothing, none where a run's time is not known."""
-    known = [guess.seconds for guess in estimate(runs, evidence, anew=True) if guess.seconds is not None]
+    known = [
+        guess.seconds for guess in estimate(runs, evidence, anew=True) if guess.seconds is not None
+    ]
     if not known or len(known) < len(runs):
         return []
     whole, each = clock(sum(known)), clock(sum(known) / max(1, jobs))
-    return [f"from nothing: {whole} of processes, {each} with {jobs} at a time (stages that runs share count once)"]
+    return [
+        f"from nothing: {whole} of processes, {each} with {jobs} at a time (stages that runs share"
+        " count once)"
+    ]
 
 
 def _guess_text(guess: Estimate) -> str:
     if guess.seconds is None:
         return "?"
-    return "is there" if guess.seconds == 0 else f"{'~' if guess.rough else ''}{clock(guess.seconds)}"
+    return (
+        "is there" if guess.seconds == 0 else f"{'~' if guess.rough else ''}{clock(guess.seconds)}"
+    )
 
 
 def summary(
-    plan: PlanFile, runs: Sequence[Run], evidence: Evidence | None, estimates: Sequence[Estimate], jobs: int
+    plan: PlanFile,
+    runs: Sequence[Run],
+    evidence: Evidence | None,
+    estimates: Sequence[Estimate],
+    jobs: int,
 ) -> str:
     """Return how many runs there are and how long the missing ones take."""
     there = sum(finished(run, evidence) for run in runs)
@@ -76,7 +104,10 @@ def summary(
     if len(runs) == there:
         return text
     if len(known) - there > 0:
-        text += f", about {clock(sum(known) / max(1, jobs))} with {jobs} at a time (from runs that have ended)"
+        text += (
+            f", about {clock(sum(known) / max(1, jobs))} with {jobs} at a time (from runs that have"
+            " ended)"
+        )
     return text + (f"; no finished run tells the time of {unknown} of them" if unknown else "")
 
 
@@ -91,7 +122,8 @@ def sweep(
 ) -> Ended:
     """Make every run of a plan, whatever happens to single ones, then write the report.
 
-    Complete runs are asked, too: only a run's own key tells whether it is still valid, which takes a second.
+    Complete runs are asked, too: only a run's own key tells whether it is still valid, which takes
+    a second.
 
     Raises:
         LorealError: a plan that cannot be run, or another sweep of this name at work.
@@ -124,7 +156,11 @@ def log_files(folder: Path, runs: Sequence[Run]) -> dict[Run, Path]:
     """Return each run's log file, by its number and title."""
     width = len(str(len(runs)))
     return {
-        run: folder / "logs" / f"{number:0{width}d}_{re.sub(r'[^A-Za-z0-9.]+', '_', run.title).strip('_')}.txt"
+        run: (
+            folder
+            / "logs"
+            / f"{number:0{width}d}_{re.sub(r'[^A-Za-z0-9.]+', '_', run.title).strip('_')}.txt"
+        )
         for number, run in enumerate(runs, start=1)
     }
 
@@ -141,11 +177,15 @@ class _alone:
             self._lock = FileLock(str(self._folder / ".lock"))
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise LorealError(f"another sweep '{self._folder.name}' is at work in {self._folder}; wait for it, or give "
-                              "the plan another name") from error  # fmt: skip
+            raise LorealError(
+                f"another sweep '{self._folder.name}' is at work in {self._folder}; wait for it, or"
+                " give the plan another name"
+            ) from error
         except OSError as error:
             reason = error.strerror or error
-            raise LorealError(f"cannot write {self._folder}: {reason}; set OUT to a folder you may write") from error
+            raise LorealError(
+                f"cannot write {self._folder}: {reason}; set OUT to a folder you may write"
+            ) from error
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
@@ -155,9 +195,21 @@ class _Progress:
     """Writes the record and says one line for each run that ends."""
 
     def __init__(
-        self, runs: Sequence[Run], evidence: Evidence | None, out: Path, record: SweepRecord, jobs: int, say: Say
+        self,
+        runs: Sequence[Run],
+        evidence: Evidence | None,
+        out: Path,
+        record: SweepRecord,
+        jobs: int,
+        say: Say,
     ) -> None:
-        self._total, self._out, self._record, self._jobs, self._say = len(runs), out, record, jobs, say
+        self._total, self._out, self._record, self._jobs, self._say = (
+            len(runs),
+            out,
+            record,
+            jobs,
+            say,
+        )
         self._before = {run: finished(run, evidence) for run in runs}
         self._left = dict(zip(runs, estimate(runs, evidence), strict=True))
         self._took: list[float] = []
@@ -176,11 +228,15 @@ class _Progress:
         if not outcome.done:
             self._say(f"{head}: FAILED after {clock(outcome.seconds)}: {outcome.error}")
             return
-        state = "was there" if self._before[run] and outcome.seconds < 60 else clock(outcome.seconds)
+        state = (
+            "was there" if self._before[run] and outcome.seconds < 60 else clock(outcome.seconds)
+        )
         self._say(f"{head}: {result_text(self._out, run)}{state}{self._rest()}")
 
     def _rest(self) -> str:
-        """Return how long the rest takes: estimates where there are any, else the mean of what was made."""
+        """Return how long the rest takes: estimates where there are any, else the mean of what was
+        made.
+        """
         mean = statistics.fmean(self._took) if self._took else None
         rest = [mean if guess.seconds is None else guess.seconds for guess in self._left.values()]
         if not rest or any(seconds is None for seconds in rest):
@@ -189,7 +245,9 @@ class _Progress:
 
 
 def result_text(out: Path, run: Run) -> str:
-    """Return the accuracy of the host at phi and with LOREAL of a run that has ended, as words for its line."""
+    """Return the accuracy of the host at phi and with LOREAL of a run that has ended, as words for
+    its line.
+    """
     if run.rivals or run.protocol == "zero_shot":
         return ""
     rows: dict[str, dict[str, Any]] = {}
@@ -205,7 +263,9 @@ def result_text(out: Path, run: Run) -> str:
 
 
 def _report(out: Path, say: Say) -> int:
-    """Write the page; return how many rows could not be averaged. A fault of the page is no fault of the runs."""
+    """Write the page; return how many rows could not be averaged. A fault of the page is no fault
+    of the runs.
+    """
     from loreal_plugin.protocols.evidence.write import write_report
 
     written = write_report(out)

@@ -1,4 +1,6 @@
-"""Runs of a sweep on this machine, N at a time, each in a process that is kept for runs of the same host and method."""
+"""Runs of a sweep on this machine, N at a time, each in a process that is kept for runs of the same
+host and method.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ OnEnd = Callable[[Run, Outcome], None]
 
 
 class Worker:
-    """A process that makes runs; it is replaced when it has died or is for another host, method or CLIP."""
+    """A process that makes runs; it is replaced when it has died or is for another host, method or
+    CLIP.
+    """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._for: tuple[str, ...] = ()
 
     def run(self, run: Run, log: Path) -> tuple[int, str]:
-        """Return exit code and error line of a run; a process that dies is the run's failure, not the sweep's."""
+        """Return exit code and error line of a run; a process that dies is the run's failure, not
+        the sweep's.
+        """
         if self._process is None or self._process.poll() is not None or self._for != run.process:
             self.stop()
             self._start(run.process, log)
@@ -45,7 +51,8 @@ class Worker:
         return code, f"the process ended with {how}; the last line of its log: {last_error(log)}"
 
     def _start(self, kind: tuple[str, ...], log: Path) -> None:
-        """Start the process; its own session keeps the terminal's interrupt from reaching it before us.
+        """Start the process; its own session keeps the terminal's interrupt from reaching it before
+        us.
 
         What it says outside of runs, such as why it cannot start, goes to the log of its first run.
         """
@@ -54,9 +61,13 @@ class Worker:
         with log.open("a", encoding="utf-8") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "loreal_plugin.protocols.sweep.worker"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
-                env=os.environ | {"PYTHONPATH": _path()}, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                env=os.environ | {"PYTHONPATH": _path()},
+                start_new_session=True,
+            )
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
@@ -75,7 +86,9 @@ def _path() -> str:
 
 
 class Schedule:
-    """Hands out runs: of two that share a stage the second would only wait, so others go first where there are any."""
+    """Hands out runs: of two that share a stage the second would only wait, so others go first
+    where there are any.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._waiting = list(runs)
@@ -84,10 +97,11 @@ class Schedule:
         self._stopped = False
 
     def take(self, last: Run | None) -> Run | None:
-        """Return the next run for a worker that ended `last`, None when there is none; wait where all are in use.
+        """Return the next run for a worker that ended `last`, None when there is none; wait where
+        all are in use.
 
-        The first that is free, of the worker's own family if possible, then of its kind of process. Rivals are
-        measured on what their family trains, so they never go beside it.
+        The first that is free, of the worker's own family if possible, then of its kind of process.
+        Rivals are measured on what their family trains, so they never go beside it.
         """
         with self._changed:
             while self._waiting and not self._stopped:

@@ -1,15 +1,16 @@
 """Plan files: YAML, checked as a whole before anything runs; every fault is named with its place.
 
-    name: phi-sweep               # folder OUT/sweeps/<name>; the file's name where it is left out
-    include: [other.yaml]         # runs of other plans first; a path beside this file
-    methods: [coop, maple]        # lists are crossed with each other
-    phis: [96, 144]
-    seeds: [1, 2, 3]
-    runs:                         # blocks, each with the keys above in place of those at the top; one block if left out
-      - protocols: [base2new, rivals]
-      - protocols: [few_shot]
-        shots: [1, 2, 4]
-    factors: [...]                # ablations, see `loreal_plugin.protocols.sweep.factors`
+name: phi-sweep               # folder OUT/sweeps/<name>; the file's name where it is left out
+include: [other.yaml]         # runs of other plans first; a path beside this file
+methods: [coop, maple]        # lists are crossed with each other
+phis: [96, 144]
+seeds: [1, 2, 3]
+runs:                         # blocks, each with the keys above in place of those at the top; one
+block if left out
+  - protocols: [base2new, rivals]
+  - protocols: [few_shot]
+    shots: [1, 2, 4]
+factors: [...]                # ablations, see `loreal_plugin.protocols.sweep.factors`
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """One block: every axis with its values, the variants, the last stage (None: all), targets of xd and dg."""
+    """One block: every axis with its values, the variants, the last stage (None: all), targets of
+    xd and dg.
+    """
 
     axes: Mapping[str, tuple[Any, ...]]
     variants: tuple[Variant, ...]
@@ -93,7 +96,9 @@ def find_plan(text: str | Path) -> Path:
     if path.parent == Path() and shipped.is_file():
         return shipped
     known = [p.stem for p in folder.glob("*.yaml")]
-    raise ConfigError(f"no plan '{text}': no such file, and {unknown_name('plan', path.stem, known)}")
+    raise ConfigError(
+        f"no plan '{text}': no such file, and {unknown_name('plan', path.stem, known)}"
+    )
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> PlanFile:
@@ -105,18 +110,30 @@ def _read(path: Path, above: tuple[Path, ...]) -> PlanFile:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"plan {path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"plan {path} must be a mapping with keys such as methods, phis and seeds")
+        raise ConfigError(
+            f"plan {path} must be a mapping with keys such as methods, phis and seeds"
+        )
     check_keys(content, (*HEAD, *BLOCK), where)
-    included = [_include(name, path, above) for name in _strings(content.get("include", []), f"{where}: include")]
+    included = [
+        _include(name, path, above)
+        for name in _strings(content.get("include", []), f"{where}: include")
+    ]
     top = {key: value for key, value in content.items() if key in BLOCK}
-    blocks = [_block(top | entry, f"{where}: runs[{i}]") for i, entry in enumerate(_entries(content, where))]
+    blocks = [
+        _block(top | entry, f"{where}: runs[{i}]")
+        for i, entry in enumerate(_entries(content, where))
+    ]
     factors = read_factors(content.get("factors", []), f"{where}: factors")
     for factor in factors:
-        variants = tuple(Variant(f"{factor.name}: {name}", words) for name, words in factor.variants.items())
+        variants = tuple(
+            Variant(f"{factor.name}: {name}", words) for name, words in factor.variants.items()
+        )
         methods = {"methods": list(factor.methods)} if factor.methods else {}
         blocks.append(_block(top | methods, f"{where}: factor {factor.name}", variants))
     if not blocks and not included:
-        raise ConfigError(f"{where}: nothing to run; give methods and phis, or runs, factors or include")
+        raise ConfigError(
+            f"{where}: nothing to run; give methods and phis, or runs, factors or include"
+        )
     return PlanFile(
         name=_word(content.get("name", path.stem), f"{where}: name"),
         title=str(content.get("title", "")),
@@ -147,7 +164,9 @@ def _entries(content: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     return runs
 
 
-def _block(given: Mapping[str, Any], where: str, variants: tuple[Variant, ...] | None = None) -> BlockPlan:
+def _block(
+    given: Mapping[str, Any], where: str, variants: tuple[Variant, ...] | None = None
+) -> BlockPlan:
     """Return one block with every axis filled in."""
     axes = {}
     for key, (default, kind) in AXES.items():
@@ -158,19 +177,25 @@ def _block(given: Mapping[str, Any], where: str, variants: tuple[Variant, ...] |
                 raise ConfigError(f"{where}: {unknown_name(name.removesuffix('s'), value, known)}")
     if not axes["phis"] or (not axes["methods"] and set(axes["protocols"]) != {"zero_shot"}):
         missing = "phis" if not axes["phis"] else "methods"
-        raise ConfigError(f"{where}: {missing} is missing; write for example {missing}: "
-                          f"{'[96]' if missing == 'phis' else '[maple]'}")  # fmt: skip
+        raise ConfigError(
+            f"{where}: {missing} is missing; write for example {missing}: "
+            f"{'[96]' if missing == 'phis' else '[maple]'}"
+        )
     until = given.get("until")
     if until is not None and until not in STAGES:
         raise ConfigError(f"{where}: {unknown_name('stage in until', str(until), STAGES)}")
     named = variants or _variants(given.get("variants", {"": {}}), f"{where}: variants")
-    return BlockPlan(axes, named, until, tuple(_strings(given.get("targets", []), f"{where}: targets")))
+    return BlockPlan(
+        axes, named, until, tuple(_strings(given.get("targets", []), f"{where}: targets"))
+    )
 
 
 def _variants(given: Any, where: str) -> tuple[Variant, ...]:
     if not isinstance(given, dict) or not given:
         raise ConfigError(f"{where} must be a mapping of names to KEY: VALUE mappings")
-    return tuple(Variant(str(name), value_words(keys, f"{where}: {name}")) for name, keys in given.items())
+    return tuple(
+        Variant(str(name), value_words(keys, f"{where}: {name}")) for name, keys in given.items()
+    )
 
 
 def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -187,7 +212,9 @@ def _listed(value: Any) -> list[Any]:
 def _axis(value: Any, kind: type, where: str) -> tuple[Any, ...]:
     """Return an axis as a tuple without repetitions; a single value stands for a list of one."""
     values = _listed(value)
-    good = kind is int and all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values)
+    good = kind is int and all(
+        isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values
+    )
     good = good or (kind is str and all(isinstance(v, str) and v for v in values))
     if not values or not good:
         wanted = "whole numbers of at least 0" if kind is int else "words"
@@ -201,5 +228,7 @@ def _strings(value: Any, where: str) -> list[str]:
 
 def _word(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value or not all(c.isalnum() or c in "._-" for c in value):
-        raise ConfigError(f"{where} must be a word of letters, digits, '.', '_' and '-', not {value!r}")
+        raise ConfigError(
+            f"{where} must be a word of letters, digits, '.', '_' and '-', not {value!r}"
+        )
     return value

@@ -1,4 +1,6 @@
-"""A sweep's own results.json: which runs it has, how each ended, and the wall time; written after every run."""
+"""A sweep's own results.json: which runs it has, how each ended, and the wall time; written after
+every run.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ class Outcome:
 class SweepRecord:
     """Keeps `<out>/sweeps/<name>/results.json` up to date.
 
-    Wall time adds up over calls, so that a sweep that was broken off and went on says what it took altogether.
+    Wall time adds up over calls, so that a sweep that was broken off and went on says what it took
+    altogether.
     """
 
     def __init__(self, folder: Path, name: str, runs: Sequence[Run], jobs: int) -> None:
@@ -37,13 +40,23 @@ class SweepRecord:
         same = before.get("kind") == "sweep" and before.get("name") == name
         self._earlier = float(before.get("seconds") or 0.0) if same else 0.0
         self.runs: dict[str, dict[str, Any]] = {
-            run.command: {"command": run.command, "title": run.title, "state": OPEN, "error": "", "seconds": None}
+            run.command: {
+                "command": run.command,
+                "title": run.title,
+                "state": OPEN,
+                "error": "",
+                "seconds": None,
+            }
             for run in runs
         }
 
     def note(self, run: Run, outcome: Outcome) -> None:
         """Write how a run ended."""
-        facts = {"state": DONE if outcome.done else FAILED, "error": outcome.error, "seconds": outcome.seconds}
+        facts = {
+            "state": DONE if outcome.done else FAILED,
+            "error": outcome.error,
+            "seconds": outcome.seconds,
+        }
         self.runs[run.command] |= facts
         self.write()
 
@@ -66,5 +79,3 @@ class SweepRecord:
     def count(self, state: str) -> int:
         """Return how many runs are in a state."""
         return sum(run["state"] == state for run in self.runs.values())
-
-

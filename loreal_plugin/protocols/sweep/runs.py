@@ -1,4 +1,6 @@
-"""The runs of a plan, each with the words of its command line and the setting that its record will have."""
+"""The runs of a plan, each with the words of its command line and the setting that its record will
+have.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +69,12 @@ class Run:
         host = "embedded" if s.host == embedded_host() else s.host.name
         texts = tuple(f"{o.scope} {o.key} {o.value}" for o in s.overrides)
         if self.protocol == "zero_shot":
-            return Setting("zero_shot", s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host, ())
-        return Setting(self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts)
+            return Setting(
+                "zero_shot", s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host, ()
+            )
+        return Setting(
+            self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts
+        )
 
     @property
     def seed(self) -> int:
@@ -85,11 +91,21 @@ class Run:
         """Return what runs that share a stage have in common; two of a family wait for each other."""
         s = self.spec
         stages = "xd" if self.table == "dg" else self.table
-        return stages, str(s.host), s.method, s.dataset, str(s.shots), str(s.seed), s.weights, s.recipe
+        return (
+            stages,
+            str(s.host),
+            s.method,
+            s.dataset,
+            str(s.shots),
+            str(s.seed),
+            s.weights,
+            s.recipe,
+        )
 
 
 def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) -> list[Run]:
-    """Return the runs of a plan without repetitions: rivals after the runs that they are measured on.
+    """Return the runs of a plan without repetitions: rivals after the runs that they are measured
+    on.
 
     Raises:
         LorealError: a run that cannot be started as written; the message names the plan.
@@ -101,7 +117,9 @@ def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) ->
     return sorted(runs.values(), key=lambda run: run.rivals)
 
 
-def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, str]) -> Iterable[Run]:
+def _of_block(
+    block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, str]
+) -> Iterable[Run]:
     axes = block.axes
     for protocol in axes["protocols"]:
         alone = protocol == "zero_shot"
@@ -111,25 +129,50 @@ def _of_block(block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, 
         variants = block.variants[:1] if protocol in (*RIVALS, "zero_shot") else block.variants
         # seeds outside: a sweep that is broken off has whole tables of fewer seeds
         for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
-            seeds, axes["phis"], axes["datasets"], shots, axes["weights"], axes["recipes"], methods, variants
+            seeds,
+            axes["phis"],
+            axes["datasets"],
+            shots,
+            axes["weights"],
+            axes["recipes"],
+            methods,
+            variants,
         ):
             dataset = dataset or "demo"  # as every script
             named = {"shots": shot and str(shot), "weights": weights, "recipe": recipe}
             opts = () if alone else variant.words
             try:
-                spec = build_spec(method, str(phi), dataset, str(seed), out=str(place.out), data=place.data,
-                                  host=place.host, opts=opts, env=env, **named)  # fmt: skip
+                spec = build_spec(
+                    method,
+                    str(phi),
+                    dataset,
+                    str(seed),
+                    out=str(place.out),
+                    data=place.data,
+                    host=place.host,
+                    opts=opts,
+                    env=env,
+                    **named,
+                )
             except LorealError as error:
-                raise type(error)(f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}") from error
+                raise type(error)(
+                    f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}"
+                ) from error
             until = block.until if protocol == "base2new" else None
             words = run_words(protocol, spec, opts, until, block.targets)
             yield Run(protocol, spec, words, "" if alone else variant.name, until)
 
 
 def run_words(
-    protocol: str, spec: RunSpec, opts: tuple[str, ...] = (), until: str | None = None, targets: Sequence[str] = ()
+    protocol: str,
+    spec: RunSpec,
+    opts: tuple[str, ...] = (),
+    until: str | None = None,
+    targets: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Return the words after `loreal` that make this run; everything is written out, nothing left to variables."""
+    """Return the words after `loreal` that make this run; everything is written out, nothing left
+    to variables.
+    """
     where = ["--out", str(spec.out), "--data", str(spec.data), "--weights", spec.weights]
     if protocol == "zero_shot":
         return ("zero_shot", str(spec.phi), spec.dataset, *where)

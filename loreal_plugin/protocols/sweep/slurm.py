@@ -1,4 +1,6 @@
-"""A sweep as a SLURM array through submitit: one task a family of runs, which share stages and so go one by one."""
+"""A sweep as a SLURM array through submitit: one task a family of runs, which share stages and so
+go one by one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ POLL = 5.0
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Return `key=value` words as submitit's parameters, e.g. `timeout_min=240 slurm_partition=gpu gpus_per_node=1`.
+    """Return `key=value` words as submitit's parameters, e.g.
+    `timeout_min=240 slurm_partition=gpu gpus_per_node=1`.
 
     Raises:
         ConfigError: a word of another form.
@@ -27,7 +30,9 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         key, found, value = word.partition("=")
         if not found or not key.isidentifier() or not value:
-            raise ConfigError(f"--slurm takes key=value words of submitit, such as timeout_min=240, not '{word}'")
+            raise ConfigError(
+                f"--slurm takes key=value words of submitit, such as timeout_min=240, not '{word}'"
+            )
         settings[key] = int(value) if value.isdigit() else value
     return settings
 
@@ -40,8 +45,11 @@ def families(runs: Sequence[Run]) -> list[list[Run]]:
     return list(found.values())
 
 
-def run_family(tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]) -> list[tuple[int, str, float]]:
-    """Make runs one after another in this process; return exit code, error line and seconds of each.
+def run_family(
+    tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
+) -> list[tuple[int, str, float]]:
+    """Make runs one after another in this process; return exit code, error line and seconds of
+    each.
 
     Args:
         tasks: words of the command line and log file of each run.
@@ -67,10 +75,12 @@ def run_slurm(
 ) -> None:
     """Submit the families as one array, at most `jobs` tasks at a time, and wait for every task.
 
-    Interrupting the wait leaves the tasks running; the same sweep started later skips what they have finished.
+    Interrupting the wait leaves the tasks running; the same sweep started later skips what they
+    have finished.
 
     Args:
-        settings: submitit's parameters; `cluster` chooses another engine than slurm (`local`: processes here).
+        settings: submitit's parameters; `cluster` chooses another engine than slurm (`local`:
+            processes here).
 
     Raises:
         LorealError: submitit is not installed, there is no SLURM here, or it refuses the settings.
@@ -81,7 +91,11 @@ def run_slurm(
         raise LorealError("--slurm needs submitit; install loreal-plugin[slurm]") from error
     rest = dict(settings)
     cluster = rest.pop("cluster", "slurm")
-    env = {name: os.environ[name] for name in ("LOREAL_CACHE", "DASSL", "OMP_NUM_THREADS") if name in os.environ}
+    env = {
+        name: os.environ[name]
+        for name in ("LOREAL_CACHE", "DASSL", "OMP_NUM_THREADS")
+        if name in os.environ
+    }
     groups = families(runs)
     try:
         executor = submitit.AutoExecutor(folder=str(folder), cluster=cluster)
@@ -91,7 +105,9 @@ def run_slurm(
         work = [[(list(run.words), str(logs(run))) for run in group] for group in groups]
         submitted = executor.map_array(run_family, work, [env] * len(work))
     except (RuntimeError, ValueError, TypeError, NameError, OSError) as error:
-        raise LorealError(f"submitit cannot submit to '{cluster}': {' '.join(str(error).split())}") from error
+        raise LorealError(
+            f"submitit cannot submit to '{cluster}': {' '.join(str(error).split())}"
+        ) from error
     waiting = dict(zip(submitted, groups, strict=True))
     while waiting:
         for job in [job for job in waiting if job.done()]:
@@ -105,7 +121,8 @@ def _report(job: Any, runs: Sequence[Run], on_end: OnEnd) -> None:
     try:
         outcomes = job.result()
     except Exception as error:
-        # submitit raises its own classes for timeouts, lost tasks and unpicklable results; all mean the same here
+        # submitit raises its own classes for timeouts, lost tasks and unpicklable results; all mean
+        # the same here
         text = " ".join(str(error).split())[-300:]
         outcomes = [(1, f"task {job.job_id} ended without a result: {text}", 0.0) for _ in runs]
     for run, (code, error, seconds) in zip(runs, outcomes, strict=True):

@@ -1,7 +1,10 @@
-"""A process that makes runs one after another: a JSON line in for each, a JSON line out, all other output to a log.
+"""A process that makes runs one after another: a JSON line in for each, a JSON line out, all other
+output to a log.
 
-Importing torch and attaching a host costs seconds; a process that stays pays them once. It ends at once, even in the
-middle of a run, when its parent is gone: a run can be killed at any point and goes on when it is started again.
+Importing torch and attaching a host costs seconds; a process that stays pays them once. It ends at
+once, even in the
+middle of a run, when its parent is gone: a run can be killed at any point and goes on when it is
+started again.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ PARENT_GONE = 3
 
 
 def run_logged(words: Sequence[str], log: Path) -> tuple[int, str]:
-    """Run a command line of `loreal` in this process with its output in a file; return exit code and error line."""
+    """Run a command line of `loreal` in this process with its output in a file; return exit code
+    and error line.
+    """
     from loreal_plugin.cli.main import main, one_line
 
     log.parent.mkdir(parents=True, exist_ok=True)

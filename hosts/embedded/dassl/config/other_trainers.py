@@ -1,6 +1,7 @@
 """Sections of Dassl's own domain adaptation, generalisation and semi-supervised trainers.
 
-None of those trainers is here; their keys are, because a YAML or a command line of the family may set them.
+None of those trainers is here; their keys are, because a YAML or a command line of the family may
+set them.
 """
 
 from __future__ import annotations

@@ -22,9 +22,11 @@ Transform = Callable[[Image.Image], Any]
 
 
 class DatasetWrapper(Dataset):
-    """Pictures of a split as dicts: `img`, `label`, `domain`, `impath`, `index` (and `img0` when asked for).
+    """Pictures of a split as dicts: `img`, `label`, `domain`, `impath`, `index` (and `img0` when
+    asked for).
 
-    A list of transforms gives `img`, `img2`, ...; K_TRANSFORMS above 1 gives a list of K augmented copies.
+    A list of transforms gives `img`, `img2`, ...; K_TRANSFORMS above 1 gives a list of K augmented
+    copies.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class DatasetWrapper(Dataset):
     ) -> None:
         copies = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         if transform is None and copies > 1:
-            raise ConfigError(f"DATALOADER.K_TRANSFORMS is {copies}, but there is no transform to repeat")
+            raise ConfigError(
+                f"DATALOADER.K_TRANSFORMS is {copies}, but there is no transform to repeat"
+            )
         self.cfg, self.is_train = cfg, is_train
         self.data_source, self.transform, self.k_tfm = data_source, transform, copies
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
@@ -57,7 +61,9 @@ class DatasetWrapper(Dataset):
         item = self.data_source[idx]
         image = read_image(item.impath)
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
-        transforms = self.transform if isinstance(self.transform, (list, tuple)) else [self.transform]
+        transforms = (
+            self.transform if isinstance(self.transform, (list, tuple)) else [self.transform]
+        )
         for number, transform in enumerate(transforms, start=1):
             output["img" if number == 1 else f"img{number}"] = self._augmented(transform, image)
         if self.return_img0:
@@ -85,13 +91,16 @@ def build_data_loader(
 ) -> DataLoader:
     """Return a loader; in training the last, incomplete batch is dropped unless it is the only one.
 
-    Order, worker seeds and augmentation all come from PyTorch's global generator, so a seed fixes them.
+    Order, worker seeds and augmentation all come from PyTorch's global generator, so a seed fixes
+    them.
 
     Raises:
         DataError: when there is nothing to load.
     """
     if not data_source:
-        raise DataError(f"{cfg.DATASET.NAME}: the {'training' if is_train else 'test'} split has no pictures")
+        raise DataError(
+            f"{cfg.DATASET.NAME}: the {'training' if is_train else 'test'} split has no pictures"
+        )
     wrapper = dataset_wrapper or DatasetWrapper
     return DataLoader(
         wrapper(cfg, data_source, transform=tfm, is_train=is_train),

@@ -23,13 +23,17 @@ def _indices_by(data_source: Sequence[Datum], attribute: str) -> dict[int, list[
 
 
 class _GroupSampler(Sampler[int]):
-    """Fills each batch with an equal number of random items of some groups, until a chosen group runs out."""
+    """Fills each batch with an equal number of random items of some groups, until a chosen group
+    runs out.
+    """
 
     def __init__(self, groups: dict[int, list[int]], groups_per_batch: int, per_group: int) -> None:
         self.groups = groups
         self.groups_per_batch = groups_per_batch
         self.per_group = per_group
-        self.length = len(list(iter(self)))  # an estimate: the draw decides which group runs out first
+        self.length = len(
+            list(iter(self))
+        )  # an estimate: the draw decides which group runs out first
 
     def __len__(self) -> int:
         return self.length
@@ -39,7 +43,9 @@ class _GroupSampler(Sampler[int]):
         return random.sample(available, self.groups_per_batch)
 
     def goes_on(self, left: dict[int, list[int]]) -> bool:
-        """Tell whether another batch can be filled; by default every group has to have enough items."""
+        """Tell whether another batch can be filled; by default every group has to have enough
+        items.
+        """
         return all(len(items) >= self.per_group for items in left.values())
 
     def __iter__(self) -> Iterator[int]:
@@ -77,16 +83,19 @@ class SeqDomainSampler(RandomDomainSampler):
 
 
 class RandomClassSampler(_GroupSampler):
-    """Each batch: `batch_size // n_ins` random classes with `n_ins` pictures; small classes repeat theirs."""
+    """Each batch: `batch_size // n_ins` random classes with `n_ins` pictures; small classes repeat
+    theirs.
+    """
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int, n_ins: int) -> None:
         groups = _indices_by(data_source, "label")
         per_batch = batch_size // n_ins
         if not 1 <= per_batch <= len(groups):
             raise ConfigError(
-                f"a batch of {batch_size} cannot hold {n_ins} pictures a class ({len(groups)} classes)"
+                f"a batch of {batch_size} cannot hold {n_ins} pictures a class ({len(groups)}"
+                " classes)"
             )
-        filled = {label: (items * -(-n_ins // len(items))) for label, items in groups.items()}
+        filled = {label: items * -(-n_ins // len(items)) for label, items in groups.items()}
         super().__init__(filled, per_batch, n_ins)
 
     def goes_on(self, left: dict[int, list[int]]) -> bool:
@@ -102,7 +111,9 @@ def build_sampler(
     n_domain: int = 0,
     n_ins: int = 16,
 ) -> Sampler[int]:
-    """Return the sampler of that name over `data_source`; `cfg` is part of the interface and not read."""
+    """Return the sampler of that name over `data_source`; `cfg` is part of the interface and not
+    read.
+    """
     makers = {
         "RandomSampler": lambda: RandomSampler(data_source),
         "SequentialSampler": lambda: SequentialSampler(data_source),

@@ -6,4 +6,11 @@ from .base import TrainerBase
 from .build import TRAINER_REGISTRY, build_trainer
 from .trainer import SimpleTrainer, TrainerX, TrainerXU
 
-__all__ = ["TRAINER_REGISTRY", "SimpleTrainer", "TrainerBase", "TrainerX", "TrainerXU", "build_trainer"]
+__all__ = [
+    "TRAINER_REGISTRY",
+    "SimpleTrainer",
+    "TrainerBase",
+    "TrainerX",
+    "TrainerXU",
+    "build_trainer",
+]

@@ -1,4 +1,6 @@
-"""The frame of a trainer: registered models with their optimisers, checkpoints, the loop over epochs."""
+"""The frame of a trainer: registered models with their optimisers, checkpoints, the loop over
+epochs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from loreal_plugin.errors import CheckpointError
 
 
 class TrainerBase:
-    """What every trainer can do; the methods that raise NotImplementedError are a subclass's to write."""
+    """What every trainer can do; the methods that raise NotImplementedError are a subclass's to
+    write.
+    """
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
@@ -29,7 +33,8 @@ class TrainerBase:
     def register_model(
         self, name: str = "model", model: Any = None, optim: Any = None, sched: Any = None
     ) -> None:
-        """Put a model under `name`, which is its folder in checkpoints, with its optimiser and schedule.
+        """Put a model under `name`, which is its folder in checkpoints, with its optimiser and
+        schedule.
 
         Raises:
             AttributeError: when called before `super().__init__()`.
@@ -43,13 +48,17 @@ class TrainerBase:
             table[name] = entry
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
-        """Return all names, or the given ones as a list; raise ValueError when one is not registered."""
+        """Return all names, or the given ones as a list; raise ValueError when one is not
+        registered.
+        """
         if names is None:
             return list(self._models)
         chosen = tolist_if_not(names)
         unknown = [name for name in chosen if name not in self._models]
         if unknown:
-            raise ValueError(f"no model is registered as {unknown} (registered: {list(self._models)})")
+            raise ValueError(
+                f"no model is registered as {unknown} (registered: {list(self._models)})"
+            )
         return chosen
 
     def set_model_mode(self, mode: str = "train", names: str | list[str] | None = None) -> None:
@@ -62,7 +71,9 @@ class TrainerBase:
     # --- checkpoints
 
     def checkpoint_part(self, name: str) -> Any:
-        """Return whose `state_dict` goes into checkpoints, and whose `load_state_dict` takes it back on resuming."""
+        """Return whose `state_dict` goes into checkpoints, and whose `load_state_dict` takes it
+        back on resuming.
+        """
         return self._models[name]
 
     def save_model(
@@ -73,7 +84,9 @@ class TrainerBase:
         val_result: float | None = None,
         model_name: str = "",
     ) -> None:
-        """Write one checkpoint per registered model into `<directory>/<name>/`; `epoch` counts from 0."""
+        """Write one checkpoint per registered model into `<directory>/<name>/`; `epoch` counts from
+        0.
+        """
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             state = {
@@ -86,7 +99,9 @@ class TrainerBase:
             save_checkpoint(state, Path(directory) / name, is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory: str | os.PathLike[str]) -> int:
-        """Load the newest checkpoint that all models have; return the epoch to go on with (0: none)."""
+        """Load the newest checkpoint that all models have; return the epoch to go on with (0:
+        none).
+        """
         folders = {name: Path(directory) / name for name in self.get_model_names()}
         newest = {latest_name(folder) for folder in folders.values()}
         if None in newest or not newest:
@@ -99,16 +114,22 @@ class TrainerBase:
             parts = self.checkpoint_part(name), self._optims[name], self._scheds[name]
             epochs.add(resume_from_checkpoint(folder, *parts, model_name=file_name))
         if len(epochs) > 1:
-            raise CheckpointError(f"the models in '{directory}' are of different epochs: {sorted(epochs)}")
+            raise CheckpointError(
+                f"the models in '{directory}' are of different epochs: {sorted(epochs)}"
+            )
         return epochs.pop()
 
     @staticmethod
     def _common_checkpoint(names: set[str], folders: list[Path]) -> str:
-        """Return the file name that exists in all folders: a run may die between saving two of its models."""
+        """Return the file name that exists in all folders: a run may die between saving two of its
+        models.
+        """
         for name in names:
             if all((folder / name).is_file() for folder in folders):
                 return name
-        raise CheckpointError(f"no checkpoint of {sorted(names)} is in all of {[str(f) for f in folders]}")
+        raise CheckpointError(
+            f"no checkpoint of {sorted(names)} is in all of {[str(f) for f in folders]}"
+        )
 
     def load_model(self, directory: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Load every registered model from `<directory>/<name>/`: the best one, or that of `epoch`.
@@ -159,7 +180,9 @@ class TrainerBase:
     # --- the loop
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
-        """Run the epochs from `start_epoch` (`before_train` may change it) to `max_epoch`, with all hooks."""
+        """Run the epochs from `start_epoch` (`before_train` may change it) to `max_epoch`, with all
+        hooks.
+        """
         self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):
@@ -220,7 +243,9 @@ class TrainerBase:
     def detect_anomaly(self, loss: torch.Tensor) -> None:
         """Raise FloatingPointError when the loss is infinite or not a number."""
         if not torch.isfinite(loss).all():
-            raise FloatingPointError(f"the loss is {loss.detach().flatten().tolist()}; training stops")
+            raise FloatingPointError(
+                f"the loss is {loss.detach().flatten().tolist()}; training stops"
+            )
 
     def model_zero_grad(self, names: str | list[str] | None = None) -> None:
         """Clear the gradients of the optimisers' parameters."""
@@ -239,7 +264,9 @@ class TrainerBase:
             if self._optims[name] is not None:
                 self._optims[name].step()
 
-    def model_backward_and_update(self, loss: torch.Tensor, names: str | list[str] | None = None) -> None:
+    def model_backward_and_update(
+        self, loss: torch.Tensor, names: str | list[str] | None = None
+    ) -> None:
         """Clear gradients, compute them, step: for all registered models unless some are named."""
         chosen = self.get_model_names(names)
         self.model_zero_grad(chosen)

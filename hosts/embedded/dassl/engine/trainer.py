@@ -35,8 +35,8 @@ def _hms(seconds: float) -> str:
 class SimpleTrainer(TrainerBase):
     """A trainer of one data set: builds data, model and evaluator; tests, saves and resumes.
 
-    With a seed (`cfg.SEED` >= 0) the random state at the start of an epoch depends on the seed and the epoch
-    alone, so that a resumed run repeats an uninterrupted one bit for bit.
+    With a seed (`cfg.SEED` >= 0) the random state at the start of an epoch depends on the seed and
+    the epoch alone, so that a resumed run repeats an uninterrupted one bit for bit.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -66,8 +66,8 @@ class SimpleTrainer(TrainerBase):
             ConfigError: the subclass does not say how.
         """
         raise ConfigError(
-            f"trainer {type(self).__name__} has to write build_model(): this package brings no backbone; "
-            "choose a trainer that builds a model"
+            f"trainer {type(self).__name__} has to write build_model(): this package brings no"
+            " backbone; choose a trainer that builds a model"
         )
 
     # --- life cycle
@@ -79,7 +79,9 @@ class SimpleTrainer(TrainerBase):
     def seed_epoch(self) -> None:
         """Set the random state that follows from seed and epoch, if there is a seed."""
         if self.cfg.SEED >= 0:
-            set_random_seed(int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0]))
+            set_random_seed(
+                int(np.random.SeedSequence([self.cfg.SEED, self.epoch]).generate_state(1)[0])
+            )
 
     def before_train(self) -> None:
         """Resume from the newest checkpoint, open TensorBoard and start the clock."""
@@ -118,7 +120,9 @@ class SimpleTrainer(TrainerBase):
             self.save_model(self.epoch, self.output_dir)
 
     def _best_so_far(self) -> float:
-        """Return the validation result of the best model that an interrupted run left, or minus infinity."""
+        """Return the validation result of the best model that an interrupted run left, or minus
+        infinity.
+        """
         path = Path(self.output_dir) / self.get_model_names()[0] / BEST
         result = load_checkpoint(path)["val_result"] if path.is_file() else None
         return -np.inf if result is None else result
@@ -127,7 +131,9 @@ class SimpleTrainer(TrainerBase):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on a split ("val" falls back to "test" where there is none); return the first result."""
+        """Evaluate on a split ("val" falls back to "test" where there is none); return the first
+        result.
+        """
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
@@ -169,8 +175,12 @@ class SimpleTrainer(TrainerBase):
             self._report_batch(losses, batch_time, data_time)
             end = time.time()
 
-    def _report_batch(self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter) -> None:
-        """Print the line of a batch (each PRINT_FREQ; each one in short epochs) and write its scalars."""
+    def _report_batch(
+        self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter
+    ) -> None:
+        """Print the line of a batch (each PRINT_FREQ; each one in short epochs) and write its
+        scalars.
+        """
         done, total, frequency = self.batch_idx + 1, self.num_batches, self.cfg.TRAIN.PRINT_FREQ
         if done % frequency == 0 or total < frequency:
             remaining = total - done + (self.max_epoch - self.epoch - 1) * total
@@ -194,7 +204,9 @@ class TrainerX(SimpleTrainer):
         self.num_batches = len(self.train_loader_x)
         self._train_batches((batch,) for batch in self.train_loader_x)
 
-    def parse_batch_train(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def parse_batch_train(
+        self, batch: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return pictures (B, 3, S, S), labels (B,) and domains (B,) on the trainer's device."""
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
 

@@ -42,7 +42,9 @@ class EvaluatorBase(ABC):
 class Classification(EvaluatorBase):
     """Single-label classification. All results are percentages."""
 
-    def __init__(self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: object) -> None:
+    def __init__(
+        self, cfg: CfgNode, lab2cname: dict[int, str] | None = None, **kwargs: object
+    ) -> None:
         super().__init__(cfg)
         if cfg.TEST.PER_CLASS_RESULT and lab2cname is None:
             raise ValueError("TEST.PER_CLASS_RESULT needs the class names (lab2cname)")
@@ -95,8 +97,8 @@ class Classification(EvaluatorBase):
             total, correct = int(of_class.sum()), int((pred[of_class] == label).sum())
             accuracies.append(100.0 * correct / total)
             print(
-                f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect: {correct:,}\t"
-                f"acc: {accuracies[-1]:.2f}%"
+                f"* class: {label} ({self._lab2cname[label]})\ttotal: {total:,}\tcorrect:"
+                f" {correct:,}\tacc: {accuracies[-1]:.2f}%"
             )
         mean = float(np.mean(accuracies))
         print(f"* average: {mean:.2f}%")
@@ -104,7 +106,9 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self, true: np.ndarray, pred: np.ndarray) -> None:
         """Write rows of true, columns of predicted classes, each row summing to 1, as a tensor."""
-        from sklearn.metrics import confusion_matrix  # seconds of every start, for what few runs ask for
+        from sklearn.metrics import (
+            confusion_matrix,
+        )  # seconds of every start, for what few runs ask for
 
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
         os.makedirs(path.parent, exist_ok=True)
@@ -118,6 +122,8 @@ class Classification(EvaluatorBase):
 def macro_f1_score(true: np.ndarray, pred: np.ndarray) -> float:
     """Return the mean F1 score, in [0, 1], of the classes that occur in `true` (N,)."""
     n_classes = int(max(true.max(), pred.max())) + 1
-    hits, labelled, predicted = (np.bincount(part, minlength=n_classes) for part in (true[true == pred], true, pred))
+    hits, labelled, predicted = (
+        np.bincount(part, minlength=n_classes) for part in (true[true == pred], true, pred)
+    )
     there = labelled > 0
     return float((2 * hits[there] / (labelled[there] + predicted[there])).mean())

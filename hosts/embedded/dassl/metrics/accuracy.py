@@ -18,4 +18,7 @@ def compute_accuracy(
     logits = output[0] if isinstance(output, (tuple, list)) else output
     ranked = logits.topk(max(topk), dim=1).indices  # (B, max k)
     hits = ranked == target.view(-1, 1)
-    return [hits[:, :k].any(dim=1).float().sum(0, keepdim=True) * (100.0 / target.shape[0]) for k in topk]
+    return [
+        hits[:, :k].any(dim=1).float().sum(0, keepdim=True) * (100.0 / target.shape[0])
+        for k in topk
+    ]

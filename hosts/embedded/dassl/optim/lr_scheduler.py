@@ -19,9 +19,10 @@ from loreal_plugin.errors import CheckpointError, ConfigError
 class WarmupScheduler(LRScheduler):
     """A warm-up of some epochs, then the `successor` schedule.
 
-    The saved state is numbers only: that of the successor is nested in it and goes back into the live
-    successor, which keeps stepping the live optimiser. (Dassl's state holds the successor object itself; a
-    run resumed from it steps an optimiser that nobody uses, and its file needs full unpickling.)
+    The saved state is numbers only: that of the successor is nested in it and goes back into the
+    live successor, which keeps stepping the live optimiser. (Dassl's state holds the successor
+    object itself; a run resumed from it steps an optimiser that nobody uses, and its file needs
+    full unpickling.)
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class WarmupScheduler(LRScheduler):
         own = dict(state_dict)
         if not own.get("successor"):
             raise CheckpointError(
-                "the schedule of this checkpoint is a pickled object of the original Dassl: its weights load, but a "
-                "training cannot go on from it here; resume it on the host that wrote it"
+                "the schedule of this checkpoint is a pickled object of the original Dassl: its"
+                " weights load, but a training cannot go on from it here; resume it on the host"
+                " that wrote it"
             )
         self.successor.load_state_dict(own.pop("successor"))
         super().load_state_dict(own)
@@ -90,7 +92,9 @@ class ConstantWarmupScheduler(WarmupScheduler):
 
 
 class LinearWarmupScheduler(WarmupScheduler):
-    """A small rate in the first epoch, then the fraction of the base rate that the warm-up has come to."""
+    """A small rate in the first epoch, then the fraction of the base rate that the warm-up has come
+    to.
+    """
 
     def __init__(
         self,
@@ -112,13 +116,19 @@ def _single_step(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
     size = optim_cfg.STEPSIZE
     size = size[-1] if isinstance(size, (list, tuple)) else size
     if not isinstance(size, int):
-        raise ConfigError(f"OPTIM.STEPSIZE for single_step has to be a whole number of epochs, not {size!r}")
-    return StepLR(optimizer, step_size=size if size > 0 else optim_cfg.MAX_EPOCH, gamma=optim_cfg.GAMMA)
+        raise ConfigError(
+            f"OPTIM.STEPSIZE for single_step has to be a whole number of epochs, not {size!r}"
+        )
+    return StepLR(
+        optimizer, step_size=size if size > 0 else optim_cfg.MAX_EPOCH, gamma=optim_cfg.GAMMA
+    )
 
 
 def _multi_step(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
     if not isinstance(optim_cfg.STEPSIZE, (list, tuple)):
-        raise ConfigError(f"OPTIM.STEPSIZE for multi_step is a list of epochs, not {optim_cfg.STEPSIZE!r}")
+        raise ConfigError(
+            f"OPTIM.STEPSIZE for multi_step is a list of epochs, not {optim_cfg.STEPSIZE!r}"
+        )
     return MultiStepLR(optimizer, milestones=list(optim_cfg.STEPSIZE), gamma=optim_cfg.GAMMA)
 
 
@@ -128,13 +138,16 @@ def _cosine(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
 
 _SCHEDULES = {"single_step": _single_step, "multi_step": _multi_step, "cosine": _cosine}
 _WARMUPS = {
-    "constant": lambda o, after, c: ConstantWarmupScheduler(o, after, c.WARMUP_EPOCH, c.WARMUP_CONS_LR),
+    "constant": lambda o, after, c: ConstantWarmupScheduler(
+        o, after, c.WARMUP_EPOCH, c.WARMUP_CONS_LR
+    ),
     "linear": lambda o, after, c: LinearWarmupScheduler(o, after, c.WARMUP_EPOCH, c.WARMUP_MIN_LR),
 }
 
 
 def build_lr_scheduler(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
-    """Return the schedule that `optim_cfg` describes; the optimiser has the rate of epoch 0 afterwards.
+    """Return the schedule that `optim_cfg` describes; the optimiser has the rate of epoch 0
+    afterwards.
 
     Raises:
         ConfigError: for an unknown schedule or warm-up, or a STEPSIZE of the wrong kind.

@@ -36,8 +36,9 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the optimiser that `optim_cfg.NAME` names.
 
-    It gets `param_groups` where given, else the parameters of `model` (a module, or parameters or groups
-    themselves); parameters without gradient are passed on too, as in Dassl, and skipped in its steps.
+    It gets `param_groups` where given, else the parameters of `model` (a module, or parameters or
+    groups themselves); parameters without gradient are passed on too, as in Dassl, and skipped in
+    its steps.
 
     Raises:
         ConfigError: for an unknown name, or STAGED_LR with something that is no module.
@@ -48,7 +49,9 @@ def build_optimizer(
     if param_groups is None:
         param_groups = _groups_of(model, optim_cfg)
     kind, further = _OPTIMS[optim_cfg.NAME]
-    return kind(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **further(optim_cfg))
+    return kind(
+        param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **further(optim_cfg)
+    )
 
 
 def _groups_of(model: nn.Module | Iterable[Any], optim_cfg: CfgNode) -> Iterable[Any]:

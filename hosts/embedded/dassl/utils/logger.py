@@ -12,8 +12,8 @@ from typing import Any
 class Logger:
     """Stands in for `sys.stdout`: writes to the stream it found there (`console`) and to a file.
 
-    Anything else asked of it (`isatty`, `encoding`, ...) is answered by the console. `close` ends the file
-    and puts the console back; it never closes the console, which is not ours.
+    Anything else asked of it (`isatty`, `encoding`, ...) is answered by the console. `close` ends
+    the file and puts the console back; it never closes the console, which is not ours.
     """
 
     def __init__(self, fpath: str | os.PathLike[str] | None = None) -> None:
@@ -60,8 +60,8 @@ class Logger:
 def setup_logger(output: str | os.PathLike[str] | None = None) -> None:
     """Log into `output`, a .txt or .log file or a folder that gets `log.txt`; None does nothing.
 
-    A log that is there already is kept: the new one gets the date and time as a suffix. A logger that is
-    active is closed first, so that the log of one run never ends up in another run's file.
+    A log that is there already is kept: the new one gets the date and time as a suffix. A logger
+    that is active is closed first, so that the log of one run never ends up in another run's file.
     """
     if output is None:
         return

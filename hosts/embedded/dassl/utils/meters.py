@@ -49,4 +49,6 @@ class MetricMeter:
             self.meters[name].update(value)
 
     def __str__(self) -> str:
-        return self.delimiter.join(f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in self.meters.items())
+        return self.delimiter.join(
+            f"{name} {m.val:.4f} ({m.avg:.4f})" for name, m in self.meters.items()
+        )

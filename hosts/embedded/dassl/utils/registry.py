@@ -35,7 +35,9 @@ class Registry:
             return self._entries[name]
         except KeyError:
             known = ", ".join(sorted(self._entries)) or "nothing"
-            raise KeyError(f"'{name}' is not in the {self._name} registry (registered: {known})") from None
+            raise KeyError(
+                f"'{name}' is not in the {self._name} registry (registered: {known})"
+            ) from None
 
     def registered_names(self) -> list[str]:
         """Return the names in the order of registration."""
@@ -45,6 +47,7 @@ class Registry:
         name = obj.__name__
         if name in self._entries and not force:
             raise KeyError(
-                f"'{name}' is already in the {self._name} registry; register(force=True) replaces it"
+                f"'{name}' is already in the {self._name} registry; register(force=True)"
+                " replaces it"
             )
         self._entries[name] = obj

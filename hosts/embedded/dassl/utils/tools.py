@@ -62,8 +62,8 @@ def set_random_seed(seed: int) -> None:
 class PictureError(DataError):
     """A picture that cannot be read.
 
-    Out of a loader's worker process PyTorch raises it anew with the whole traceback as its text; the last
-    line, which is the message, is kept.
+    Out of a loader's worker process PyTorch raises it anew with the whole traceback as its text;
+    the last line, which is the message, is kept.
     """
 
     def __init__(self, text: str) -> None:
@@ -84,7 +84,9 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
     # Pillow's decoders raise many kinds: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         fault = " ".join(str(error).split())
-        raise PictureError(f"picture '{path}' cannot be read ({fault}); replace or remove it") from error
+        raise PictureError(
+            f"picture '{path}' cannot be read ({fault}); replace or remove it"
+        ) from error
 
 
 def collect_env_info() -> str:
@@ -117,7 +119,9 @@ def get_most_similar_str_to_a_from_b(a: str, b: Iterable[str]) -> str | None:
 
 
 def check_availability(requested: str, available: Sequence[str], kind: str = "name") -> None:
-    """Raise ConfigError, with the nearest name and the whole list, unless `requested` is in `available`."""
+    """Raise ConfigError, with the nearest name and the whole list, unless `requested` is in
+    `available`.
+    """
     if requested not in available:
         raise ConfigError(unknown_name(kind, requested, available))
 

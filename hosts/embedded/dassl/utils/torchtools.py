@@ -1,8 +1,9 @@
 """Checkpoints, and small operations on models.
 
-A checkpoint is a dict with `state_dict`, `epoch` (number of finished epochs), `optimizer`, `scheduler` and
-`val_result`, in `<folder>/model.pth.tar-<epoch>`; the text file `<folder>/checkpoint` names the newest one.
-Everything is written whole or not at all, and loads with `torch.load(weights_only=True)`.
+A checkpoint is a dict with `state_dict`, `epoch` (number of finished epochs), `optimizer`,
+`scheduler` and `val_result`, in `<folder>/model.pth.tar-<epoch>`; the text file
+`<folder>/checkpoint` names the newest one. Everything is written whole or not at all, and loads
+with `torch.load(weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ BEST = "model-best.pth.tar"
 
 
 def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `target`, then rename it; nothing is left when it fails."""
+    """Let `write` fill a temporary neighbour of `target`, then rename it; nothing is left when it
+    fails.
+    """
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         write(partial)
         os.replace(partial, target)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise CheckpointError(f"'{target}' could not be written ({error}); is the disk full?") from error
+        raise CheckpointError(
+            f"'{target}' could not be written ({error}); is the disk full?"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -51,7 +56,8 @@ def save_checkpoint(
     remove_module_from_keys: bool = True,
     model_name: str = "",
 ) -> None:
-    """Write `state` to `save_dir` as `model_name` or `model.pth.tar-<epoch>`; the file `checkpoint` names it.
+    """Write `state` to `save_dir` as `model_name` or `model.pth.tar-<epoch>`; the file `checkpoint`
+    names it.
 
     Raises:
         CheckpointError: when it cannot be written; earlier files stay as they were.
@@ -70,7 +76,8 @@ def save_checkpoint(
 
 
 def load_checkpoint(fpath: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """Return a checkpoint with its tensors on the CPU; other objects, such as Dassl's scheduler, come back empty.
+    """Return a checkpoint with its tensors on the CPU; other objects, such as Dassl's scheduler,
+    come back empty.
 
     Nothing of the file is executed, unless the user names it in `LOREAL_UNPICKLE`.
 
@@ -99,7 +106,9 @@ def resume_from_checkpoint(
     scheduler: Any = None,
     model_name: str | None = None,
 ) -> int:
-    """Load model, optimiser and schedule from the newest (or the named) checkpoint; return its epoch."""
+    """Load model, optimiser and schedule from the newest (or the named) checkpoint; return its
+    epoch.
+    """
     name = model_name or latest_name(fdir)
     if name is None:
         raise FileNotFoundError(f"no file '{POINTER}' in '{fdir}' to resume from")
@@ -134,7 +143,9 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
     children = dict(model.named_children())
     missing = sorted(wanted - set(children))
     if missing:
-        raise ValueError(f"{type(model).__name__} has no child {missing} (it has: {list(children)})")
+        raise ValueError(
+            f"{type(model).__name__} has no child {missing} (it has: {list(children)})"
+        )
     for name, child in children.items():
         child.train(name in wanted)
         child.requires_grad_(name in wanted)
@@ -160,10 +171,14 @@ def load_pretrained_weights(model: nn.Module, weight_path: str | os.PathLike[str
     checkpoint = load_checkpoint(weight_path)
     found = _without_module(checkpoint.get("state_dict", checkpoint))
     own = model.state_dict()
-    fits = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+    fits = {
+        key: value for key, value in found.items() if key in own and own[key].shape == value.shape
+    }
     model.load_state_dict({**own, **fits})
     if not fits:
-        warnings.warn(f"'{weight_path}' has no tensor that fits the model by name and shape", stacklevel=2)
+        warnings.warn(
+            f"'{weight_path}' has no tensor that fits the model by name and shape", stacklevel=2
+        )
         return
     print(f"Successfully loaded pretrained weights from {weight_path}")
     left = [key for key in found if key not in fits]

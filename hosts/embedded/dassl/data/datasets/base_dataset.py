@@ -13,11 +13,13 @@ from loreal_plugin.errors import ConfigError, DataError
 class Datum:
     """A picture file with its label, domain and class name; immutable by convention.
 
-    The attribute names and this module's path are part of the family's file format: the saved few-shot
-    splits (`split_fewshot/*.pkl`) are pickled lists of these.
+    The attribute names and this module's path are part of the family's file format: the saved
+    few-shot splits (`split_fewshot/*.pkl`) are pickled lists of these.
     """
 
-    def __init__(self, impath: str = "", label: int = 0, domain: int = 0, classname: str = "") -> None:
+    def __init__(
+        self, impath: str = "", label: int = 0, domain: int = 0, classname: str = ""
+    ) -> None:
         if not isinstance(impath, str):
             raise TypeError(f"the picture's path has to be a str, not {type(impath).__name__}")
         if not os.path.isfile(impath):
@@ -55,8 +57,8 @@ class Datum:
 class DatasetBase:
     """Lists of Datum for training (labelled, unlabelled), validation and test.
 
-    Classes and their names are those of the labelled training list. A subclass reads its files, then calls
-    `super().__init__` with the lists.
+    Classes and their names are those of the labelled training list. A subclass reads its files,
+    then calls `super().__init__` with the lists.
     """
 
     dataset_dir = ""  # folder under cfg.DATASET.ROOT
@@ -70,7 +72,9 @@ class DatasetBase:
         test: list[Datum] | None = None,
     ) -> None:
         if not train_x:
-            raise DataError(f"{type(self).__name__}: the training list is empty, so there are no classes")
+            raise DataError(
+                f"{type(self).__name__}: the training list is empty, so there are no classes"
+            )
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
         self._num_classes = self.get_num_classes(train_x)
         self._train_x, self._train_u = train_x, train_u
@@ -122,7 +126,9 @@ class DatasetBase:
         names = {item.label: item.classname for item in data_source}
         return names, [names[label] for label in sorted(names)]
 
-    def check_input_domains(self, source_domains: Sequence[str], target_domains: Sequence[str]) -> None:
+    def check_input_domains(
+        self, source_domains: Sequence[str], target_domains: Sequence[str]
+    ) -> None:
         """Raise ConfigError unless both lists have entries and name domains of this data set."""
         for key, chosen in (("SOURCE_DOMAINS", source_domains), ("TARGET_DOMAINS", target_domains)):
             if not chosen:
@@ -138,11 +144,13 @@ class DatasetBase:
     def generate_fewshot_dataset(
         self, *data_sources: list[Datum], num_shots: int = -1, repeat: bool = False
     ) -> list[Datum] | list[list[Datum]] | tuple[list[Datum], ...]:
-        """Return `num_shots` pictures of each class of each list (a single list for a single argument).
+        """Return `num_shots` pictures of each class of each list (a single list for a single
+        argument).
 
-        Drawn with Python's `random`, class by class in order of first appearance, so that a seed gives the
-        same pictures as it does in the rest of the family. A class with fewer pictures gives all of them, or
-        with `repeat` draws with replacement. `num_shots` below 1 returns the lists as they are.
+        Drawn with Python's `random`, class by class in order of first appearance, so that a seed
+        gives the same pictures as it does in the rest of the family. A class with fewer pictures
+        gives all of them, or with `repeat` draws with replacement. `num_shots` below 1 returns the
+        lists as they are.
         """
         if num_shots < 1:
             return data_sources[0] if len(data_sources) == 1 else data_sources

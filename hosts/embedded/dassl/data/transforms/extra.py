@@ -23,7 +23,9 @@ class Random2DTranslation:
     ) -> None:
         self.p = p
         self.plain = Resize((height, width), interpolation=interpolation)
-        self.larger = Resize((round(height * 1.125), round(width * 1.125)), interpolation=interpolation)
+        self.larger = Resize(
+            (round(height * 1.125), round(width * 1.125)), interpolation=interpolation
+        )
         self.crop = RandomCrop((height, width))
 
     def __call__(self, image: Image.Image) -> Image.Image:
@@ -33,7 +35,9 @@ class Random2DTranslation:
 
 
 class Cutout:
-    """Set `n_holes` squares of `length` pixels, centred anywhere and clipped at the border, to zero."""
+    """Set `n_holes` squares of `length` pixels, centred anywhere and clipped at the border, to
+    zero.
+    """
 
     def __init__(self, n_holes: int = 1, length: int = 16) -> None:
         self.n_holes = n_holes

@@ -1,6 +1,7 @@
 """From `cfg.INPUT` to a transform: a table of named steps in a fixed order.
 
-The order in `INPUT.TRANSFORMS` does not matter, as in Dassl: geometry, then colour, then tensor steps.
+The order in `INPUT.TRANSFORMS` does not matter, as in Dassl: geometry, then colour, then tensor
+steps.
 """
 
 from __future__ import annotations
@@ -85,12 +86,14 @@ CHOICES = (*_ON_PICTURES, *_ON_TENSORS, *_NO_STEP)
 def build_transform(
     cfg: CfgNode, is_train: bool = True, choices: Sequence[str] | None = None
 ) -> T.Compose | None:
-    """Return the transform from a PIL image to a tensor (3, height, width), or None with INPUT.NO_TRANSFORM.
+    """Return the transform from a PIL image to a tensor (3, height, width), or None with
+    INPUT.NO_TRANSFORM.
 
     `choices` replaces `cfg.INPUT.TRANSFORMS`.
 
     Raises:
-        ConfigError: for an unknown name, or one of Dassl's learned augmentation policies, which are not here.
+        ConfigError: for an unknown name, or one of Dassl's learned augmentation policies, which are
+            not here.
     """
     if cfg.INPUT.NO_TRANSFORM:
         print("Note: no transform is applied!")
@@ -110,8 +113,8 @@ def _check(choices: Sequence[str]) -> None:
     for choice in choices:
         if choice in _NOT_HERE:
             raise ConfigError(
-                f"transform '{choice}' is not part of the embedded host; take it out of INPUT.TRANSFORMS or "
-                "use a host with the original Dassl"
+                f"transform '{choice}' is not part of the embedded host; take it out of"
+                " INPUT.TRANSFORMS or use a host with the original Dassl"
             )
         check_availability(choice, CHOICES, kind="transform")
 
@@ -132,7 +135,9 @@ def _train_steps(i: CfgNode, choices: Sequence[str]) -> list[_Step]:
     if "random_crop" not in choices and "random_resized_crop" not in choices:
         resize = T.Resize(i.SIZE, interpolation=INTERPOLATION_MODES[i.INTERPOLATION])
         steps.append((f"resize to {i.SIZE[0]}x{i.SIZE[1]}", resize))
-    return steps + _chosen(_ON_PICTURES, i, choices) + _to_tensor() + _chosen(_ON_TENSORS, i, choices)
+    return (
+        steps + _chosen(_ON_PICTURES, i, choices) + _to_tensor() + _chosen(_ON_TENSORS, i, choices)
+    )
 
 
 def _test_steps(i: CfgNode, choices: Sequence[str]) -> list[_Step]:
