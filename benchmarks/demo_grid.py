@@ -19,10 +19,10 @@ import traceback
 
 import torch
 
-from loreal_plugin.protocols.base2new import run_base2new
-from loreal_plugin.protocols.rivals_run import run_rivals
-from loreal_plugin.protocols.spec import RunSpec, build_spec
-from loreal_plugin.protocols.variants import CONSTANT, LONGER, longer_epochs
+from loreal_plugin.results.variants import CONSTANT, LONGER, longer_epochs
+from loreal_plugin.runs.base2new import run_base2new
+from loreal_plugin.runs.rivals import run_rivals
+from loreal_plugin.runs.spec import RunSpec, build_spec
 
 PARTS = ("plain", "constant", "longer", "rivals")
 

@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from loreal_plugin.attributes.files import SCHEMA_VERSION
+from loreal_plugin.attributes.attribute_set import SCHEMA_VERSION
 from loreal_plugin.cli.results import deliver
 from loreal_plugin.demo.captions import NEUTRAL, THING, vocabulary
 from loreal_plugin.demo.world import ATTRIBUTES, NAMES, VALUES
-from loreal_plugin.protocols.base2new import run_base2new
-from loreal_plugin.protocols.spec import build_spec
-from loreal_plugin.protocols.text_files import write_text
+from loreal_plugin.files import write_text
+from loreal_plugin.runs.base2new import run_base2new
+from loreal_plugin.runs.spec import build_spec
 
 KEY = "loreal:TRAINER.LOREAL."
 FINE = ("pattern", "mark", "spot", "hoop", "dotted")

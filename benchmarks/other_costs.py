@@ -32,11 +32,11 @@ from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from loreal_plugin.bench.cells import Cell  # noqa: E402
-from loreal_plugin.bench.workshop import Workshop  # noqa: E402
+from loreal_plugin.bench.models import Workshop  # noqa: E402
+from loreal_plugin.files import write_text  # noqa: E402
 from loreal_plugin.method import MetaNets  # noqa: E402
 from loreal_plugin.paths import embedded_host  # noqa: E402
-from loreal_plugin.protocols.text_files import write_text  # noqa: E402
-from loreal_plugin.students.cache import EmbeddingCache, pictures_digest  # noqa: E402
+from loreal_plugin.students.embedding_cache import EmbeddingCache, pictures_digest  # noqa: E402
 from loreal_plugin.students.views import (  # noqa: E402
     PairedViews,
     View,

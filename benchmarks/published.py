@@ -20,7 +20,7 @@ from torch import Tensor
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.method import MetaNets
 from loreal_plugin.options import LorealOptions
-from loreal_plugin.students.build import Student
+from loreal_plugin.students.student import Student
 
 
 class FullPrompts:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from loreal_plugin.protocols.base2new import prepare, run_base2new
-from loreal_plugin.protocols.records import harmonic_mean
-from loreal_plugin.protocols.spec import RunSpec, build_spec
+from loreal_plugin.results.record import harmonic_mean
+from loreal_plugin.runs.base2new import prepare, run_base2new
+from loreal_plugin.runs.spec import RunSpec, build_spec
 
 # Grids of KEY -> values; every combination is a candidate.
 HOST_GRIDS: dict[str, dict[str, tuple[str, ...]]] = {

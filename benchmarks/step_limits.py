@@ -19,8 +19,8 @@ import torch
 
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.memory import peak_of
+from loreal_plugin.bench.models import Workshop
 from loreal_plugin.bench.variants import build_variant
-from loreal_plugin.bench.workshop import Workshop
 from loreal_plugin.paths import embedded_host
 
 ROWS, WIDTH = 2000, 512  # of a bare matrix product like the MLP's first one

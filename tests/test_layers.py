@@ -1,4 +1,4 @@
-"""The layers of docs/ARCHITECTURE.md: each package imports only what stands above it in the table."""
+"""The rooms of docs/ARCHITECTURE.md: each imports only what stands above it in the table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "loreal_plugin"
 
 # Leaves any layer may use; they use no layer themselves.
-LEAVES = {"errors", "paths", "options"}
-# Beside layer 3: they know files and torch, no host and no layer. `demo` weights and pictures come
-# from demo.
-BESIDE = {"weights", "attributes", "data", "demo"}
+LEAVES = {"errors", "paths", "options", "files"}
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
 
@@ -64,30 +61,34 @@ def allowed_for(part: str) -> set[str]:
     """Return the parts of loreal_plugin that one part may import."""
     if part in LEAVES:
         return LEAVES
-    if part in BESIDE:
-        return LEAVES | BESIDE
-    below = {name for name, layer in LAYERS.items() if layer <= LAYERS[part]}
-    beside = BESIDE if LAYERS[part] >= 3 else set()
-    return LEAVES | below | beside
+    return LEAVES | {name for name, number in LAYERS.items() if number <= LAYERS[part]}
 
 
 def layer_files() -> list[Path]:
-    known = LEAVES | BESIDE | set(LAYERS)
+    known = LEAVES | set(LAYERS)
     return sorted(path for path in PACKAGE.rglob("*.py") if owner(path) in known)
 
 
 def test_every_package_has_a_place():
     parts = {owner(path) for path in PACKAGE.rglob("*.py")} - {"__init__", "__main__"}
-    assert parts - set(LAYERS) - LEAVES - BESIDE == set()
+    assert parts - set(LAYERS) - LEAVES == set()
 
 
-def test_architecture_page_names_all_six_layers():
-    assert sorted(set(LAYERS.values())) == [1, 2, 3, 4, 5, 6]
-    assert (LAYERS["method"], LAYERS["text"], LAYERS["contract"], LAYERS["trainer"]) == (1, 2, 3, 5)
+def test_a_room_has_one_number_and_a_number_one_room():
+    assert sorted(LAYERS.values()) == list(range(1, len(LAYERS) + 1))
+    assert (LAYERS["method"], LAYERS["text"]) == (1, 2)
+
+
+def test_no_room_holds_more_than_15_percent_of_the_package():
+    lines = {part: 0 for part in LAYERS | dict.fromkeys(LEAVES, 0)}
+    for path in PACKAGE.rglob("*.py"):
+        lines[owner(path)] = lines.get(owner(path), 0) + len(path.read_text("utf-8").splitlines())
+    share = max(lines.values()) / sum(lines.values())
+    assert share <= 0.15, (max(lines, key=lines.get), share)
 
 
 @pytest.mark.parametrize("path", layer_files(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_file_imports_only_from_its_layer_and_above(path: Path):
+def test_a_file_imports_only_from_its_room_and_above(path: Path):
     used = {
         name.split(".")[1] for name in imported_modules(path) if name.startswith("loreal_plugin.")
     }

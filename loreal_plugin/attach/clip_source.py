@@ -18,10 +18,10 @@ from filelock import FileLock
 from torch import nn
 
 from loreal_plugin.attach.compat import ShimFacts
-from loreal_plugin.attach.resample import keep_own_pos_embed, resample_visual_
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.paths import cache_root
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights.positions import keep_own_pos_embed, resample_visual_
 
 LOADER = "load_clip_to_cpu"
 _MARK = "_loreal_original"

@@ -18,10 +18,16 @@ from loreal_plugin.attach.arguments import family_parser
 from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import LIST, ShimFacts, allowed_names, setting_of
 from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
-from loreal_plugin.attach.look import HostLook, look_at, methods_of, revision_of, sources_digest
+from loreal_plugin.attach.inspect_host import (
+    HostLook,
+    look_at,
+    methods_of,
+    revision_of,
+    sources_digest,
+)
 from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
 from loreal_plugin.contract import HostContract, get_contract
-from loreal_plugin.contract.rows import raise_for
+from loreal_plugin.contract.part_checks import raise_for
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.data import add_data_keys, register_plugin_datasets
 from loreal_plugin.options import add_loreal_node
 from loreal_plugin.paths import bundle_root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loreal_plugin.attributes.files import (
+from loreal_plugin.attributes.attribute_set import (
     SCHEMA_VERSION,
     AttributeSet,
     available_attributes,

@@ -16,9 +16,9 @@ import torch
 from loreal_plugin.bench.cells import Cell, plan
 from loreal_plugin.bench.sizes import ModelSize
 from loreal_plugin.bench.store import BenchStore
-from loreal_plugin.bench.timing import spread
 from loreal_plugin.bench.worker import place
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.runs.timing import spread
 
 Say = Callable[[str], None]
 _TAIL = 300  # characters of a failed cell's last words that are kept

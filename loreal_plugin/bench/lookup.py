@@ -7,8 +7,8 @@ from typing import Any
 
 from loreal_plugin.bench.cells import Cell, cell_of
 from loreal_plugin.bench.store import BenchStore
-from loreal_plugin.bench.timing import ratios, spread
 from loreal_plugin.errors import DataError
+from loreal_plugin.runs.timing import ratios, spread
 
 NAMES = {"coop": "CoOp", "maple": "MaPLe", "mma": "MMA", "mmrl": "MMRL"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from loreal_plugin.protocols.measure import Meter
+from loreal_plugin.runs.meter import Meter
 from loreal_plugin.text.chunks import trim_heap
 
 MIB = 2**20

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.bench.workshop import Workshop
-from loreal_plugin.text.expansion import Directions, Expansion
-from loreal_plugin.trainer.modes import FIRST_PASS, Inference
+from loreal_plugin.bench.models import Workshop
+from loreal_plugin.inference.expansion import Directions, Expansion
+from loreal_plugin.inference.modes import FIRST_PASS, Inference
 
 
 def ready(shop: Workshop, name: str, order: str) -> Callable[[Tensor], Tensor]:

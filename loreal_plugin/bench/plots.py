@@ -8,7 +8,7 @@ from typing import Any
 
 from loreal_plugin.bench.cells import GROWTH_CLASSES, TEST_CLASSES, TRAIN_BATCH
 from loreal_plugin.bench.lookup import NAMES, Results
-from loreal_plugin.protocols.text_files import write_bytes
+from loreal_plugin.files import write_bytes
 
 
 def draw_plots(results: Results, folder: Path) -> list[Path]:

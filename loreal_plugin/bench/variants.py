@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.bench.models import Workshop, published_module
 from loreal_plugin.bench.modes import ready
-from loreal_plugin.bench.workshop import Workshop, published_module
 
 Call = Callable[[], object]
 PUBLISHED, PUBLISHED_ORDER = "published", "class_first"  # it costs the same in both slot orders

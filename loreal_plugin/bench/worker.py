@@ -19,11 +19,11 @@ import torch
 
 from loreal_plugin.bench.cells import Cell, cell_of
 from loreal_plugin.bench.memory import peak_of
+from loreal_plugin.bench.models import Workshop
 from loreal_plugin.bench.modes import slim
-from loreal_plugin.bench.timing import interleave
 from loreal_plugin.bench.variants import PUBLISHED, PUBLISHED_ORDER, Call, build_variant
-from loreal_plugin.bench.workshop import Workshop
-from loreal_plugin.protocols.records import git_revision, versions
+from loreal_plugin.results.record import git_revision, versions
+from loreal_plugin.runs.timing import interleave
 
 
 def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from loreal_plugin.cli.base2new import add_run_options, print_commands, spec_of
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.options import METHODS
-from loreal_plugin.protocols.spec import RunSpec
+from loreal_plugin.runs.spec import RunSpec
 
 ENVIRONMENT = "environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE"
 
@@ -46,7 +46,7 @@ def run_cross(args: argparse.Namespace, name: str) -> int:
     """Run protocol `xd` or `dg`; exit code 0 with a whole table."""
     spec = spec_of(args, name)
 
-    from loreal_plugin.protocols.protocol import across
+    from loreal_plugin.runs.protocol import across
 
     return run_one(args, spec, across(name, spec.dataset, target_names(args.targets)))
 
@@ -56,8 +56,8 @@ def run_one(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> int:
     if args.dry_run:
         return print_commands(args, spec, protocol)
 
-    from loreal_plugin.protocols.across import run_across
-    from loreal_plugin.protocols.tables import save_plot
+    from loreal_plugin.results.run_table import save_plot
+    from loreal_plugin.runs.across import run_across
 
     outcome = run_across(
         spec, protocol, test_only=args.test_only, until=args.until, verbose=args.verbose

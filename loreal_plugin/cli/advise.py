@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the choices."""
-    from loreal_plugin.protocols.evidence.advise import advise
+    from loreal_plugin.results.advise import advise
 
     limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
     print(

@@ -151,7 +151,7 @@ def _task(args: argparse.Namespace) -> Any:
     """Return what to mine; MiningError where the command line does not say it."""
     from loreal_plugin.errors import MiningError
     from loreal_plugin.mining.attribute_file import read_attribute_file, read_class_list
-    from loreal_plugin.mining.pictures import dataset_classnames
+    from loreal_plugin.mining.labelled_pictures import dataset_classnames
     from loreal_plugin.mining.pipeline import Task
 
     if bool(args.dataset) == bool(args.classnames):

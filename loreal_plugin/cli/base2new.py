@@ -7,7 +7,7 @@ from typing import Any
 
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.options import METHODS
-from loreal_plugin.protocols.spec import STAGES, RunSpec
+from loreal_plugin.runs.spec import STAGES, RunSpec
 
 EPILOG = """\
 DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a whole number.
@@ -113,7 +113,7 @@ def spec_of(args: argparse.Namespace, command: str = "base2new") -> RunSpec:
     """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError,
     HostError.
     """
-    from loreal_plugin.protocols.spec import build_spec
+    from loreal_plugin.runs.spec import build_spec
 
     return build_spec(
         args.method,
@@ -133,12 +133,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the protocol; exit code 0 with a whole table."""
     spec = spec_of(args)  # before torch is imported, so that wrong input is refused at once
     if args.dry_run:
-        from loreal_plugin.protocols.protocol import BASE2NEW
+        from loreal_plugin.runs.protocol import BASE2NEW
 
         return print_commands(args, spec, BASE2NEW)
 
-    from loreal_plugin.protocols.base2new import run_base2new
-    from loreal_plugin.protocols.tables import save_plot
+    from loreal_plugin.results.run_table import save_plot
+    from loreal_plugin.runs.base2new import run_base2new
 
     outcome = run_base2new(spec, test_only=args.test_only, until=args.until, verbose=args.verbose)
     if args.save_plot:
@@ -152,8 +152,8 @@ def print_commands(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> in
     """Print what a run would do, in commands of the family's kind; nothing is trained, tested or
     written.
     """
-    from loreal_plugin.protocols.base2new import prepare
-    from loreal_plugin.protocols.commands import run_commands
+    from loreal_plugin.runs.base2new import prepare
+    from loreal_plugin.runs.commands import run_commands
 
     engine = prepare(spec, protocol=protocol, look=False)
     print("\n".join(run_commands(engine, until=args.until, test_only=args.test_only)))

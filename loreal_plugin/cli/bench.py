@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
     store = BenchStore(Path(args.out).expanduser())
     if args.report:
-        from loreal_plugin.bench.report import write_report
+        from loreal_plugin.bench.write_page import write_report
 
         for path in write_report(store, Path(args.report).expanduser()):
             print(f"written: {path}")
@@ -97,10 +97,10 @@ def _check(args: argparse.Namespace) -> None:
 
 def _cells(args: argparse.Namespace) -> list[Any]:
     """Return the cells that are asked for."""
-    from loreal_plugin.attach.resample import grid_size_of
     from loreal_plugin.bench.cells import METHODS
     from loreal_plugin.bench.drive import plan_all, select
     from loreal_plugin.bench.sizes import get_size
+    from loreal_plugin.weights.positions import grid_size_of
 
     size = get_size(args.size)
     for phi in args.phi:
@@ -139,8 +139,8 @@ def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:
 
     from loreal_plugin.bench.drive import run_cells
     from loreal_plugin.bench.sizes import get_size, weights_file
-    from loreal_plugin.protocols.base2new import say_line
-    from loreal_plugin.protocols.spec import find_host
+    from loreal_plugin.runs.base2new import say_line
+    from loreal_plugin.runs.spec import find_host
 
     host = find_host(args.host or os.environ.get("HOST") or "")
     weights_file(get_size(args.size))

@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     # imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.base2new import spec_of
-    from loreal_plugin.protocols.calibrate import format_calibration, run_calibrate
-    from loreal_plugin.protocols.spec import whole_number
+    from loreal_plugin.runs.calibrate import format_calibration, run_calibrate
+    from loreal_plugin.runs.spec import whole_number
 
     target = share_of(args.target)
     pictures = whole_number("--pictures", args.pictures, minimum=2)

@@ -63,7 +63,7 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
     """
     from loreal_plugin.attach import attach_host, detach_host
     from loreal_plugin.data import dataset_config
-    from loreal_plugin.data.files import saves_held_back
+    from loreal_plugin.data.storage import saves_held_back
     from loreal_plugin.paths import embedded_host
 
     rows, taken = [], set(names)

@@ -25,9 +25,9 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
         method: empty: maple where the host has it, else the first it has.
         weights: CLIP weights that its model is built with; empty: it is not built.
     """
-    from loreal_plugin.attach.look import look_at, methods_of, trainers_of
+    from loreal_plugin.attach.inspect_host import look_at, methods_of, trainers_of
     from loreal_plugin.contract import CONTRACTS, get_contract
-    from loreal_plugin.protocols.spec import find_host
+    from loreal_plugin.runs.spec import find_host
 
     try:
         path = find_host(host)
@@ -130,10 +130,10 @@ def built_shell(attached: Any, weights: str) -> Any:
     """Return the host's trainer with its model, at the native size of the weights, on the CPU."""
     import torch
 
-    from loreal_plugin.protocols.base2new import using_weights
-    from loreal_plugin.protocols.plan import recipe_file
-    from loreal_plugin.protocols.spec import DEMO_WEIGHTS
-    from loreal_plugin.students.build import at_size, build_shell
+    from loreal_plugin.runs.base2new import using_weights
+    from loreal_plugin.runs.plan import recipe_file
+    from loreal_plugin.runs.spec import DEMO_WEIGHTS
+    from loreal_plugin.students.student import at_size, build_shell
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     contract = attached.contract

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     from loreal_plugin.cli.explain import where
     from loreal_plugin.errors import ConfigError
-    from loreal_plugin.protocols.spec import whole_number
+    from loreal_plugin.runs.spec import whole_number
 
     count = whole_number("--count", args.count, minimum=3)
     path = Path(args.to).expanduser()

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the pages and say where they are."""
     from pathlib import Path
 
-    from loreal_plugin.protocols.spec import whole_number
+    from loreal_plugin.runs.spec import whole_number
 
     count = whole_number("--count", args.count, minimum=1)
     from loreal_plugin.explain.commands import explain_pictures

@@ -10,7 +10,7 @@ from typing import Any
 from loreal_plugin.cli.across import ENVIRONMENT, add_run_parser
 from loreal_plugin.cli.base2new import print_commands, spec_of
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.protocols.spec import RunSpec, whole_number
+from loreal_plugin.runs.spec import RunSpec, whole_number
 
 EPILOG = f"""\
 SHOTS (--shots) is one number or several, separated by spaces or commas; without it 1 2 4 8 16. Each number is a run of
@@ -36,7 +36,7 @@ def shots_of(text: str | None) -> list[int]:
     Raises:
         ConfigError: one is no whole number of at least 1, or comes twice.
     """
-    from loreal_plugin.protocols.protocol import ALL_SHOTS
+    from loreal_plugin.runs.protocol import ALL_SHOTS
 
     words = (text or os.environ.get("SHOTS") or "").replace(",", " ").split()
     found = [whole_number("SHOTS", word, minimum=1) for word in words] or list(ALL_SHOTS)
@@ -55,13 +55,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_all(args: argparse.Namespace, specs: list[RunSpec]) -> int:
     """Run every spec; what is missing (`--test-only`) is named at the end."""
-    from loreal_plugin.protocols.protocol import FEW_SHOT
+    from loreal_plugin.runs.protocol import FEW_SHOT
 
     if args.dry_run:
         return max([print_commands(args, spec, FEW_SHOT) for spec in specs])
 
-    from loreal_plugin.protocols.across import run_across
-    from loreal_plugin.protocols.tables import format_shots, save_plot
+    from loreal_plugin.results.run_table import format_shots, save_plot
+    from loreal_plugin.runs.across import run_across
 
     outcomes = []
     for spec in specs:

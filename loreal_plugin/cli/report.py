@@ -52,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
 
     out = Path(args.output_dir).expanduser()
     if args.ablations:
-        from loreal_plugin.protocols.evidence.ablations import write_ablations
+        from loreal_plugin.sweep.ablations import write_ablations
 
         print(f"written: {write_ablations(out, Path(args.ablations).expanduser(), args.plans)}")
         return 0
     if args.plans:
         raise ConfigError("--plans belongs to --ablations FILE")
-    from loreal_plugin.protocols.evidence.write import write_report
+    from loreal_plugin.results.write_report import write_report
 
     written = write_report(out, Path(args.out).expanduser() if args.out else None, args.title)
     for path in written.files:

@@ -38,8 +38,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
     from loreal_plugin.errors import LorealError
-    from loreal_plugin.protocols.report import format_report, read_runs
-    from loreal_plugin.protocols.variants import is_ablation
+    from loreal_plugin.results.seed_tables import format_report, read_runs
+    from loreal_plugin.results.variants import is_ablation
 
     runs = read_runs(Path(args.out).expanduser())
     if args.plain:
@@ -59,7 +59,7 @@ def deliver(text: str, file: str | None, part: str | None) -> None:
         LorealError: the file cannot be read or written, or has no such part.
     """
     from loreal_plugin.errors import LorealError
-    from loreal_plugin.protocols.text_files import replace_between, write_text
+    from loreal_plugin.files import replace_between, write_text
 
     if file is None:
         print(text)

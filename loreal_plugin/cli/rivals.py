@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure what is not there yet and print the table."""
     from loreal_plugin.cli.across import target_names
     from loreal_plugin.cli.base2new import spec_of
-    from loreal_plugin.protocols.protocol import BASE2NEW, FEW_SHOT, across
+    from loreal_plugin.runs.protocol import BASE2NEW, FEW_SHOT, across
 
     if args.targets and args.protocol not in ("xd", "dg"):
         raise ConfigError(
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     protocol = {"base2new": BASE2NEW, "few_shot": FEW_SHOT}.get(args.protocol)
     protocol = protocol or across(args.protocol, spec.dataset, target_names(args.targets))
 
-    from loreal_plugin.protocols.rivals_run import run_rivals
-    from loreal_plugin.protocols.tables import format_rivals
+    from loreal_plugin.results.run_table import format_rivals
+    from loreal_plugin.runs.rivals import run_rivals
 
     print(format_rivals(run_rivals(spec, protocol=protocol)))
     return 0

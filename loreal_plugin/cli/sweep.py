@@ -52,10 +52,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sweep; 0 when everything is done, 1 when a run failed or a row could not be averaged."""
-    from loreal_plugin.protocols.spec import whole_number
-    from loreal_plugin.protocols.sweep.go import describe, known_evidence, sweep
-    from loreal_plugin.protocols.sweep.plan import read_plan
-    from loreal_plugin.protocols.sweep.runs import Place, expand
+    from loreal_plugin.runs.spec import whole_number
+    from loreal_plugin.sweep.plan_file import read_plan
+    from loreal_plugin.sweep.planned_runs import Place, expand
+    from loreal_plugin.sweep.run_sweep import describe, known_evidence, sweep
 
     jobs = whole_number("--jobs", args.jobs, minimum=1)
     out = Path(args.out or os.environ.get("OUT") or "output").expanduser().resolve()
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     settings = None
     if args.slurm is not None:
-        from loreal_plugin.protocols.sweep.slurm import parse_settings
+        from loreal_plugin.sweep.slurm import parse_settings
 
         settings = parse_settings(args.slurm)
     ended = sweep(plan, place, jobs=jobs, slurm=settings, report=not args.no_report, say=_say)

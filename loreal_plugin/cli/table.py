@@ -22,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; an unfinished or foreign file is an error."""
     from loreal_plugin.errors import LorealError
-    from loreal_plugin.protocols.records import RESULTS, read_results
-    from loreal_plugin.protocols.tables import format_run, save_plot
+    from loreal_plugin.results.record import RESULTS, read_results
+    from loreal_plugin.results.run_table import format_run, save_plot
 
     path = Path(args.run_folder).expanduser()
     folder = path.parent if path.name == RESULTS else path

@@ -53,7 +53,7 @@ def method_of(trainer: str, host: Path) -> str:
         ConfigError: no method has that trainer; the nearest name is offered, or, where the host has
             such a trainer, the questions that a contract row for it has to answer.
     """
-    from loreal_plugin.attach.look import unknown_trainer
+    from loreal_plugin.attach.inspect_host import unknown_trainer
     from loreal_plugin.contract import CONTRACTS
     from loreal_plugin.errors import ConfigError
 
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
     from loreal_plugin.attach import attach_host
-    from loreal_plugin.protocols.base2new import using_weights
-    from loreal_plugin.protocols.spec import find_host
+    from loreal_plugin.runs.base2new import using_weights
+    from loreal_plugin.runs.spec import find_host
 
     words = [*args.extra, *args.after]
     chosen, _ = family_parser().parse_known_args(words)
@@ -100,9 +100,9 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
         LorealError: the trainer cannot be built; a folder made for its log is removed again.
     """
     from loreal_plugin.errors import ConfigError
-    from loreal_plugin.protocols.checks import check_trainer
-    from loreal_plugin.protocols.engine import load_checkpoint
-    from loreal_plugin.protocols.logs import stage_log
+    from loreal_plugin.runs.checks import check_trainer
+    from loreal_plugin.runs.engine import load_checkpoint
+    from loreal_plugin.runs.logs import stage_log
 
     if not cfg.OUTPUT_DIR:
         raise ConfigError("--output-dir is missing")

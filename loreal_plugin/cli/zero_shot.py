@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not words:
         raise ConfigError("PHI is missing; see loreal zero_shot --help")
 
-    from loreal_plugin.protocols.spec import build_spec
+    from loreal_plugin.runs.spec import build_spec
 
     dataset, seed = dataset_and_seed(words[1:])
     spec = build_spec(
@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry(spec)
 
-    from loreal_plugin.protocols.tables import format_run
-    from loreal_plugin.protocols.zero_shot import run_zero_shot
+    from loreal_plugin.results.run_table import format_run
+    from loreal_plugin.runs.zero_shot import run_zero_shot
 
     record, _ = run_zero_shot(spec)
     print(f"\n{format_run(record)}")
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _dry(spec: Any) -> int:
     """Print what would be tested."""
-    from loreal_plugin.protocols.zero_shot import prepare_zero_shot, zero_shot_folder
+    from loreal_plugin.runs.zero_shot import prepare_zero_shot, zero_shot_folder
 
     engine = prepare_zero_shot(spec)
     for size in (engine.plan.native_size, spec.phi):

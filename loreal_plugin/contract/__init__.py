@@ -11,7 +11,7 @@ from loreal_plugin.contract.ivlp import IVLPContract
 from loreal_plugin.contract.maple import MaPLeContract
 from loreal_plugin.contract.mma import MMAContract
 from loreal_plugin.contract.mmrl import MMRLContract
-from loreal_plugin.contract.rows import ContractRow
+from loreal_plugin.contract.part_checks import ContractRow
 from loreal_plugin.errors import ConfigError, unknown_name
 
 _ROWS = (CoOpContract, MaPLeContract, MMAContract, MMRLContract, CoCoOpContract, IVLPContract)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.contract.rows import ContractRow, attribute_row, raise_for
+from loreal_plugin.contract.part_checks import ContractRow, attribute_row, raise_for
 from loreal_plugin.contract.tokens import Tokenize, class_starts
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method import SLOT_ORDERS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.contract.base import HostContract, bare_model
-from loreal_plugin.contract.rows import ContractRow
+from loreal_plugin.contract.part_checks import ContractRow
 
 _CACHES = (
     "text_features_for_inference",

@@ -9,9 +9,9 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from loreal_plugin.data.files import read_json_file, save_json_file
 from loreal_plugin.data.items import Item
 from loreal_plugin.data.splits import by_label, from_rows, to_rows
+from loreal_plugin.data.storage import read_json_file, save_json_file
 from loreal_plugin.errors import ConfigError, unknown_name
 
 MAX_VAL_SHOTS = 4  # the family validates on few pictures too

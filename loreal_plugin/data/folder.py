@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.data.base import FewShotMixin
-from loreal_plugin.data.files import read_lines
 from loreal_plugin.data.items import (
     ClassPictures,
     Item,
@@ -17,6 +16,7 @@ from loreal_plugin.data.items import (
 )
 from loreal_plugin.data.names import data_root
 from loreal_plugin.data.splits import Split, draw_split, hold_out
+from loreal_plugin.data.storage import read_lines
 from loreal_plugin.errors import DataError
 
 RESERVED = ("split_fewshot",)  # our own folder beside the classes

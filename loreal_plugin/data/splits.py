@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from loreal_plugin.data.files import read_json_file, save_json_file
 from loreal_plugin.data.items import ClassPictures, Item
+from loreal_plugin.data.storage import read_json_file, save_json_file
 from loreal_plugin.errors import DataError
 
 SPLIT_SEED = 1  # a split is a property of the data, so it does not follow the run's seed

@@ -156,7 +156,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     import torch
 
     from loreal_plugin.demo.checks import CheckConfig, as_json, iter_checks
-    from loreal_plugin.demo.files import write_whole
+    from loreal_plugin.demo.storage import write_whole
     from loreal_plugin.demo.weights import read_metadata, weights_file
 
     torch.set_num_threads(arguments.threads)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from loreal_plugin.demo import render, world
-from loreal_plugin.demo.files import write_whole
+from loreal_plugin.demo.storage import write_whole
 from loreal_plugin.demo.targets import TargetWorld
 
 THUMBNAIL = 112

@@ -13,11 +13,11 @@ from loreal_plugin.explain.explain import Explainer
 from loreal_plugin.explain.map_page import save_map
 from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
-from loreal_plugin.explain.pictures import choose, label_of, split_words
 from loreal_plugin.explain.runs import OpenRun, Say, open_run
+from loreal_plugin.explain.sample import choose, label_of, split_words
 from loreal_plugin.explain.slots import load_vocabulary
-from loreal_plugin.protocols.base2new import say_line
-from loreal_plugin.protocols.records import write_json
+from loreal_plugin.results.record import write_json
+from loreal_plugin.runs.base2new import say_line
 
 NUMBERS, OVERVIEW = "explanations.json", "overview.png"
 

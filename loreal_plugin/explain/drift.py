@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.explain.pictures import BATCH, pixels_of
 from loreal_plugin.explain.runs import OpenRun
+from loreal_plugin.explain.sample import BATCH, pixels_of
 
 MAPS = ("pca", "tsne")
 PERPLEXITY = 30.0

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from loreal_plugin.explain.page import png_bytes
-from loreal_plugin.protocols.text_files import write_bytes
+from loreal_plugin.files import write_bytes
 
 DPI = 100
 MAX_LINES = 150  # pictures; beyond, lines hide the points

@@ -10,7 +10,7 @@ from typing import Any
 
 from loreal_plugin.explain.explain import Explanation
 from loreal_plugin.explain.page import PLAIN, RIGHT, WRONG, draw_look, png_bytes, shortened
-from loreal_plugin.protocols.text_files import write_bytes
+from loreal_plugin.files import write_bytes
 
 DPI = 80
 WIDTH, ROW, HEAD = 13.0, 1.1, 1.1  # inches

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.explain.explain import Explanation, Prediction, Slot
-from loreal_plugin.protocols.text_files import write_bytes
+from loreal_plugin.files import write_bytes
 
 DPI = 100
 RIGHT, WRONG, PLAIN = "#2a7f4f", "#b5483a", "#7a8794"

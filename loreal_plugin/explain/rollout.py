@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.students.build import Student
+from loreal_plugin.students.student import Student
 
 NOISE_SEED = 0
 

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.data.files import saves_held_back
+from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.errors import CheckpointError, HostError, WeightsError
 from loreal_plugin.options import flatten
-from loreal_plugin.protocols.base2new import say_line, using_weights
-from loreal_plugin.protocols.engine import Engine, load_checkpoint, quietly
-from loreal_plugin.protocols.plan import Plan, build_plan
-from loreal_plugin.protocols.records import RESULTS, read_results
-from loreal_plugin.protocols.spec import RunSpec, build_spec
-from loreal_plugin.students.build import Student, build_student
+from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.runs.base2new import say_line, using_weights
+from loreal_plugin.runs.engine import Engine, load_checkpoint, quietly
+from loreal_plugin.runs.plan import Plan, build_plan
+from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.student import Student, build_student
 from loreal_plugin.students.views import read_picture
 from loreal_plugin.trainer.data import resized
 from loreal_plugin.trainer.model import LorealModel

@@ -1,7 +1,7 @@
 """Layer 1, the method: meta-nets, slots, losses, bridge. Tensors only; knows no host and no files."""
 
 from loreal_plugin.method.bridge import BRIDGES, MIX_ALPHAS, condition_inputs, mix_weight
-from loreal_plugin.method.drift import (
+from loreal_plugin.method.correction import (
     DRIFTS,
     Drift,
     choose_ridge_penalty,

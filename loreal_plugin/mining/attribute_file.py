@@ -226,7 +226,7 @@ def write_attribute_file(path: Path, content: dict[str, Any], *, force: bool) ->
         ConfigError: it exists.
         LorealError: it cannot be written.
     """
-    from loreal_plugin.protocols.text_files import write_text
+    from loreal_plugin.files import write_text
 
     refuse_overwriting(path, force)
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from loreal_plugin.attach.resample import resample_visual_
 from loreal_plugin.errors import DataError
 from loreal_plugin.weights import describe, load_clip_state_dict
 from loreal_plugin.weights.package import borrowed_clip
+from loreal_plugin.weights.positions import resample_visual_
 
 # CLIP's own pixel statistics.
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -14,9 +14,9 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.mining.answers import class_key
 from loreal_plugin.mining.attribute_file import AttributeFile
 from loreal_plugin.mining.clip_model import ClipModel
-from loreal_plugin.mining.pictures import open_dataset
+from loreal_plugin.mining.labelled_pictures import open_dataset
 from loreal_plugin.mining.score import WordScore, score_words
-from loreal_plugin.protocols.spec import DEMO_DATASETS
+from loreal_plugin.runs.spec import DEMO_DATASETS
 from loreal_plugin.weights import weights_fingerprint
 
 

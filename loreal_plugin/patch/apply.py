@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loreal_plugin.errors import HostError
+from loreal_plugin.patch.changes import TRAIN, Added, PatchPlan, check_conflicts, plan_patch, sha256
 from loreal_plugin.patch.journal import (
     NAME,
     PATCHED,
@@ -27,7 +28,6 @@ from loreal_plugin.patch.journal import (
     write_journal,
 )
 from loreal_plugin.patch.lines import BEGIN, unified_diff, without_lines
-from loreal_plugin.patch.plan import TRAIN, Added, PatchPlan, check_conflicts, plan_patch, sha256
 
 
 @dataclass(frozen=True)

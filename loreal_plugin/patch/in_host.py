@@ -15,7 +15,7 @@ from types import TracebackType
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.compat import allowed_names
-from loreal_plugin.attach.look import look_at, methods_of
+from loreal_plugin.attach.inspect_host import look_at, methods_of
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import HostError, LorealError

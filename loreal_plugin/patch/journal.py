@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.patch.plan import PatchPlan, sha256
+from loreal_plugin.patch.changes import PatchPlan, sha256
 
 NAME = ".loreal-patch.json"
 VERSION = 1

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from loreal_plugin.attach.checkpoints import read_checkpoint
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
 _NAMED = 6  # how many misfits an error spells out
 

@@ -1,15 +1,11 @@
 """Layer 2, the text path: from spliced prompts and contents to text features. Knows no host."""
 
 from loreal_plugin.text.blocks import TextBlocks
-from loreal_plugin.text.expansion import Directions, Expansion, principal_directions
 from loreal_plugin.text.prefix import PrefixTextPath
 from loreal_plugin.text.reference import ReferenceTextPath
 
 __all__ = [
-    "Directions",
-    "Expansion",
     "PrefixTextPath",
     "ReferenceTextPath",
     "TextBlocks",
-    "principal_directions",
 ]

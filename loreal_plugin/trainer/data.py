@@ -14,8 +14,8 @@ from torch import Tensor
 
 from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.paths import cache_root
-from loreal_plugin.students.build import Student
-from loreal_plugin.students.cache import EmbeddingCache, encode_views, pictures_digest
+from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import PairedViews, StudentViews, build_recipe
 from loreal_plugin.trainer.loaders import EpochSampler, FeatureLoader, ViewLoader
 

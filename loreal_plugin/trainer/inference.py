@@ -15,18 +15,19 @@ from torch import Tensor
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.options import LorealOptions, flatten
-from loreal_plugin.text import Expansion, PrefixTextPath
-from loreal_plugin.trainer.checkpoint import NAME
-from loreal_plugin.trainer.data import DataPlan
-from loreal_plugin.trainer.expansions import (
+from loreal_plugin.inference.expansion import Expansion
+from loreal_plugin.inference.expansion_store import (
     ExpansionPlan,
     Statistics,
     stored_expansion,
     stored_statistics,
 )
-from loreal_plugin.trainer.modes import FIRST_PASS, Inference
-from loreal_plugin.trainer.tables import FOLDER, TableStore, digest_tensors
+from loreal_plugin.inference.modes import FIRST_PASS, Inference
+from loreal_plugin.inference.table_store import FOLDER, TableStore, digest_tensors
+from loreal_plugin.options import LorealOptions, flatten
+from loreal_plugin.text import PrefixTextPath
+from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.data import DataPlan
 
 CALIBRATION = "calibration.json"
 # Embeddings a pass of the meta-nets.

@@ -19,22 +19,22 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attach.clip_source import weights_name
-from loreal_plugin.attach.resample import grid_size_of
 from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import fit_drift
 from loreal_plugin.options import LorealOptions, resolve_options
-from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.student import build_student
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan, resized
 from loreal_plugin.trainer.inference import InferenceMixin, check_inference
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
 from loreal_plugin.trainer.persistence import PersistenceMixin
-from loreal_plugin.trainer.report import warn_untrained_tokens
+from loreal_plugin.trainer.untrained_words import warn_untrained_tokens
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights.positions import grid_size_of
 
 
 class LorealMixin(InferenceMixin, PersistenceMixin):

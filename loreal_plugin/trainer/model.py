@@ -16,6 +16,7 @@ from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import HostContract
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.modes import Inference
 from loreal_plugin.method import (
     Drift,
     MetaNets,
@@ -26,9 +27,8 @@ from loreal_plugin.method import (
     splice_slots,
 )
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, LorealOptions
-from loreal_plugin.students.build import Student
+from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
-from loreal_plugin.trainer.modes import Inference
 
 TextPath = Callable[..., Tensor]
 # A word that means next to nothing before an attribute, and stands for "not told" in the

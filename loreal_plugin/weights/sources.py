@@ -14,7 +14,7 @@ from torch import Tensor
 
 from loreal_plugin.errors import WeightsError, unknown_name
 from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_hugging_face
-from loreal_plugin.weights.files import check_model_card, read_tensors
+from loreal_plugin.weights.formats import check_model_card, read_tensors
 from loreal_plugin.weights.layout import checked
 from loreal_plugin.weights.package import borrowed_clip
 

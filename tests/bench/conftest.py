@@ -17,7 +17,7 @@ def shop(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
     """Give a function (kind, method, variants, ...) that returns a workshop with 6 classes and 3
     pictures.
     """
-    from loreal_plugin.bench.workshop import Workshop
+    from loreal_plugin.bench.models import Workshop
 
     before = os.environ.get("LOREAL_CACHE")
     os.environ["LOREAL_CACHE"] = str(tmp_path_factory.mktemp("bench-cache"))

@@ -14,9 +14,9 @@ import torch
 from loreal_plugin.bench import drive
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.lookup import group
-from loreal_plugin.bench.report import parts, skeleton, write_report
 from loreal_plugin.bench.store import BenchStore
 from loreal_plugin.bench.worker import place
+from loreal_plugin.bench.write_page import parts, skeleton, write_report
 from loreal_plugin.cli import main
 from loreal_plugin.errors import DataError
 

@@ -14,12 +14,12 @@ from loreal_plugin.bench.cells import METHODS, Cell, cell_of, inference_modes, o
 from loreal_plugin.bench.memory import peak_of
 from loreal_plugin.bench.modes import margin_for, ready, slim
 from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state_dict
-from loreal_plugin.bench.timing import interleave, ratios, spread
 from loreal_plugin.bench.variants import build_variant
 from loreal_plugin.bench.worker import measure
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.modes import contenders
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.trainer.modes import contenders
+from loreal_plugin.runs.timing import interleave, ratios, spread
 from loreal_plugin.weights.layout import checked, describe
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 def test_variants_are_called_in_turns_starting_with_another_one_each_round(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("loreal_plugin.bench.timing.SHORTEST", 0.0)
+    monkeypatch.setattr("loreal_plugin.runs.timing.SHORTEST", 0.0)
     seen: list[str] = []
     variants = {name: lambda name=name: seen.append(name) for name in "abc"}
     samples = interleave(variants, rounds=4, budget_s=100, device=CPU)

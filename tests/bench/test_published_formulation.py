@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from loreal_plugin.bench.cells import METHODS, orders_of
+from loreal_plugin.bench.models import published_module
 from loreal_plugin.bench.modes import ready
 from loreal_plugin.bench.variants import fast_loss, published_logits, published_loss
-from loreal_plugin.bench.workshop import published_module
 
 CASES = [(method, order) for method in METHODS for order in orders_of(method)]
 

@@ -19,7 +19,7 @@ from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.arguments import family_parser, with_defaults
 from loreal_plugin.attach.clip_source import plain_file
 from loreal_plugin.attach.compat import allowed_names
-from loreal_plugin.attach.look import look_at, methods_of, revision_of
+from loreal_plugin.attach.inspect_host import look_at, methods_of, revision_of
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CacheError, ConfigError, HostError
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint

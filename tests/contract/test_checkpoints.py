@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
-from loreal_plugin.attach.checkpoints import read_checkpoint
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
 
 class Evil:

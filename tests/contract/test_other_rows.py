@@ -14,7 +14,7 @@ from test_text_of_hosts import assert_paths_agree, spliced
 from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 
 from loreal_plugin.attach import attach_host, detach_host
-from loreal_plugin.attach.look import unknown_trainer
+from loreal_plugin.attach.inspect_host import unknown_trainer
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.ivlp import rows_of_block
 from loreal_plugin.contract.questions import QUESTIONS
@@ -22,9 +22,9 @@ from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import materialise
 from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.protocols.checks import prompt_template
-from loreal_plugin.protocols.rivals_run import run_rivals
-from loreal_plugin.protocols.spec import build_spec
+from loreal_plugin.runs.checks import prompt_template
+from loreal_plugin.runs.rivals import run_rivals
+from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.text import ReferenceTextPath
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from loreal_plugin.attach.resample import (
+from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.weights.positions import (
     grid_size_of,
     keep_own_pos_embed,
     resample_pos_embed,
     resample_visual_,
 )
-from loreal_plugin.errors import ConfigError, HostError
 
 
 class TinyVisual(nn.Module):

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from loreal_plugin.attach import describe_shims, format_shims
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loreal_plugin.demo.files import write_whole
+from loreal_plugin.demo.storage import write_whole
 
 
 def test_a_file_gets_its_folder_and_its_new_content(tmp_path: Path):

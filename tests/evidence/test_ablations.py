@@ -10,11 +10,11 @@ import yaml
 from evidence.made import write_rivals, write_run
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.protocols.evidence.ablations import decided, variant_groups
-from loreal_plugin.protocols.evidence.advise import _choice, front
-from loreal_plugin.protocols.evidence.collect import collect
-from loreal_plugin.protocols.evidence.comparisons import compare
-from loreal_plugin.protocols.evidence.group import group_results
+from loreal_plugin.results.advise import _choice, front
+from loreal_plugin.results.comparisons import compare
+from loreal_plugin.results.group import group_results
+from loreal_plugin.results.reader import collect
+from loreal_plugin.sweep.ablations import decided, variant_groups
 
 CHANGE = ["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]
 PLAN = {

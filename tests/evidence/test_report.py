@@ -15,13 +15,13 @@ from evidence.made import facts, write_rivals, write_run, write_targets, write_z
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import LorealError
-from loreal_plugin.protocols.evidence import plots
-from loreal_plugin.protocols.evidence.collect import collect
-from loreal_plugin.protocols.evidence.group import Group, group_results
-from loreal_plugin.protocols.evidence.markdown import to_markdown
-from loreal_plugin.protocols.evidence.page import to_html
-from loreal_plugin.protocols.evidence.report import build_report
-from loreal_plugin.protocols.records import RESULTS, SCHEMA_VERSION, write_json
+from loreal_plugin.results import plots
+from loreal_plugin.results.group import Group, group_results
+from loreal_plugin.results.html import to_html
+from loreal_plugin.results.markdown import to_markdown
+from loreal_plugin.results.reader import collect
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, write_json
+from loreal_plugin.results.report import build_report
 
 BROWSERS = (
     "chromium-headless-shell",

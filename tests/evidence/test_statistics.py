@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loreal_plugin.protocols.evidence.statistics import (
+from loreal_plugin.results.statistics import (
     Interval,
     decode_hits,
     harmonic_means,

@@ -10,8 +10,8 @@ from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
-from loreal_plugin.protocols.base2new import run_base2new
-from loreal_plugin.protocols.spec import build_spec
+from loreal_plugin.runs.base2new import run_base2new
+from loreal_plugin.runs.spec import build_spec
 
 # contents that depend on the picture from the start, as one epoch of a random CLIP teaches next to
 # nothing

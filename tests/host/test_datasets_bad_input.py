@@ -12,7 +12,8 @@ import pytest
 from dataset_helpers import build, rows
 from miniatures import MINIATURES, write_classes, write_lines, write_picture
 
-from loreal_plugin.data import check_images, files
+from loreal_plugin.data import check_images
+from loreal_plugin.data import storage as files
 from loreal_plugin.data.items import Item
 from loreal_plugin.errors import ConfigError, DataError
 

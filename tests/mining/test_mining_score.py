@@ -331,6 +331,6 @@ def test_score_with_wrong_input_is_one_line(world, capsys, more, said):
 
 
 def test_mine_takes_class_names_from_a_folder_of_pictures(world):
-    from loreal_plugin.mining.pictures import dataset_classnames
+    from loreal_plugin.mining.labelled_pictures import dataset_classnames
 
     assert dataset_classnames("pictures", "data") == list(TINY_CLASSES[:6])

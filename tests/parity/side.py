@@ -116,7 +116,7 @@ def text_paths(host: Any, trainer: Any, job: dict[str, Any], size: int) -> dict[
     path.
     """
     from loreal_plugin.options import resolve_options
-    from loreal_plugin.students.build import build_student
+    from loreal_plugin.students.student import build_student
     from loreal_plugin.trainer.model import build_text_path
 
     student = build_student(

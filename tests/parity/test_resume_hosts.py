@@ -15,7 +15,7 @@ import torch
 from checkouts import CHECKOUTS, DASSL, checkout, environment, state_of
 from helpers import random_clip_file, tiny_image_folder
 
-from loreal_plugin.attach.checkpoints import read_checkpoint
+from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.hosts
 RECIPES = {

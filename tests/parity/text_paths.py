@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from loreal_plugin.protocols.base2new import prepare, using_weights
-from loreal_plugin.protocols.engine import load_checkpoint
-from loreal_plugin.protocols.spec import build_spec
+from loreal_plugin.runs.base2new import prepare, using_weights
+from loreal_plugin.runs.engine import load_checkpoint
+from loreal_plugin.runs.spec import build_spec
 
 PATHS = ("prefix", "reference")
 

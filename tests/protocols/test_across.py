@@ -17,12 +17,12 @@ from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.protocols.across import average
-from loreal_plugin.protocols.base2new import prepare, using_weights
-from loreal_plugin.protocols.engine import Engine, pack_bits
-from loreal_plugin.protocols.protocol import BASE2NEW, TARGETS, Protocol, across
-from loreal_plugin.protocols.records import RESULTS, read_results
-from loreal_plugin.protocols.spec import RunSpec, build_spec
+from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.runs.across import average
+from loreal_plugin.runs.base2new import prepare, using_weights
+from loreal_plugin.runs.engine import Engine, pack_bits
+from loreal_plugin.runs.protocol import BASE2NEW, TARGETS, Protocol, across
+from loreal_plugin.runs.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2, "hits": "80"}
 TEST = {"score": SCORE, "seconds": 0.1, "peak_memory_mb": 1.0, "key": "e"}
@@ -190,8 +190,8 @@ def test_folders_name_source_and_target(place: Path) -> None:
 
 
 def test_mmrl_hears_the_name_of_its_task() -> None:
-    from loreal_plugin.protocols.plan import build_plan, family_argv
-    from loreal_plugin.protocols.protocol import FEW_SHOT
+    from loreal_plugin.runs.plan import build_plan, family_argv
+    from loreal_plugin.runs.protocol import FEW_SHOT
 
     def task(protocol: Protocol, method: str) -> str | None:
         made = build_spec(method, "32", "demo", "1", weights="demo")

@@ -16,7 +16,7 @@ from helpers import random_clip_file, tiny_image_folder
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.contract import get_contract
-from loreal_plugin.protocols.records import RESULTS, read_results
+from loreal_plugin.results.record import RESULTS, read_results
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
-from loreal_plugin.protocols.records import RESULTS, read_results
+from loreal_plugin.results.record import RESULTS, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("maple", "32", "pics", "1")

@@ -14,11 +14,11 @@ from test_base2new import FAST, OURS, RUN, World
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.options import INFERENCE_ONLY
-from loreal_plugin.protocols.folders import config_label
-from loreal_plugin.protocols.keys import stage_config
-from loreal_plugin.protocols.records import read_results
-from loreal_plugin.protocols.report import read_runs
-from loreal_plugin.protocols.spec import build_spec
+from loreal_plugin.results.record import read_results
+from loreal_plugin.results.seed_tables import read_runs
+from loreal_plugin.runs.folders import config_label
+from loreal_plugin.runs.keys import stage_config
+from loreal_plugin.runs.spec import build_spec
 
 L = "TRAINER.LOREAL."
 MODES = ["exact", "static", "shortlist of 5", "tangent jacobian", "tangent fitted", "auto"]

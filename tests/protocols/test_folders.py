@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loreal_plugin.protocols.folders import config_label, lock_file, run_folder, set_aside
-from loreal_plugin.protocols.spec import RunSpec, build_spec
+from loreal_plugin.runs.folders import config_label, lock_file, run_folder, set_aside
+from loreal_plugin.runs.spec import RunSpec, build_spec
 
 
 def spec(*opts: str, weights: str = "demo", **more: str) -> RunSpec:

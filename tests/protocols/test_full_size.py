@@ -15,7 +15,7 @@ from helpers import random_clip_file, tiny_image_folder
 from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
-from loreal_plugin.protocols.records import RESULTS
+from loreal_plugin.results.record import RESULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 VIT_B16 = dict(

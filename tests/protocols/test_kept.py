@@ -18,9 +18,10 @@ from helpers import random_clip_file, tiny_image_folder
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.protocols import engine, kept
-from loreal_plugin.protocols.base2new import final_test
-from loreal_plugin.protocols.records import RESULTS, read_results, write_json
+from loreal_plugin.results.record import RESULTS, read_results, write_json
+from loreal_plugin.runs import engine
+from loreal_plugin.runs import evaluation_cache as kept
+from loreal_plugin.runs.base2new import final_test
 
 Heard = list[tuple[bool, torch.Tensor]]
 

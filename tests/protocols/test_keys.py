@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.protocols.identity import Identity
-from loreal_plugin.protocols.keys import images_digest, stage_config, stage_key
+from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.keys import images_digest, stage_config, stage_key
 
 CFG = {
     "OUTPUT_DIR": "a",

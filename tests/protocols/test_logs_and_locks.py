@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from loreal_plugin.protocols.locks import stage_lock
-from loreal_plugin.protocols.logs import StageConsole, stage_log
-from loreal_plugin.protocols.measure import Meter
+from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.logs import StageConsole, stage_log
+from loreal_plugin.runs.meter import Meter
 
 
 class ClosingLogger:
@@ -89,7 +89,7 @@ HOLDER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from loreal_plugin.protocols.locks import stage_lock
+from loreal_plugin.runs.locks import stage_lock
 with stage_lock(Path({folder!r})):
     print("held", flush=True)
     time.sleep({seconds})

@@ -15,7 +15,8 @@ import pytest
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import HostError
-from loreal_plugin.patch import apply, journal, patch_host, plan, unpatch_host
+from loreal_plugin.patch import apply, journal, patch_host, unpatch_host
+from loreal_plugin.patch import changes as plan
 from loreal_plugin.patch.lines import BEGIN, with_lines, without_lines
 from loreal_plugin.paths import bundle_root, embedded_host
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from helpers import tiny_image_folder
 
-from loreal_plugin.data.files import save_json_file, saves_held_back
+from loreal_plugin.data.storage import save_json_file, saves_held_back
 from loreal_plugin.errors import DataError
-from loreal_plugin.protocols import pictures
-from loreal_plugin.protocols.pictures import PictureIndex
+from loreal_plugin.runs import picture_index as pictures
+from loreal_plugin.runs.picture_index import PictureIndex
 
 
 @pytest.fixture

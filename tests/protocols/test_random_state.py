@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from loreal_plugin.protocols.random_state import keep_random_state
+from loreal_plugin.runs.random_state import keep_random_state
 
 EPOCHS = 4
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from loreal_plugin import files as text_files
 from loreal_plugin.errors import LorealError
-from loreal_plugin.protocols import records, text_files
-from loreal_plugin.protocols.records import (
+from loreal_plugin.results import record as records
+from loreal_plugin.results.record import (
     RESULTS,
     SCHEMA_VERSION,
     harmonic_mean,

@@ -15,12 +15,12 @@ from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, LorealError
-from loreal_plugin.protocols import base2new
-from loreal_plugin.protocols.base2new import prepare, run_base2new, using_weights
-from loreal_plugin.protocols.engine import Engine
-from loreal_plugin.protocols.records import read_results
-from loreal_plugin.protocols.report import read_runs
-from loreal_plugin.protocols.spec import RunSpec, build_spec
+from loreal_plugin.results.record import read_results
+from loreal_plugin.results.seed_tables import read_runs
+from loreal_plugin.runs import base2new
+from loreal_plugin.runs.base2new import prepare, run_base2new, using_weights
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2}
 OUTCOME = {
@@ -228,7 +228,7 @@ def test_generic_words_are_announced_and_a_folders_own_file_is_found(
     prepare(plain, say=said.append)
     assert said == ["no attribute file for dataset 'pics': the generic words are used"]
     detach_host()
-    from loreal_plugin.attributes import files
+    from loreal_plugin.attributes import attribute_set as files
 
     (place / "attributes").mkdir()
     (place / "attributes" / "pics.json").write_text((place / "own.json").read_text())

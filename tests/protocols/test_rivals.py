@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from loreal_plugin.protocols.rivals import (
+from loreal_plugin.runs.rival_methods import (
     Embeddings,
     embed,
     right,

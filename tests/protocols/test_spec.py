@@ -8,7 +8,7 @@ import pytest
 
 from loreal_plugin.errors import ConfigError, DataError, HostError, LorealError
 from loreal_plugin.paths import cache_root, embedded_host
-from loreal_plugin.protocols.spec import Override, build_spec, parse_overrides
+from loreal_plugin.runs.spec import Override, build_spec, parse_overrides
 
 
 def test_defaults_are_the_demo_on_the_embedded_host() -> None:

@@ -11,8 +11,13 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CacheError, DataError
-from loreal_plugin.students import cache as cache_module
-from loreal_plugin.students.cache import EmbeddingCache, cache_key, encode_views, pictures_digest
+from loreal_plugin.students import embedding_cache as cache_module
+from loreal_plugin.students.embedding_cache import (
+    EmbeddingCache,
+    cache_key,
+    encode_views,
+    pictures_digest,
+)
 
 INGREDIENTS = {
     "pictures": "p",

@@ -8,10 +8,10 @@ import pytest
 from evidence.made import write_run, write_targets
 from sweep.test_plan import write
 
-from loreal_plugin.protocols.evidence.collect import collect
-from loreal_plugin.protocols.sweep.estimate import Estimate, clock, estimate, finished
-from loreal_plugin.protocols.sweep.plan import read_plan
-from loreal_plugin.protocols.sweep.runs import Place, expand
+from loreal_plugin.results.reader import collect
+from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
+from loreal_plugin.sweep.plan_file import read_plan
+from loreal_plugin.sweep.planned_runs import Place, expand
 
 STAGE = 40.0  # seconds of each stage in the written records; their base-to-new tests tell none
 

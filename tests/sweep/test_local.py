@@ -12,10 +12,10 @@ import pytest
 from sweep.test_plan import SMALL, write
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.protocols.records import RESULTS, read_json
-from loreal_plugin.protocols.sweep import local
-from loreal_plugin.protocols.sweep.local import Schedule, Worker, run_local
-from loreal_plugin.protocols.sweep.slurm import families, parse_settings
+from loreal_plugin.results.record import RESULTS, read_json
+from loreal_plugin.sweep import local
+from loreal_plugin.sweep.local import Schedule, Worker, run_local
+from loreal_plugin.sweep.slurm import families, parse_settings
 
 
 def run(name: str, family: str, protocol: str = "base2new", process: str = "p") -> Any:

@@ -13,8 +13,8 @@ from loreal_plugin.cli.base2new import spec_of
 from loreal_plugin.cli.main import main, parse
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.protocols.sweep.plan import read_plan
-from loreal_plugin.protocols.sweep.runs import Place, Run, expand
+from loreal_plugin.sweep.plan_file import read_plan
+from loreal_plugin.sweep.planned_runs import Place, Run, expand
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"methods": ["coop", "maple"], "phis": [96], "seeds": [1, 2]}

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from helpers import random_clip_file, tiny_image_folder
 
-from loreal_plugin.protocols.evidence.collect import collect, read_record
-from loreal_plugin.protocols.records import RESULTS
+from loreal_plugin.results.reader import collect, read_record
+from loreal_plugin.results.record import RESULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 2

@@ -14,9 +14,14 @@ from torch import Tensor
 from toy_text import make_prompts, make_text
 
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.expansion import Directions, Expansion, principal_directions
+from loreal_plugin.inference.fit_expansion import (
+    difference_quotients,
+    fit,
+    forward_derivatives,
+    n_samples,
+)
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
-from loreal_plugin.text.expand import difference_quotients, fit, forward_derivatives, n_samples
-from loreal_plugin.text.expansion import Directions, Expansion, principal_directions
 
 H = 12
 

@@ -15,8 +15,8 @@ import pytest
 from helpers import random_clip_file
 from PIL import Image
 
-from loreal_plugin.students import cache as cache_module
-from loreal_plugin.students.cache import EmbeddingCache
+from loreal_plugin.students import embedding_cache as cache_module
+from loreal_plugin.students.embedding_cache import EmbeddingCache
 
 LOREAL = "TRAINER.LOREAL."
 BOTH, ALPHA, BETA = ["alpha", "beta"], ["alpha"], ["beta"]

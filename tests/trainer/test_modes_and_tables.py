@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.trainer.calibration import cheapest, choose_margin, compare
-from loreal_plugin.trainer.expansions import (
+from loreal_plugin.inference.agreement import cheapest, choose_margin, compare
+from loreal_plugin.inference.expansion_store import (
     CHECKS,
     ExpansionPlan,
     draw_statistics,
     stored_expansion,
 )
-from loreal_plugin.trainer.modes import contenders, merge
-from loreal_plugin.trainer.tables import TableStore
+from loreal_plugin.inference.modes import contenders, merge
+from loreal_plugin.inference.table_store import TableStore
 
 INF = float("inf")
 WEIGHT = torch.randn(12, 120, 8, generator=torch.Generator().manual_seed(1))

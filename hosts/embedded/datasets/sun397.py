@@ -5,9 +5,9 @@ from __future__ import annotations
 from dassl.data.datasets import DATASET_REGISTRY
 
 from datasets.base import FewShotDataset
-from loreal_plugin.data.files import read_lines
 from loreal_plugin.data.items import Item
 from loreal_plugin.data.splits import Split, hold_out
+from loreal_plugin.data.storage import read_lines
 from loreal_plugin.errors import DataError
 
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from loreal_plugin.attach.checkpoints import read_saved
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.attach.shims.common import Stand, module, modules_of, nodes_of, replace, together
+from loreal_plugin.weights.host_checkpoints import read_saved
 
 _WILDS = "dassl.data.datasets.dg.wilds"
 _TOOLS = "dassl.utils.torchtools"

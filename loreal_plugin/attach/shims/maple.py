@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.attach.shims.common import (
     classes_of,
     module,

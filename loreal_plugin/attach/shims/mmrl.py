@@ -17,7 +17,7 @@ from torch import nn
 
 from loreal_plugin.attach.arguments import with_defaults
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.attach.shims.common import (
     Stand,
     classes_of,

@@ -14,7 +14,7 @@ from typing import IO, Any
 from torch import nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.look import HostLook
+from loreal_plugin.attach.inspect_host import HostLook
 from loreal_plugin.attach.shims.common import (
     Stand,
     classes_of,

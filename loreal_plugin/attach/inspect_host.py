@@ -1,0 +1,225 @@
+"""Looking at a host without importing anything: which files, classes and functions it has."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreal_plugin.attach.requirements import import_rows
+from loreal_plugin.contract import CONTRACTS, ContractRow, HostContract
+from loreal_plugin.contract.questions import trainer_without_row
+from loreal_plugin.errors import unknown_name
+
+_TRAIN_FUNCTIONS = ("setup_cfg", "main")
+_OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports of a host
+
+
+@dataclass(frozen=True)
+class HostLook:
+    """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is
+    installed.
+    """
+
+    path: Path
+    dassl: Path | None
+    own_clip: bool
+    rows: list[ContractRow]
+
+    @property
+    def dassl_root(self) -> Path | None:
+        """Return the folder that holds the `dassl` package, an installed one included; None where
+        there is none.
+        """
+        return self.dassl or _installed_dassl()
+
+    @property
+    def packages(self) -> dict[str, Path]:
+        """Top-level modules that have to come from this host, with the folder each is in."""
+        found = {name: self.path for name in ("train", "trainers", "datasets")}
+        if self.own_clip:
+            found["clip"] = self.path
+        if self.dassl is not None:
+            found["dassl"] = self.dassl
+        return found
+
+
+def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
+    """Look for everything that attaching needs; nothing is imported, read-only.
+
+    Args:
+        path: the checkout.
+        contract: of the method that is asked for.
+        dassl: a Dassl checkout; None means inside the host, then `DASSL`, then an installed one.
+    """
+    path = path.expanduser().resolve()
+    rows = [_row("host folder", str(path), path.is_dir(), "no such folder")]
+    if not path.is_dir():
+        return HostLook(path, None, False, rows)
+    for name in ("trainers", "datasets"):
+        rows.append(_row(f"package {name}", f"{name}/", (path / name).is_dir(), _listing(path)))
+    rows += _train_rows(path)
+    rows += _trainer_rows(path, contract)
+    own_clip = (path / "clip" / "__init__.py").is_file()
+    importable = own_clip or importlib.util.find_spec("clip") is not None
+    rows.append(_row("package clip", "clip/ in the host, or installed", importable, "neither"))
+    root, row = _find_dassl(path, dassl)
+    look = HostLook(path, root, own_clip, [*rows, row])
+    # the first two have rows of their own, and so has a Dassl that is not there
+    start = {
+        "train": "",
+        f"trainers.{contract.module}": "",
+        **dict.fromkeys(_OURS if row.ok else (), "loreal"),
+    }
+    sources = {**look.packages, **({"dassl": look.dassl_root or path} if row.ok else {})}
+    look.rows.extend(
+        found for found in import_rows(sources, start) if row.ok or found.role != "package dassl"
+    )
+    return look
+
+
+def methods_of(path: Path) -> list[str]:
+    """Return the methods whose trainer a host folder defines."""
+    return [
+        name
+        for name, contract in CONTRACTS.items()
+        if all(row.ok for row in _trainer_rows(path, contract))
+    ]
+
+
+def trainers_of(path: Path) -> dict[str, str]:
+    """Return the trainers that a host folder registers, each with its file; found by parsing."""
+    found: dict[str, str] = {}
+    for file in sorted((path / "trainers").glob("*.py")):
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (OSError, SyntaxError, UnicodeDecodeError):
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and any(
+                "TRAINER_REGISTRY" in ast.dump(d) for d in node.decorator_list
+            ):
+                found[node.name] = f"trainers/{file.name}"
+    return found
+
+
+def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> str:
+    """Return the text of the error for a method or trainer that no contract has.
+
+    Where the host does define such a trainer, the text names the questions that a row for it has to
+    answer.
+
+    Args:
+        kind: what `name` is: "method" or "trainer".
+        known: names of that kind.
+    """
+    wanted = name.removesuffix("_LOREAL").lower()
+    mine = {contract.trainer for contract in CONTRACTS.values()}
+    for trainer, file in trainers_of(host).items():
+        stem = Path(file).stem.lower()
+        if trainer not in mine and wanted in (
+            trainer.lower(),
+            stem if kind == "method" else trainer.lower(),
+        ):
+            return trainer_without_row(trainer, file, list(CONTRACTS))
+    return unknown_name(kind, name, known)
+
+
+def revision_of(look: HostLook) -> str:
+    """Return a hash of the host's sources (and of a Dassl that is no installed one).
+
+    Contents, not a git revision: a checkout may be changed, exported, or part of a larger
+    repository.
+    """
+    digest = hashlib.sha256()
+    for name, root in sorted(look.packages.items()):
+        files = [root / f"{name}.py"] if name == "train" else sorted((root / name).rglob("*.py"))
+        for file in files:
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def sources_digest(folder: Path) -> str:
+    """Return a hash of a package's Python sources: what `__version__` would say if everybody kept
+    it up.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _row(role: str, wanted: str, ok: bool, otherwise: str) -> ContractRow:
+    return ContractRow(role, wanted, "found" if ok else otherwise, ok)
+
+
+def _listing(path: Path) -> str:
+    names = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+    return f"not there (the folder has: {', '.join(names[:10]) or 'nothing'})"
+
+
+def _top_level(file: Path) -> tuple[set[str], str]:
+    """Return the names at the top of a file (defined or imported), and why it could not be read."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set(), "no such file"
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        return set(), f"{file.name} cannot be read ({type(error).__name__})"
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {item.asname or item.name for item in node.names}
+    return names, ""
+
+
+def _train_rows(path: Path) -> list[ContractRow]:
+    names, fault = _top_level(path / "train.py")
+    return [
+        _row(f"function {name}", f"train.py: {name}", name in names, fault or "no such function")
+        for name in _TRAIN_FUNCTIONS
+    ]
+
+
+def _trainer_rows(path: Path, contract: HostContract) -> list[ContractRow]:
+    file = f"trainers/{contract.module}.py"
+    names, fault = _top_level(path / file)
+    wanted = {
+        f"trainer class {contract.trainer}": contract.trainer,
+        "CLIP loader": "load_clip_to_cpu",
+    }
+    return [
+        _row(role, f"{file}: {name}", name in names, fault or "no such name")
+        for role, name in wanted.items()
+    ]
+
+
+def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, ContractRow]:
+    """Return the folder that holds `dassl/` (None: installed) and the row that says so."""
+    named = given or (Path(os.environ["DASSL"]) if os.environ.get("DASSL") else None)
+    for root in [named] if named else [path]:
+        root = root.expanduser().resolve()
+        if (root / "dassl" / "__init__.py").is_file():
+            return root, _row("Dassl", "dassl/", True, "")
+    if named:
+        return None, _row("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
+    installed = _installed_dassl() is not None
+    clone = (
+        "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
+    )
+    return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
+
+
+def _installed_dassl() -> Path | None:
+    """Return the folder that an installed `dassl` package is in."""
+    try:
+        found = importlib.util.find_spec("dassl")
+    except ValueError:  # put into sys.modules by hand
+        return None
+    return Path(found.origin).resolve().parents[1] if found is not None and found.origin else None

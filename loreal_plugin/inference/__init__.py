@@ -1,0 +1,1 @@
+"""Inference: modes, series of the text features, tables, the deployed model."""

@@ -1,0 +1,185 @@
+"""Which phi, method and mode to take for a dataset: the choices that no other beats in accuracy,
+time and memory.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from loreal_plugin.errors import LorealError, unknown_name
+from loreal_plugin.results.group import Group, group_results, mean_std
+from loreal_plugin.results.layout import (
+    is_variant,
+    method_name,
+    overrides_text,
+    shots_text,
+    weights_text,
+)
+from loreal_plugin.results.reader import collect
+
+WITH_READING = "time includes building the model and reading the pictures"
+WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to classify a picture; None where a cost was not measured."""
+
+    group: Group
+    accuracy: float
+    milliseconds: float | None
+    memory_mb: float | None
+
+    @property
+    def text(self) -> str:
+        """Return the choice in words."""
+        s = self.group.setting
+        changed = overrides_text(s.overrides).replace("loreal TRAINER.LOREAL.", "")
+        changed = f" ({changed})" if changed else ""
+        return f"{method_name(s.method, self.group.row)}: {self.group.label}{changed}"
+
+    @property
+    def size(self) -> int:
+        """Return the size of the picture that has to be there, in pixels."""
+        return self.group.results[0].test_size or self.group.setting.phi
+
+    def beats(self, other: Choice) -> bool:
+        """Return whether this is at least as good in everything that the other tells, and better in
+        something.
+
+        A choice whose cost was not measured never beats one whose cost was.
+        """
+        costs = ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
+        if any(mine is None and theirs is not None for mine, theirs in costs):
+            return False
+        pairs = [
+            (self.accuracy, other.accuracy),
+            *((-a, -b) for a, b in costs if a is not None and b is not None),
+        ]
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def advise(
+    out: Path,
+    dataset: str,
+    *,
+    protocol: str = "base2new",
+    ms: float | None = None,
+    mb: float | None = None,
+) -> str:
+    """Return the Pareto choices of a dataset as text.
+
+    Args:
+        ms: leave out what takes longer for a test picture.
+        mb: leave out what takes more memory, and what does not tell.
+
+    Raises:
+        LorealError: there are no results of that dataset, or none within the limits.
+    """
+    groups, refusals = group_results(collect(out).results)
+    known = {group.setting.dataset for group in groups if group.setting.protocol == protocol}
+    if dataset not in known:
+        if not known:
+            raise LorealError(
+                f"no finished run of protocol {protocol} below {out}; loreal sweep makes some"
+            )
+        raise LorealError(unknown_name(f"dataset with {protocol} runs in {out}", dataset, known))
+    # a run that changes stage 3 alone has the host's rows of the run that it changes
+    mine = [
+        g
+        for g in groups
+        if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
+        and (g.row.startswith("loreal") or not is_variant(g, groups))
+    ]
+    parts = []
+    for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
+        of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
+        title = f"{dataset}, {protocol}, {shots_text(shots)}, weights {weights_text(weights)}"
+        parts += _of_weights(title, of_weights, ms, mb)
+    if not parts:
+        raise LorealError(
+            f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave"
+            " them out"
+        )
+    parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
+    return "\n\n".join(parts)
+
+
+def _of_weights(
+    title: str, groups: Sequence[Group], ms: float | None, mb: float | None
+) -> list[str]:
+    """Return one table for runs and one for rivals: their times are taken in different ways."""
+    parts = []
+    for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
+        choices = _once(
+            [_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival]
+        )
+        within = [
+            c
+            for c in choices
+            if _within(c.milliseconds, ms) and (rival or _within(c.memory_mb, mb))
+        ]
+        if within:
+            parts.append(_table(title, basis, within))
+    return parts
+
+
+def _once(choices: Sequence[Choice]) -> list[Choice]:
+    """Return each choice once: the host at the native size stands beside every phi, timed beside
+    one of them.
+    """
+    found: dict[tuple[str, int, str], Choice] = {}
+    for choice in sorted(choices, key=lambda c: c.milliseconds is None):
+        found.setdefault((choice.text, choice.size, mean_std(choice.group.summaries())), choice)
+    return list(found.values())
+
+
+def _choice(group: Group) -> Choice:
+    time, memory = group.test_milliseconds(), group.test_memory()
+    return Choice(
+        group,
+        statistics.fmean(group.summaries()),
+        statistics.fmean(time) if time else None,
+        statistics.fmean(memory) if memory else None,
+    )
+
+
+def _within(value: float | None, limit: float | None) -> bool:
+    return limit is None or (value is not None and value <= limit)
+
+
+def front(choices: Sequence[Choice]) -> list[Choice]:
+    """Return the choices that no other beats, the most accurate first."""
+    kept = [c for c in choices if not any(other.beats(c) for other in choices)]
+    return sorted(kept, key=lambda c: -c.accuracy)
+
+
+def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
+    kept = front(choices)
+    body = [
+        [
+            c.text,
+            c.size,
+            mean_std(c.group.summaries()),
+            _number(c.milliseconds, 2),
+            _number(c.memory_mb, 0),
+            len(c.group.seeds),
+        ]
+        for c in kept
+    ]
+    heads = ("choice", "picture", "accuracy", "ms / picture", "memory MB", "n")
+    aligned = ("left", *("right",) * 5)
+    table = tabulate(
+        body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
+    )
+    text = f"{len(kept)} of {len(choices)} choices that no other beats in accuracy, time and memory"
+    return f"{title}: {text}; {basis}\n\n{table}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,188 @@
+"""Which groups stand in one table: runs of one protocol, phi, shots, weights and host, with the
+same overrides.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loreal_plugin.results.group import Group, mean_std
+from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
+from loreal_plugin.results.rival_rows import guests_of
+
+METHODS = ("clip", "coop", "cocoop", "ivlp", "maple", "mma", "mmrl")
+ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell; `best` puts it in bold."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: caption, head, body; the first `words` columns are text, the others numbers."""
+
+    caption: str
+    head: tuple[str, ...]
+    body: tuple[tuple[Cell, ...], ...]
+    words: int = 2
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """The groups of one table or family of tables, by setting; `key` is a setting without method
+    and dataset.
+    """
+
+    key: Setting
+    groups: tuple[Group, ...]
+
+    @property
+    def datasets(self) -> list[str]:
+        """Return the datasets, sorted."""
+        return sorted({group.setting.dataset for group in self.groups})
+
+    @property
+    def title(self) -> str:
+        """Return the block's settings in words."""
+        k = self.key
+        shots = f", {shots_text(k.shots)}" if k.shots else ""
+        host = "" if k.host == "embedded" else f", host {k.host}"
+        changed = f", {overrides_text(k.overrides)}" if k.overrides else ""
+        return f"phi {k.phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
+
+    def lines(self) -> list[tuple[str, str, list[Group]]]:
+        """Return (method, row, groups by dataset) in the order of a table."""
+        found: dict[tuple[str, str], list[Group]] = defaultdict(list)
+        for group in self.groups:
+            found[group.setting.method, group.row].append(group)
+        return [(*name, found[name]) for name in sorted(found, key=_place)]
+
+    def scored_lines(self) -> list[tuple[str, str, list[Group]]]:
+        """Return `lines` without rivals that correct nothing: they repeat a row of a run, their
+        cost apart.
+        """
+        there = {(group.setting.method, group.row) for group in self.groups}
+        return [line for line in self.lines() if self._repeated(line[0], line[1]) not in there]
+
+    def _repeated(self, method: str, row: str) -> tuple[str, str] | None:
+        """Return method and row of the run that says what a rival says, None for any other row."""
+        if row == "zero-shot":
+            return ZERO_SHOT_METHOD, "phi"
+        size = re.search(r" trained at (\d+)$", row)
+        return (
+            None
+            if size is None
+            else (method, "phi" if int(size[1]) == self.key.phi else "native_at_phi")
+        )
+
+
+def shots_text(shots: int) -> str:
+    """Return a number of shots in words."""
+    return f"{shots} shot{'s' if shots > 1 else ''}"
+
+
+def weights_text(weights: str) -> str:
+    """Return weights as a reader knows them: of a file its name, not where it lies on one machine."""
+    return Path(weights).name if Path(weights).is_absolute() else weights
+
+
+def overrides_text(overrides: Sequence[str]) -> str:
+    """Return overrides in one line; of a file its name."""
+    return "; ".join(" ".join(map(weights_text, text.split(" "))) for text in overrides)
+
+
+def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:
+    """Return the place of (method, row) in a table: the host, LOREAL and its controls, then rivals."""
+    method, row = name
+    of_method = METHODS.index(method) if method in METHODS else len(METHODS)
+    known = ROWS.index(row) if row in ROWS else len(ROWS)
+    return of_method, known, 0 if row.startswith("loreal") else 1, row
+
+
+def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
+    """Return a protocol's blocks without variants, zero-shot CLIP's results of the same phi and
+    weights beside them.
+    """
+    plain = [g for g in groups if g.setting.protocol == protocol and not is_variant(g, groups)]
+    found: dict[Setting, list[Group]] = defaultdict(list)
+    for group in plain:
+        found[table_key(group.setting)].append(group)
+    blocks = []
+    for key in sorted(
+        found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)
+    ):
+        members = found[key]
+        guests = [] if protocol == "zero_shot" else guests_of(groups, key, members)
+        blocks.append(Block(key, (*members, *guests)))
+    return blocks
+
+
+def table_key(setting: Setting) -> Setting:
+    """Return a setting without method and dataset."""
+    return replace(setting, method="", dataset="")
+
+
+def is_variant(group: Group, groups: Sequence[Group]) -> bool:
+    """Return whether a run changes only stage 3 of another that is there, too: it then stands among
+    the variants.
+    """
+    overrides = group.setting.overrides
+    if not overrides or not all(text.startswith("loreal ") for text in overrides):
+        return False
+    plain = replace(group.setting, overrides=())
+    return any(other.setting == plain for other in groups)
+
+
+def average(groups: Sequence[Group], get: Callable[[Group], list[float]]) -> list[float]:
+    """Return, for each seed that every group has, the mean over groups; the mean of their means
+    where none is common.
+
+    The average HM of the paper is the mean over datasets of each dataset's HM.
+    """
+    common = sorted(set.intersection(*(set(group.seeds) for group in groups)))
+    if not common:
+        means = [statistics.fmean(get(group)) for group in groups if get(group)]
+        return [statistics.fmean(means)] if means else []
+    picked = [dict(zip(group.seeds, get(group), strict=False)) for group in groups]
+    return [
+        statistics.fmean(values[seed] for values in picked)
+        for seed in common
+        if all(seed in v for v in picked)
+    ]
+
+
+def mark_best(
+    lines: Sequence[Sequence[float]], allowed: Sequence[bool], digits: int = 2
+) -> list[Cell]:
+    """Return the cells of one column; the best mean among the allowed lines is bold.
+
+    Args:
+        lines: values over seeds of each line.
+        allowed: which lines compete: those that read small pictures.
+    """
+    means = [
+        round(statistics.fmean(v), digits) if v and ok else None
+        for v, ok in zip(lines, allowed, strict=True)
+    ]
+    top = max((mean for mean in means if mean is not None), default=None)
+    competing = sum(mean is not None for mean in means) > 1
+    return [
+        Cell(mean_std(values, digits), competing and mean is not None and mean == top)
+        for values, mean in zip(lines, means, strict=True)
+    ]
+
+
+def method_name(method: str, row: str) -> str:
+    """Return the text of the method column."""
+    return "CLIP" if method == ZERO_SHOT_METHOD else method

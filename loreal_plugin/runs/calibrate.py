@@ -1,0 +1,352 @@
+"""Measures a finished run's inference modes on pictures that no training saw, and sets the
+threshold of `auto`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import CheckpointError, DataError
+from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
+from loreal_plugin.inference.modes import Inference, contenders
+from loreal_plugin.options import LorealOptions
+from loreal_plugin.results.record import git_revision, is_complete, versions, write_json
+from loreal_plugin.runs.base2new import prepare, say_line, using_weights
+from loreal_plugin.runs.engine import Engine, Say, load_checkpoint, quietly
+from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.runs.timing import interleave
+from loreal_plugin.students.embedding_cache import encode_views
+from loreal_plugin.students.views import StudentViews
+from loreal_plugin.trainer.inference import CALIBRATION, check_inference
+
+CALIBRATION_VERSION = 1
+TARGET, PICTURES, BATCH = 0.995, 1000, 32
+# Views that stage 3 never draws: its own are streams 0 and 1.
+HELD_OUT_STREAM = 2
+_ROUNDS, _SECONDS = 7, 20.0
+
+
+def run_calibrate(
+    spec: RunSpec, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
+) -> dict[str, Any]:
+    """Measure every mode of a run's stage 3, write the table beside its checkpoint and return it.
+
+    Args:
+        target: share of images whose predicted class has to be that of `exact`, in (0, 1].
+        pictures: how many held-out embeddings are compared, at least.
+
+    Raises:
+        ConfigError: the method or the run's options allow no mode but `exact`.
+        CheckpointError: stage 3 of the run is not complete.
+        DataError: there is no picture to measure on.
+        LorealError: see `loreal_plugin.runs.base2new.prepare`.
+    """
+    engine = prepare(spec, say=say)
+    stage = engine.plan.stages["loreal"]
+    with using_weights(spec.weights):
+        if not is_complete(stage.folder, engine.identity.stage_key("loreal")):
+            raise CheckpointError(
+                f"stage 3 ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
+            )
+        with stage_lock(stage.folder, say):
+            trainer = build(engine)
+            record = calibrate(trainer, target=target, pictures=pictures, say=say)
+            path = trainer.table_store.folder / CALIBRATION
+            write_json(
+                path, record | {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
+            )
+    say(f"written: {path}")
+    return record
+
+
+def build(engine: Engine) -> Any:
+    """Return stage 3's trainer with the checkpoint of its last epoch."""
+    stage, cfg = engine.plan.stages["loreal"], engine.cfgs["loreal"]
+    trainer = quietly(lambda: engine._build(cfg))
+    quietly(lambda: load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH)))
+    return trainer
+
+
+def calibrate(
+    trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
+) -> dict[str, Any]:
+    """Return the table of a trainer whose checkpoint is loaded: rows, threshold, what to choose."""
+    options = trainer.options
+    check_inference(trainer.contract, dataclasses.replace(options, inference="auto"))
+    features, labels, where = held_out(trainer, pictures)
+    say(f"{len(features)} held-out embeddings: {where}")
+    exact_mode = trainer.inference_mode(dataclasses.replace(options, inference="exact"))
+    exact = in_batches(exact_mode, features, BATCH)
+    first = trainer.inference_mode(dataclasses.replace(options, inference="auto"), margin=0.0)
+    margin, promised = choose_margin(
+        in_batches(first.first, features, BATCH), exact, options.shortlist_k, target
+    )
+    modes = {"exact": exact_mode, **_modes(trainer, options, margin)}
+    rows = [_row(name, mode, features, labels, exact, say) for name, mode in modes.items()]
+    for row, times in zip(rows, _times(modes, features, trainer.device), strict=True):
+        row |= times
+    chosen = cheapest(rows, target)
+    return {
+        "schema_version": CALIBRATION_VERSION,
+        "belongs_to": trainer.calibration_owner(options),
+        "target": target,
+        "margin": margin,
+        "promised": promised,
+        "pictures": {"where": where, "embeddings": len(features)},
+        "classes": exact.shape[1],
+        "batch": min(BATCH, len(features)),
+        "image_encoder_ms": _encoder_ms(trainer),
+        "expansion": trainer.text_expansion(options)[1],
+        "rows": rows,
+        "chosen": {"mode": chosen["mode"], **chosen["keys"]},
+        "device": str(trainer.device),
+        "clock": clock_of(trainer.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
+
+
+def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
+    """Return beta's features (N, F, D_v) of pictures that stage 3 did not train on, their labels,
+    and what they are.
+
+    Pictures of the validation split where the dataset has one, else training pictures; seen in
+    crops and flips that stage 3 never draws, as many of each as reach `count`.
+
+    Raises:
+        DataError: the dataset has neither.
+    """
+    split = "val" if trainer.dm.dataset.val else "train_x"
+    items = list(getattr(trainer.dm.dataset, split))
+    if not items:
+        raise DataError(
+            "calibration needs pictures of the training classes, and the dataset has none"
+        )
+    n_views = -(-count // len(items))
+    data, beta = trainer.data, trainer.model.students["beta"]
+    views = StudentViews(items, beta.input_size, n_views, data.recipe, data.seed, HELD_OUT_STREAM)
+    found = encode_views(
+        trainer.model.embed_beta,
+        views,
+        batch_size=BATCH,
+        device=trainer.device,
+        title="embedding held-out pictures",
+    ).flatten(0, 1)
+    labels = torch.tensor([item.label for item in items]).repeat_interleave(n_views)
+    kind = "pictures of the validation split" if split == "val" else "training pictures"
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
+    where = f"{len(items)} {kind}, each in {n_views} crops that stage 3 never drew"
+    return found[order].to(trainer.device), labels[order], where
+
+
+def _modes(trainer: Any, options: LorealOptions, margin: float) -> dict[str, Inference]:
+    """Return the modes that are compared with `exact`, by the name of their row."""
+
+    def mode(name: str, **changed: Any) -> Inference:
+        return trainer.inference_mode(
+            dataclasses.replace(options, inference=name, **changed), margin=margin
+        )
+
+    return {
+        "static": mode("static"),
+        f"shortlist of {options.shortlist_k}": mode("shortlist"),
+        "tangent jacobian": mode("tangent", tangent_kind="jacobian"),
+        "tangent fitted": mode("tangent", tangent_kind="fitted"),
+        "auto": mode("auto"),
+    }
+
+
+def _row(
+    name: str, mode: Inference, features: Tensor, labels: Tensor, exact: Tensor, say: Say
+) -> dict[str, Any]:
+    """Return a mode's agreement, how much it checks exactly, and what it holds."""
+    keys = {"INFERENCE": mode.mode}
+    if mode.mode == "tangent":
+        keys["TANGENT_KIND"] = name.split()[-1]
+    logits = in_batches(mode, features, BATCH)
+    found = dataclasses.asdict(compare(logits, exact, labels))
+    say(f"  {name}: {found['agreement']:.2f} % agree")
+    return {
+        "mode": name,
+        "keys": keys,
+        **found,
+        **_checks(mode, features),
+        "table_mib": mode.n_bytes / 2**20,
+        "peak_mib": peak_bytes(lambda: mode(features[:BATCH]), features.device) / 2**20,
+    }
+
+
+def _checks(mode: Inference, features: Tensor) -> dict[str, float]:
+    """Return the share of images in which classes run exactly (percent), and how many classes an
+    image on average.
+    """
+    n_classes = mode.path.prompts.n_classes
+    if mode.mode == "exact":
+        return {"checked": 100.0, "classes_checked": float(n_classes)}
+    if mode.mode not in ("shortlist", "auto"):
+        return {"checked": 0.0, "classes_checked": 0.0}
+    first = in_batches(mode.first, features, BATCH)
+    marked = contenders(first, mode.k, float("inf") if mode.mode == "shortlist" else mode.margin)
+    return {
+        "checked": 100 * float(marked.any(1).float().mean()),
+        "classes_checked": float(marked.sum(1).float().mean()),
+    }
+
+
+def _times(
+    modes: dict[str, Inference], features: Tensor, device: torch.device
+) -> list[dict[str, float]]:
+    """Return each mode's milliseconds an image, from features to logits, in batches and alone;
+    medians of turns.
+    """
+    found: dict[str, dict[str, float]] = {name: {} for name in modes}
+    for key, size in (("milliseconds", min(BATCH, len(features))), ("milliseconds_alone", 1)):
+        calls = {name: _in_turn(mode, features, size) for name, mode in modes.items()}
+        samples = interleave(calls, rounds=_ROUNDS, budget_s=_SECONDS, device=device)
+        for name in modes:
+            found[name][key] = 1000 * statistics.median(samples[name][clock_of(device)]) / size
+    return [found[name] for name in modes]
+
+
+def _in_turn(mode: Inference, features: Tensor, size: int) -> Callable[[], object]:
+    """Return a call that predicts another batch each time: what `auto` costs depends on the images."""
+    batches = itertools.cycle([part for part in features.split(size) if len(part) == size])
+    return lambda: mode(next(batches))
+
+
+def _encoder_ms(trainer: Any) -> float:
+    """Return beta's image encoder's milliseconds an image, in a batch."""
+    beta = trainer.model.students["beta"]
+    images = torch.zeros(BATCH, 3, beta.input_size, beta.input_size, device=trainer.device)
+    samples = interleave(
+        {"encoder": lambda: beta.encode_image(images)},
+        rounds=3,
+        budget_s=_SECONDS,
+        device=trainer.device,
+    )
+    return 1000 * statistics.median(samples["encoder"][clock_of(trainer.device)]) / BATCH
+
+
+def clock_of(device: torch.device) -> str:
+    """Return which clock times are read from: on one CPU thread the processor's, which other
+    programs do not slow.
+    """
+    return "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """Return the most bytes that a call holds at once in tensors, beyond what is held before it."""
+    call()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as seen:
+        call()
+    held = peak = 0
+    events = [
+        event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def format_calibration(record: dict[str, Any]) -> str:
+    """Return the table of a calibration as text."""
+    heads = (
+        "mode",
+        "agrees %",
+        "accuracy %",
+        "error med",
+        "p99",
+        "max",
+        "checked %",
+        f"ms/img B={record['batch']}",
+        "B=1",
+        "tables MiB",
+        "peak MiB",
+    )
+    lines = [heads]
+    for row in record["rows"]:
+        numbers = [
+            row[k]
+            for k in (
+                "agreement",
+                "accuracy",
+                "median_error",
+                "p99_error",
+                "largest_error",
+                "checked",
+            )
+        ]
+        costs = [row[k] for k in ("milliseconds", "milliseconds_alone", "table_mib", "peak_mib")]
+        cells = (
+            [f"{v:.2f}" for v in numbers[:2]]
+            + [f"{v:.3f}" for v in numbers[2:5]]
+            + [f"{numbers[5]:.1f}"]
+        )
+        lines.append(
+            (
+                row["mode"],
+                *cells,
+                *(f"{v:.3f}" for v in costs[:2]),
+                *(f"{v:.2f}" for v in costs[2:]),
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    table = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
+        for line in lines
+    ]
+    facts, pictures = record["expansion"], record["pictures"]
+    keys = " ".join(f"TRAINER.LOREAL.{k} {v}" for k, v in record["chosen"].items() if k != "mode")
+    promise = (
+        ""
+        if record["promised"]
+        else " (more held-out pictures, or a larger SHORTLIST_K, could promise it)"
+    )
+    return "\n".join(
+        [
+            (
+                f"{pictures['embeddings']} embeddings: {pictures['where']}; {record['classes']}"
+                " classes"
+            ),
+            (
+                f"errors in logits; image encoder {record['image_encoder_ms']:.2f} ms/img;"
+                f" {record['device']}, {record['threads']} threads, {record['clock']} time"
+            ),
+            *table,
+            (
+                f"series: {facts['directions']} directions ({100 * facts['share_of_variance']:.2f}"
+                f" % of the variance), {facts['products']} of them in products; error of a feature"
+                f" {facts['mean_error']:.4f} on average, {facts['largest_error']:.4f} at most"
+            ),
+            (
+                f"threshold of auto for {100 * record['target']:g} %: {record['margin']:.3f}"
+                f" logits{promise}"
+            ),
+            (
+                f"cheapest mode that agrees in {100 * record['target']:g} %:"
+                f" {record['chosen']['mode']} ({keys})"
+            ),
+        ]
+    )

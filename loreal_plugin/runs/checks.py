@@ -1,0 +1,207 @@
+"""What can be wrong with a run beyond its words, found before anything is written or trained."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.contract import get_contract
+from loreal_plugin.errors import ConfigError, DataError, LorealError
+from loreal_plugin.method import check_length, slot_length
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.keys import flatten
+
+CONTEXT_LENGTH = 77
+# how a picture becomes numbers; the rest of INPUT is augmentation, which stages may choose for
+# themselves
+STUDENT_INPUT = ("INPUT.INTERPOLATION", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.NO_TRANSFORM")
+
+
+def check_run(engine: Engine) -> None:
+    """Check configs, options, attributes and prompts.
+
+    Raises:
+        ConfigError: stage 3 would build other students than stages 1 and 2 trained; a config that
+            the host or LOREAL refuses; LOREAL switched off; a slot order that the method cannot
+            take; a prompt of more than 77 tokens.
+        DataError: the dataset to train on is test-only.
+        AttributeFileError: the attribute file is unusable, or has no words for a class.
+    """
+    check_source(engine)
+    if not engine.identity.options.enabled:
+        phi = engine.plan.spec.phi
+        raise ConfigError(
+            "TRAINER.LOREAL.ENABLED False is the host alone, which the row 'trained and tested at"
+            f" {phi}' shows already; leave it out (loreal train runs it)"
+        )
+    check_students(engine)
+    for cfg in engine.cfgs.values():
+        check_trainer(engine.host, cfg)
+    check_slots(engine)
+
+
+def check_layers(engine: Engine, layers: int) -> None:
+    """Raise ConfigError where a recipe names a layer that the CLIP does not have.
+
+    Some hosts fail on that inside `build_model`, others silently leave the layer out.
+
+    Args:
+        layers: of the tower that has fewer.
+    """
+    for cfg in engine.cfgs.values():
+        for key, numbers in engine.host.contract.layers_used(cfg).items():
+            if max(numbers, default=0) > layers:
+                raise ConfigError(
+                    f"{key} names layer {max(numbers)}, but a tower of the CLIP weights"
+                    f" '{engine.plan.spec.weights}' has {layers}; add -- {key} with layers up to"
+                    f" {layers}, or choose other weights"
+                )
+
+
+def check_source(engine: Engine) -> None:
+    """Raise DataError where the pictures to train on are those that are tested (ImageNet's
+    variants, for one).
+    """
+    dataset = engine.identity.dataset(engine.plan.source)
+    both = {item.impath for item in dataset.train_x} & {item.impath for item in dataset.test}
+    if both:
+        raise DataError(
+            f"dataset '{engine.plan.spec.dataset}' cannot be trained on: {len(both)} of its"
+            " training pictures are test pictures (a test-only dataset?); train on another one and"
+            " name this one in TARGETS of xd.sh or dg.sh"
+        )
+
+
+def check_students(engine: Engine) -> None:
+    """Raise ConfigError unless stage 3 describes the students as the stages that trained them did."""
+    node = engine.host.contract.cfg_node
+    ours = student_facts(engine.cfgs["loreal"], node)
+    for name in ("alpha", "beta"):
+        theirs = student_facts(engine.cfgs[name], node)
+        other = sorted(
+            key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+        )
+        if other:
+            values = ", ".join(
+                f"{k} is {theirs.get(k)!r} in stage '{name}', {ours.get(k)!r} in stage 3"
+                for k in other
+            )
+            raise ConfigError(
+                f"stage 3 would build other students than were trained: {values}; make them equal"
+            )
+
+
+def student_facts(cfg: Any, node: str) -> dict[str, Any]:
+    """Return the settings that say what a host's model is and reads; `node` is the method's own
+    under TRAINER.
+    """
+    flat = flatten(cfg)
+    facts = {
+        k: v
+        for k, v in flat.items()
+        if k.startswith((f"TRAINER.{node}.", "MODEL.")) or k in STUDENT_INPUT
+    }
+    return facts | {"INPUT.TRANSFORMS normalize": "normalize" in flat.get("INPUT.TRANSFORMS", ())}
+
+
+def check_trainer(host: Any, cfg: Any) -> None:
+    """Run the trainer's own check of its config, without building it.
+
+    Raises:
+        ConfigError: the host has no such trainer, or the check refuses.
+    """
+    if cfg.TRAINER.NAME == host.contract.loreal_trainer:
+        importlib.import_module(f"trainers.{host.contract.method}_loreal")
+    registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
+    if cfg.TRAINER.NAME not in registry.registered_names():
+        return  # building it names the ones there are
+    kind = registry.get(cfg.TRAINER.NAME)
+    try:
+        kind.check_cfg(kind.__new__(kind), cfg)
+    except LorealError:
+        raise
+    except (AssertionError, AttributeError, KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{cfg.TRAINER.NAME} refuses its configuration: {error or 'an assertion failed'}"
+        ) from error
+
+
+def check_slots(engine: Engine) -> None:
+    """Raise unless every prompt of the classes that are tested takes the slots.
+
+    An attribute that tokenises to nothing, or a class without words, is an error here and not after
+    two stages.
+    """
+    identity, contract, options = engine.identity, engine.host.contract, engine.identity.options
+    if options.slot_order not in contract.slot_orders:
+        raise ConfigError(
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which"
+            " overwrites the rows after the start token; choose"
+            f" {' or '.join(contract.slot_orders)}"
+        )
+    if identity.attribute_file.fallback:
+        engine.say(
+            f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are"
+            " used"
+        )
+    encode = tokenizer()
+    parts = {
+        "words": options.slot_parts in WITH_WORDS,
+        "contents": options.slot_parts in WITH_CONTENTS,
+    }
+    for name, words, prompt in host_prompts(engine):
+        attributes = tokenise_attributes(words, encode, identity.attribute_file.source)
+        slots = slot_length(
+            attributes, order=options.slot_order, n_content=options.n_content, **parts
+        )
+        start, end = 1, 1
+        check_length(name, len(words), start + len(encode(prompt)) + slots + end, CONTEXT_LENGTH)
+
+
+def tokenizer() -> Callable[[str], list[int]]:
+    """Return CLIP's tokenizer: text -> ids without start and end."""
+    from loreal_plugin.weights import import_clip
+
+    return import_clip().clip._tokenizer.encode
+
+
+def host_prompts(engine: Engine) -> Iterator[tuple[str, list[str], str]]:
+    """Give class name, its K words and the text of the host's own prompt, of all classes that are
+    tested.
+    """
+    cfg = engine.cfgs["loreal"]
+    template = prompt_template(engine.host.contract.method, cfg)
+    for subset in engine.plan.tests:
+        names = list(engine.identity.dataset(subset).classnames)
+        words = engine.identity.words_on(subset, names)
+        for index, name in enumerate(names):
+            own = words if isinstance(words[0], str) else words[index]
+            yield name, own, template.format(name.replace("_", " "))
+
+
+def prompt_template(method: str, cfg: Any) -> str:
+    """Return the text that a host makes its prompts of, with `{}` for the class name.
+
+    Learned context without words stands as one "X" a token, as the hosts write it.
+    """
+    if method == "mmrl":
+        found = [
+            vars(module).get("CUSTOM_TEMPLATES")
+            for name, module in list(sys.modules.items())
+            if name.startswith("trainers.")
+        ]
+        tables = [table for table in found if isinstance(table, dict)]
+        return next(
+            (t[cfg.DATASET.NAME] for t in tables if cfg.DATASET.NAME in t), "a photo of a {}."
+        )
+    options = cfg.TRAINER[get_contract(method).cfg_node]
+    words = options.get("TEXT_CTX_INIT" if method == "mma" else "CTX_INIT", "")
+    n_ctx = options.get("N_CTX_TEXT" if method == "ivlp" else "N_CTX", 0)
+    if method == "ivlp" and n_ctx > 4:
+        words = ""  # the host then starts from random rows
+    context = words.replace("_", " ") or " ".join(["X"] * n_ctx)
+    return "{} {{}}.".format(context.replace("{", "").replace("}", ""))

@@ -1,0 +1,353 @@
+"""Runs the stages and evaluations of a plan on an attached host, in one process."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
+from loreal_plugin.results.record import (
+    RESULTS,
+    SCHEMA_VERSION,
+    git_revision,
+    is_complete,
+    read_json,
+    read_results,
+    versions,
+    write_json,
+)
+from loreal_plugin.runs.evaluation_cache import Source, keep_test_embeddings
+from loreal_plugin.runs.folders import set_aside
+from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.keys import flatten
+from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.logs import stage_log
+from loreal_plugin.runs.meter import Meter
+from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv
+from loreal_plugin.runs.protocol import SOURCE
+from loreal_plugin.runs.random_state import keep_random_state
+
+STARTED = "started.json"
+Say = Callable[[str], None]
+
+
+class Engine:
+    """Trains stages and evaluates rows; what is complete under its key is read instead.
+
+    Args:
+        host: an `AttachedHost`.
+        plan: from `build_plan`.
+        weights: fingerprint of the CLIP weights.
+        say: prints one line of progress.
+        verbose: show the host's whole output on the console, not only in `log.txt`.
+    """
+
+    def __init__(
+        self, host: Any, plan: Plan, weights: str, *, say: Say = print, verbose: bool = False
+    ) -> None:
+        self.host, self.plan, self.say, self.verbose = host, plan, say, verbose
+        self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
+        self.identity = Identity(host, plan, self.cfgs, weights, say)
+
+    def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
+        """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what
+        it trains on).
+
+        Raises:
+            ConfigError: an override names no key, or has a value of the wrong type.
+        """
+        subset = subset or self.plan.source
+        folder = row.folders[subset] if row else stage.folder
+        size = row.size if row else stage.size
+        argv = family_argv(self.plan, stage, folder=folder, size=size, subset=subset)
+        try:
+            return self.host.setup_cfg(argv)
+        except (ConfigError, AssertionError, KeyError, ValueError) as error:
+            raise ConfigError(self._config_fault(stage, error)) from error
+
+    def _config_fault(self, stage: Stage, error: Exception) -> str:
+        """Return the text for a config that the host refused, with the nearest key where one is
+        unknown.
+        """
+        text = str(error).strip("'\"")
+        plain = Stage(**{**vars(stage), "opts": ()})
+        argv = family_argv(
+            self.plan, plain, folder=plain.folder, size=plain.size, subset=self.plan.source
+        )
+        try:
+            known = flatten(self.host.setup_cfg(argv))
+        except (ConfigError, AssertionError, KeyError, ValueError):
+            return f"the configuration {stage.recipe} was refused: {text}"
+        for key in stage.opts[::2]:
+            if key not in known:
+                near = unknown_name("key", key, known).split(" (known")[0]
+                return (
+                    f"{near}; overrides of stage '{stage.name}' are KEY VALUE pairs of its config"
+                )
+        return f"overrides of stage '{stage.name}' were refused: {text}"
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def train(self, stage: Stage) -> dict[str, Any]:
+        """Return the stage's record, after training it unless it is complete."""
+        key = self.identity.stage_key(stage.name)
+        with stage_lock(stage.folder, self.say):
+            if is_complete(stage.folder, key):
+                self.say(f"  complete (key {key[:8]}), reused from {stage.folder}")
+                return read_results(stage.folder)
+            resumed = self._claim(stage.folder, key)
+            outcome = self._train_now(stage)
+            record = (
+                self.record("stage", key, stage, self.cfgs[stage.name])
+                | outcome
+                | {"resumed": resumed}
+            )
+            write_json(stage.folder / RESULTS, record)
+        return record
+
+    def _train_now(self, stage: Stage) -> dict[str, Any]:
+        """Train a stage to its end and return what was measured."""
+        cfg = self.cfgs[stage.name]
+        meter = Meter(cuda=cfg.USE_CUDA)
+        with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
+            trainer = self._build(cfg)
+            tunable = self.tunable(stage, trainer)
+            kept = self._keep_embeddings(trainer, self.plan.source)
+            tests, hits = _record_tests(trainer), record_hits(trainer)
+            if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
+                keep_random_state(trainer, stage.folder)
+            trainer.train()
+        outcome = {
+            "parameters": tunable,
+            "seconds": meter.seconds,
+            "peak_memory_mb": meter.peak_memory_mb,
+            "epochs": int(cfg.OPTIM.MAX_EPOCH),
+            "steps_per_epoch": len(trainer.train_loader_x),
+            "base": _score(trainer, tests[-1], hits) if tests else None,
+            **_source(kept),
+        }
+        del trainer
+        _free()
+        return outcome
+
+    def _claim(self, folder: Path, key: str) -> bool:
+        """Make the folder this run's; return True when an interrupted run of the same key is
+        continued there.
+        """
+        if folder.exists() and any(folder.iterdir()):
+            finished = read_results(folder)
+            owner = (finished or read_json(folder / STARTED) or {}).get("key", "")
+            if owner == key and not finished:
+                self.say(
+                    f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}"
+                )
+                return True
+            self.say(f"  {folder} holds another run; moved to {set_aside(folder, owner)}")
+        write_json(folder / STARTED, {"schema_version": SCHEMA_VERSION, "key": key})
+        return False
+
+    def tunable(self, stage: Stage, trainer: Any) -> int:
+        """Return the number of parameters that a stage trains."""
+        if stage.loreal:
+            return sum(p.numel() for p in trainer._models["loreal"].parameters() if p.requires_grad)
+        return sum(p.numel() for p in self.host.contract.learned(trainer.model).values())
+
+    # ---- evaluation ------------------------------------------------------------------------------
+
+    def evaluate(self, row: Row, subset: str, *, again: bool = False) -> dict[str, Any]:
+        """Return the record of a row's accuracy on `subset`, from the stage's last epoch.
+
+        Args:
+            again: test even where a complete record exists.
+
+        Raises:
+            CheckpointError: the stage has no checkpoint of its last epoch.
+        """
+        stage, folder = self.plan.stages[row.stage], row.folders[subset]
+        cfg = self.resolve(stage, row, subset)
+        key = self.identity.evaluation_key(stage.name, cfg, subset)
+        with stage_lock(folder, self.say):
+            if not again and is_complete(folder, key):
+                return read_results(folder)
+            if folder.exists() and (read_results(folder) or {}).get("key", key) != key:
+                set_aside(folder, read_results(folder)["key"])
+            meter = Meter(cuda=cfg.USE_CUDA)
+            with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
+                trainer = self._build(cfg)
+                load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+                kept = [] if again else self._keep_embeddings(trainer, subset)
+                hits = record_hits(trainer)
+                score = _score(trainer, trainer.test(), hits)
+            record = self.record("evaluation", key, stage, cfg, subset) | {
+                "row": row.name,
+                "subset": subset,
+                "score": score,
+                "seconds": meter.seconds,
+                "peak_memory_mb": meter.peak_memory_mb,
+                **_source(kept),
+            }
+            write_json(folder / RESULTS, record)
+        del trainer
+        _free()
+        return record
+
+    # ---- common ----------------------------------------------------------------------------------
+
+    def _build(self, cfg: Any) -> Any:
+        """Return the host's trainer for a config, seeded as the family's train.py does it."""
+        self._dassl().set_random_seed(cfg.SEED)
+        # cuDNN's search for the fastest kernel may choose another one the next time
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+        print(f"** Config **\n{cfg}")
+        trainer = self.host.build_trainer(cfg)
+        if cfg.TRAINER.NAME == self.host.contract.trainer:
+            # what a student will need of it is known to be there before hours of training
+            self.host.contract.check(trainer, f"host '{self.host.path.name}'")
+        return trainer
+
+    def _keep_embeddings(self, trainer: Any, subset: str) -> list[Source]:
+        """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows
+        and runs.
+        """
+        pictures = partial(self.identity.test_images, subset)
+        return keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
+
+    @staticmethod
+    def _dassl() -> Any:
+        return importlib.import_module("dassl.utils")
+
+    def record(
+        self, kind: str, key: str, stage: Stage, cfg: Any, subset: str = ""
+    ) -> dict[str, Any]:
+        """Return the fields that every results.json has; `subset` is what was tested (empty: the
+        source).
+        """
+        spec, protocol, subset = self.plan.spec, self.plan.protocol, subset or self.plan.source
+        at_home = kind == "stage" or self.plan.tests[subset].role == SOURCE
+        cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "protocol": protocol.home if at_home else protocol.name,
+            "kind": kind,
+            "key": key,
+            "stage": stage.name,
+            "method": spec.method,
+            "trainer": stage.trainer,
+            "host": self.identity.host_facts(),
+            "dataset": spec.dataset,
+            # stage 1 is the same for every phi
+            "phi": None if stage.name == "alpha" and kind == "stage" else spec.phi,
+            "input_size": int(cfg.INPUT.SIZE[0]),
+            "native_size": self.plan.native_size,
+            "seed": spec.seed,
+            "shots": spec.shots,
+            "weights": {"name": spec.weights, "sha256": self.identity.weights},
+            "recipe": spec.recipe,
+            "overrides": [list(vars(o).values()) for o in spec.overrides],
+            "attributes": self.identity.attributes_on(subset) if stage.loreal else None,
+            "config": self.identity.config(stage.name, cfg),
+            "inference": self.identity.inference(stage.name),
+            "images": self.identity.images(subset),
+            "parents": {name: self.identity.stage_key(name) for name in stage.parents},
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "git_revision": git_revision(),
+        }
+
+
+def _record_tests(trainer: Any) -> list[float]:
+    """Let `trainer.test` note its accuracy on the test split in the list that is returned."""
+    original, found = trainer.test, []
+
+    def test(split: str | None = None) -> float:
+        accuracy = original(split) if split is not None else original()
+        if split in (None, "test"):
+            found.append(accuracy)
+        return accuracy
+
+    trainer.test = test
+    return found
+
+
+def _score(trainer: Any, accuracy: float, hits: list[bool]) -> dict[str, Any]:
+    """Return accuracy in percent to full precision with its counts, and which pictures were right.
+
+    Args:
+        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures
+            one by one.
+    """
+    total = len(trainer.dm.dataset.test)
+    correct = round(accuracy / 100 * total)
+    score = {"accuracy": 100 * correct / total, "correct": correct, "total": total}
+    return (
+        score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
+    )
+
+
+def _source(found: list[Source]) -> dict[str, Any]:
+    """Return what a record says of the embeddings of its last test."""
+    return (found[-1] if found else Source(kept=False)).facts()
+
+
+def record_hits(trainer: Any) -> list[bool]:
+    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last
+    test were right.
+    """
+    evaluator, hits = trainer.evaluator, []
+    reset, process = evaluator.reset, evaluator.process
+
+    def restart() -> None:
+        hits.clear()
+        reset()
+
+    def take(output: torch.Tensor, labels: torch.Tensor) -> None:
+        hits.extend((output.argmax(1) == labels).tolist())
+        process(output, labels)
+
+    evaluator.reset, evaluator.process = restart, take
+    return hits
+
+
+def pack_bits(hits: list[bool]) -> str:
+    """Return truth values as hexadecimal, the first one highest, filled up with 0 to whole bytes."""
+    text = "".join("1" if hit else "0" for hit in hits)
+    text += "0" * (-len(text) % 8)
+    return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
+
+
+def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:
+    """Load a checkpoint into a trainer; `epoch` None means the best one, as in the family.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does not fit.
+    """
+    try:
+        trainer.load_model(str(folder), epoch=epoch)
+    except LorealError:
+        raise
+    except (OSError, RuntimeError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        which = f"checkpoint of epoch {epoch}" if epoch else "best checkpoint"
+        raise CheckpointError(f"the {which} in {folder} cannot be loaded: {first}") from error
+
+
+def _free() -> None:
+    """Give back what a dropped trainer held; trainers hold reference cycles."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def quietly(call: Callable[[], Any]) -> Any:
+    """Return what `call` returns, without its print-outs."""
+    with redirect_stdout(io.StringIO()):
+        return call()

@@ -1,0 +1,304 @@
+"""Test pictures are embedded once for a frozen image encoder: rows and runs that share it read what
+was kept.
+
+The host trained at phi and LOREAL on top of it use the same encoder on the same pictures, and so do
+all runs that change stage 3 alone. What the encoder said is kept as it is, batch by batch, so that
+a test on kept embeddings gives the same bits as one on pictures. Only the embedded host is served:
+a stranger's test loop may read pictures elsewhere than in its image encoder.
+
+Shapes: N pictures, B of a batch, F features a picture, D_v embedding width.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+
+from loreal_plugin.contract.base import bare_model
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.files import write_text
+from loreal_plugin.options import flatten
+from loreal_plugin.paths import cache_root, embedded_host
+from loreal_plugin.runs.keys import METHOD_VERSION
+from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key
+from loreal_plugin.students.learned import fingerprint
+from loreal_plugin.students.student import Student
+
+VARIABLE = "LOREAL_TEST_CACHE"
+DEFAULT_MB = 1024
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a test's embeddings were from: `kept` by another test, which took `seconds` to read and
+    encode them.
+    """
+
+    kept: bool
+    seconds: float | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        return {"kept_embeddings": self.kept, "kept_seconds": self.seconds if self.kept else None}
+
+
+class _Unfit(Exception):
+    """The encoder was not called once a batch, so nothing can be kept."""
+
+
+def budget_mb(env: Mapping[str, str] = os.environ) -> int:
+    """Return how many MB the kept embeddings may take; 0 keeps and reads none.
+
+    Raises:
+        ConfigError: the variable is no whole number of at least 0.
+    """
+    text = env.get(VARIABLE, "").strip() or str(DEFAULT_MB)
+    if not text.isdecimal():
+        raise ConfigError(f"{VARIABLE} must be a whole number of MB (0: keep none), not '{text}'")
+    return int(text)
+
+
+def folder() -> Path:
+    """Return where embeddings of test pictures are kept."""
+    return cache_root() / "test_embeddings"
+
+
+def keep_test_embeddings(
+    trainer: Any, host: Any, weights: str, pictures: Callable[[], str]
+) -> list[Source]:
+    """Let `trainer.test` on the test split read embeddings that were kept, or keep them.
+
+    Returns:
+        A list that will say for each test where its embeddings were from.
+
+    Args:
+        trainer: the host's or ours, with its model.
+        host: an `AttachedHost`.
+        weights: fingerprint of the CLIP weights.
+        pictures: returns the hash of the test pictures, in order.
+    """
+    limit = budget_mb()
+    sources: list[Source] = []
+    served = host.path == embedded_host() and isinstance(
+        trainer.test_loader.sampler, SequentialSampler
+    )
+    if not limit or not served:
+        return sources
+    original = trainer.test
+
+    def test(split: str | None = None) -> float:
+        if split not in (None, "test") or trainer.cfg.TEST.SPLIT != "test":
+            return original(split)
+        facts = _facts(trainer, host, weights, pictures())
+        one = _Kept(trainer, lambda: original(split))
+        accuracy = one.test(facts, limit)
+        sources.append(one.source)
+        return accuracy
+
+    trainer.test = test
+    return sources
+
+
+class _Kept:
+    """One test: on pictures, noting what the encoder says, or on what was noted."""
+
+    def __init__(self, trainer: Any, run: Callable[[], float]) -> None:
+        self.trainer, self.run = trainer, run
+        self.encoder = encoder_of(trainer)
+        self.accuracy: float | None = None
+        self.source = Source(kept=False)
+        self.seconds = 0.0
+
+    def test(self, facts: Mapping[str, Any], limit: int) -> float:
+        """Return the accuracy; embeddings are read where there are any of these facts."""
+        where = folder()
+        try:
+            features = EmbeddingCache(where).get_or_build(facts, self._on_pictures)
+        except _Unfit:
+            return self.accuracy
+        cost = where / f"{cache_key(facts)}.seconds"
+        if self.accuracy is None:
+            self.source = Source(True, float(cost.read_text()) if cost.exists() else None)
+            self._on_kept(features[:, 0])
+        else:
+            write_text(cost, f"{self.seconds:.3f}\n")
+            prune(where, limit)
+        return self.accuracy
+
+    def _on_pictures(self) -> Tensor:
+        """Test on pictures; return the features (N, 1, F, D_v)."""
+        said: list[Tensor] = []
+
+        def noting(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def answer(*words: Any, **named: Any) -> Any:
+                start = time.perf_counter()
+                found = forward(*words, **named)
+                parts = (found,) if isinstance(found, Tensor) else tuple(found)
+                said.append(torch.stack([part.detach() for part in parts], dim=1).cpu())
+                self.seconds += time.perf_counter() - start
+                return found
+
+            return answer
+
+        loader = self.trainer.test_loader
+        with _replaced(self.encoder, noting), self._test_loader(_Timed(loader, self)):
+            self.accuracy = self.run()
+        sizes = [
+            batch.stop - batch.start for batch in _slices(len(loader.dataset), loader.batch_size)
+        ]
+        if [len(part) for part in said] != sizes or any(part.dim() != 3 for part in said):
+            raise _Unfit
+        return torch.cat(said).unsqueeze(1)
+
+    def _on_kept(self, features: Tensor) -> None:
+        """Test on features (N, F, D_v) that were kept."""
+        loader = _Labels(self.trainer.test_loader)
+        device, single = self.trainer.device, features.shape[1] == 1
+
+        def answer(*_: Any, **__: Any) -> Any:
+            parts = tuple(
+                part.clone(memory_format=torch.contiguous_format).to(device)
+                for part in features[loader.now].unbind(1)
+            )
+            return parts[0] if single else parts
+
+        with _replaced(self.encoder, lambda _: answer), self._test_loader(loader):
+            self.accuracy = self.run()
+
+    @contextmanager
+    def _test_loader(self, loader: Any) -> Iterator[None]:
+        """Let the trainer test on another loader."""
+        before, self.trainer.test_loader = self.trainer.test_loader, loader
+        try:
+            yield
+        finally:
+            self.trainer.test_loader = before
+
+
+class _Timed:
+    """A test loader; the seconds that its batches take are added to those of `test`."""
+
+    def __init__(self, loader: Any, test: _Kept) -> None:
+        self.loader, self.test, self.dataset, self.batch_size = (
+            loader,
+            test,
+            loader.dataset,
+            loader.batch_size,
+        )
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        start = time.perf_counter()
+        for batch in self.loader:
+            self.test.seconds += time.perf_counter() - start
+            yield batch
+            start = time.perf_counter()
+
+
+class _Labels:
+    """The batches of a test loader without their pictures; `now` is the slice of the batch that is
+    out.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self.dataset, self.batch_size = loader.dataset, loader.batch_size
+        self.slices = _slices(len(loader.dataset), loader.batch_size)
+        self.now = slice(0, 0)
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for part in self.slices:
+            self.now = part
+            batch = self.dataset.data_source[part]
+            yield {
+                "img": torch.zeros(len(batch), 0),
+                "label": torch.tensor([item.label for item in batch]),
+                "domain": torch.tensor([item.domain for item in batch]),
+                "impath": [item.impath for item in batch],
+            }
+
+
+def _slices(total: int, size: int) -> list[slice]:
+    """Return the batches of `total` pictures, the last one incomplete where they do not divide."""
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def _student(trainer: Any) -> Student | None:
+    """Return the student that tests read, None in a host's own trainer."""
+    students = getattr(trainer.model, "students", None)
+    return students["beta"] if students else None
+
+
+def encoder_of(trainer: Any) -> nn.Module:
+    """Return the image encoder that a trainer's tests use."""
+    student = _student(trainer)
+    return (student.model if student else bare_model(trainer)).image_encoder
+
+
+def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, Any]:
+    """Return everything that can change a test picture's embedding."""
+    student, cfg = _student(trainer), trainer.cfg
+    model = student.model if student else bare_model(trainer)
+    learned = student.learned if student else host.contract.learned(model)
+    size = student.input_size if student else cfg.INPUT.SIZE[0]
+    return {
+        "what": "test pictures",
+        "method_version": METHOD_VERSION,
+        "method": host.contract.method,
+        "weights": weights,
+        "learned": fingerprint(learned),
+        # how the learned tensors are used: adapter scale, layers with representation tokens,
+        # precision
+        "host_settings": flatten(cfg.TRAINER[host.contract.cfg_node]),
+        "pictures": pictures,
+        "input": {key: value for key, value in flatten(cfg.INPUT).items() if key != "SIZE"},
+        "size": int(size),
+        "batch": trainer.test_loader.batch_size,
+        "dtype": str(model.dtype),
+        "device": str(trainer.device),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+
+
+@contextmanager
+def _replaced(
+    module: nn.Module, make: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Let `module` answer by `make(its forward)`."""
+    module.forward = make(module.forward)
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def prune(where: Path, limit_mb: int) -> None:
+    """Remove the entries that were written first until the folder holds at most `limit_mb` MB."""
+    arrays = sorted(where.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in arrays)
+    for path in arrays:
+        if total <= limit_mb * 2**20:
+            return
+        total -= path.stat().st_size
+        # the note first: without it there is no entry, whoever looks meanwhile
+        for part in (
+            path.with_suffix(".json"),
+            path,
+            path.with_suffix(".seconds"),
+            path.with_suffix(".lock"),
+        ):
+            part.unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""Where a run's stages and evaluations live, in the family's layout, so that its
+`parse_test_res.py` reads them.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from loreal_plugin.runs.keys import digest, inference_only
+from loreal_plugin.runs.spec import REACH, RunSpec
+
+PROTOCOL = "base2new"
+
+
+def config_label(
+    spec: RunSpec, stage: str, *, testing: bool = False, at_test: frozenset[str] = frozenset()
+) -> str:
+    """Return the folder name of a stage's configuration: the recipe, and a hash where anything
+    overrides it.
+
+    The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again;
+    nor does that of stage 3's training on how it predicts.
+
+    Args:
+        stage: `alpha`, `beta` or `loreal`.
+        testing: the name for evaluations.
+        at_test: further keys that only evaluations know.
+    """
+    label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
+    acting = [
+        o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
+    ]
+    changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
+    if stage == "loreal":
+        # what changes the students changes the run, though stage 3 itself does not see it
+        changed |= {
+            f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in ("host", "beta")
+        }
+    if spec.weights not in {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(
+        spec.recipe, ()
+    ):
+        changed["CLIP_WEIGHTS"] = spec.weights
+    return f"{label}-{digest(changed)[:8]}" if changed else label
+
+
+def run_folder(
+    spec: RunSpec,
+    split: str,
+    trainer: str,
+    label: str,
+    variant: str = "",
+    *,
+    protocol: str = PROTOCOL,
+    target: str = "",
+) -> Path:
+    """Return `<out>/<protocol>/<split>/<dataset>[/<target>]/shots_N/<trainer>[/<variant>]/<label>/seedN`.
+
+    Args:
+        split: `train_base`, `test_base` or `test_new`; `train`, `test` or `run` of other protocols.
+        target: the dataset that is tested, where it is not the one that was trained on.
+        variant: `phi96` (trained and tested at 96), `at_phi96` (only tested at 96), empty at the
+            native size.
+    """
+    dataset, target = (re.sub(r"[^A-Za-z0-9._-]+", "_", name) for name in (spec.dataset, target))
+    folder = spec.out / protocol / split / dataset / target / f"shots_{spec.shots}" / trainer
+    return (folder / variant if variant else folder) / label / f"seed{spec.seed}"
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the lock of a stage folder: beside it and hidden, because the family's parser reads
+    every other entry.
+    """
+    return folder.parent / f".{folder.name}.lock"
+
+
+def set_aside(folder: Path, key: str) -> Path:
+    """Move a folder that belongs to the run `key` to `<label>.replaced/<key8>/seedN` and return its
+    new place.
+    """
+    home = folder.parent.with_name(f"{folder.parent.name}.replaced") / (key[:8] or "unknown")
+    target, n = home / folder.name, 1
+    while target.exists():
+        n += 1
+        target = home / f"{folder.name}-{n}"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.move(str(folder), str(target))
+    return target

@@ -1,0 +1,234 @@
+"""The keys of one plan's stages and evaluations, from its resolved configs, weights, pictures and
+attributes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
+from loreal_plugin.inference.table_store import FOLDER
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.record import read_json
+from loreal_plugin.runs.keys import (
+    as_meant,
+    dataset_items,
+    digest,
+    images_digest,
+    stage_config,
+    stage_key,
+)
+from loreal_plugin.runs.picture_index import PictureIndex
+from loreal_plugin.runs.plan import Plan, family_argv
+from loreal_plugin.runs.protocol import TARGET
+from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.inference import CALIBRATION
+
+
+class Identity:
+    """Keys by stage name; dataset lists are read once, when the first key is asked for.
+
+    Args:
+        host: an `AttachedHost`.
+        plan: the run.
+        cfgs: resolved config by stage name.
+        weights: fingerprint of the CLIP weights.
+        say: prints one line of progress.
+    """
+
+    def __init__(
+        self,
+        host: Any,
+        plan: Plan,
+        cfgs: dict[str, Any],
+        weights: str,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._host, self._plan, self._cfgs = host, plan, cfgs
+        self.weights = weights
+        self._datasets: dict[str, Any] = {}
+        self._images: dict[str, str] = {}
+        self._pictures = PictureIndex(say)
+
+    @cached_property
+    def options(self) -> LorealOptions:
+        """Return stage 3's resolved options; ConfigError with every fault."""
+        return resolve_options(self._cfgs["loreal"].TRAINER.LOREAL)
+
+    @cached_property
+    def attributes(self) -> list[str]:
+        """Return what keys and records hold of the attributes: the words, or the file's hash where
+        classes differ.
+        """
+        if self.options.attribute_scope == "class":
+            return [f"per class: {self.attribute_file.sha256}"]
+        return self.words([])
+
+    @cached_property
+    def attribute_file(self) -> AttributeSet:
+        """Return the attribute file of stage 3; AttributeFileError where it is unusable."""
+        return load_attributes(self.options.attributes, dataset_of(self._cfgs["loreal"]))
+
+    def words_on(self, subset: str, classnames: list[str]) -> list[Any]:
+        """Return the words of stage 3's slots when `subset` is tested: on a target, by
+        TEST_ATTRIBUTES, its own.
+
+        Words of a class (ATTRIBUTE_SCOPE) are always those of the classes at hand.
+        """
+        found = self._words_file(subset)
+        return (
+            self.words(classnames)
+            if found is self.attribute_file
+            else self._select(found, classnames)
+        )
+
+    def attributes_on(self, subset: str) -> list[str]:
+        """Return what keys and records hold of the attributes when `subset` is tested."""
+        found = self._words_file(subset)
+        if self.options.attribute_scope == "class":
+            return [f"per class: {found.sha256}"]
+        return self._select(found, [])
+
+    def _words_file(self, subset: str) -> AttributeSet:
+        """Return the attribute file of what is tested: the target's own where its words are asked
+        for.
+        """
+        test, o = self._plan.tests.get(subset), self.options
+        if (
+            test is None
+            or test.role != TARGET
+            or (o.attribute_scope == "dataset" and o.test_attributes == "source")
+        ):
+            return self.attribute_file
+        return load_attributes(o.attributes, dataset_of(self._dataset_cfg(subset)))
+
+    def words(self, classnames: list[str]) -> list[Any]:
+        """Return the K words of stage 3's slots, or K for every class; AttributeFileError where
+        there are fewer.
+        """
+        return self._select(self.attribute_file, classnames)
+
+    def _select(self, found: AttributeSet, classnames: list[str]) -> list[Any]:
+        """Return the K words of a file, or K for every class."""
+        o = self.options
+        if o.attribute_scope == "class":
+            return found.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
+        return found.select(o.n_attributes, o.attr_shuffle_seed)
+
+    def _dataset_cfg(self, subset: str) -> Any:
+        """Return the config of a test set, or of the source's classes `subset`."""
+        plan = self._plan
+        if subset in plan.tests and plan.tests[subset].role == TARGET:
+            alpha = plan.stages["alpha"]
+            argv = family_argv(plan, alpha, folder=alpha.folder, size=alpha.size, subset=subset)
+            return self._host.setup_cfg(argv)
+        cfg = self._cfgs["alpha"].clone()
+        cfg.defrost()
+        cfg.DATASET.SUBSAMPLE_CLASSES = (
+            plan.tests[subset].classes if subset in plan.tests else subset
+        )
+        cfg.freeze()
+        return cfg
+
+    def dataset(self, subset: str) -> Any:
+        """Return the host's dataset of a test set of the plan, or of the source's classes `subset`.
+
+        The seed is set first, as train.py does it: hosts that draw their few-shot subset from the
+        global random state then draw the one that the training will see.
+        """
+        if subset not in self._datasets:
+            cfg = self._dataset_cfg(subset)
+            importlib.import_module("dassl.utils").set_random_seed(cfg.SEED)
+            with redirect_stdout(io.StringIO()):
+                self._datasets[subset] = importlib.import_module(
+                    "dassl.data.datasets"
+                ).build_dataset(cfg)
+        return self._datasets[subset]
+
+    def images(self, subset: str) -> str:
+        """Return the hash of the image list of `subset`; DataError where a picture cannot be read."""
+        if subset not in self._images:
+            dataset = self.dataset(subset)
+            self._pictures.check(
+                item.impath for items in dataset_items(dataset).values() for item in items
+            )
+            self._images[subset] = images_digest(dataset, self._pictures.sha256)
+        return self._images[subset]
+
+    def test_images(self, subset: str) -> str:
+        """Return the hash of the test part alone, which no number of shots and no seed changes."""
+        self.images(subset)  # reads and checks every picture
+        part = SimpleNamespace(train_x=None, val=None, test=self.dataset(subset).test)
+        return images_digest(part, self._pictures.sha256)
+
+    def config(self, name: str, cfg: Any) -> dict[str, Any]:
+        """Return the settings of a config that can change stage `name`; stage 3 with its preset
+        filled in.
+        """
+        loreal = name == "loreal"
+        flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
+        flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
+        if loreal:
+            filled = {f"TRAINER.LOREAL.{k}": v for k, v in options_dict(self.options).items()}
+            flat |= {key: filled[key] for key in flat if key in filled}
+        return flat
+
+    def stage_key(self, name: str) -> str:
+        """Return the key of a stage."""
+        loreal = name == "loreal"
+        return stage_key(
+            as_meant(self.config(name, self._cfgs[name])),
+            weights=self.weights,
+            images=self.images(self._plan.source),
+            host=self.host_facts()["code"],
+            parents={parent: self.stage_key(parent) for parent in self._plan.stages[name].parents},
+            attributes=self.attributes if loreal else None,
+        )
+
+    def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
+        """Return the key of testing stage `name` with config `cfg` on `subset`."""
+        tested = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
+        if name == "loreal" and self._plan.tests[subset].role == TARGET:
+            tested.append(self.attributes_on(subset))
+        inference = self.inference(name)
+        return digest(tested if inference is None else [*tested, inference])
+
+    def inference(self, name: str) -> dict[str, Any] | None:
+        """Return how stage 3 predicts, with all that can change a prediction; None where it is
+        exact.
+        """
+        if name != "loreal" or self.options.inference == "exact":
+            return None
+        found = {
+            key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY
+        }
+        if self.options.inference == "auto" and self.options.auto_margin < 0:
+            path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
+            found["calibration"] = (read_json(path) or {}).get("margin")
+        return found
+
+    def host_facts(self) -> dict[str, Any]:
+        """Return which host this is; `code` is what keys depend on.
+
+        The embedded host changes with the project, whose `METHOD_VERSION` says when results change.
+        """
+        embedded = self._host.path == embedded_host()
+        revision = getattr(self._host, "revision", None)
+        shims = sorted(str(getattr(s, "name", s)) for s in getattr(self._host, "shims", []))
+        return {
+            "name": "embedded" if embedded else self._host.path.name,
+            "revision": revision,
+            "code": (
+                "embedded"
+                if embedded
+                else f"{self._host.path.name}@{revision} {' '.join(shims)}".strip()
+            ),
+            "shims": shims,
+        }

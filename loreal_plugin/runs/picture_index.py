@@ -1,0 +1,122 @@
+"""The pictures of a run: each is read, decoded and hashed once; a memo in the cache makes a second
+run fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from loreal_plugin.errors import DataError, LorealError
+from loreal_plugin.paths import cache_root
+from loreal_plugin.results.record import read_json, write_json
+from loreal_plugin.runs.keys import digest
+
+MANY = 2000
+EVERY = 10.0  # seconds between two lines of progress
+CHUNK = 256
+_WRONG = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+class PictureIndex:
+    """SHA-256 of picture files, of those that could be decoded.
+
+    Args:
+        say: prints one line of progress.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self._say = say
+        self._known: dict[str, str] = {}
+
+    def sha256(self, path: str) -> str:
+        """Return the hash of a picture that `check` has seen."""
+        return self._known[path]
+
+    def check(self, paths: Iterable[str]) -> None:
+        """Read every picture that is new or changed since the memo was written.
+
+        Raises:
+            DataError: pictures are missing, truncated or no pictures; names the first ones and
+                their number.
+        """
+        wanted = sorted(set(paths) - self._known.keys())
+        if not wanted:
+            return
+        root = os.path.commonpath([os.path.dirname(path) for path in wanted])
+        file = cache_root() / "pictures" / f"{digest(root)[:16]}.json"
+        memo = read_json(file) or {}
+        stamps = {path: _stamp(path) for path in wanted}
+        fresh = [path for path in wanted if not _still(memo.get(path), stamps[path])]
+        found = self._read(fresh)
+        self._known |= {path: found.get(path) or memo[path][2] for path in wanted}
+        if fresh:
+            memo |= {path: [*stamps[path], found[path]] for path in fresh}
+            _save(file, memo)
+
+    def _read(self, paths: list[str]) -> dict[str, str]:
+        """Return hashes by path; DataError with every fault."""
+        if len(paths) > MANY:
+            self._say(f"reading {len(paths):,} pictures (once; changed ones again)")
+        found: dict[str, str] = {}
+        broken: list[str] = []
+        last = time.monotonic()
+        # decoding and hashing release the interpreter's lock
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(paths), CHUNK):
+                part = paths[start : start + CHUNK]
+                for path, (sha, fault) in zip(part, pool.map(_look, part), strict=True):
+                    found[path] = sha
+                    broken += [f"{path} ({fault})"] if fault else []
+                if time.monotonic() - last > EVERY:
+                    last = time.monotonic()
+                    self._say(f"  {start + len(part):,} of {len(paths):,}")
+        if broken:
+            raise DataError(
+                f"{len(broken)} of {len(paths)} pictures cannot be read: {'; '.join(broken[:3])}; "
+                "replace or remove them"
+            )
+        return found
+
+
+def _look(path: str) -> tuple[str, str]:
+    """Return a picture's hash and what is wrong with it (empty: nothing)."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        with Image.open(io.BytesIO(content)) as image:
+            image.convert("RGB")
+    except _WRONG as error:
+        return "", str(error) or type(error).__name__
+    return hashlib.sha256(content).hexdigest(), ""
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Return a file's size and time of change, (-1, -1) where it is missing (reading it names it)."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def _still(entry: object, stamp: tuple[int, int]) -> bool:
+    """Return whether a memo's entry holds for a file that looks like this now."""
+    return (
+        isinstance(entry, list) and len(entry) == 3 and tuple(entry[:2]) == stamp and stamp[0] >= 0
+    )
+
+
+def _save(file: Path, memo: dict[str, object]) -> None:
+    """Write the memo; a cache that cannot be written only costs the next run some time."""
+    try:
+        write_json(file, memo)
+    except LorealError as error:
+        print(f"warning: {error}")

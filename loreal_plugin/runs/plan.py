@@ -1,0 +1,203 @@
+"""The stages and evaluations of a run, and the family's command line for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.contract import get_contract
+from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.paths import bundle_root
+from loreal_plugin.runs.folders import config_label, run_folder
+from loreal_plugin.runs.protocol import BASE2NEW, TARGET, Protocol, TestSet, test_sets
+from loreal_plugin.runs.spec import STAGES, RunSpec
+from loreal_plugin.weights.positions import grid_size_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: `name` is alpha, beta or loreal; `size` is the input size the host's code sees."""
+
+    name: str
+    title: str
+    trainer: str
+    recipe: Path
+    size: int
+    folder: Path
+    opts: tuple[str, ...]
+    parents: tuple[str, ...] = ()
+
+    @property
+    def loreal(self) -> bool:
+        """Return whether this is stage 3."""
+        return self.name == "loreal"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: a trained stage, tested at `size`; `folders` by what is tested."""
+
+    name: str
+    label: str
+    stage: str
+    size: int
+    folders: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run will do, before anything is done.
+
+    `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where
+    stage 3 does not predict exactly. `tests` are what is tested, by name; the first is what the
+    stages are trained on.
+    """
+
+    spec: RunSpec
+    native_size: int
+    dataset_yaml: Path
+    dataset_opts: tuple[str, ...]
+    stages: dict[str, Stage]
+    rows: tuple[Row, ...]
+    record: Path
+    protocol: Protocol = BASE2NEW
+    tests: dict[str, TestSet] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Return the name of the test set whose classes the stages are trained on."""
+        return next(iter(self.tests))
+
+
+def build_plan(
+    spec: RunSpec, *, native_size: int, patch_size: int, protocol: Protocol = BASE2NEW
+) -> Plan:
+    """Return the three stages and four rows of a run.
+
+    Args:
+        native_size: input size of the CLIP weights in pixels.
+        patch_size: their patch size in pixels.
+
+    Raises:
+        ConfigError: phi does not fit the patch size, or there is no such recipe.
+        DataError: no such dataset.
+    """
+    grid_size_of(spec.phi, patch_size, "PHI")
+    contract = get_contract(spec.method)
+    sets = test_sets(spec, protocol)
+    labels = {name: config_label(spec, name, at_test=protocol.at_test) for name in STAGES}
+    tests = {name: config_label(spec, name, testing=True) for name in STAGES}
+    trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
+
+    def stage(
+        name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()
+    ) -> Stage:
+        third = name == "loreal"
+        registered = ours if third else trainer
+        folder = run_folder(
+            spec, protocol.train, registered, labels[name], variant, protocol=protocol.home
+        )
+        recipe = recipe_file(ours, spec.recipe, loreal=third)
+        opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
+        return Stage(name, title, registered, recipe, size, folder, opts, parents)
+
+    stages = (
+        stage("alpha", f"{trainer} at {native_size}", native_size, ""),
+        stage("beta", f"{trainer} at {spec.phi}", spec.phi, phi),
+        stage("loreal", f"{ours} at {spec.phi}", native_size, phi, ("alpha", "beta")),
+    )
+
+    def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
+        where = (ours if of == "loreal" else trainer, tests[of], variant)
+        return Row(
+            name,
+            text,
+            of,
+            size,
+            {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()},
+        )
+
+    changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
+    own = f" with {', '.join(changed)}" if changed else ""
+    rows = (
+        row("native", f"{trainer}, trained and tested at {native_size}", "alpha", native_size, ""),
+        row(
+            "native_at_phi",
+            f"{trainer}, trained at {native_size}, tested at {spec.phi}",
+            "alpha",
+            spec.phi,
+            f"at_{phi}",
+        ),
+        row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
+        row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
+    )
+    where = "train_base" if protocol.halves else "run"
+    record = run_folder(spec, where, ours, tests["loreal"], phi, protocol=protocol.name)
+    source = next(iter(sets.values()))
+    by_name = {s.name: s for s in stages}
+    return Plan(
+        spec, native_size, source.config, source.options, by_name, rows, record, protocol, sets
+    )
+
+
+def _test_folder(
+    spec: RunSpec, protocol: Protocol, test: TestSet, trainer: str, label: str, variant: str
+) -> Path:
+    """Return where an evaluation lies; tests on the source belong to the protocol that trained on
+    it.
+    """
+    if protocol.halves:
+        return run_folder(spec, f"test_{test.classes}", trainer, label, variant)
+    name = protocol.name if test.role == TARGET else protocol.home
+    target = test.dataset if protocol.name != "few_shot" else ""
+    return run_folder(spec, "test", trainer, label, variant, protocol=name, target=target)
+
+
+def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
+    """Return the YAML of a recipe: `<recipe>.yaml` for stage 3, `host_<recipe>.yaml` for the host
+    stages.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    folder = bundle_root() / "configs" / "trainers" / loreal_trainer
+    known = [path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("host_")]
+    path = folder / (f"{recipe}.yaml" if loreal else f"host_{recipe}.yaml")
+    if not path.is_file():
+        raise ConfigError(
+            f"{unknown_name(f'recipe of {loreal_trainer}', recipe, known)}; looked for {path}"
+        )
+    return path
+
+
+def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:
+    """Return the command line that the family's `train.py` would get for this training or
+    evaluation.
+
+    Args:
+        subset: a name of `plan.tests`; any other: these classes (`all`, `base`, `new`) of the
+            source.
+    """
+    spec, test = plan.spec, plan.tests.get(subset)
+    yaml, options = (test.config, test.options) if test else (plan.dataset_yaml, plan.dataset_opts)
+    argv = ["--root", str(spec.data), "--seed", str(spec.seed), "--trainer", stage.trainer]
+    argv += ["--dataset-config-file", str(yaml), "--config-file", str(stage.recipe)]
+    argv += ["--output-dir", str(folder), *options]
+    words = get_contract(spec.method).cli_defaults
+    settings: dict[str, Any] = {
+        **words,
+        **({"TASK": plan.protocol.task} if "TASK" in words else {}),
+        # train.py takes --seed 0 for "no seed"
+        "SEED": spec.seed,
+        "DATASET.NUM_SHOTS": spec.shots,
+        "DATASET.SUBSAMPLE_CLASSES": test.classes if test else subset,
+        "INPUT.SIZE": f"({size}, {size})",
+        # quoted: yacs would read a text like 2024 as a number
+        "MODEL.BACKBONE.NAME": repr(spec.weights),
+    }
+    if stage.loreal:
+        settings["TRAINER.LOREAL.PHI"] = spec.phi
+        settings["TRAINER.LOREAL.ALPHA_DIR"] = repr(str(plan.stages["alpha"].folder))
+        settings["TRAINER.LOREAL.BETA_DIR"] = repr(str(plan.stages["beta"].folder))
+    return [*argv, *(str(word) for pair in settings.items() for word in pair), *stage.opts]

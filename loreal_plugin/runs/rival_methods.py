@@ -1,0 +1,134 @@
+"""What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge,
+up-sampling.
+
+Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
+
+Every correction is fitted on the few-shot training pictures of the run, never on test pictures.
+`student` stands for a frozen host model (`loreal_plugin.students.student.Student`); a zero-shot CLIP
+is a CoOp student without a checkpoint, whose context is "a photo of a".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from loreal_plugin.method import choose_ridge_penalty, fit_mean_shift, fit_ridge
+from loreal_plugin.runs.engine import pack_bits
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of a list of pictures at one resolution."""
+
+    features: Tensor  # (N, F, D_v), L2-normalised
+    labels: Tensor  # (N,)
+    seconds: float  # encoder time for all N pictures, reading excluded
+
+    @property
+    def milliseconds_per_image(self) -> float:
+        """Return the encoder time per picture in milliseconds."""
+        return 1000.0 * self.seconds / max(1, len(self.labels))
+
+
+@dataclass(frozen=True)
+class RivalScore:
+    """One rival's score on each test set, and its cost a picture beyond reading (milliseconds).
+
+    `label` says what was fitted, too. A score has the keys of a run's: `accuracy` in percent,
+    `correct`, `total`, `hits` (`loreal_plugin.runs.engine.pack_bits`).
+    """
+
+    label: str
+    scores: Mapping[str, Mapping[str, Any]]
+    milliseconds: float
+
+    @property
+    def name(self) -> str:
+        """Return the label without what was fitted: the same over seeds."""
+        return re.sub(r" \(.*\)$", "", self.label)
+
+
+@torch.no_grad()
+def embed(encode: Callable[[Tensor], Tensor], batches: Sequence | object) -> Embeddings:
+    """Run `encode` ((B, 3, H, W) -> (B, F, D_v)) over batches with keys `img` and `label`."""
+    features, labels, seconds = [], [], 0.0
+    for batch in batches:
+        start = time.perf_counter()
+        features.append(encode(batch["img"]).float())
+        seconds += time.perf_counter() - start
+        labels.append(batch["label"])
+    return Embeddings(torch.cat(features), torch.cat(labels), seconds)
+
+
+def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
+    """Return an encoder that first enlarges its (B, 3, phi, phi) input to `size` pixels (bicubic)."""
+    return lambda images: encode(
+        F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+    )
+
+
+def right(logits: Tensor, labels: Tensor) -> list[bool]:
+    """Return which of (N, C) logits are right."""
+    return (logits.argmax(1) == labels).tolist()
+
+
+def score_rivals(
+    prefix: str,
+    *,
+    train: dict[str, Embeddings],
+    test: Mapping[str, Mapping[str, Embeddings]],
+    classify: Callable[[str, Tensor], Tensor],
+) -> list[RivalScore]:
+    """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one
+    frozen model.
+
+    Args:
+        prefix: name of the model in the rows, e.g. `zero-shot`.
+        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
+            size), same order.
+        test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its
+            pictures.
+        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its
+            classes.
+    """
+    low, standard = train["low"].features, train["standard"].features
+    penalty = choose_ridge_penalty(low, standard, train["low"].labels)
+    corrections: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        prefix: ("low", lambda f: f),
+        f"{prefix}, mean shift": ("low", fit_mean_shift(low, standard)),
+        f"{prefix}, ridge (penalty {penalty:g})": ("low", fit_ridge(low, standard, penalty)),
+    }
+    if all("upsampled" in found for found in test.values()):
+        corrections[f"{prefix}, up-sampled"] = ("upsampled", lambda f: f)
+    rows = []
+    for label, (kind, correct) in corrections.items():
+        found = {name: kinds[kind] for name, kinds in test.items()}
+        start = time.perf_counter()
+        hits = {
+            name: right(classify(name, correct(e.features)), e.labels) for name, e in found.items()
+        }
+        seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
+        cost = 1000 * seconds / sum(map(len, hits.values()))
+        rows.append(
+            RivalScore(label, {name: _score(answers) for name, answers in hits.items()}, cost)
+        )
+    return rows
+
+
+def _score(hits: list[bool]) -> dict[str, Any]:
+    """Return accuracy in percent with its counts, and which pictures were right."""
+    correct, total = sum(hits), len(hits)
+    return {
+        "accuracy": 100 * correct / total,
+        "correct": correct,
+        "total": total,
+        "hits": pack_bits(hits),
+    }

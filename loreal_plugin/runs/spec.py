@@ -1,0 +1,214 @@
+"""The description of one run: what the scripts' arguments and environment ask for, checked before
+anything is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreal_plugin.data.demo import DEMO_TARGETS
+from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
+from loreal_plugin.options import METHODS
+from loreal_plugin.paths import bundle_root, cache_root, embedded_host
+
+DEMO_WEIGHTS = ("demo", "demo-2")
+DEMO_DATASETS = ("demo", "demo-heldout", *DEMO_TARGETS.values())
+DEFAULT_SHOTS = "16"
+SCOPES = ("all", "host", "beta", "loreal")
+STAGES = ("alpha", "beta", "loreal")
+# which stages see an override of a scope
+REACH = {"all": STAGES, "host": ("alpha", "beta"), "beta": ("beta",), "loreal": ("loreal",)}
+
+# keys that the protocol sets itself, and the argument or variable that steers each
+PROTOCOL_KEYS = {
+    "INPUT.SIZE": "the argument PHI",
+    "TRAINER.LOREAL.PHI": "the argument PHI",
+    "TRAINER.LOREAL.ALPHA_DIR": "stage 1",
+    "TRAINER.LOREAL.BETA_DIR": "stage 2",
+    "TRAINER.NAME": "the argument METHOD",
+    "DATASET.NAME": "the argument DATASET",
+    "DATASET.ROOT": "DATA",
+    "DATASET.NUM_SHOTS": "SHOTS",
+    "DATASET.SUBSAMPLE_CLASSES": "the protocol",
+    "MODEL.BACKBONE.NAME": "CLIP_WEIGHTS",
+    "OUTPUT_DIR": "OUT",
+    "RESUME": "the protocol (it resumes by itself)",
+    "SEED": "the argument SEED",
+    "TASK": "the protocol",
+    # the table is made of the last epoch's accuracy on the test split
+    "TEST.FINAL_MODEL": "the protocol (the last epoch)",
+    "TEST.NO_TEST": "the protocol (every row is tested)",
+    "TEST.SPLIT": "the protocol (the test split)",
+    "TEST.EVALUATOR": "the protocol (accuracy)",
+}
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `KEY VALUE` of the command line; `scope` says which stages see it (see `REACH`)."""
+
+    scope: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that names one base-to-new run."""
+
+    method: str
+    phi: int
+    dataset: str
+    seed: int
+    shots: int
+    host: Path
+    data: Path
+    out: Path
+    weights: str
+    recipe: str
+    overrides: tuple[Override, ...] = ()
+
+    def overrides_for(self, stage: str) -> list[Override]:
+        """Return the overrides that a stage (`alpha`, `beta`, `loreal`) sees, in command-line
+        order.
+
+        Stage 3 builds the students again, so what describes them for the host stages describes them
+        there too; an override for stage 3 alone wins there.
+        """
+        third = stage == "loreal"
+        found = [
+            o
+            for o in self.overrides
+            if stage in REACH[o.scope] or (third and o.scope == "host" and describes_student(o.key))
+        ]
+        return sorted(found, key=lambda o: o.scope == "loreal") if third else found
+
+
+def build_spec(
+    method: str,
+    phi: str,
+    dataset: str = "demo",
+    seed: str = "1",
+    *,
+    host: str | None = None,
+    data: str | None = None,
+    out: str | None = None,
+    shots: str | None = None,
+    weights: str | None = None,
+    recipe: str | None = None,
+    opts: Sequence[str] = (),
+    env: Mapping[str, str] = os.environ,
+) -> RunSpec:
+    """Return the run that the arguments ask for; an argument left out is taken from `env` (DATA,
+    HOST, OUT, ...).
+
+    Raises:
+        ConfigError: a method, number or override that cannot be used.
+        DataError: DATA is needed and missing.
+        HostError: HOST is no folder.
+    """
+    if method.lower() not in METHODS:
+        from loreal_plugin.attach.inspect_host import (
+            unknown_trainer,
+        )  # torch comes with it: not before something is wrong
+
+        raise ConfigError(
+            unknown_trainer("method", method, METHODS, find_host(host or env.get("HOST") or ""))
+        )
+    chosen = (
+        weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
+    )
+    recipe = recipe or env.get("RECIPE") or ("demo" if chosen in DEMO_WEIGHTS else "vit_b16")
+    return RunSpec(
+        method=method.lower(),
+        phi=whole_number("PHI", phi, minimum=1),
+        dataset=dataset,
+        seed=whole_number("SEED", seed, minimum=0),
+        shots=whole_number("SHOTS", shots or env.get("SHOTS") or DEFAULT_SHOTS, minimum=1),
+        host=find_host(host or env.get("HOST") or ""),
+        data=find_data(data or env.get("DATA") or "", dataset),
+        out=Path(out or env.get("OUT") or "output").expanduser().resolve(),
+        weights=chosen,
+        recipe=recipe,
+        overrides=parse_overrides(opts),
+    )
+
+
+def whole_number(name: str, text: str, *, minimum: int) -> int:
+    """Return `text` as a whole number of at least `minimum`, or raise ConfigError naming `name`."""
+    if not str(text).isascii() or not str(text).isdigit() or int(text) < minimum:
+        raise ConfigError(f"{name} must be a whole number of at least {minimum}, not '{text}'")
+    return int(text)
+
+
+def find_host(text: str) -> Path:
+    """Return the host folder: the embedded one for an empty text; a relative path is tried here,
+    then in the project.
+
+    Raises:
+        HostError: there is no such folder, or it has no train.py.
+    """
+    if not text:
+        return embedded_host()
+    path = Path(text).expanduser()
+    for folder in (path, bundle_root() / path):
+        # half a checkout is looked at too, so that all that it lacks is said at once
+        if (folder / "train.py").is_file() or (folder / "trainers").is_dir():
+            return folder.resolve()
+    fault = "is no folder"
+    if path.is_dir():
+        names = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+        fault = f"has no train.py and no trainers/ (it has: {', '.join(names[:8]) or 'nothing'})"
+    raise HostError(
+        f"HOST '{text}' {fault}; give the root of a CoOp-family checkout, or leave it empty"
+    )
+
+
+def find_data(text: str, dataset: str) -> Path:
+    """Return the dataset root; only the demo has a default, the local cache.
+
+    Raises:
+        DataError: DATA is needed and not given, or is no folder.
+    """
+    if not text and dataset in DEMO_DATASETS:
+        return cache_root()
+    if not text:
+        raise DataError(
+            f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the"
+            " datasets"
+        )
+    path = Path(text).expanduser()
+    if not path.is_dir() and dataset not in DEMO_DATASETS:
+        raise DataError(f"DATA '{text}' is no folder; set it to the folder that holds the datasets")
+    return path.resolve()
+
+
+def describes_student(key: str) -> bool:
+    """Return whether a key says what a host's model is or reads, and not how it is trained."""
+    ours = key.startswith("TRAINER.LOREAL.")
+    return key.startswith(("INPUT.", "MODEL.", "TRAINER.")) and not ours
+
+
+def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
+    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:` and `loreal:KEY` narrow the
+    scope.
+
+    Raises:
+        ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets
+            itself.
+    """
+    if len(opts) % 2:
+        raise ConfigError(f"overrides are pairs KEY VALUE; '{opts[-1]}' has no value")
+    found = []
+    for name, value in zip(opts[::2], opts[1::2], strict=True):
+        scope, _, key = name.rpartition(":")
+        scope = scope or ("loreal" if key.startswith("TRAINER.LOREAL.") else "all")
+        if scope not in SCOPES:
+            raise ConfigError(unknown_name("override scope", scope, SCOPES))
+        if key in PROTOCOL_KEYS:
+            raise ConfigError(f"'{key}' cannot be overridden: it is set by {PROTOCOL_KEYS[key]}")
+        found.append(Override(scope, key, value))
+    return tuple(found)

@@ -1,0 +1,252 @@
+"""Zero-shot CLIP with hand-made prompts, at the native size and at phi; nothing is trained.
+
+It depends on dataset, phi and weights alone. The datasets are read through the embedded host,
+whatever HOST is: CLIP is the same in every host.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from loreal_plugin.data.templates import template_of
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.record import (
+    RESULTS,
+    harmonic_mean,
+    is_complete,
+    read_results,
+    write_json,
+)
+from loreal_plugin.runs.base2new import prepare, say_line, using_weights
+from loreal_plugin.runs.engine import Engine, Say, pack_bits, quietly
+from loreal_plugin.runs.folders import run_folder
+from loreal_plugin.runs.keys import digest
+from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.meter import Meter
+from loreal_plugin.runs.protocol import ZERO_SHOT
+from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
+from loreal_plugin.weights.positions import resample_pos_embed
+
+# raise it with any change after which the same pictures give other numbers
+ZERO_SHOT_VERSION = 1
+TRAINER, METHOD = "CLIP", "clip"
+POSITIONS = "visual.positional_embedding"
+
+
+def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any], Path]:
+    """Return the record, measured unless it is complete, and its folder.
+
+    Raises:
+        ConfigError: there are overrides, which nothing here would read.
+        LorealError: see `base2new.prepare`.
+    """
+    engine = prepare_zero_shot(spec, say=say)
+    folder = zero_shot_folder(engine)
+    tests, key = _tests(engine), _key(engine)
+    with stage_lock(folder, say):
+        if is_complete(folder, key):
+            say(f"  complete (key {key[:8]}), reused from {folder}")
+            return read_results(folder) or {}, folder
+        with using_weights(engine.plan.spec.weights):
+            record = _record(engine, key, tests, say)
+        write_json(folder / RESULTS, record)
+    say(f"results: {folder / RESULTS}")
+    return record, folder
+
+
+def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
+    """Return an engine for the pictures of a dataset; ConfigError for overrides, else see
+    `base2new.prepare`.
+    """
+    if spec.overrides:
+        raise ConfigError(
+            f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'"
+        )
+    plain = replace(spec, method="coop", host=embedded_host(), shots=1, seed=0)
+    return prepare(plain, protocol=ZERO_SHOT, say=say, look=False)
+
+
+def zero_shot_folder(engine: Engine) -> Path:
+    """Return `<out>/zero_shot/run/<dataset>/CLIP/phi<N>/<cfg>`."""
+    spec = engine.plan.spec
+    full = run_folder(
+        spec,
+        "run",
+        TRAINER,
+        engine.plan.stages["alpha"].folder.parent.name,
+        f"phi{spec.phi}",
+        protocol="zero_shot",
+    )
+    above = full.parents[3]  # neither shots nor seeds make a difference
+    return above.parent / TRAINER / full.parents[1].name / full.parent.name
+
+
+def _tests(engine: Engine) -> list[str]:
+    """Return what is tested: all classes, and the halves of a dataset that has them."""
+    whole, half = (engine.identity.dataset(name).num_classes for name in ("all", "base"))
+    return ["all", "base", "new"] if half < whole else ["all"]
+
+
+def _key(engine: Engine) -> str:
+    """Return the key of the whole run."""
+    cfg, identity = engine.cfgs["alpha"], engine.identity
+    read = [
+        cfg.INPUT.INTERPOLATION,
+        list(cfg.INPUT.PIXEL_MEAN),
+        list(cfg.INPUT.PIXEL_STD),
+        list(cfg.INPUT.TRANSFORMS),
+    ]
+    pictures = [identity.images(name) for name in _tests(engine)]
+    return digest(
+        [
+            ZERO_SHOT_VERSION,
+            engine.plan.spec.phi,
+            identity.weights,
+            pictures,
+            read,
+            _template(engine),
+        ]
+    )
+
+
+def _template(engine: Engine) -> str:
+    return template_of(engine.cfgs["alpha"].DATASET.NAME)
+
+
+def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, Any]:
+    """Return the record of a run, measured now."""
+    plan, identity = engine.plan, engine.identity
+    rows = []
+    for name, size in (("native", plan.native_size), ("phi", plan.spec.phi)):
+        say(f"[zero-shot] CLIP at {size}")
+        rows.append(_row(engine, name, size, tests))
+        say("  " + ", ".join(f"{t} {s['accuracy']:.2f} %" for t, s in rows[-1]["targets"].items()))
+    targets = {
+        name: {
+            "dataset": plan.spec.dataset,
+            "role": "source",
+            "classes": int(identity.dataset(name).num_classes),
+            "images": identity.images(name),
+            "test_images": identity.test_images(name),
+            "attributes": None,
+        }
+        for name in tests
+    }
+    facts = {
+        "kind": "run",
+        "stage": None,
+        "method": METHOD,
+        "trainer": TRAINER,
+        "shots": 0,
+        "seed": 0,
+        "parents": {},
+    }
+    common = engine.record("run", key, plan.stages["alpha"], engine.cfgs["alpha"], "all")
+    more = {
+        "templates": [_template(engine)],
+        "targets": targets,
+        "stages": {},
+        "rows": rows,
+        "config": {},
+    }
+    return common | facts | more | {"phi": plan.spec.phi, "overrides": []}
+
+
+def _row(engine: Engine, name: str, size: int, tests: list[str]) -> dict[str, Any]:
+    """Return one row: CLIP at `size` pixels on every test."""
+    meter, scores = Meter(), {}
+    with meter:
+        model = clip_at(engine.plan.spec.weights, size).to(_device())
+        images = _image_features(engine, model, size)
+        hits = {test: _hits(engine, model, test, images) for test in tests}
+    for test, found in hits.items():
+        score = {
+            "accuracy": 100 * sum(found) / len(found),
+            "correct": sum(found),
+            "total": len(found),
+        }
+        # pictures are embedded once, for all tests together
+        seconds, peak = (meter.seconds, meter.peak_memory_mb) if test == "all" else (None, None)
+        scores[test] = score | {
+            "hits": pack_bits(found),
+            "seconds": seconds,
+            "peak_memory_mb": peak,
+            "key": None,
+        }
+    base, new = scores.get("base"), scores.get("new")
+    return {
+        "name": name,
+        "label": f"zero-shot CLIP at {size}",
+        "train_size": None,
+        "test_size": size,
+        "parameters": 0,
+        "seconds": 0.0,
+        "targets": scores,
+        "base": base,
+        "new": new,
+        "hm": harmonic_mean(base["accuracy"], new["accuracy"]) if base and new else None,
+        "average": scores["all"]["accuracy"],
+    }
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def clip_at(weights: str, size: int) -> nn.Module:
+    """Return the frozen fp32 CLIP of some weights for square inputs of `size` pixels."""
+    import_clip()
+    build_model = importlib.import_module("clip.model").build_model
+    state = dict(load_clip_state_dict(weights))
+    state[POSITIONS] = resample_pos_embed(state[POSITIONS], size // describe(state)["patch"])
+    return build_model(state).float().requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _image_features(engine: Engine, model: nn.Module, size: int) -> dict[str, Tensor]:
+    """Return the normalised feature (D_v,) of every test picture, by its path."""
+    dataset, device = engine.identity.dataset("all"), _device()
+    found = []
+    for batch in _loader(engine, dataset, size):
+        found.append(F.normalize(model.encode_image(batch["img"].to(device)), dim=-1).cpu())
+    return dict(zip((item.impath for item in dataset.test), torch.cat(found), strict=True))
+
+
+@torch.no_grad()
+def _hits(engine: Engine, model: nn.Module, subset: str, images: dict[str, Tensor]) -> list[bool]:
+    """Return which test pictures of a subset are classified right."""
+    dataset, template, device = engine.identity.dataset(subset), _template(engine), _device()
+    names = [name.replace("_", " ") for name in dataset.classnames]
+    tokens = import_clip().tokenize([template.format(name) for name in names]).to(device)
+    texts = F.normalize(
+        torch.cat([model.encode_text(part) for part in tokens.split(64)]), dim=-1
+    ).cpu()  # (C, D_v)
+    features = torch.stack([images[item.impath] for item in dataset.test])
+    labels = torch.tensor([item.label for item in dataset.test])
+    return ((features @ texts.T).argmax(1) == labels).tolist()
+
+
+def _loader(engine: Engine, dataset: Any, size: int) -> Any:
+    """Return the host's own test loader over a dataset's test pictures at `size`."""
+    cfg = engine.cfgs["alpha"].clone()
+    cfg.defrost()
+    cfg.INPUT.SIZE = (size, size)
+    cfg.freeze()
+    data = importlib.import_module("dassl.data.data_manager")
+    transforms = importlib.import_module("dassl.data.transforms")
+    return data.build_data_loader(
+        cfg,
+        data_source=dataset.test,
+        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+        tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
+        is_train=False,
+    )

@@ -1,0 +1,163 @@
+"""How long a sweep will take, from the seconds of runs that have ended; stages that runs share
+count once.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from loreal_plugin.results.reader import Evidence, Result, Setting
+from loreal_plugin.runs.spec import REACH
+from loreal_plugin.sweep.planned_runs import Run
+
+STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal"}
+Piece = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of one run that is still to be made; None where no finished run tells. `rough`: from
+    other settings.
+    """
+
+    seconds: float | None
+    rough: bool = False
+
+
+def finished(run: Run, evidence: Evidence | None) -> bool:
+    """Return whether a record of the run is there; whether it is still valid, the run itself finds
+    out from its key.
+    """
+    if evidence is None:
+        return False
+    for result in evidence.results:
+        # a control stands in the table of another run, under a row name of its own
+        control = result.asked != result.setting.overrides
+        same = replace(result.setting, overrides=result.asked) == run.setting
+        same = same or run.protocol == "zero_shot" and _same_zero_shot(result, run)
+        if same and result.seed == run.seed and (result.milliseconds is not None) == run.rivals:
+            wanted = {"alpha": "native", "beta": "phi"}.get(run.until or "", "loreal")
+            found = result.row == wanted or control and result.row.startswith(f"{wanted}_")
+            if run.rivals or run.protocol == "zero_shot" or found:
+                return True
+    return False
+
+
+def _same_zero_shot(result: Result, run: Run) -> bool:
+    mine, theirs = run.setting, result.setting
+    facts = ("protocol", "dataset", "phi", "weights")
+    return all(getattr(mine, name) == getattr(theirs, name) for name in facts)
+
+
+def estimate(
+    runs: Sequence[Run], evidence: Evidence | None, *, anew: bool = False
+) -> list[Estimate]:
+    """Return the estimate of each run in order, 0 seconds for those that are there; `anew`: as if
+    none were.
+    """
+    times = _Times(evidence)
+    there = set() if anew else {run for run in runs if finished(run, evidence)}
+    paid: set[Piece] = set()
+    for run in there:
+        paid |= set(_pieces(run).values())
+    found = []
+    for run in runs:
+        if run in there:
+            found.append(Estimate(0.0))
+            continue
+        pieces = {name: piece for name, piece in _pieces(run).items() if piece not in paid}
+        paid |= set(pieces.values())
+        known = [times.seconds(run, name) for name in pieces]
+        if any(seconds is None for seconds, _ in known):
+            found.append(Estimate(None))
+        else:
+            found.append(Estimate(sum(s for s, _ in known), any(rough for _, rough in known)))
+    return found
+
+
+def _pieces(run: Run) -> dict[str, Piece]:
+    """Return what a run is made of, each with what makes it the same piece in another run."""
+    s = run.spec
+    if run.rivals or run.protocol == "zero_shot":
+        return {"rivals" if run.rivals else "zero_shot": (run.protocol, run.family, s.phi)}
+    reach = {
+        stage: tuple(o for o in s.overrides if stage in REACH[o.scope])
+        for stage in ("alpha", "beta", "loreal")
+    }
+    host = (*reach["alpha"], *reach["beta"])
+    pieces: dict[str, Piece] = {
+        "alpha": ("alpha", run.family, reach["alpha"]),
+        "beta": ("beta", run.family, s.phi, reach["beta"]),
+        "loreal": ("loreal", run.family, s.phi, host, reach["loreal"]),
+        "native tests": ("native tests", run.protocol, run.family, reach["alpha"]),
+        "host tests": ("host tests", run.protocol, run.family, s.phi, host),
+        "test": ("test", run.protocol, run.family, s.phi, host, reach["loreal"]),
+    }
+    dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(
+        run.until or "", ()
+    )
+    return {name: piece for name, piece in pieces.items() if name not in dropped}
+
+
+class _Times:
+    """Mean seconds by piece: of the same setting, else of other overrides, phi, shots, methods,
+    protocols.
+    """
+
+    def __init__(self, evidence: Evidence | None) -> None:
+        self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        # pieces such as the tests of the host are spread over a record's rows
+        of_record: dict[tuple[Path, Setting], dict[str, float]] = defaultdict(
+            lambda: defaultdict(float)
+        )
+        for result in evidence.results if evidence else ():
+            for name, seconds in _seconds_of(result).items():
+                of_record[result.path, result.setting][name] += seconds
+        for (_, setting), pieces in of_record.items():
+            for name, seconds in pieces.items():
+                for key in self._keys(setting, name):
+                    self._seconds[key].append(seconds)
+
+    @staticmethod
+    def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
+        """Return what a piece is looked up by: its own setting, then any shots, phi, method,
+        protocol.
+        """
+        plain = replace(setting, recipe="", host="")
+        steps = [plain, replace(plain, overrides=())]
+        steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]
+        steps += [replace(steps[-1], method=""), replace(steps[-1], protocol="")]
+        return [(name, step, key) for step, key in enumerate(steps)]
+
+    def seconds(self, run: Run, name: str) -> tuple[float | None, bool]:
+        """Return the seconds of a piece of a run, and whether they are of another setting."""
+        for step, key in enumerate(self._keys(run.setting, name)):
+            if self._seconds.get(key):
+                return statistics.fmean(self._seconds[key]), step > 1
+        return None, True
+
+
+def _seconds_of(result: Result) -> dict[str, float]:
+    """Return what a row says about the seconds of pieces."""
+    tests = sum(score.seconds or 0.0 for score in result.scores.values())
+    if result.setting.protocol == "zero_shot":
+        return {"zero_shot": tests}
+    if result.milliseconds is not None:
+        total = sum(score.total for score in result.scores.values())
+        return {"rivals": result.milliseconds * total / 1000}
+    stage = STAGE_OF_ROW.get(result.row)
+    found = {stage: result.seconds} if stage and result.seconds else {}
+    host = "native tests" if result.row == "native" else "host tests"
+    return found | {"test" if result.row.startswith("loreal") else host: tests}
+
+
+def clock(seconds: float) -> str:
+    """Return a duration for a line: `45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,167 @@
+"""Runs of a sweep on this machine, N at a time, each in a process that is kept for runs of the same
+host and method.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from loreal_plugin.sweep.planned_runs import Run
+from loreal_plugin.sweep.record import Outcome
+from loreal_plugin.sweep.worker import last_error
+
+OnEnd = Callable[[Run, Outcome], None]
+
+
+class Worker:
+    """A process that makes runs; it is replaced when it has died or is for another host, method or
+    CLIP.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._for: tuple[str, ...] = ()
+
+    def run(self, run: Run, log: Path) -> tuple[int, str]:
+        """Return exit code and error line of a run; a process that dies is the run's failure, not
+        the sweep's.
+        """
+        if self._process is None or self._process.poll() is not None or self._for != run.process:
+            self.stop()
+            self._start(run.process, log)
+        process = self._process
+        try:
+            process.stdin.write(json.dumps({"words": run.words, "log": str(log)}) + "\n")
+            process.stdin.flush()
+            reply = process.stdout.readline()
+        except (OSError, ValueError):
+            reply = ""
+        if reply:
+            answer = json.loads(reply)
+            return answer["code"], answer["error"]
+        code = process.wait()
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        return code, f"the process ended with {how}; the last line of its log: {last_error(log)}"
+
+    def _start(self, kind: tuple[str, ...], log: Path) -> None:
+        """Start the process; its own session keeps the terminal's interrupt from reaching it before
+        us.
+
+        What it says outside of runs, such as why it cannot start, goes to the log of its first run.
+        """
+        self._for = kind
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loreal_plugin.sweep.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                env=os.environ | {"PYTHONPATH": _path()},
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                pipe.close()
+        self._process = None
+
+
+def _path() -> str:
+    """Return PYTHONPATH with this package's folder in front: a checkout that is not installed."""
+    root = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+class Schedule:
+    """Hands out runs: of two that share a stage the second would only wait, so others go first
+    where there are any.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._waiting = list(runs)
+        self._active: list[tuple[str, ...]] = []
+        self._changed = threading.Condition()
+        self._stopped = False
+
+    def take(self, last: Run | None) -> Run | None:
+        """Return the next run for a worker that ended `last`, None when there is none; wait where
+        all are in use.
+
+        The first that is free, of the worker's own family if possible, then of its kind of process.
+        Rivals are measured on what their family trains, so they never go beside it.
+        """
+        with self._changed:
+            while self._waiting and not self._stopped:
+                free = [run for run in self._waiting if run.family not in self._active]
+                free = free or [run for run in self._waiting if not run.rivals]
+                if not free:
+                    self._changed.wait()
+                    continue
+                run = next((r for r in free if last and r.family == last.family), None)
+                run = run or next((r for r in free if last and r.process == last.process), free[0])
+                self._waiting.remove(run)
+                self._active.append(run.family)
+                return run
+            return None
+
+    def give_back(self, run: Run) -> None:
+        """Note that a run has ended."""
+        with self._changed:
+            self._active.remove(run.family)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+
+def run_local(runs: Sequence[Run], logs: Callable[[Run], Path], jobs: int, on_end: OnEnd) -> None:
+    """Make the runs, `jobs` at a time; `on_end` is called once for each, never twice at once.
+
+    Raises:
+        KeyboardInterrupt: after the processes were ended.
+    """
+    schedule, reporting = Schedule(runs), threading.Lock()
+    workers = [Worker() for _ in range(max(1, min(jobs, len(runs))))]
+
+    def work(worker: Worker) -> None:
+        last: Run | None = None
+        while (run := schedule.take(last)) is not None:
+            start = time.monotonic()
+            code, error = worker.run(run, logs(run))
+            schedule.give_back(run)
+            last = run
+            with reporting:
+                if not stopping.is_set():
+                    on_end(run, Outcome(code == 0, error, time.monotonic() - start))
+
+    stopping = threading.Event()
+    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+    except BaseException:
+        stopping.set()
+        schedule.stop()
+        raise
+    finally:
+        for worker in workers:
+            worker.stop()

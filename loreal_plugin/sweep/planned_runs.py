@@ -1,0 +1,187 @@
+"""The runs of a plan, each with the words of its command line and the setting that its record will
+have.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loreal_plugin.errors import LorealError
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
+from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.sweep.plan_file import RIVALS, BlockPlan, PlanFile
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs read and write; None leaves it to the environment, as for a single run."""
+
+    out: Path
+    data: str | None = None
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a plan."""
+
+    protocol: str
+    spec: RunSpec
+    words: tuple[str, ...]
+    variant: str = ""
+    until: str | None = None
+
+    @property
+    def rivals(self) -> bool:
+        """Return whether this measures rivals of another run."""
+        return self.protocol in RIVALS
+
+    @property
+    def table(self) -> str:
+        """Return the protocol in whose tables the results stand."""
+        return RIVALS.get(self.protocol, self.protocol)
+
+    @property
+    def command(self) -> str:
+        """Return the command that does the same by hand."""
+        return shlex.join(["loreal", *self.words])
+
+    @property
+    def title(self) -> str:
+        """Return a short name for a line of progress."""
+        s = self.spec
+        shots = f" {s.shots} shots" if self.table == "few_shot" else ""
+        who = f"{self.protocol} phi {s.phi} {s.dataset}"
+        if self.protocol != "zero_shot":
+            who = f"{self.protocol} {s.method} {s.phi} {s.dataset}{shots} seed {s.seed}"
+        return f"{who} [{self.variant}]" if self.variant else who
+
+    @property
+    def setting(self) -> Setting:
+        """Return the setting that the run's record will have."""
+        s = self.spec
+        host = "embedded" if s.host == embedded_host() else s.host.name
+        texts = tuple(f"{o.scope} {o.key} {o.value}" for o in s.overrides)
+        if self.protocol == "zero_shot":
+            return Setting(
+                "zero_shot", s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host, ()
+            )
+        return Setting(
+            self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts
+        )
+
+    @property
+    def seed(self) -> int:
+        """Return the seed that the run's record will have."""
+        return 0 if self.protocol == "zero_shot" else self.spec.seed
+
+    @property
+    def process(self) -> tuple[str, ...]:
+        """Return what a process is for: it attaches one host, for one method, with one CLIP."""
+        return str(self.spec.host), self.spec.method, self.spec.weights
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """Return what runs that share a stage have in common; two of a family wait for each other."""
+        s = self.spec
+        stages = "xd" if self.table == "dg" else self.table
+        return (
+            stages,
+            str(s.host),
+            s.method,
+            s.dataset,
+            str(s.shots),
+            str(s.seed),
+            s.weights,
+            s.recipe,
+        )
+
+
+def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) -> list[Run]:
+    """Return the runs of a plan without repetitions: rivals after the runs that they are measured
+    on.
+
+    Raises:
+        LorealError: a run that cannot be started as written; the message names the plan.
+    """
+    runs: dict[tuple[str, ...], Run] = {}
+    for block in plan.blocks:
+        for run in _of_block(block, plan, place, env):
+            runs.setdefault(run.words, run)
+    return sorted(runs.values(), key=lambda run: run.rivals)
+
+
+def _of_block(
+    block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, str]
+) -> Iterable[Run]:
+    axes = block.axes
+    for protocol in axes["protocols"]:
+        alone = protocol == "zero_shot"
+        methods = ("coop",) if alone else axes["methods"]
+        seeds = (1,) if alone else axes["seeds"]
+        shots = (None,) if alone else axes["shots"]
+        variants = block.variants[:1] if protocol in (*RIVALS, "zero_shot") else block.variants
+        # seeds outside: a sweep that is broken off has whole tables of fewer seeds
+        for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
+            seeds,
+            axes["phis"],
+            axes["datasets"],
+            shots,
+            axes["weights"],
+            axes["recipes"],
+            methods,
+            variants,
+        ):
+            dataset = dataset or "demo"  # as every script
+            named = {"shots": shot and str(shot), "weights": weights, "recipe": recipe}
+            opts = () if alone else variant.words
+            try:
+                spec = build_spec(
+                    method,
+                    str(phi),
+                    dataset,
+                    str(seed),
+                    out=str(place.out),
+                    data=place.data,
+                    host=place.host,
+                    opts=opts,
+                    env=env,
+                    **named,
+                )
+            except LorealError as error:
+                raise type(error)(
+                    f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}"
+                ) from error
+            until = block.until if protocol == "base2new" else None
+            words = run_words(protocol, spec, opts, until, block.targets)
+            yield Run(protocol, spec, words, "" if alone else variant.name, until)
+
+
+def run_words(
+    protocol: str,
+    spec: RunSpec,
+    opts: tuple[str, ...] = (),
+    until: str | None = None,
+    targets: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Return the words after `loreal` that make this run; everything is written out, nothing left
+    to variables.
+    """
+    where = ["--out", str(spec.out), "--data", str(spec.data), "--weights", spec.weights]
+    if protocol == "zero_shot":
+        return ("zero_shot", str(spec.phi), spec.dataset, *where)
+    rest = [*where, "--shots", str(spec.shots), "--recipe", spec.recipe]
+    rest += [] if spec.host == embedded_host() else ["--host", str(spec.host)]
+    rest += ["--until", until] if until else []
+    table = RIVALS.get(protocol, protocol)
+    rest += ["--protocol", table] if protocol in RIVALS and table != "base2new" else []
+    rest += ["--targets", " ".join(targets)] if targets and table in ("xd", "dg") else []
+    rest += ["--", *opts] if opts else []
+    command = "rivals" if protocol in RIVALS else protocol
+    return (command, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)

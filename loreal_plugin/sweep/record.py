@@ -1,0 +1,81 @@
+"""A sweep's own results.json: which runs it has, how each ended, and the wall time; written after
+every run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, read_json, write_json
+from loreal_plugin.sweep.planned_runs import Run
+
+DONE, FAILED, OPEN = "done", "failed", "not started"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    done: bool
+    error: str
+    seconds: float
+
+
+class SweepRecord:
+    """Keeps `<out>/sweeps/<name>/results.json` up to date.
+
+    Wall time adds up over calls, so that a sweep that was broken off and went on says what it took
+    altogether.
+    """
+
+    def __init__(self, folder: Path, name: str, runs: Sequence[Run], jobs: int) -> None:
+        self.path = folder / RESULTS
+        self._name, self._jobs = name, jobs
+        self._start = time.monotonic()
+        before = read_json(self.path) or {}
+        same = before.get("kind") == "sweep" and before.get("name") == name
+        self._earlier = float(before.get("seconds") or 0.0) if same else 0.0
+        self.runs: dict[str, dict[str, Any]] = {
+            run.command: {
+                "command": run.command,
+                "title": run.title,
+                "state": OPEN,
+                "error": "",
+                "seconds": None,
+            }
+            for run in runs
+        }
+
+    def note(self, run: Run, outcome: Outcome) -> None:
+        """Write how a run ended."""
+        facts = {
+            "state": DONE if outcome.done else FAILED,
+            "error": outcome.error,
+            "seconds": outcome.seconds,
+        }
+        self.runs[run.command] |= facts
+        self.write()
+
+    def write(self) -> None:
+        """Write the record, whole or not at all."""
+        write_json(
+            self.path,
+            {
+                "schema_version": SCHEMA_VERSION,
+                "kind": "sweep",
+                "name": self._name,
+                "jobs": self._jobs,
+                "seconds": self._earlier + time.monotonic() - self._start,
+                "done": self.count(DONE),
+                "failed": self.count(FAILED),
+                "runs": list(self.runs.values()),
+            },
+        )
+
+    def count(self, state: str) -> int:
+        """Return how many runs are in a state."""
+        return sum(run["state"] == state for run in self.runs.values())

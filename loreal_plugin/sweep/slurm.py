@@ -1,0 +1,129 @@
+"""A sweep as a SLURM array through submitit: one task a family of runs, which share stages and so
+go one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.errors import ConfigError, LorealError
+from loreal_plugin.sweep.local import OnEnd
+from loreal_plugin.sweep.planned_runs import Run
+from loreal_plugin.sweep.record import Outcome
+from loreal_plugin.sweep.worker import run_logged
+
+POLL = 5.0
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Return `key=value` words as submitit's parameters, e.g.
+    `timeout_min=240 slurm_partition=gpu gpus_per_node=1`.
+
+    Raises:
+        ConfigError: a word of another form.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, found, value = word.partition("=")
+        if not found or not key.isidentifier() or not value:
+            raise ConfigError(
+                f"--slurm takes key=value words of submitit, such as timeout_min=240, not '{word}'"
+            )
+        settings[key] = int(value) if value.isdigit() else value
+    return settings
+
+
+def families(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs in lists that share no stage with each other; a list has one kind of process."""
+    found: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        found.setdefault((*run.family, *run.process), []).append(run)
+    return list(found.values())
+
+
+def run_family(
+    tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
+) -> list[tuple[int, str, float]]:
+    """Make runs one after another in this process; return exit code, error line and seconds of
+    each.
+
+    Args:
+        tasks: words of the command line and log file of each run.
+        env: variables that the submitting process had.
+    """
+    os.environ.update(env)
+    outcomes = []
+    for words, log in tasks:
+        start = time.monotonic()
+        code, error = run_logged(words, Path(log))
+        outcomes.append((code, error, time.monotonic() - start))
+    return outcomes
+
+
+def run_slurm(
+    runs: Sequence[Run],
+    logs: Callable[[Run], Path],
+    folder: Path,
+    settings: dict[str, Any],
+    jobs: int,
+    on_end: OnEnd,
+    poll: float = POLL,
+) -> None:
+    """Submit the families as one array, at most `jobs` tasks at a time, and wait for every task.
+
+    Interrupting the wait leaves the tasks running; the same sweep started later skips what they
+    have finished.
+
+    Args:
+        settings: submitit's parameters; `cluster` chooses another engine than slurm (`local`:
+            processes here).
+
+    Raises:
+        LorealError: submitit is not installed, there is no SLURM here, or it refuses the settings.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise LorealError("--slurm needs submitit; install loreal-plugin[slurm]") from error
+    rest = dict(settings)
+    cluster = rest.pop("cluster", "slurm")
+    env = {
+        name: os.environ[name]
+        for name in ("LOREAL_CACHE", "DASSL", "OMP_NUM_THREADS")
+        if name in os.environ
+    }
+    groups = families(runs)
+    try:
+        executor = submitit.AutoExecutor(folder=str(folder), cluster=cluster)
+        if cluster == "slurm":
+            rest = {"slurm_array_parallelism": jobs, **rest}
+        executor.update_parameters(**rest)
+        work = [[(list(run.words), str(logs(run))) for run in group] for group in groups]
+        submitted = executor.map_array(run_family, work, [env] * len(work))
+    except (RuntimeError, ValueError, TypeError, NameError, OSError) as error:
+        raise LorealError(
+            f"submitit cannot submit to '{cluster}': {' '.join(str(error).split())}"
+        ) from error
+    waiting = dict(zip(submitted, groups, strict=True))
+    while waiting:
+        for job in [job for job in waiting if job.done()]:
+            _report(job, waiting.pop(job), on_end)
+        if waiting:
+            time.sleep(poll)
+
+
+def _report(job: Any, runs: Sequence[Run], on_end: OnEnd) -> None:
+    """Tell how each run of a task ended; a task that died is the failure of all its runs."""
+    try:
+        outcomes = job.result()
+    except Exception as error:
+        # submitit raises its own classes for timeouts, lost tasks and unpicklable results; all mean
+        # the same here
+        text = " ".join(str(error).split())[-300:]
+        outcomes = [(1, f"task {job.job_id} ended without a result: {text}", 0.0) for _ in runs]
+    for run, (code, error, seconds) in zip(runs, outcomes, strict=True):
+        on_end(run, Outcome(code == 0, error, seconds))
