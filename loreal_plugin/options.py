@@ -13,10 +13,6 @@ from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
 
-# The names of `contract.CONTRACTS`, here so that the command line can offer them without importing
-# torch.
-METHODS = ("coop", "maple", "mma", "mmrl", "cocoop", "ivlp")
-
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
 SLOT_PARTS = ("both", "words", "contents", "none")
 WITH_WORDS = ("both", "words")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.errors import ConfigError, unknown_name
 
 Undo = Callable[[], None]
@@ -44,8 +44,8 @@ class Shim:
     """
 
     facts: ShimFacts
-    needed: Callable[[HostLook], bool]
-    apply: Callable[[HostLook], Undo]
+    needed: Callable[[HostInspection], bool]
+    apply: Callable[[HostInspection], Undo]
     before_import: bool = False
 
     @property

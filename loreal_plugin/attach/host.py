@@ -1,4 +1,4 @@
-"""Attaching a host: look, check, then act; all of it can be undone, nothing of it is written to
+"""Attaching a host: inspect, check, then act; all of it can be undone, nothing of it is written to
 disk.
 """
 
@@ -19,15 +19,15 @@ from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import LIST, ShimFacts, allowed_names, setting_of
 from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
 from loreal_plugin.attach.inspect_host import (
-    HostLook,
-    look_at,
+    HostInspection,
+    inspect_host,
     methods_of,
     revision_of,
     sources_digest,
 )
 from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
 from loreal_plugin.contract import HostContract, get_contract
-from loreal_plugin.contract.part_checks import raise_for
+from loreal_plugin.contract.part_checks import raise_for_missing
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
 
 
@@ -35,7 +35,7 @@ from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_na
 class _Session:
     """The one host of this process."""
 
-    look: HostLook
+    inspection: HostInspection
     revision: str
     clips: ClipSource
     shims: list[str] = field(default_factory=list)
@@ -99,7 +99,7 @@ class AttachedHost:
             ConfigError: the host has no such trainer.
         """
         if cfg.TRAINER.NAME == self.contract.loreal_trainer:
-            importlib.import_module(f"trainers.{self.contract.method}_loreal")
+            importlib.import_module(self.contract.loreal_module)
         engine = importlib.import_module("dassl.engine")
         known = engine.TRAINER_REGISTRY.registered_names()
         if cfg.TRAINER.NAME not in known:
@@ -112,7 +112,7 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
 
     Args:
         path: a checkout, or the embedded host.
-        method: coop, maple, mma or mmrl.
+        method: a name of `loreal_plugin.contract.CONTRACTS`.
         dassl: a Dassl checkout; None means inside the host, then `DASSL`, then an installed one.
 
     Raises:
@@ -123,19 +123,19 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
     global _session
     contract = get_contract(method)
     path = Path(path).expanduser().resolve()
-    if _session is not None and _session.look.path != path:
+    if _session is not None and _session.inspection.path != path:
         raise HostError(
-            f"host {path} was asked for, but {_session.look.path} is attached in this process;"
+            f"host {path} was asked for, but {_session.inspection.path} is attached in this process;"
             " hosts share module names (trainers, datasets, clip): use one process a host"
         )
-    look = look_at(path, contract, Path(dassl) if dassl else None)
+    inspection = inspect_host(path, contract, Path(dassl) if dassl else None)
     advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
     if contract.repositories:
         advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
-    raise_for(look.rows, f"host '{path.name}', method '{method}',", advice)
+    raise_for_missing(inspection.checks, f"host '{path.name}', method '{method}',", advice)
     allowed = allowed_names(facts.name for facts in ALL_FACTS)
     if _session is None:
-        _session = _open(look, allowed)
+        _session = _open(inspection, allowed)
         if setting_of() == LIST:
             print(format_shims(describe_shims()), flush=True)
         if _session.refused:
@@ -198,11 +198,11 @@ def detach_host() -> None:
         session.undo.close()
 
 
-def _open(look: HostLook, allowed: set[str]) -> _Session:
+def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
     """Act: import the host with everything in place, or leave no trace."""
-    session = _Session(look, revision_of(look), clips=ClipSource(allowed))
+    session = _Session(inspection, revision_of(inspection), clips=ClipSource(allowed))
     with ExitStack() as undo:
-        undo.enter_context(imports_from(look))
+        undo.enter_context(imports_from(inspection))
         undo.callback(session.clips.close)
         try:
             _apply_shims(session, undo, allowed, before_import=True)
@@ -214,14 +214,14 @@ def _open(look: HostLook, allowed: set[str]) -> _Session:
             raise
         except ImportError as error:
             raise HostError(
-                f"host '{look.path.name}' cannot be imported: {error}; "
+                f"host '{inspection.path.name}' cannot be imported: {error}; "
                 + (_switched_off(session) or f"install the missing package into {sys.executable}")
             ) from error
         except Exception as error:  # a host's module level is a stranger's code
             what = "; ".join(
                 filter(None, (f"{type(error).__name__}: {error}", _switched_off(session)))
             )
-            raise HostError(f"host '{look.path.name}' fails on import: {what}") from error
+            raise HostError(f"host '{inspection.path.name}' fails on import: {what}") from error
         undo.enter_context(own_trainers())
         add_datasets()
         _apply_shims(session, undo, allowed, before_import=False)
@@ -236,7 +236,7 @@ def _view(session: _Session, contract: HostContract) -> AttachedHost:
         if name.startswith("trainers."):
             session.clips.wrap(found)
     return AttachedHost(
-        path=session.look.path,
+        path=session.inspection.path,
         contract=contract,
         train=sys.modules["train"],
         trainer_class=getattr(module, contract.trainer),
@@ -251,10 +251,10 @@ def _apply_shims(
     session: _Session, undo: ExitStack, allowed: set[str], *, before_import: bool
 ) -> None:
     for shim in SHIMS:
-        if shim.before_import != before_import or not shim.needed(session.look):
+        if shim.before_import != before_import or not shim.needed(session.inspection):
             continue
         if shim.name in allowed:
-            undo.callback(shim.apply(session.look))
+            undo.callback(shim.apply(session.inspection))
             session.shims.append(shim.name)
         else:
             session.refused.append(shim.name)

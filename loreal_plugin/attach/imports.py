@@ -13,17 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.data import add_data_keys, register_plugin_datasets
 from loreal_plugin.options import add_loreal_node
-from loreal_plugin.paths import bundle_root
 
 _DEFAULTS = "get_cfg_default"
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 @contextmanager
-def imports_from(look: HostLook) -> Iterator[None]:
+def imports_from(inspection: HostInspection) -> Iterator[None]:
     """Let the host's top-level names come from the host; put modules and paths back afterwards.
 
     Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside.
@@ -35,16 +35,20 @@ def imports_from(look: HostLook) -> Iterator[None]:
     """
     path, no_bytecode = list(sys.path), (sys.dont_write_bytecode, os.environ.get(_NO_BYTECODE))
     foreign = {
-        name for name, root in look.packages.items() if not _comes_from(sys.modules.get(name), root)
+        name
+        for name, root in inspection.packages.items()
+        if not _comes_from(sys.modules.get(name), root)
     }
-    mine = set(look.packages)
+    mine = set(inspection.packages)
     aside = {name for name in foreign if name in sys.modules}
     stays = mine - aside if mine - foreign else set()
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in mine}
     for name in before:
         if name.split(".")[0] in foreign:
             del sys.modules[name]
-    roots = dict.fromkeys([str(look.path), *([str(look.dassl)] if look.dassl else [])])
+    roots = dict.fromkeys(
+        [str(inspection.path), *([str(inspection.dassl)] if inspection.dassl else [])]
+    )
     sys.path[:] = [*roots, *(entry for entry in path if entry not in roots)]
     sys.dont_write_bytecode = True
     os.environ[_NO_BYTECODE] = "1"  # data loaders may start fresh interpreters
@@ -90,13 +94,15 @@ def own_keys() -> Iterator[Callable[[ModuleType], None]]:
 
 @contextmanager
 def own_trainers() -> Iterator[None]:
-    """Let `trainers.<method>_loreal` be found beside the host's own trainers."""
-    paths, ours = sys.modules["trainers"].__path__, str(bundle_root() / "trainers")
-    paths.append(ours)
+    """Let `trainers.<method>_loreal` of every row be found beside the host's own trainers."""
+    paths = sys.modules["trainers"].__path__
+    ours = list(dict.fromkeys(str(row.trainer_file.parent) for row in CONTRACTS.values()))
+    paths.extend(ours)
     try:
         yield
     finally:
-        paths.remove(ours)
+        for folder in ours:
+            paths.remove(folder)
 
 
 def add_datasets() -> None:

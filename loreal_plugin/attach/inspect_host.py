@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from loreal_plugin.attach.requirements import import_rows
-from loreal_plugin.contract import CONTRACTS, ContractRow, HostContract
+from loreal_plugin.attach.requirements import import_checks
+from loreal_plugin.contract import CONTRACTS, HostContract, PartCheck
 from loreal_plugin.contract.questions import trainer_without_row
 from loreal_plugin.errors import unknown_name
 
@@ -20,7 +20,7 @@ _OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports
 
 
 @dataclass(frozen=True)
-class HostLook:
+class HostInspection:
     """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is
     installed.
     """
@@ -28,7 +28,7 @@ class HostLook:
     path: Path
     dassl: Path | None
     own_clip: bool
-    rows: list[ContractRow]
+    checks: list[PartCheck]
 
     @property
     def dassl_root(self) -> Path | None:
@@ -48,7 +48,7 @@ class HostLook:
         return found
 
 
-def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
+def inspect_host(path: Path, contract: HostContract, dassl: Path | None) -> HostInspection:
     """Look for everything that attaching needs; nothing is imported, read-only.
 
     Args:
@@ -57,29 +57,34 @@ def look_at(path: Path, contract: HostContract, dassl: Path | None) -> HostLook:
         dassl: a Dassl checkout; None means inside the host, then `DASSL`, then an installed one.
     """
     path = path.expanduser().resolve()
-    rows = [_row("host folder", str(path), path.is_dir(), "no such folder")]
+    checks = [_check("host folder", str(path), path.is_dir(), "no such folder")]
     if not path.is_dir():
-        return HostLook(path, None, False, rows)
+        return HostInspection(path, None, False, checks)
     for name in ("trainers", "datasets"):
-        rows.append(_row(f"package {name}", f"{name}/", (path / name).is_dir(), _listing(path)))
-    rows += _train_rows(path)
-    rows += _trainer_rows(path, contract)
+        checks.append(_check(f"package {name}", f"{name}/", (path / name).is_dir(), _listing(path)))
+    checks += _train_checks(path)
+    checks += _trainer_checks(path, contract)
     own_clip = (path / "clip" / "__init__.py").is_file()
     importable = own_clip or importlib.util.find_spec("clip") is not None
-    rows.append(_row("package clip", "clip/ in the host, or installed", importable, "neither"))
-    root, row = _find_dassl(path, dassl)
-    look = HostLook(path, root, own_clip, [*rows, row])
-    # the first two have rows of their own, and so has a Dassl that is not there
+    checks.append(_check("package clip", "clip/ in the host, or installed", importable, "neither"))
+    root, of_dassl = _find_dassl(path, dassl)
+    inspection = HostInspection(path, root, own_clip, [*checks, of_dassl])
+    # the first two have checks of their own, and so has a Dassl that is not there
     start = {
         "train": "",
         f"trainers.{contract.module}": "",
-        **dict.fromkeys(_OURS if row.ok else (), "loreal"),
+        **dict.fromkeys(_OURS if of_dassl.ok else (), "loreal"),
     }
-    sources = {**look.packages, **({"dassl": look.dassl_root or path} if row.ok else {})}
-    look.rows.extend(
-        found for found in import_rows(sources, start) if row.ok or found.role != "package dassl"
+    sources = {
+        **inspection.packages,
+        **({"dassl": inspection.dassl_root or path} if of_dassl.ok else {}),
+    }
+    inspection.checks.extend(
+        found
+        for found in import_checks(sources, start)
+        if of_dassl.ok or found.role != "package dassl"
     )
-    return look
+    return inspection
 
 
 def methods_of(path: Path) -> list[str]:
@@ -87,7 +92,7 @@ def methods_of(path: Path) -> list[str]:
     return [
         name
         for name, contract in CONTRACTS.items()
-        if all(row.ok for row in _trainer_rows(path, contract))
+        if all(check.ok for check in _trainer_checks(path, contract))
     ]
 
 
@@ -129,14 +134,14 @@ def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> s
     return unknown_name(kind, name, known)
 
 
-def revision_of(look: HostLook) -> str:
+def revision_of(inspection: HostInspection) -> str:
     """Return a hash of the host's sources (and of a Dassl that is no installed one).
 
     Contents, not a git revision: a checkout may be changed, exported, or part of a larger
     repository.
     """
     digest = hashlib.sha256()
-    for name, root in sorted(look.packages.items()):
+    for name, root in sorted(inspection.packages.items()):
         files = [root / f"{name}.py"] if name == "train" else sorted((root / name).rglob("*.py"))
         for file in files:
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
@@ -153,8 +158,8 @@ def sources_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _row(role: str, wanted: str, ok: bool, otherwise: str) -> ContractRow:
-    return ContractRow(role, wanted, "found" if ok else otherwise, ok)
+def _check(role: str, wanted: str, ok: bool, otherwise: str) -> PartCheck:
+    return PartCheck(role, wanted, "found" if ok else otherwise, ok)
 
 
 def _listing(path: Path) -> str:
@@ -179,15 +184,15 @@ def _top_level(file: Path) -> tuple[set[str], str]:
     return names, ""
 
 
-def _train_rows(path: Path) -> list[ContractRow]:
+def _train_checks(path: Path) -> list[PartCheck]:
     names, fault = _top_level(path / "train.py")
     return [
-        _row(f"function {name}", f"train.py: {name}", name in names, fault or "no such function")
+        _check(f"function {name}", f"train.py: {name}", name in names, fault or "no such function")
         for name in _TRAIN_FUNCTIONS
     ]
 
 
-def _trainer_rows(path: Path, contract: HostContract) -> list[ContractRow]:
+def _trainer_checks(path: Path, contract: HostContract) -> list[PartCheck]:
     file = f"trainers/{contract.module}.py"
     names, fault = _top_level(path / file)
     wanted = {
@@ -195,25 +200,25 @@ def _trainer_rows(path: Path, contract: HostContract) -> list[ContractRow]:
         "CLIP loader": "load_clip_to_cpu",
     }
     return [
-        _row(role, f"{file}: {name}", name in names, fault or "no such name")
+        _check(role, f"{file}: {name}", name in names, fault or "no such name")
         for role, name in wanted.items()
     ]
 
 
-def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, ContractRow]:
-    """Return the folder that holds `dassl/` (None: installed) and the row that says so."""
+def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, PartCheck]:
+    """Return the folder that holds `dassl/` (None: installed) and the check that says so."""
     named = given or (Path(os.environ["DASSL"]) if os.environ.get("DASSL") else None)
     for root in [named] if named else [path]:
         root = root.expanduser().resolve()
         if (root / "dassl" / "__init__.py").is_file():
-            return root, _row("Dassl", "dassl/", True, "")
+            return root, _check("Dassl", "dassl/", True, "")
     if named:
-        return None, _row("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
+        return None, _check("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
     installed = _installed_dassl() is not None
     clone = (
         "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
     )
-    return None, _row("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
+    return None, _check("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
 
 
 def _installed_dassl() -> Path | None:

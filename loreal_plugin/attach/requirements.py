@@ -9,15 +9,15 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from loreal_plugin.contract import ContractRow
+from loreal_plugin.contract import PartCheck
 
 # where the name to install is not the name to import
 _INSTALL = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python"}
 _STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds",)  # the shim `wilds` stands in for it
 
 
-def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[ContractRow]:
-    """Return one row for each package or file that is imported and not there; none where all is
+def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[PartCheck]:
+    """Return one check for each package or file that is imported and not there; none where all is
     found.
 
     Only what a module imports at its top is followed: imports in functions and in `try` are the
@@ -29,7 +29,7 @@ def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[
             one that is missing itself is reported elsewhere.
     """
     seen: set[str] = set()
-    missing: dict[str, ContractRow] = {}
+    missing: dict[str, PartCheck] = {}
     todo = list(start.items())
     while todo:
         name, by = todo.pop()
@@ -39,12 +39,12 @@ def import_rows(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[
         top = name.split(".")[0]
         if top not in packages:
             if not _installed(top):
-                missing.setdefault(top, _package_row(top, by))
+                missing.setdefault(top, _package_check(top, by))
             continue
         file = _file_of(name, packages[top])
         if file is None:
             if by:
-                missing.setdefault(name, _file_row(name, by))
+                missing.setdefault(name, _file_check(name, by))
             continue
         todo += [(parent, by) for parent in _parents(name)]
         shown = file.relative_to(packages[top]).as_posix()
@@ -101,8 +101,8 @@ def _installed(top: str) -> bool:
         return True
 
 
-def _package_row(top: str, by: str) -> ContractRow:
-    return ContractRow(
+def _package_check(top: str, by: str) -> PartCheck:
+    return PartCheck(
         f"package {top}",
         f"import {top} ({by})",
         f"not installed; pip install {_INSTALL.get(top, top)}",
@@ -110,7 +110,5 @@ def _package_row(top: str, by: str) -> ContractRow:
     )
 
 
-def _file_row(name: str, by: str) -> ContractRow:
-    return ContractRow(
-        f"module {name}", f"{name.replace('.', '/')}.py ({by})", "no such file", False
-    )
+def _file_check(name: str, by: str) -> PartCheck:
+    return PartCheck(f"module {name}", f"{name.replace('.', '/')}.py ({by})", "no such file", False)

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
+from loreal_plugin.attach.inspect_host import methods_of
 from loreal_plugin.bench.sizes import ModelSize
 from loreal_plugin.contract import get_contract
 from loreal_plugin.options import LorealOptions
 
-METHODS = ("coop", "maple", "mma", "mmrl")
 TRAIN_CLASSES, TRAIN_BATCH = 50, 4
 TEST_CLASSES = 100
 AUTO_RATES = (5, 25)  # percent of the pictures
@@ -82,6 +83,14 @@ def orders_of(method: str) -> tuple[str, ...]:
     """Return the slot orders that are compared for a method: those that it can take."""
     allowed = get_contract(method).slot_orders
     return tuple(order for order in ("class_first", "slots_first") if order in allowed)
+
+
+def methods_to_compare(host: Path) -> list[str]:
+    """Return the methods of a host that have a text path to compare.
+
+    Where a method's own prompts depend on the image, nothing can be kept from image to image.
+    """
+    return [method for method in methods_of(host) if get_contract(method).static_prompts]
 
 
 def plan(

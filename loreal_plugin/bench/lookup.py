@@ -7,10 +7,14 @@ from typing import Any
 
 from loreal_plugin.bench.cells import Cell, cell_of
 from loreal_plugin.bench.store import BenchStore
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import DataError
 from loreal_plugin.runs.timing import ratios, spread
 
-NAMES = {"coop": "CoOp", "maple": "MaPLe", "mma": "MMA", "mmrl": "MMRL"}
+
+def title_of(method: str) -> str:
+    """Return the name of a method for people; of a method without a row the method itself."""
+    return CONTRACTS[method].title if method in CONTRACTS else method
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Results:
     def methods(self) -> list[str]:
         """Return the methods that have a record, in the usual order."""
         found = {cell.method for cell in self.records}
-        return [m for m in NAMES if m in found] + sorted(found - set(NAMES))
+        return [m for m in CONTRACTS if m in found] + sorted(found - set(CONTRACTS))
 
     @property
     def phis(self) -> list[int]:

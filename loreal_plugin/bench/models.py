@@ -26,7 +26,6 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.runs.base2new import using_weights
-from loreal_plugin.runs.plan import recipe_file
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student, at_size, build_shell, build_student
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets
@@ -63,7 +62,7 @@ class Workshop:
         argv = ["--trainer", c.trainer]
         argv += [
             "--config-file",
-            str(recipe_file(c.loreal_trainer, self.size.recipe, loreal=False)),
+            str(c.recipe_file(self.size.recipe, loreal=False)),
         ]
         settings = {
             "MODEL.BACKBONE.NAME": repr(str(weights_file(self.size))),
@@ -73,7 +72,7 @@ class Workshop:
             "USE_CUDA": self.device.type == "cuda",
         }
         words = [str(word) for pair in settings.items() for word in pair]
-        return self.host.setup_cfg([*argv, *words, *self.size.opts.get(c.method, ())])
+        return self.host.setup_cfg([*argv, *words, *(c.tiny_options if self.size.tiny else ())])
 
     @cached_property
     def classes(self) -> Any:

@@ -14,7 +14,8 @@ from loreal_plugin.bench.cells import (
     TRAIN_BATCH,
     TRAIN_CLASSES,
 )
-from loreal_plugin.bench.lookup import NAMES, Results
+from loreal_plugin.bench.lookup import Results, title_of
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.runs.timing import ratios
 
 ABSENT = "not measured"
@@ -95,7 +96,7 @@ def _versus(results: Results) -> str:
             wall = ratios(record["samples"], "published", variant, "wall")
             rows.append(
                 [
-                    NAMES.get(cell.method, cell.method),
+                    title_of(cell.method),
                     f"{what}, {how}{words}",
                     f"`{order}`",
                     "-" if rows_run is None else f"{rows_run:.1f}",
@@ -160,7 +161,7 @@ def _efficiency_rows(results: Results, method: str, phi: int) -> Iterator[list[s
             else ", ".join(f"{sign}{paper[k][at]}" for k in ("train", "infer", "memory"))
         )
         yield [
-            f"{NAMES.get(method, method)} {'' if host else row}".strip(),
+            f"{title_of(method)} {'' if host else row}".strip(),
             str(phi),
             ABSENT if count is None else f"{sign}{count:,}",
             number(results.milliseconds(train, step)),
@@ -178,7 +179,7 @@ def _modes(results: Results) -> str:
         for variant in cell.variants[1:]:
             rows.append(
                 [
-                    NAMES.get(cell.method, cell.method),
+                    title_of(cell.method),
                     str(cell.phi),
                     str(cell.n_classes),
                     str(cell.batch),
@@ -188,9 +189,12 @@ def _modes(results: Results) -> str:
                     number(results.ratio(record, variant, "host")),
                 ]
             )
-    known = list(NAMES.values())
+    known = [title_of(method) for method in CONTRACTS]
     rows.sort(
-        key=lambda r: (known.index(r[0]) if r[0] in known else 9, *(int(value) for value in r[1:4]))
+        key=lambda r: (
+            known.index(r[0]) if r[0] in known else len(known),
+            *(int(value) for value in r[1:4]),
+        )
     )
     head = ["method", "phi", "C", "B", "mode", "host ms/sample", "mode ms/sample", "mode / host"]
     return table(head, rows) if rows else ""
@@ -229,7 +233,7 @@ def _growth(results: Results) -> str:
             ]
         )
     head = [
-        f"{NAMES.get(method, method)}, phi {phi}",
+        f"{title_of(method)}, phi {phi}",
         f"step ms/sample (B={TRAIN_BATCH})",
         "`exact` ms/sample (B=1)",
         "`exact` peak MiB",
@@ -254,7 +258,7 @@ def _phi(results: Results) -> str:
             saved = f"{100 * (1 - low / high):.0f} %" if low and high else ABSENT
             rows.append(
                 [
-                    NAMES.get(cell.method, cell.method),
+                    title_of(cell.method),
                     str(cell.batch),
                     variant[3:],
                     number(results.milliseconds(record, variant)),
@@ -285,7 +289,7 @@ def _memory(results: Results) -> str:
         added = ABSENT if host is None else f"{found['peak_mib'] - host:+.0f}"
         rows.append(
             [
-                NAMES.get(cell.method, cell.method),
+                title_of(cell.method),
                 str(cell.phi),
                 str(cell.n_classes),
                 str(cell.batch),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.bench.cells import GROWTH_CLASSES, TEST_CLASSES, TRAIN_BATCH
-from loreal_plugin.bench.lookup import NAMES, Results
+from loreal_plugin.bench.lookup import Results, title_of
 from loreal_plugin.files import write_bytes
 
 
@@ -47,7 +47,7 @@ def _growth(results: Results, axes: Any) -> bool:
         yscale="log",
         xlabel="classes C",
         ylabel="ms a sample",
-        title=f"{NAMES.get(method, method)} + LOREAL, phi {phi}",
+        title=f"{title_of(method)} + LOREAL, phi {phi}",
     )
     _finish(axes, drawn)
     return drawn > 0
@@ -64,7 +64,7 @@ def _phi(results: Results, axes: Any) -> bool:
                 sizes,
                 shares,
                 marker="o",
-                label=f"{NAMES.get(cell.method, cell.method)}, B={cell.batch}",
+                label=f"{title_of(cell.method)}, B={cell.batch}",
             )
             drawn += 1
     axes.set(
@@ -87,7 +87,7 @@ def _versus(results: Results, axes: Any) -> bool:
             bars += [
                 (
                     (
-                        f"{NAMES.get(cell.method, cell.method)} {what},"
+                        f"{title_of(cell.method)} {what},"
                         f" {v.replace(':', ' ').replace('_', ' ')}{words}"
                     ),
                     results.ratio(record, "published", v),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ class ModelSize:
         dtype: type the weights are stored in; OpenAI's file is in half precision.
         recipe: `configs/trainers/<X>_LOREAL/host_<recipe>.yaml`.
         phis: low resolutions that fit, in pixels, and the native size last.
-        opts: KEY VALUE pairs by method that the recipe needs to fit this size.
+        tiny: whether the recipes fit only with the rows' `tiny_options`.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ModelSize:
     dtype: torch.dtype
     recipe: str
     phis: tuple[int, ...]
-    opts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tiny: bool = False
 
     @property
     def native(self) -> int:
@@ -62,11 +62,6 @@ def _facts(layers: int, width: int, patch: int, grid: int, text_width: int) -> d
     }
 
 
-_TINY_OPTS = {
-    "maple": ("TRAINER.MAPLE.PROMPT_DEPTH", "3"),
-    "mma": ("TRAINER.MMADAPTER.ADAPTER_START", "2", "TRAINER.MMADAPTER.ADAPTER_END", "3"),
-    "mmrl": ("TRAINER.MMRL.REP_LAYERS", "[2, 3]", "TRAINER.MMRL.REP_DIM", "32"),
-}
 SIZES = {
     size.name: size
     for size in (
@@ -74,7 +69,7 @@ SIZES = {
             "vit_b16", _facts(12, 768, 16, 14, 512), torch.float16, "vit_b16", (96, 144, 192, 224)
         ),
         ModelSize(
-            "tiny", _facts(3, 64, 16, 4, 64), torch.float32, "vit_b16", (32, 48, 64), _TINY_OPTS
+            "tiny", _facts(3, 64, 16, 4, 64), torch.float32, "vit_b16", (32, 48, 64), tiny=True
         ),
     )
 }

@@ -9,8 +9,8 @@ import os
 from typing import Any
 
 from loreal_plugin.cli.base2new import add_run_options, print_commands, spec_of
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.options import METHODS
 from loreal_plugin.runs.spec import RunSpec
 
 ENVIRONMENT = "environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE"
@@ -30,7 +30,7 @@ def add_run_parser(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_run_options(parser)
     parser.set_defaults(takes_extra=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.options import METHODS
 from loreal_plugin.runs.spec import STAGES, RunSpec
 
 EPILOG = """\
@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_run_options(parser)
     # argparse cannot place optional words around options, so DATASET and SEED are taken from what

@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--size", default="vit_b16", help="vit_b16 or, for a trial, tiny (vit_b16)")
     parser.add_argument(
-        "--methods", nargs="+", default=[], metavar="METHOD", help="(coop maple mma mmrl)"
+        "--methods", nargs="+", default=[], metavar="METHOD", help="(those of the host)"
     )
     parser.add_argument(
         "--phi", nargs="+", type=int, default=[], help="(96 144 192 and the native size)"
@@ -97,7 +97,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _cells(args: argparse.Namespace) -> list[Any]:
     """Return the cells that are asked for."""
-    from loreal_plugin.bench.cells import METHODS
+    from loreal_plugin.bench.cells import methods_to_compare
     from loreal_plugin.bench.drive import plan_all, select
     from loreal_plugin.bench.sizes import get_size
     from loreal_plugin.weights.positions import grid_size_of
@@ -105,7 +105,7 @@ def _cells(args: argparse.Namespace) -> list[Any]:
     size = get_size(args.size)
     for phi in args.phi:
         grid_size_of(phi, size.facts["patch"], "--phi")
-    methods = [_method(name) for name in args.methods] or list(METHODS)
+    methods = [_method(name) for name in args.methods] or methods_to_compare(_host(args))
     found = plan_all(
         size,
         methods,
@@ -115,6 +115,15 @@ def _cells(args: argparse.Namespace) -> list[Any]:
         precision=args.precision,
     )
     return select(found, args.cells)
+
+
+def _host(args: argparse.Namespace) -> Path:
+    """Return the folder of the host; HostError where there is none."""
+    import os
+
+    from loreal_plugin.runs.spec import find_host
+
+    return find_host(args.host or os.environ.get("HOST") or "")
 
 
 def _method(name: str) -> str:
@@ -135,17 +144,19 @@ def _method(name: str) -> str:
 
 def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:
     """Measure the cells; return how many failed."""
-    import os
-
     from loreal_plugin.bench.drive import run_cells
     from loreal_plugin.bench.sizes import get_size, weights_file
     from loreal_plugin.runs.base2new import say_line
-    from loreal_plugin.runs.spec import find_host
 
-    host = find_host(args.host or os.environ.get("HOST") or "")
     weights_file(get_size(args.size))
     failed = run_cells(
-        cells, store, host, rounds=args.rounds, budget_s=args.budget, again=args.again, say=say_line
+        cells,
+        store,
+        _host(args),
+        rounds=args.rounds,
+        budget_s=args.budget,
+        again=args.again,
+        say=say_line,
     )
     say_line(f"results: {store.path}")
     return failed

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.options import METHODS
+from loreal_plugin.contract import CONTRACTS
 
 EPILOG = """\
 Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of every mode, on
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     parser.add_argument(
         "--target", metavar="PERCENT", default="99.5", help="agreement that is wanted (99.5)"

@@ -62,6 +62,7 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
     counted.
     """
     from loreal_plugin.attach import attach_host, detach_host
+    from loreal_plugin.contract import PLAIN_METHOD
     from loreal_plugin.data import dataset_config
     from loreal_plugin.data.storage import saves_held_back
     from loreal_plugin.paths import embedded_host
@@ -70,7 +71,7 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
     inside = sorted(
         entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
-    host = attach_host(embedded_host(), "coop")
+    host = attach_host(embedded_host(), PLAIN_METHOD)
     try:
         with saves_held_back():
             for name in names:

@@ -1,4 +1,4 @@
-"""What the doctor finds of a host: methods, Dassl, the contract's rows before and after building,
+"""What the doctor finds of a host: methods, Dassl, the contract's checks before and after building,
 and repairs.
 """
 
@@ -25,30 +25,36 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
         method: empty: maple where the host has it, else the first it has.
         weights: CLIP weights that its model is built with; empty: it is not built.
     """
-    from loreal_plugin.attach.inspect_host import look_at, methods_of, trainers_of
-    from loreal_plugin.contract import CONTRACTS, get_contract
+    from loreal_plugin.attach.inspect_host import inspect_host, methods_of, trainers_of
+    from loreal_plugin.contract import CONTRACTS, DEFAULT_METHOD, get_contract
     from loreal_plugin.runs.spec import find_host
 
     try:
         path = find_host(host)
         methods = methods_of(path)
-        method = method or ("maple" if "maple" in methods or not methods else methods[0])
+        usual = DEFAULT_METHOD in methods or not methods
+        method = method or (DEFAULT_METHOD if usual else methods[0])
         contract = get_contract(method)
     except LorealError as error:
         return [Finding("host", one_line(error), False)]
     known = {c.trainer for c in CONTRACTS.values()} | {c.loreal_trainer for c in CONTRACTS.values()}
     others = [name for name in trainers_of(path) if name not in known]
-    look = look_at(path, contract, None)
+    inspection = inspect_host(path, contract, None)
     rows = [
         Finding("host", str(path), True),
         Finding("methods recognised", ", ".join(methods) or "none", bool(methods)),
         Finding("trainers without a row", ", ".join(others) or "none", True, needed=False),
         Finding("method checked", method, method in methods),
-        *[Finding(f"host: {row.role}", f"{row.wanted}: {row.found}", row.ok) for row in look.rows],
+        *[check_finding("host", check) for check in inspection.checks],
     ]
     if all(row.ok for row in rows):
-        rows += attached_findings(path, method, weights, str(look.dassl or "installed"))
+        rows += attached_findings(path, method, weights, str(inspection.dassl or "installed"))
     return rows
+
+
+def check_finding(of: str, check: Any) -> Finding:
+    """Return a line of the table for one check of a host's files, or of its built model."""
+    return Finding(f"{of}: {check.role}", f"{check.wanted}: {check.found}", check.ok)
 
 
 def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list[Finding]:
@@ -96,7 +102,9 @@ def shim_findings() -> list[Finding]:
 
 def registered(method: str, trainer: str) -> str:
     """Return the module of our trainer; LorealError where it does not register itself in the host."""
-    importlib.import_module(f"trainers.{method}_loreal")
+    from loreal_plugin.contract import get_contract
+
+    importlib.import_module(get_contract(method).loreal_module)
     registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
     if trainer not in registry.registered_names():
         raise LorealError(
@@ -110,7 +118,7 @@ def contract_findings(attached: Any, weights: str) -> list[Finding]:
     try:
         # what the host says meanwhile (progress bars, deprecations) is no part of the table
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            rows = attached.contract.rows(built_shell(attached, weights))
+            checks = attached.contract.part_checks(built_shell(attached, weights))
     except (
         Exception
     ) as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
@@ -119,10 +127,10 @@ def contract_findings(attached: Any, weights: str) -> list[Finding]:
                 "host model", f"cannot be built: {type(error).__name__}: {one_line(error)}", False
             )
         ]
-    found = sum(row.ok for row in rows)
+    found = sum(check.ok for check in checks)
     return [
-        *[Finding(f"contract: {row.role}", f"{row.wanted}: {row.found}", row.ok) for row in rows],
-        Finding("contract rows", f"{found} of {len(rows)} found", found == len(rows)),
+        *[check_finding("contract", check) for check in checks],
+        Finding("contract rows", f"{found} of {len(checks)} found", found == len(checks)),
     ]
 
 
@@ -131,7 +139,6 @@ def built_shell(attached: Any, weights: str) -> Any:
     import torch
 
     from loreal_plugin.runs.base2new import using_weights
-    from loreal_plugin.runs.plan import recipe_file
     from loreal_plugin.runs.spec import DEMO_WEIGHTS
     from loreal_plugin.students.student import at_size, build_shell
     from loreal_plugin.weights import describe, load_clip_state_dict
@@ -140,7 +147,7 @@ def built_shell(attached: Any, weights: str) -> Any:
     facts = describe(load_clip_state_dict(weights))
     # a recipe whose layers exist in these weights
     small = weights in DEMO_WEIGHTS or facts["layers"] < 12
-    recipe = recipe_file(contract.loreal_trainer, "demo" if small else "vit_b16", loreal=False)
+    recipe = contract.recipe_file("demo" if small else "vit_b16", loreal=False)
     words = [
         "--trainer",
         contract.trainer,

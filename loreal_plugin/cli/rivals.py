@@ -7,8 +7,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.options import METHODS
 
 EPILOG = """\
 Measures zero-shot CLIP and the host trained at the native size and at PHI (stages 1 and 2 of the run, which must be
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(METHODS)}")
+    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_environment_options(parser)
     parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")

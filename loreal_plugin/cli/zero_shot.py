@@ -8,8 +8,8 @@ import argparse
 from typing import Any
 
 from loreal_plugin.cli.base2new import add_environment_options, dataset_and_seed
+from loreal_plugin.contract import CONTRACTS, PLAIN_METHOD
 from loreal_plugin.errors import ConfigError, unknown_name
-from loreal_plugin.options import METHODS
 
 EPILOG = """\
 METHOD and SEED are taken so that every protocol is called alike, and make no difference; METHOD may be left out.
@@ -45,10 +45,10 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure what is not there yet and print the table."""
     words = [*args.words, *args.extra]
-    if words[0].lower() in METHODS:
+    if words[0].lower() in CONTRACTS:
         words = words[1:]
     elif not words[0].isdigit():
-        raise ConfigError(unknown_name("method", words[0], METHODS))
+        raise ConfigError(unknown_name("method", words[0], CONTRACTS))
     if not words:
         raise ConfigError("PHI is missing; see loreal zero_shot --help")
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     dataset, seed = dataset_and_seed(words[1:])
     spec = build_spec(
-        "coop",
+        PLAIN_METHOD,
         words[0],
         dataset,
         seed,

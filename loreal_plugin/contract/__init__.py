@@ -1,32 +1,43 @@
-"""What the plug-in asks of a host: one contract a method, the only place that knows attribute
-names.
+"""What the plug-in asks of a host: one row a method, the only place that knows attribute names.
+
+The names of the methods (`tuple(CONTRACTS)`) need no torch; everything else is imported when asked
+for.
 """
 
 from __future__ import annotations
 
-from loreal_plugin.contract.base import HostContract, HostPrompts
-from loreal_plugin.contract.cocoop import CoCoOpContract
-from loreal_plugin.contract.coop import CoOpContract
-from loreal_plugin.contract.ivlp import IVLPContract
-from loreal_plugin.contract.maple import MaPLeContract
-from loreal_plugin.contract.mma import MMAContract
-from loreal_plugin.contract.mmrl import MMRLContract
-from loreal_plugin.contract.part_checks import ContractRow
-from loreal_plugin.errors import ConfigError, unknown_name
+import importlib
+from typing import TYPE_CHECKING, Any
 
-_ROWS = (CoOpContract, MaPLeContract, MMAContract, MMRLContract, CoCoOpContract, IVLPContract)
-CONTRACTS: dict[str, HostContract] = {row.method: row() for row in _ROWS}
+from loreal_plugin.contract.registry import (
+    CONTRACTS,
+    DEFAULT_METHOD,
+    PLAIN_METHOD,
+    contract_of,
+    get_contract,
+)
 
+if TYPE_CHECKING:
+    from loreal_plugin.contract.base import HostContract, HostPrompts
+    from loreal_plugin.contract.part_checks import PartCheck
 
-def get_contract(method: str) -> HostContract:
-    """Return the contract of `method`.
-
-    Raises:
-        ConfigError: no contract has that name; the nearest known one is offered.
-    """
-    if method not in CONTRACTS:
-        raise ConfigError(unknown_name("method", method, CONTRACTS))
-    return CONTRACTS[method]
+_LAZY = {"HostContract": "base", "HostPrompts": "base", "PartCheck": "part_checks"}
 
 
-__all__ = ["CONTRACTS", "ContractRow", "HostContract", "HostPrompts", "get_contract"]
+def __getattr__(name: str) -> Any:
+    """Return a class of this package on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+__all__ = [
+    "CONTRACTS",
+    "DEFAULT_METHOD",
+    "PLAIN_METHOD",
+    "HostContract",
+    "HostPrompts",
+    "PartCheck",
+    "contract_of",
+    "get_contract",
+]

@@ -9,94 +9,53 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.contract.part_checks import ContractRow, attribute_row, raise_for
+from loreal_plugin.contract.facts import HostFacts
+from loreal_plugin.contract.part_checks import (
+    COMMON_PARTS,
+    PartCheck,
+    attribute_check,
+    raise_for_missing,
+)
 from loreal_plugin.contract.tokens import Tokenize, class_starts
 from loreal_plugin.errors import ConfigError, HostError
-from loreal_plugin.method import SLOT_ORDERS
 from loreal_plugin.text.blocks import TextBlocks
 
 
 @dataclass(frozen=True)
 class HostPrompts:
-    """The host's own prompts: `embeddings` (C, L, D_t), `tokens` (C, L), `class_start` (C,); no
-    gradients.
-    """
+    """The host's own prompts, without gradients."""
 
-    embeddings: Tensor
-    tokens: Tensor
-    class_start: Tensor
+    embeddings: Tensor  # (C, L, D_t)
+    tokens: Tensor  # (C, L)
+    class_start: Tensor  # (C,): position of the first token of the class name
 
 
-class HostContract(ABC):
+class HostContract(HostFacts, ABC):
     """What the plug-in knows about one method's host trainer; the only place with attribute names.
 
     A contract holds no state: every method takes the model that the host built.
     """
 
-    method: ClassVar[str]
-    trainer: ClassVar[str]  # registered name of the host's trainer
-    loreal_trainer: ClassVar[str]  # registered name of ours
-    module: ClassVar[str]  # trainers.<module>
-    cfg_node: ClassVar[str]  # cfg.TRAINER.<cfg_node>
-    learner: ClassVar[str]  # attribute of trainer.model
-    checkpoint: ClassVar[str]  # registered model: folder of a checkpoint
-    whole_model: ClassVar[bool] = (
-        False  # the registered model is the whole CustomCLIP, not the learner
-    )
-    n_features: ClassVar[int] = 1
-    slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
-    cli_defaults: ClassVar[dict[str, str]] = {}  # options that the host wants on its command line
-    layer_options: ClassVar[
-        tuple[str, ...]
-    ] = ()  # options of its node that number layers, 1 being the first block
-    parts: ClassVar[dict[str, str]] = {}  # further parts: role -> dotted path below trainer.model
-    static_prompts: ClassVar[bool] = True  # without slots a prompt is the same for every image
-    repositories: ClassVar[
-        tuple[str, ...]
-    ] = ()  # where the trainer is found, if not in a host of its own
-
     # ---- what is looked for ----------------------------------------------------------------------
 
-    def rows(self, trainer: Any) -> list[ContractRow]:
-        """Return one row for each part that the methods below use of a built host trainer."""
+    def part_checks(self, trainer: Any) -> list[PartCheck]:
+        """Return one check for each part that the methods below use of a built host trainer."""
         models = getattr(trainer, "_models", {})
-        registered = ContractRow(
-            "registered model",
-            self.checkpoint,
-            ", ".join(models) or "none",
-            self.checkpoint in models,
-        )
+        there = self.checkpoint in models
+        shown = ", ".join(models) or "none"
+        registered = PartCheck("registered model", self.checkpoint, shown, there)
         model = bare_model(trainer)
         if model is None:
-            return [registered, ContractRow("model", "trainer.model", "none", False)]
-        common: dict[str, tuple[str, type | None]] = {
-            "prompt learner": (self.learner, nn.Module),
-            "prompt tokens": ("tokenized_prompts", Tensor),
-            "image encoder": ("image_encoder", nn.Module),
-            "image positional embedding": ("image_encoder.positional_embedding", Tensor),
-            "patch embedding": ("image_encoder.conv1", nn.Conv2d),
-            "text encoder": ("text_encoder", nn.Module),
-            "text positional embedding": ("text_encoder.positional_embedding", Tensor),
-            "text blocks": ("text_encoder.transformer.resblocks", nn.Module),
-            "text attention": ("text_encoder.transformer.resblocks.0.attn", nn.MultiheadAttention),
-            "norm before text attention": ("text_encoder.transformer.resblocks.0.ln_1", nn.Module),
-            "norm before text MLP": ("text_encoder.transformer.resblocks.0.ln_2", nn.Module),
-            "text MLP": ("text_encoder.transformer.resblocks.0.mlp", nn.Module),
-            "last text norm": ("text_encoder.ln_final", nn.Module),
-            "text projection": ("text_encoder.text_projection", Tensor),
-            "dtype": ("dtype", torch.dtype),
-        }
-        parts = {role: (path, None) for role, path in self.parts.items()}
-        found = [
-            attribute_row(role, model, path, kind)
-            for role, (path, kind) in (common | parts).items()
-        ]
+            return [registered, PartCheck("model", "trainer.model", "none", False)]
+        looked_for = {"prompt learner": (self.learner, nn.Module), **COMMON_PARTS}
+        looked_for |= {role: (path, None) for role, path in self.parts.items()}
+        found = [attribute_check(role, model, *wanted) for role, wanted in looked_for.items()]
         return [registered, *found]
 
     def check(self, trainer: Any, where: str) -> None:
@@ -106,18 +65,7 @@ class HostContract(ABC):
             HostError: one line that lists every part that is missing or of another kind.
         """
         advice = f"is this a checkout with the {self.trainer} trainer? see docs/HOSTS.md"
-        raise_for(self.rows(trainer), f"{where}: trainer {self.trainer}", advice)
-
-    def layers_used(self, cfg: Any) -> dict[str, list[int]]:
-        """Return the layer numbers that a configuration names, by key; a shorter CLIP has to be
-        refused.
-        """
-        node = cfg.TRAINER[self.cfg_node]
-        found = {f"TRAINER.{self.cfg_node}.{name}": node[name] for name in self.layer_options}
-        return {
-            key: [int(n) for n in (value if isinstance(value, (list, tuple)) else [value])]
-            for key, value in found.items()
-        }
+        raise_for_missing(self.part_checks(trainer), f"{where}: trainer {self.trainer}", advice)
 
     # ---- what the host trains --------------------------------------------------------------------
 
@@ -141,16 +89,12 @@ class HostContract(ABC):
 
     @abstractmethod
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return the host's prompts as embeddings (C, L, D_t) and the tokens (C, L) in the same
-        order.
-        """
+        """Return the host's prompts as embeddings (C, L, D_t), and their tokens (C, L)."""
 
     def prompts(
         self, model: nn.Module, classnames: Sequence[str], tokenize: Tokenize
     ) -> HostPrompts:
-        """Return the host's prompts with the position where each class name starts, without
-        gradients.
-        """
+        """Return the host's prompts and where each class name starts, without gradients."""
         with torch.no_grad():
             embeddings, tokens = self.prompt_rows(model)
         tokens = tokens.to(embeddings.device)
@@ -158,9 +102,7 @@ class HostContract(ABC):
         return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
 
     def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
-        """Return what the host makes of token embeddings (..., D_t) before its text encoder sees
-        them.
-        """
+        """Return token embeddings (..., D_t) as the host changes them before its text encoder."""
         return rows
 
     def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
@@ -172,7 +114,7 @@ class HostContract(ABC):
 
     @abstractmethod
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
-        """Run the host's own text encoder on prompts (N, L, D_t), (N, L); (N, D_v), unnormalised."""
+        """Return text features (N, D_v) of prompts (N, L, D_t) with tokens (N, L), unnormalised."""
 
     def text_blocks(self, model: nn.Module, cfg: Any) -> TextBlocks:
         """Return the text encoder in pieces, such that the prefix path equals `encode_text`.
@@ -207,12 +149,8 @@ class HostContract(ABC):
         encoder = getattr(model, "image_encoder", None)
         blocks = getattr(getattr(encoder, "transformer", None), "resblocks", ())
         found = [getattr(block, "attn", None) for block in blocks]
-        if not found or not all(
-            isinstance(attention, nn.MultiheadAttention) for attention in found
-        ):
-            kinds = (
-                ", ".join(sorted({type(attention).__name__ for attention in found})) or "no blocks"
-            )
+        if not found or not all(isinstance(one, nn.MultiheadAttention) for one in found):
+            kinds = ", ".join(sorted({type(one).__name__ for one in found})) or "no blocks"
             raise HostError(
                 f"{self.trainer}: attention was looked for in"
                 f" image_encoder.transformer.resblocks.*.attn, found {kinds}; only CLIP's vision"
@@ -222,9 +160,7 @@ class HostContract(ABC):
 
     @abstractmethod
     def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
-        """Run the host's own image encoder on images (B, 3, H, W); F features (B, D_v),
-        unnormalised.
-        """
+        """Return F image features (B, D_v) of images (B, 3, H, W), unnormalised."""
 
     def encode_image(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return L2-normalised image features (B, F, D_v)."""
@@ -257,11 +193,12 @@ class HostContract(ABC):
     def logits(
         self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool
     ) -> Tensor:
-        """Return scaled logits (B, C) of features (B, F, D_v), L2-normalised, against text
-        features.
+        """Return scaled logits (B, C) of image features against text features.
 
-        `text_features` are (C, D_v), the same for every image, or (B, C, D_v); they are normalised
-        here. `fusion` asks for the host's mix of several features.
+        Args:
+            features: (B, F, D_v), L2-normalised.
+            text_features: (C, D_v), the same for every image, or (B, C, D_v); normalised here.
+            fusion: whether the host's mix of several features is asked for.
         """
         text = F.normalize(text_features, dim=-1)
         scaled = self.logit_scale(model) * features
@@ -271,19 +208,13 @@ class HostContract(ABC):
         weight = self.fusion_weight(model)
         return weight * per_feature[0] + (1 - weight) * per_feature[1]
 
-    def use_fusion(self, cfg: Any, training: bool = False) -> bool:
-        """Say whether the host predicts from the mix of its features under `cfg`."""
-        return False
-
     def reset(self, model: nn.Module) -> None:
         """Drop what the host remembers between forwards: cached text features, enlarged masks."""
         return None
 
 
 def bare_model(trainer: Any) -> Any:
-    """Return `trainer.model` without the wrapper that hosts put around it on several GPUs; None if
-    there is none.
-    """
+    """Return `trainer.model` without the wrapper for several GPUs; None if there is none."""
     model = getattr(trainer, "model", None)
     return model.module if isinstance(model, nn.DataParallel) else model
 

@@ -17,6 +17,8 @@ class CoCoOpContract(HostContract):
     """
 
     method = "cocoop"
+    title = "CoCoOp"
+    colour = "tab:olive"
     trainer = "CoCoOp"
     loreal_trainer = "CoCoOp_LOREAL"
     module = "cocoop"
@@ -34,9 +36,7 @@ class CoCoOpContract(HostContract):
     }
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return the prompts (C, L, D_t) with the context as no image has shifted it, and the ids
-        (C, L).
-        """
+        """Return the prompts (C, L, D_t), shifted by no image, and the ids (C, L)."""
         learner = self.own(model)
         context = learner.ctx.expand(learner.token_prefix.shape[0], -1, -1)
         rows = torch.cat([learner.token_prefix, context, learner.token_suffix], dim=1)
@@ -46,11 +46,9 @@ class CoCoOpContract(HostContract):
     def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
         """Return (B, n_ctx, D_t): the same vector of the image for each context row."""
         learner = self.own(model)
-        # The host feeds the normalised feature in the type of its own network (half under PREC
-        # fp16).
-        shift = learner.meta_net(
-            features[:, 0].to(next(learner.meta_net.parameters()).dtype)
-        )  # (B, D_t)
+        # The host's network has a type of its own: half under PREC fp16.
+        dtype = next(learner.meta_net.parameters()).dtype
+        shift = learner.meta_net(features[:, 0].to(dtype))  # (B, D_t)
         return shift[:, None].expand(-1, learner.ctx.shape[0], -1)
 
     def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:

@@ -13,12 +13,15 @@ class CoOpContract(HostContract):
     """Source: KaiyangZhou/CoOp, trainers/coop.py."""
 
     method = "coop"
+    title = "CoOp"
+    colour = "tab:green"
     trainer = "CoOp"
     loreal_trainer = "CoOp_LOREAL"
     module = "coop"
     cfg_node = "COOP"
     learner = "prompt_learner"
     checkpoint = "prompt_learner"
+    zero_shot_options = {"CTX_INIT": "a photo of a"}
     parts = {
         "learned context": "prompt_learner.ctx",
         "number of context rows": "prompt_learner.n_ctx",

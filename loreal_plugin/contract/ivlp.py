@@ -1,6 +1,4 @@
-"""IVLP: context rows in the prompt, and rows of their own that learned tensors inside both encoders
-write.
-"""
+"""IVLP: context rows in the prompt, and learned rows that blocks of both encoders write."""
 
 from __future__ import annotations
 
@@ -10,18 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.facts import context_template
 
 
 class IVLPContract(HostContract):
-    """Source: muzairkhattak/multimodal-prompt-learning, trainers/independentVL.py and
-    clip/model.py.
+    """Source: muzairkhattak/multimodal-prompt-learning, trainers/independentVL.py, clip/model.py.
 
-    From the second text block to PROMPT_DEPTH_TEXT each block holds a tensor that overwrites rows
-    1..n_ctx of
-    its input, whatever stands there: slots may not come first.
+    From the second text block to PROMPT_DEPTH_TEXT each block holds a tensor. It overwrites rows
+    1..n_ctx of the block's input, whatever stands there: slots may not come first.
     """
 
     method = "ivlp"
+    title = "IVLP"
+    colour = "tab:cyan"
     trainer = "IVLP"
     loreal_trainer = "IVLP_LOREAL"
     module = "independentVL"
@@ -31,6 +30,10 @@ class IVLPContract(HostContract):
     whole_model = True
     slot_orders = ("class_first", "ctx_first")
     layer_options = ("PROMPT_DEPTH_VISION", "PROMPT_DEPTH_TEXT")
+    tiny_options = (
+        *("TRAINER.IVLP.PROMPT_DEPTH_VISION", "3"),
+        *("TRAINER.IVLP.PROMPT_DEPTH_TEXT", "3"),
+    )
     repositories = ("muzairkhattak/multimodal-prompt-learning",)
     parts = {
         "learned context": "prompt_learner.ctx",
@@ -38,6 +41,12 @@ class IVLPContract(HostContract):
         "whether a text block holds rows": "text_encoder.transformer.resblocks.0.add_prompt",
         "logit scale": "logit_scale",
     }
+
+    def prompt_template(self, cfg: Any) -> str:
+        """Return the text of the prompts; more than four learned rows start at random, wordless."""
+        node = cfg.TRAINER[self.cfg_node]
+        n_ctx = node.get("N_CTX_TEXT", 0)
+        return context_template("" if n_ctx > 4 else node.get("CTX_INIT", ""), n_ctx)
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
@@ -74,9 +83,8 @@ def rows_of_block(block: nn.Module, length: int) -> Tensor:
     """Return the rows (n_ctx, D_t) that a text block writes, as it writes them.
 
     The public IVLP rounds them to half precision whatever its PREC is (clip/model.py, `.half()`).
-    Looked for
-    by behaviour: the block is run with its rows and with its rows rounded; where both give the
-    same, rounded ones are what it writes.
+    That is looked for by behaviour: the block is run with its rows and with its rows rounded;
+    where both give the same, rounded ones are what it writes.
 
     Args:
         length: rows of a prompt, which the block's attention mask is made for.

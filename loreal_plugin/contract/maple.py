@@ -1,6 +1,4 @@
-"""MaPLe: two learned context rows, deep text prompts that replace them layer by layer, visual ones
-beside.
-"""
+"""MaPLe: learned context rows; deep prompts replace them layer by layer, in both encoders."""
 
 from __future__ import annotations
 
@@ -20,6 +18,8 @@ class MaPLeContract(HostContract):
     """
 
     method = "maple"
+    title = "MaPLe"
+    colour = "tab:blue"
     trainer = "MaPLe"
     loreal_trainer = "MaPLe_LOREAL"
     module = "maple"
@@ -29,6 +29,7 @@ class MaPLeContract(HostContract):
     whole_model = True
     slot_orders = ("class_first", "ctx_first")
     layer_options = ("PROMPT_DEPTH",)
+    tiny_options = ("TRAINER.MAPLE.PROMPT_DEPTH", "3")
     parts = {
         "learned context": "prompt_learner.ctx",
         "number of context rows": "prompt_learner.n_ctx",

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.facts import context_template
 
 
 class MMAContract(HostContract):
@@ -17,6 +18,8 @@ class MMAContract(HostContract):
     """
 
     method = "mma"
+    title = "MMA"
+    colour = "tab:purple"
     trainer = "MultiModalAdapter"
     loreal_trainer = "MMA_LOREAL"
     module = "mmadapter"
@@ -24,6 +27,10 @@ class MMAContract(HostContract):
     learner = "adapter_learner"
     checkpoint = "adapter_learner"
     layer_options = ("ADAPTER_START", "ADAPTER_END")
+    tiny_options = (
+        *("TRAINER.MMADAPTER.ADAPTER_START", "2"),
+        *("TRAINER.MMADAPTER.ADAPTER_END", "3"),
+    )
     parts = {
         "text adapters": "adapter_learner.text_adapter",
         "visual adapters": "adapter_learner.visual_adapter",
@@ -32,6 +39,10 @@ class MMAContract(HostContract):
         "cached text features": "text_features_for_inference",
         "logit scale": "logit_scale",
     }
+
+    def prompt_template(self, cfg: Any) -> str:
+        """Return the text of the prompts: fixed words, no learned context."""
+        return context_template(cfg.TRAINER[self.cfg_node].get("TEXT_CTX_INIT", ""), 0)
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.contract.base import HostContract, bare_model
-from loreal_plugin.contract.part_checks import ContractRow
+from loreal_plugin.contract.part_checks import PartCheck
 
 _CACHES = (
     "text_features_for_inference",
@@ -23,6 +24,8 @@ class MMRLContract(HostContract):
     """Source: yunncheng/MMRL, trainers/mmrl.py and clip/model_mmrl.py."""
 
     method = "mmrl"
+    title = "MMRL"
+    colour = "tab:red"
     trainer = "MMRL"
     loreal_trainer = "MMRL_LOREAL"
     module = "mmrl"
@@ -33,6 +36,7 @@ class MMRLContract(HostContract):
     n_features = 2
     cli_defaults = {"TASK": "B2N"}
     layer_options = ("REP_LAYERS",)
+    tiny_options = ("TRAINER.MMRL.REP_LAYERS", "[2, 3]", "TRAINER.MMRL.REP_DIM", "32")
     parts = {
         "representation tokens": "representation_learner.compound_rep_tokens",
         "projections to text": "representation_learner.compound_rep_tokens_r2tproj",
@@ -43,10 +47,10 @@ class MMRLContract(HostContract):
         **{f"cache {name}": name for name in _CACHES},
     }
 
-    def rows(self, trainer: Any) -> list[ContractRow]:
-        """Return the common rows and one more: the listed layers exist in this backbone."""
-        found = super().rows(trainer)
-        if not all(row.ok for row in found):
+    def part_checks(self, trainer: Any) -> list[PartCheck]:
+        """Return the common checks and one more: the listed layers exist in this backbone."""
+        found = super().part_checks(trainer)
+        if not all(check.ok for check in found):
             return found
         layers = _rep_layers(trainer.cfg)
         depth = len(bare_model(trainer).text_encoder.transformer.resblocks)
@@ -56,7 +60,17 @@ class MMRLContract(HostContract):
             "layers with representation tokens",
             f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}",
         )
-        return [*found, ContractRow(role, wanted, str(layers), inside)]
+        return [*found, PartCheck(role, wanted, str(layers), inside)]
+
+    def prompt_template(self, cfg: Any) -> str:
+        """Return the template of the dataset; where the host has none, CLIP's usual one."""
+        tables = [
+            vars(module).get("CUSTOM_TEMPLATES")
+            for name, module in list(sys.modules.items())
+            if name.startswith("trainers.")
+        ]
+        own = [table for table in tables if isinstance(table, dict) and cfg.DATASET.NAME in table]
+        return own[0][cfg.DATASET.NAME] if own else "a photo of a {}."
 
     def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""

@@ -1,19 +1,38 @@
-"""What a contract row is, and how an attribute is looked for on what a host built."""
+"""What is looked for on a host, and what was found: one check a part."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from loreal_plugin.errors import HostError
 
 _MISSING = object()
 
+# What every row uses of a host's model: role -> (dotted path below trainer.model, type).
+COMMON_PARTS: dict[str, tuple[str, type | None]] = {
+    "prompt tokens": ("tokenized_prompts", Tensor),
+    "image encoder": ("image_encoder", nn.Module),
+    "image positional embedding": ("image_encoder.positional_embedding", Tensor),
+    "patch embedding": ("image_encoder.conv1", nn.Conv2d),
+    "text encoder": ("text_encoder", nn.Module),
+    "text positional embedding": ("text_encoder.positional_embedding", Tensor),
+    "text blocks": ("text_encoder.transformer.resblocks", nn.Module),
+    "text attention": ("text_encoder.transformer.resblocks.0.attn", nn.MultiheadAttention),
+    "norm before text attention": ("text_encoder.transformer.resblocks.0.ln_1", nn.Module),
+    "norm before text MLP": ("text_encoder.transformer.resblocks.0.ln_2", nn.Module),
+    "text MLP": ("text_encoder.transformer.resblocks.0.mlp", nn.Module),
+    "last text norm": ("text_encoder.ln_final", nn.Module),
+    "text projection": ("text_encoder.text_projection", Tensor),
+    "dtype": ("dtype", torch.dtype),
+}
+
 
 @dataclass(frozen=True)
-class ContractRow:
+class PartCheck:
     """One question to a host: the role a part plays, the attribute looked for, what was found."""
 
     role: str
@@ -22,9 +41,11 @@ class ContractRow:
     ok: bool
 
 
-def attribute_row(role: str, root: object, path: str, kind: type | None = None) -> ContractRow:
-    """Look for the dotted `path` below `root` (a number takes an item), and for its type if one is
-    given.
+def attribute_check(role: str, root: object, path: str, kind: type | None = None) -> PartCheck:
+    """Return what is found at the dotted `path` below `root`; a number takes an item.
+
+    Args:
+        kind: the type that is wanted; None: any.
     """
     value, at = root, ""
     for name in path.split("."):
@@ -32,22 +53,24 @@ def attribute_row(role: str, root: object, path: str, kind: type | None = None) 
         value, at = _step(parent, name), f"{at}.{name}" if at else name
         if value is _MISSING:
             owner = parent_at or type(root).__name__
-            return ContractRow(
+            return PartCheck(
                 role, path, f"no '{name}' on {owner} (it has: {_names(parent)})", False
             )
     if kind is not None and not isinstance(value, kind):
-        return ContractRow(role, path, f"a {type(value).__name__}, not a {kind.__name__}", False)
-    return ContractRow(role, path, type(value).__name__, True)
+        return PartCheck(role, path, f"a {type(value).__name__}, not a {kind.__name__}", False)
+    return PartCheck(role, path, type(value).__name__, True)
 
 
-def raise_for(rows: Iterable[ContractRow], what: str, advice: str) -> None:
-    """Raise one error that lists every row that does not hold.
+def raise_for_missing(checks: Iterable[PartCheck], what: str, advice: str) -> None:
+    """Raise one error that lists every check that does not hold.
 
     Raises:
-        HostError: at least one row does not hold.
+        HostError: at least one check does not hold.
     """
     wrong = [
-        f"{row.role}: looked for {row.wanted}, found {row.found}" for row in rows if not row.ok
+        f"{check.role}: looked for {check.wanted}, found {check.found}"
+        for check in checks
+        if not check.ok
     ]
     if wrong:
         raise HostError(f"{what} does not answer the host contract: {'; '.join(wrong)}; {advice}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # names are those of HostContract; docs/ADD_A_HOST.md goes through them in this order
 QUESTIONS: tuple[tuple[str, str], ...] = (
+    ("title", "its name in tables"),
     ("trainer", "the registered name"),
     ("module", "the file under trainers/"),
     ("cfg_node", "its node under cfg.TRAINER"),
@@ -14,6 +15,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("learned", "what trains"),
     ("static_prompts", "whether a prompt is the same for every image"),
     ("slot_orders", "where slots may stand"),
+    ("prompt_template", "the text of its prompts"),
     ("prompt_rows", "the prompts as embeddings and tokens"),
     ("encode_text", "how its text encoder is called"),
     ("block_parts", "what it changes inside the text blocks"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from loreal_plugin.attach import attach_host
+from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.runs.engine import Engine, quietly
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import build_spec
@@ -39,7 +40,14 @@ def open_dataset(
     facts = describe(load_clip_state_dict(weights))
     size = facts["resolution"] if phi is None else phi
     spec = build_spec(
-        "coop", str(size), name, str(seed), data=data, shots=str(shots), weights=weights, host=""
+        PLAIN_METHOD,
+        str(size),
+        name,
+        str(seed),
+        data=data,
+        shots=str(shots),
+        weights=weights,
+        host="",
     )
     plan = build_plan(spec, native_size=facts["resolution"], patch_size=facts["patch"])
     engine = Engine(attach_host(spec.host, spec.method), plan, "")

@@ -108,10 +108,9 @@ def _files(methods: Iterable[str]) -> list[tuple[str, Path]]:
     """Return (path in the host, our file) of every trainer, config and script for some methods."""
     root = bundle_root()
     found = []
-    for method in methods:
-        trainer = Path("trainers") / f"{method}_loreal.py"
-        found.append((str(trainer), root / trainer))
-        found += _below(root, f"configs/trainers/{get_contract(method).loreal_trainer}", "*.yaml")
+    for row in map(get_contract, methods):
+        found.append((row.trainer_file.relative_to(row.home).as_posix(), row.trainer_file))
+        found += _below(row.home, row.recipes.relative_to(row.home).as_posix(), "*.yaml")
     return found + _below(root, "configs/datasets", "*.yaml") + _below(root, SCRIPTS, "*.sh")
 
 

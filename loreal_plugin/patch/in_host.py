@@ -15,7 +15,7 @@ from types import TracebackType
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.compat import allowed_names
-from loreal_plugin.attach.inspect_host import look_at, methods_of
+from loreal_plugin.attach.inspect_host import inspect_host, methods_of
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import HostError, LorealError
@@ -37,11 +37,11 @@ def prepare(train_file: str) -> None:
         raise HostError(
             f"host {host} has no trainer with a contract row any more; `loreal unpatch` it"
         )
-    look = look_at(host, get_contract(methods[0]), dassl_root(host))
+    inspection = inspect_host(host, get_contract(methods[0]), dassl_root(host))
     allowed = allowed_names(facts.name for facts in ALL_FACTS)
     for shim in SHIMS:
-        if shim.before_import and shim.name in allowed and shim.needed(look):
-            shim.apply(look)
+        if shim.before_import and shim.name in allowed and shim.needed(inspection):
+            shim.apply(inspection)
 
 
 def attach() -> None:
@@ -52,7 +52,7 @@ def attach() -> None:
     host = Path(str(main.__file__)).resolve().parent
     for method in methods_of(host):
         attach_host(host, method, dassl=dassl_root(host))
-        importlib.import_module(f"trainers.{method}_loreal")
+        importlib.import_module(get_contract(method).loreal_module)
 
 
 def dassl_root(host: Path) -> Path | None:

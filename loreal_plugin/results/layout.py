@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.group import Group, mean_std
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.results.rival_rows import guests_of
 
-METHODS = ("clip", "coop", "cocoop", "ivlp", "maple", "mma", "mmrl")
 ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
 
 
@@ -102,10 +102,16 @@ def overrides_text(overrides: Sequence[str]) -> str:
     return "; ".join(" ".join(map(weights_text, text.split(" "))) for text in overrides)
 
 
+def method_order() -> list[str]:
+    """Return zero-shot CLIP and the methods that have a row, in the order of tables."""
+    return [ZERO_SHOT_METHOD, *CONTRACTS]
+
+
 def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:
     """Return the place of (method, row) in a table: the host, LOREAL and its controls, then rivals."""
     method, row = name
-    of_method = METHODS.index(method) if method in METHODS else len(METHODS)
+    methods = method_order()
+    of_method = methods.index(method) if method in methods else len(methods)
     known = ROWS.index(row) if row in ROWS else len(ROWS)
     return of_method, known, 0 if row.startswith("loreal") else 1, row
 

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.group import Group
-from loreal_plugin.results.layout import METHODS, average
+from loreal_plugin.results.layout import average, method_order
+from loreal_plugin.results.reader import ZERO_SHOT_METHOD
 
 STYLES = {
     "native": ("trained and tested at the native size", "0.35", ":", ""),
@@ -22,13 +24,7 @@ STYLES = {
 }
 # Where no model was trained.
 UNTRAINED = {"native": "at the native size", "phi": "at phi"}
-COLOURS = dict(
-    zip(
-        METHODS,
-        ("0.4", "tab:green", "tab:olive", "tab:cyan", "tab:blue", "tab:purple", "tab:red"),
-        strict=True,
-    )
-)
+ZERO_SHOT_COLOUR, UNKNOWN_COLOUR = "0.4", "black"
 MARKERS = {"native": "*", "native_at_phi": "v", "phi": "o", "loreal": "D"}
 RIVAL_MARKERS = "PX^<>hdp"
 
@@ -40,6 +36,13 @@ class Picture:
     name: str
     caption: str
     png: bytes
+
+
+def colour_of(method: str) -> str:
+    """Return the colour of a method, as its row says; a method without a row is black."""
+    if method == ZERO_SHOT_METHOD:
+        return ZERO_SHOT_COLOUR
+    return CONTRACTS[method].colour if method in CONTRACTS else UNKNOWN_COLOUR
 
 
 def accuracy_picture(
@@ -54,7 +57,7 @@ def accuracy_picture(
     """
     points = _points([g for g in groups if g.row in STYLES], axis)
     xs = sorted({x for values in points.values() for x in values})
-    methods = [m for m in METHODS if any(method == m for method, _ in points)]
+    methods = [m for m in method_order() if any(method == m for method, _ in points)]
     if len(xs) < 2 or not methods:
         return None
     figure, panels = _panels(len(methods))
@@ -62,11 +65,11 @@ def accuracy_picture(
         for row, (_, colour, line, marker) in STYLES.items():
             values = points.get((method, row), {})
             _line(axes, values, color=colour, linestyle=line, marker=marker or None)
-        _frame(axes, method if method != "clip" else "CLIP, zero-shot", axis, unit, xs)
+        _frame(axes, method if method != ZERO_SHOT_METHOD else "CLIP, zero-shot", axis, unit, xs)
     shown = [row for row in STYLES if any(r == row for _, r in points)]
     handles = [_proxy(STYLES[row]) for row in shown]
     names = {row: style[0] for row, style in STYLES.items()} | (
-        UNTRAINED if methods == ["clip"] else {}
+        UNTRAINED if methods == [ZERO_SHOT_METHOD] else {}
     )
     figure.legend(
         handles, [names[row] for row in shown], loc="outside lower center", ncols=2, fontsize=8
@@ -85,7 +88,8 @@ def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
         ours = zip(group.seeds, group.summaries(), strict=True)
         of_seed = {seed: value - host[seed] for seed, value in ours if seed in host}
         found[group.setting.method][group.setting.phi].append(of_seed)
-    ordered = [*(m for m in METHODS if m in found), *(m for m in found if m not in METHODS)]
+    known = method_order()
+    ordered = [*(m for m in known if m in found), *(m for m in found if m not in known)]
     gains = {m: {x: _mean_of_datasets(parts) for x, parts in found[m].items()} for m in ordered}
     gains = {
         method: {x: values for x, values in of_x.items() if values}
@@ -96,7 +100,7 @@ def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
         return None
     figure, (axes,) = _panels(1)
     for method, values in gains.items():
-        _line(axes, values, color=COLOURS.get(method, "black"), marker="D", label=method)
+        _line(axes, values, color=colour_of(method), marker="D", label=method)
     axes.axhline(0, color="0.5", linewidth=0.8)
     _frame(axes, "", "phi", "LOREAL minus the host at phi (points)", xs)
     axes.legend(fontsize=8)
@@ -135,9 +139,9 @@ def cost_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
         _dots(axes, part, markers)
         _frame(axes, title, "milliseconds per test picture", "accuracy (%)", None)
     methods = [
-        m for m in METHODS if any(dot.method == m for part in shown.values() for dot in part)
+        m for m in method_order() if any(dot.method == m for part in shown.values() for dot in part)
     ]
-    handles = [_proxy(("", COLOURS[m], "", "s")) for m in methods]
+    handles = [_proxy(("", colour_of(m), "", "s")) for m in methods]
     handles += [_proxy(("", "0.3", "", marker)) for marker in markers.values()]
     names = [*methods, *(STYLES[k][0] if k in STYLES else k for k in markers)]
     figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
@@ -174,7 +178,7 @@ def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
     """Draw the points, each size's number once beside the best point of that size."""
     best: dict[int | None, Dot] = {}
     for dot in part:
-        colour = COLOURS.get(dot.method, "black")
+        colour = colour_of(dot.method)
         axes.plot(dot.cost, dot.accuracy, markers[dot.kind], color=colour, markersize=6, alpha=0.8)
         size = dot.group.results[0].test_size
         best[size] = max(best.get(size, dot), dot, key=lambda d: d.accuracy)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from loreal_plugin.attributes import tokenise_attributes
-from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method import check_length, slot_length
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
@@ -115,7 +113,7 @@ def check_trainer(host: Any, cfg: Any) -> None:
         ConfigError: the host has no such trainer, or the check refuses.
     """
     if cfg.TRAINER.NAME == host.contract.loreal_trainer:
-        importlib.import_module(f"trainers.{host.contract.method}_loreal")
+        importlib.import_module(host.contract.loreal_module)
     registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
     if cfg.TRAINER.NAME not in registry.registered_names():
         return  # building it names the ones there are
@@ -174,34 +172,10 @@ def host_prompts(engine: Engine) -> Iterator[tuple[str, list[str], str]]:
     tested.
     """
     cfg = engine.cfgs["loreal"]
-    template = prompt_template(engine.host.contract.method, cfg)
+    template = engine.host.contract.prompt_template(cfg)
     for subset in engine.plan.tests:
         names = list(engine.identity.dataset(subset).classnames)
         words = engine.identity.words_on(subset, names)
         for index, name in enumerate(names):
             own = words if isinstance(words[0], str) else words[index]
             yield name, own, template.format(name.replace("_", " "))
-
-
-def prompt_template(method: str, cfg: Any) -> str:
-    """Return the text that a host makes its prompts of, with `{}` for the class name.
-
-    Learned context without words stands as one "X" a token, as the hosts write it.
-    """
-    if method == "mmrl":
-        found = [
-            vars(module).get("CUSTOM_TEMPLATES")
-            for name, module in list(sys.modules.items())
-            if name.startswith("trainers.")
-        ]
-        tables = [table for table in found if isinstance(table, dict)]
-        return next(
-            (t[cfg.DATASET.NAME] for t in tables if cfg.DATASET.NAME in t), "a photo of a {}."
-        )
-    options = cfg.TRAINER[get_contract(method).cfg_node]
-    words = options.get("TEXT_CTX_INIT" if method == "mma" else "CTX_INIT", "")
-    n_ctx = options.get("N_CTX_TEXT" if method == "ivlp" else "N_CTX", 0)
-    if method == "ivlp" and n_ctx > 4:
-        words = ""  # the host then starts from random rows
-    context = words.replace("_", " ") or " ".join(["X"] * n_ctx)
-    return "{} {{}}.".format(context.replace("{", "").replace("}", ""))

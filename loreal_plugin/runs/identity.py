@@ -187,7 +187,7 @@ class Identity:
             as_meant(self.config(name, self._cfgs[name])),
             weights=self.weights,
             images=self.images(self._plan.source),
-            host=self.host_facts()["code"],
+            host=self._code(loreal),
             parents={parent: self.stage_key(parent) for parent in self._plan.stages[name].parents},
             attributes=self.attributes if loreal else None,
         )
@@ -213,6 +213,11 @@ class Identity:
             path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
             found["calibration"] = (read_json(path) or {}).get("margin")
         return found
+
+    def _code(self, loreal: bool) -> str:
+        """Return the identity of the code of a stage; a row from outside is part of stage 3's."""
+        code, row = self.host_facts()["code"], self._host.contract
+        return f"{code} {row.method}@{row.revision}" if loreal and row.revision else code
 
     def host_facts(self) -> dict[str, Any]:
         """Return which host this is; `code` is what keys depend on.

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.contract import get_contract
-from loreal_plugin.errors import ConfigError, unknown_name
-from loreal_plugin.paths import bundle_root
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.protocol import BASE2NEW, TARGET, Protocol, TestSet, test_sets
 from loreal_plugin.runs.spec import STAGES, RunSpec
@@ -98,7 +96,7 @@ def build_plan(
         folder = run_folder(
             spec, protocol.train, registered, labels[name], variant, protocol=protocol.home
         )
-        recipe = recipe_file(ours, spec.recipe, loreal=third)
+        recipe = contract.recipe_file(spec.recipe, loreal=third)
         opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
 
@@ -152,23 +150,6 @@ def _test_folder(
     name = protocol.name if test.role == TARGET else protocol.home
     target = test.dataset if protocol.name != "few_shot" else ""
     return run_folder(spec, "test", trainer, label, variant, protocol=name, target=target)
-
-
-def recipe_file(loreal_trainer: str, recipe: str, *, loreal: bool) -> Path:
-    """Return the YAML of a recipe: `<recipe>.yaml` for stage 3, `host_<recipe>.yaml` for the host
-    stages.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    folder = bundle_root() / "configs" / "trainers" / loreal_trainer
-    known = [path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("host_")]
-    path = folder / (f"{recipe}.yaml" if loreal else f"host_{recipe}.yaml")
-    if not path.is_file():
-        raise ConfigError(
-            f"{unknown_name(f'recipe of {loreal_trainer}', recipe, known)}; looked for {path}"
-        )
-    return path
 
 
 def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:

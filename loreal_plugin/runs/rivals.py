@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.contract import get_contract
+from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.results.record import (
     RESULTS,
@@ -117,7 +117,7 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
         "sizes": [spec.phi, engine.plan.native_size],
         "views": [engine.identity.options.cache_views or 1, spec.seed],
         "input": {key: value for key, value in flatten(cfg).items() if key.startswith("INPUT.")},
-        "precision": cfg.TRAINER.COOP.PREC,
+        "precision": cfg.TRAINER[model.host.contract.cfg_node].PREC,
         "host": engine.identity.host_facts()["code"],
         "version": [METHOD_VERSION, RIVALS_VERSION],
     }
@@ -168,7 +168,7 @@ class _Model:
         if zero_shot:
             from loreal_plugin.attach import attach_host
 
-            self.host = attach_host(engine.plan.spec.host, "coop")
+            self.host = attach_host(engine.plan.spec.host, PLAIN_METHOD)
         self.checkpoint: Path | None = None if zero_shot else stage.folder
         self.zero_shot = zero_shot
         self.source = engine.plan.source
@@ -207,8 +207,11 @@ class _Model:
         cfg.defrost()
         cfg.INPUT.SIZE = (size, size)
         if self.zero_shot:
-            cfg.TRAINER.COOP.CTX_INIT = "a photo of a"
-            cfg.TRAINER.COOP.PREC = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
+            plain = self.host.contract
+            node = cfg.TRAINER[plain.cfg_node]
+            for key, value in plain.zero_shot_options.items():
+                node[key] = value
+            node.PREC = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
         cfg.freeze()
         return cfg
 

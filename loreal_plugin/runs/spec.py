@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.data.demo import DEMO_TARGETS
 from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
-from loreal_plugin.options import METHODS
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEMO_WEIGHTS = ("demo", "demo-2")
@@ -110,13 +110,13 @@ def build_spec(
         DataError: DATA is needed and missing.
         HostError: HOST is no folder.
     """
-    if method.lower() not in METHODS:
+    if method.lower() not in CONTRACTS:
         from loreal_plugin.attach.inspect_host import (
             unknown_trainer,
         )  # torch comes with it: not before something is wrong
 
         raise ConfigError(
-            unknown_trainer("method", method, METHODS, find_host(host or env.get("HOST") or ""))
+            unknown_trainer("method", method, CONTRACTS, find_host(host or env.get("HOST") or ""))
         )
     chosen = (
         weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")

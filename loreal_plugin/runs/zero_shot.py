@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import embedded_host
@@ -71,7 +72,7 @@ def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
         raise ConfigError(
             f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'"
         )
-    plain = replace(spec, method="coop", host=embedded_host(), shots=1, seed=0)
+    plain = replace(spec, method=PLAIN_METHOD, host=embedded_host(), shots=1, seed=0)
     return prepare(plain, protocol=ZERO_SHOT, say=say, look=False)
 
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError, unknown_name
-from loreal_plugin.options import METHODS
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.runs.spec import STAGES
 from loreal_plugin.sweep.factors import Factor, read_factors, value_words
@@ -171,7 +171,7 @@ def _block(
     axes = {}
     for key, (default, kind) in AXES.items():
         axes[key] = _axis(given[key], kind, f"{where}: {key}") if key in given else default
-    for name, known in (("protocols", PROTOCOLS), ("methods", METHODS)):
+    for name, known in (("protocols", PROTOCOLS), ("methods", CONTRACTS)):
         for value in axes[name]:
             if value not in known:
                 raise ConfigError(f"{where}: {unknown_name(name.removesuffix('s'), value, known)}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.errors import LorealError
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
@@ -123,7 +124,7 @@ def _of_block(
     axes = block.axes
     for protocol in axes["protocols"]:
         alone = protocol == "zero_shot"
-        methods = ("coop",) if alone else axes["methods"]
+        methods = (PLAIN_METHOD,) if alone else axes["methods"]
         seeds = (1,) if alone else axes["seeds"]
         shots = (None,) if alone else axes["shots"]
         variants = block.variants[:1] if protocol in (*RIVALS, "zero_shot") else block.variants

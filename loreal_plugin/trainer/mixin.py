@@ -20,7 +20,7 @@ from torch import Tensor
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import dataset_of, load_attributes
-from loreal_plugin.contract import CONTRACTS, HostContract
+from loreal_plugin.contract import HostContract, contract_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import fit_drift
 from loreal_plugin.options import LorealOptions, resolve_options
@@ -50,8 +50,7 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
     @property
     def contract(self) -> HostContract:
         """The contract of the host trainer below this mixin."""
-        names = [base.__name__ for base in type(self).__mro__]
-        return next(c for c in CONTRACTS.values() if c.trainer in names)
+        return contract_of(type(self))
 
     def check_cfg(self, cfg: Any) -> None:
         """Check the host's settings and ours, before anything is built; ConfigError with every

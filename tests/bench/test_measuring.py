@@ -9,8 +9,17 @@ import weakref
 
 import pytest
 import torch
+from stand_ins import write_stand_in_host
+from tiny_hosts import METHODS
 
-from loreal_plugin.bench.cells import METHODS, Cell, cell_of, inference_modes, orders_of, plan
+from loreal_plugin.bench.cells import (
+    Cell,
+    cell_of,
+    inference_modes,
+    methods_to_compare,
+    orders_of,
+    plan,
+)
 from loreal_plugin.bench.memory import peak_of
 from loreal_plugin.bench.modes import margin_for, ready, slim
 from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state_dict
@@ -83,6 +92,12 @@ def test_class_names_are_real_and_limited():
     assert len(set(class_names(1000))) > 990
     with pytest.raises(ConfigError, match="1001 classes were asked for"):
         class_names(1001)
+
+
+def test_without_a_choice_the_methods_of_the_host_that_can_be_compared_are_measured(tmp_path):
+    assert methods_to_compare(embedded_host()) == list(METHODS)
+    host = write_stand_in_host(tmp_path / "host")  # has CoCoOp and IVLP, too
+    assert methods_to_compare(host) == ["coop", "ivlp", "maple", "mma", "mmrl"]
 
 
 def test_plan_covers_the_table_and_both_comparisons():

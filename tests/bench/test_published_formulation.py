@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_hosts import METHODS
 
-from loreal_plugin.bench.cells import METHODS, orders_of
+from loreal_plugin.bench.cells import orders_of
 from loreal_plugin.bench.models import published_module
 from loreal_plugin.bench.modes import ready
 from loreal_plugin.bench.variants import fast_loss, published_logits, published_loss

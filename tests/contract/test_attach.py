@@ -19,7 +19,7 @@ from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.arguments import family_parser, with_defaults
 from loreal_plugin.attach.clip_source import plain_file
 from loreal_plugin.attach.compat import allowed_names
-from loreal_plugin.attach.inspect_host import look_at, methods_of, revision_of
+from loreal_plugin.attach.inspect_host import inspect_host, methods_of, revision_of
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CacheError, ConfigError, HostError
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
@@ -168,7 +168,9 @@ def refusals(tmp_path_factory) -> dict[str, str]:
             write_host(Path(roots[kind]), changes)
     code = f"""
 import json, os, sys, loreal_plugin.attach as attach
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import HostError
+rows = list(CONTRACTS.values())  # each is imported when it is first asked for
 os.environ.pop("DASSL", None)
 found = {{}}
 for kind, root in {roots!r}.items():
@@ -203,7 +205,7 @@ from loreal_plugin.errors import HostError
 from loreal_plugin.paths import embedded_host
 os.environ["LOREAL_COMPAT"] = "-wilds"
 wilds = next(shim for shim in attach.SHIMS if shim.name == "wilds")
-attach.SHIMS = (replace(wilds, needed=lambda look: True),)
+attach.SHIMS = (replace(wilds, needed=lambda inspection: True),)
 try:
     attach.attach_host({str(broken)!r}, "coop")
 except HostError as error:
@@ -307,20 +309,23 @@ def test_dassl_beside_the_host_is_found_by_argument_and_environment(tmp_path, mo
     (tmp_path / "elsewhere").mkdir()
     (host / "dassl").rename(tmp_path / "elsewhere" / "dassl")
     monkeypatch.setenv("DASSL", str(tmp_path / "nothing"))
-    assert look_at(host, contract, tmp_path / "elsewhere").dassl == tmp_path / "elsewhere"
-    bad = [row for row in look_at(host, contract, None).rows if not row.ok]
+    assert inspect_host(host, contract, tmp_path / "elsewhere").dassl == tmp_path / "elsewhere"
+    bad = [row for row in inspect_host(host, contract, None).checks if not row.ok]
     assert [row.role for row in bad] == ["Dassl"]
     monkeypatch.setenv("DASSL", str(tmp_path / "elsewhere"))
-    look = look_at(host, contract, None)
-    assert all(row.ok for row in look.rows) and look.packages["dassl"] == tmp_path / "elsewhere"
+    inspection = inspect_host(host, contract, None)
+    assert (
+        all(row.ok for row in inspection.checks)
+        and inspection.packages["dassl"] == tmp_path / "elsewhere"
+    )
 
 
 def test_revision_follows_the_sources(tmp_path):
     contract, host = get_contract("coop"), write_host(tmp_path)
-    one = revision_of(look_at(host, contract, None))
-    assert one == revision_of(look_at(host, contract, None))
+    one = revision_of(inspect_host(host, contract, None))
+    assert one == revision_of(inspect_host(host, contract, None))
     (host / "trainers" / "coop.py").write_text((host / "trainers" / "coop.py").read_text() + "\n")
-    assert one != revision_of(look_at(host, contract, None))
+    assert one != revision_of(inspect_host(host, contract, None))
     assert methods_of(host) == ["coop"]
 
 

@@ -16,13 +16,13 @@ from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 from loreal_plugin.attach import attach_host, detach_host
 from loreal_plugin.attach.inspect_host import unknown_trainer
 from loreal_plugin.contract import HostContract, get_contract
+from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.ivlp import rows_of_block
 from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import materialise
 from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.runs.checks import prompt_template
 from loreal_plugin.runs.rivals import run_rivals
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
@@ -195,7 +195,7 @@ def test_host_without_the_trainer_is_told_where_it_is(method):
 
 
 def test_every_question_is_one_of_the_contract():
-    known = set(HostContract.__annotations__) | set(vars(HostContract))
+    known = {*dir(HostContract), *HostFacts.__annotations__}
     assert {name for name, _ in QUESTIONS} <= known
 
 
@@ -237,4 +237,4 @@ def test_rivals_are_refused_where_no_text_serves_all_images(tmp_path):
 )
 def test_length_of_prompts_is_counted_on_the_hosts_own_words(method, node, want):
     cfg = SimpleNamespace(TRAINER={get_contract(method).cfg_node: node})
-    assert prompt_template(method, cfg) == want
+    assert get_contract(method).prompt_template(cfg) == want

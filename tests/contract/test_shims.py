@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from loreal_plugin.attach import describe_shims, format_shims
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError
 
@@ -50,14 +50,14 @@ def fake(tmp_path, monkeypatch) -> Callable[[str, str], types.ModuleType]:
 @contextmanager
 def applied(name: str, tmp_path: Path):
     """Apply one shim, whose cause has to be there, and take it back."""
-    look = HostLook(tmp_path, None, False, [])
-    assert BY_NAME[name].needed(look)
-    undo = BY_NAME[name].apply(look)
+    inspection = HostInspection(tmp_path, None, False, [])
+    assert BY_NAME[name].needed(inspection)
+    undo = BY_NAME[name].apply(inspection)
     try:
         yield
     finally:
         undo()
-    assert BY_NAME[name].needed(look)
+    assert BY_NAME[name].needed(inspection)
 
 
 SCHEDULE = """
@@ -238,7 +238,7 @@ class SimpleTrainer:
 def test_the_line_that_a_parser_waits_for_is_printed(fake, tmp_path, capsys):
     trainer = fake("dassl.engine.trainer", ENGINE).SimpleTrainer
     assert not BY_NAME["maple-parser"].needed(
-        HostLook(tmp_path, None, False, [])
+        HostInspection(tmp_path, None, False, [])
     )  # it has no such parser
     (tmp_path / "parse_test_res.py").write_text("end_signal = 'Finished training'")
     with applied("maple-parser", tmp_path):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import Stand, module, modules_of, nodes_of, replace, together
 from loreal_plugin.weights.host_checkpoints import read_saved
 
@@ -35,13 +35,13 @@ _NUMPY_NAMES = {"int": int, "float": float, "bool": bool}
 # ----------------------------------------------------------------
 
 
-def _wilds_missing(look: HostLook) -> bool:
-    root = look.dassl_root
+def _wilds_missing(inspection: HostInspection) -> bool:
+    root = inspection.dassl_root
     has_wilds = root is not None and (root / "dassl/data/datasets/dg/wilds").is_dir()
     return has_wilds and any(importlib.util.find_spec(name) is None for name in ("wilds", "pandas"))
 
 
-def _stub_wilds(_look: HostLook) -> Undo:
+def _stub_wilds(_inspection: HostInspection) -> Undo:
     sys.modules[_WILDS] = types.ModuleType(_WILDS)
     return lambda: sys.modules.pop(_WILDS, None) and None
 
@@ -50,7 +50,7 @@ def _stub_wilds(_look: HostLook) -> Undo:
 # ------------------------------------
 
 
-def _warmup_breaks(_look: HostLook) -> bool:
+def _warmup_breaks(_inspection: HostInspection) -> bool:
     schedulers = module("dassl.optim.lr_scheduler")
     if not hasattr(schedulers, "ConstantWarmupScheduler"):
         return False
@@ -63,7 +63,7 @@ def _warmup_breaks(_look: HostLook) -> bool:
     return False
 
 
-def _mend_warmup(_look: HostLook) -> Undo:
+def _mend_warmup(_inspection: HostInspection) -> Undo:
     base = module("dassl.optim.lr_scheduler")._BaseWarmupScheduler
 
     def init(
@@ -84,12 +84,12 @@ def _mend_warmup(_look: HostLook) -> Undo:
 # --------------------------------------
 
 
-def _pickles_successor(_look: HostLook) -> bool:
+def _pickles_successor(_inspection: HostInspection) -> bool:
     warmup = getattr(module("dassl.optim.lr_scheduler"), "_BaseWarmupScheduler", None)
     return warmup is not None and "state_dict" not in vars(warmup)
 
 
-def _read_without_unpickling(_look: HostLook) -> Undo:
+def _read_without_unpickling(_inspection: HostInspection) -> Undo:
     tools = module(_TOOLS)
     return replace(
         tools, "torch", Stand(tools.torch, load=lambda path, *_args, **_kwargs: read_saved(path))
@@ -100,11 +100,11 @@ def _read_without_unpickling(_look: HostLook) -> Undo:
 # -------------
 
 
-def _resumes_with_a_copy(look: HostLook) -> bool:
-    return _pickles_successor(look) and hasattr(module(_TOOLS), _RESUME)
+def _resumes_with_a_copy(inspection: HostInspection) -> bool:
+    return _pickles_successor(inspection) and hasattr(module(_TOOLS), _RESUME)
 
 
-def _resume_with_the_live_schedule(_look: HostLook) -> Undo:
+def _resume_with_the_live_schedule(_inspection: HostInspection) -> Undo:
     tools = module(_TOOLS)
     original = getattr(tools, _RESUME)
 
@@ -187,7 +187,7 @@ def _attributes_of_np(owner: types.ModuleType) -> set[str]:
     return {name for value, name in pairs if isinstance(value, ast.Name) and value.id == "np"}
 
 
-def _lend_old_names(_look: HostLook) -> Undo:
+def _lend_old_names(_inspection: HostInspection) -> Undo:
     return together(
         replace(owner, "np", Stand(np, **{name: _NUMPY_NAMES[name] for name in used}))
         for owner, used in _modules_with_old_names()

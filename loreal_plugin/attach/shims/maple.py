@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
     classes_of,
     module,
@@ -29,12 +29,12 @@ from loreal_plugin.attach.shims.common import (
 )
 
 
-def _projection_halved(_look: HostLook) -> bool:
+def _projection_halved(_inspection: HostInspection) -> bool:
     learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
     return learner is not None and "half" in names_in(learner.__init__)
 
 
-def _projection_in_clip_dtype(_look: HostLook) -> Undo:
+def _projection_in_clip_dtype(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
             original(self, cfg, classnames, clip_model)
@@ -45,12 +45,12 @@ def _projection_in_clip_dtype(_look: HostLook) -> Undo:
     return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
 
 
-def _widths_written_in(_look: HostLook) -> bool:
+def _widths_written_in(_inspection: HostInspection) -> bool:
     learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
     return learner is not None and bool({512, 768} & numbers_in(learner.__init__))
 
 
-def _widths_of_the_clip(_look: HostLook) -> Undo:
+def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
     """Make the learned parts anew, where a CLIP has other widths, as the host makes them for
     ViT-B/16.
     """
@@ -79,7 +79,7 @@ def _widths_of_the_clip(_look: HostLook) -> Undo:
     return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
 
 
-def _halving_classes(_look: HostLook) -> list[type]:
+def _halving_classes(_inspection: HostInspection) -> list[type]:
     """Return the modules of the host's CLIP whose forward casts prompts to half."""
     kinds = [
         kind
@@ -90,7 +90,7 @@ def _halving_classes(_look: HostLook) -> list[type]:
     return [kind for kind in kinds if "half" in names_in(vars(kind).get("forward"))]
 
 
-def _keep_float32(look: HostLook) -> Undo:
+def _keep_float32(inspection: HostInspection) -> Undo:
     """Make `Tensor.half` return its tensor while a float32 module of these classes runs.
 
     The count is kept a thread: several may run models, and code outside must halve as always.
@@ -114,17 +114,17 @@ def _keep_float32(look: HostLook) -> Undo:
 
         return forward
 
-    undo = [wrap(kind, "forward", around) for kind in _halving_classes(look)]
+    undo = [wrap(kind, "forward", around) for kind in _halving_classes(inspection)]
     return together([replace(torch.Tensor, "half", half), *undo])
 
 
 _PARSER, _END = "parse_test_res.py", "Finished training"
 
 
-def _parser_waits(look: HostLook) -> bool:
+def _parser_waits(inspection: HostInspection) -> bool:
     """Say whether the host's parser skips a log until a line that Dassl does not print."""
     file, trainer = (
-        look.path / _PARSER,
+        inspection.path / _PARSER,
         getattr(module("dassl.engine.trainer"), "SimpleTrainer", None),
     )
     if trainer is None or not file.is_file():
@@ -132,7 +132,7 @@ def _parser_waits(look: HostLook) -> bool:
     return _END in file.read_text(encoding="utf-8") and _END not in texts_in(trainer.after_train)
 
 
-def _end_is_printed(_look: HostLook) -> Undo:
+def _end_is_printed(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def after_train(self: Any) -> Any:
             print(_END)
@@ -165,7 +165,7 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
             "prompts are rounded to half precision inside a float32 model: gradients are off by up"
             " to 6e-4",
         ),
-        lambda look: bool(_halving_classes(look)),
+        lambda inspection: bool(_halving_classes(inspection)),
         _keep_float32,
     ),
     Shim(

@@ -17,7 +17,7 @@ from torch import nn
 
 from loreal_plugin.attach.arguments import with_defaults
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
     Stand,
     classes_of,
@@ -41,12 +41,12 @@ def _zero_shot_modules() -> list[ModuleType]:
     return [found for found in modules_of("trainers") if hasattr(found, _ZERO_SHOT)]
 
 
-def _cuda_called(_look: HostLook) -> bool:
+def _cuda_called(_inspection: HostInspection) -> bool:
     called = any("cuda" in names_in(getattr(found, _ZERO_SHOT)) for found in _zero_shot_modules())
     return called and not torch.cuda.is_available()
 
 
-def _stay_on_cpu(_look: HostLook) -> Undo:
+def _stay_on_cpu(_inspection: HostInspection) -> Undo:
     def around(function: Callable) -> Callable:
         def run(*args: Any, **kwargs: Any) -> Any:
             owners = (torch.Tensor, nn.Module)
@@ -67,12 +67,12 @@ def _stay_on_cpu(_look: HostLook) -> Undo:
 # -------------
 
 
-def _task_wanted(_look: HostLook) -> bool:
+def _task_wanted(_inspection: HostInspection) -> bool:
     code = getattr(getattr(module("train"), "setup_cfg", None), "__code__", None)
     return code is not None and "TASK" in code.co_consts
 
 
-def _task_by_default(_look: HostLook) -> Undo:
+def _task_by_default(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def setup_cfg(args: Any) -> Any:
             args.opts = with_defaults(args.opts, {"TASK": "B2N"})
@@ -83,7 +83,7 @@ def _task_by_default(_look: HostLook) -> Undo:
     return wrap(module("train"), "setup_cfg", around)
 
 
-def _name_of_the_base(_look: HostLook) -> Undo:
+def _name_of_the_base(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def look_up(dataset: str, trainer: str, task: str) -> list:
             return original(dataset=dataset, trainer=trainer.removesuffix("_LOREAL"), task=task)
@@ -97,12 +97,12 @@ def _name_of_the_base(_look: HostLook) -> Undo:
 # -----------------------------
 
 
-def _listing_loaders(_look: HostLook) -> list[type]:
+def _listing_loaders(_inspection: HostInspection) -> list[type]:
     kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
     return [kind for kind in kinds if "listdir" in names_in(vars(kind).get("load_model"))]
 
 
-def _load_the_epoch(look: HostLook) -> Undo:
+def _load_the_epoch(inspection: HostInspection) -> Undo:
     """Let the host's own `load_model` see the wanted file only."""
 
     def around(original: Callable) -> Callable:
@@ -116,7 +116,7 @@ def _load_the_epoch(look: HostLook) -> Undo:
 
         return load_model
 
-    return together([wrap(kind, "load_model", around) for kind in _listing_loaders(look)])
+    return together([wrap(kind, "load_model", around) for kind in _listing_loaders(inspection)])
 
 
 def _check_epoch(folder: Path, epoch: int) -> None:
@@ -143,7 +143,7 @@ def _only_epoch(loader: Callable, epoch: int) -> Iterator[None]:
 # ---------------------------------------------
 
 
-def _masks_stick(_look: HostLook) -> bool:
+def _masks_stick(_inspection: HostInspection) -> bool:
     forwards = [
         names_in(vars(kind).get("forward"))
         for owner in modules_of("clip")
@@ -153,7 +153,7 @@ def _masks_stick(_look: HostLook) -> bool:
     return any({"attn_mask", "triu_"} <= names for names in forwards)
 
 
-def _masks_put_back(_look: HostLook) -> Undo:
+def _masks_put_back(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             blocks = [block for block in self.transformer.resblocks if hasattr(block, "attn_mask")]
@@ -218,7 +218,7 @@ MMRL_SHIMS: tuple[Shim, ...] = (
             "always",
             "load_model ignores --load-epoch and takes whatever file is listed last",
         ),
-        lambda look: bool(_listing_loaders(look)),
+        lambda inspection: bool(_listing_loaders(inspection)),
         _load_the_epoch,
     ),
     Shim(

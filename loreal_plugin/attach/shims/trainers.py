@@ -14,7 +14,7 @@ from typing import IO, Any
 from torch import nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
-from loreal_plugin.attach.inspect_host import HostLook
+from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
     Stand,
     classes_of,
@@ -36,7 +36,7 @@ PLAIN_TEMPLATE = "a photo of a {}."
 # -------------------------------------------------------
 
 
-def _caching_trainers(_look: HostLook) -> list[type]:
+def _caching_trainers(_inspection: HostInspection) -> list[type]:
     """Return the trainers of the modules whose CLIP keeps text features between evaluations."""
     found = []
     for owner in modules_of("trainers"):
@@ -52,7 +52,7 @@ def _kept_by(kind: type) -> set[str]:
     return {name for name in names_in(vars(kind).get("forward")) if name.endswith(_CACHED)}
 
 
-def _forget_on_change(look: HostLook) -> Undo:
+def _forget_on_change(inspection: HostInspection) -> Undo:
     """Drop what is kept whenever the mode changes or a checkpoint is loaded."""
 
     def around(original: Callable) -> Callable:
@@ -67,7 +67,7 @@ def _forget_on_change(look: HostLook) -> Undo:
 
     names = ("set_model_mode", "load_model")
     return together(
-        [wrap(kind, name, around) for kind in _caching_trainers(look) for name in names]
+        [wrap(kind, name, around) for kind in _caching_trainers(inspection) for name in names]
     )
 
 
@@ -75,7 +75,7 @@ def _forget_on_change(look: HostLook) -> Undo:
 # ----------------------------------------------------
 
 
-def _tables_without_ours(_look: HostLook) -> list[dict[str, str]]:
+def _tables_without_ours(_inspection: HostInspection) -> list[dict[str, str]]:
     tables = [vars(owner)[_TEMPLATES] for owner in modules_of("trainers") if _indexes_table(owner)]
     return [table for table in tables if not PLUGIN_DATASETS.keys() <= table.keys()]
 
@@ -92,9 +92,9 @@ def _indexes_table(owner: ModuleType) -> bool:
     )
 
 
-def _templates_for_ours(look: HostLook) -> Undo:
+def _templates_for_ours(inspection: HostInspection) -> Undo:
     undo = []
-    for table in _tables_without_ours(look):
+    for table in _tables_without_ours(inspection):
         added = [name for name in PLUGIN_DATASETS if name not in table]
         table.update(dict.fromkeys(added, PLAIN_TEMPLATE))
         undo.append(lambda table=table, added=added: [table.pop(name) for name in added] and None)
@@ -124,13 +124,13 @@ def _load_records(file: IO[bytes], **_kwargs: Any) -> Any:
         ) from error
 
 
-def _pickling_datasets(_look: HostLook) -> list[ModuleType]:
+def _pickling_datasets(_inspection: HostInspection) -> list[ModuleType]:
     return [owner for owner in modules_of("datasets") if vars(owner).get("pickle") is pickle]
 
 
-def _read_records_only(look: HostLook) -> Undo:
+def _read_records_only(inspection: HostInspection) -> Undo:
     stand = Stand(pickle, load=_load_records)
-    return together([replace(owner, "pickle", stand) for owner in _pickling_datasets(look)])
+    return together([replace(owner, "pickle", stand) for owner in _pickling_datasets(inspection)])
 
 
 TRAINER_SHIMS: tuple[Shim, ...] = (
@@ -143,7 +143,7 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "text features of the first evaluation are used for all later ones, trained further"
             " or not",
         ),
-        lambda look: bool(_caching_trainers(look)),
+        lambda inspection: bool(_caching_trainers(inspection)),
         _forget_on_change,
     ),
     Shim(
@@ -155,7 +155,7 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "datasets outside its table of prompts have none: KeyError; Demo and Folder get"
             f" '{PLAIN_TEMPLATE}'",
         ),
-        lambda look: bool(_tables_without_ours(look)),
+        lambda inspection: bool(_tables_without_ours(inspection)),
         _templates_for_ours,
     ),
     Shim(
@@ -167,7 +167,7 @@ TRAINER_SHIMS: tuple[Shim, ...] = (
             "few-shot subsets in the data folder are unpickled, which can run code; lists of"
             " pictures are read only",
         ),
-        lambda look: bool(_pickling_datasets(look)),
+        lambda inspection: bool(_pickling_datasets(inspection)),
         _read_records_only,
     ),
 )

@@ -1,0 +1,178 @@
+"""Which methods have a row, and where the row is: our own, and those of packages from outside.
+
+A package from outside adds a row by an entry point of the group `loreal_plugin.hosts`, whose name
+is the method and whose object is the row's class. A module that is not installed adds rows by the
+variable `LOREAL_HOSTS`, which names modules with a tuple `ROWS`. docs/ADD_A_HOST.md has an example.
+
+Names are told without torch, so that the command line can offer them; a row is imported when it is
+asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from loreal_plugin.errors import ConfigError, HostError, unknown_name
+
+if TYPE_CHECKING:
+    from loreal_plugin.contract.base import HostContract
+
+GROUP, VARIABLE = "loreal_plugin.hosts", "LOREAL_HOSTS"
+OURS = "the package loreal_plugin itself"
+# in the order of tables
+_OUR_ROWS = {
+    "coop": "loreal_plugin.contract.coop:CoOpContract",
+    "cocoop": "loreal_plugin.contract.cocoop:CoCoOpContract",
+    "ivlp": "loreal_plugin.contract.ivlp:IVLPContract",
+    "maple": "loreal_plugin.contract.maple:MaPLeContract",
+    "mma": "loreal_plugin.contract.mma:MMAContract",
+    "mmrl": "loreal_plugin.contract.mmrl:MMRLContract",
+}
+# its row has `zero_shot_options`, and every host has its trainer
+PLAIN_METHOD = "coop"
+# what the doctor checks where no method is named
+DEFAULT_METHOD = "maple"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a row comes from: whom to name in an error, and how to get the class."""
+
+    owner: str
+    load: Callable[[], Any]
+
+    def loaded(self) -> Any:
+        """Return what the source names; HostError where that cannot be imported."""
+        try:
+            return self.load()
+        except Exception as error:  # a stranger's module level
+            raise self.broken(f"{type(error).__name__}: {error}") from error
+
+    def broken(self, fault: str) -> HostError:
+        """Return the error for a source that cannot be used."""
+        return HostError(
+            f"{self.owner} brings no usable host row: {' '.join(fault.split())}; mend or uninstall"
+            " it (docs/ADD_A_HOST.md)"
+        )
+
+
+class Contracts(Mapping[str, "HostContract"]):
+    """Method -> row, in the order of tables; going through the names imports no row of ours."""
+
+    def __getitem__(self, method: str) -> HostContract:
+        """Return the row of a method; HostError where its package is broken."""
+        return _row(method, _sources(os.environ.get(VARIABLE, ""))[method])
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the methods' names; HostError where two rows have one name."""
+        return iter(_sources(os.environ.get(VARIABLE, "")))
+
+    def __contains__(self, method: object) -> bool:
+        """Say whether a method has a row, without importing it."""
+        return method in _sources(os.environ.get(VARIABLE, ""))
+
+    def __len__(self) -> int:
+        """Return the number of methods."""
+        return len(_sources(os.environ.get(VARIABLE, "")))
+
+
+CONTRACTS = Contracts()
+
+
+def get_contract(method: str) -> HostContract:
+    """Return the row of a method.
+
+    Raises:
+        ConfigError: no row has that name; the nearest known one is offered.
+        HostError: the package that the row comes from is broken.
+    """
+    if method not in CONTRACTS:
+        raise ConfigError(unknown_name("method", method, CONTRACTS))
+    return CONTRACTS[method]
+
+
+def contract_of(trainer: type) -> HostContract:
+    """Return the row of a trainer's class: of the nearest base that a row names.
+
+    Raises:
+        ConfigError: no row names any of its bases.
+    """
+    rows = {row.trainer: row for row in CONTRACTS.values()}
+    for base in trainer.__mro__:
+        if base.__name__ in rows:
+            return rows[base.__name__]
+    raise ConfigError(unknown_name("trainer", trainer.__name__, rows))
+
+
+def forget_rows() -> None:
+    """Look for rows again when they are next asked for."""
+    _sources.cache_clear()
+    _row.cache_clear()
+
+
+@lru_cache(maxsize=8)
+def _sources(variable: str) -> dict[str, Source]:
+    """Return method -> source: ours, then installed packages', then those of LOREAL_HOSTS."""
+    found = {method: Source(OURS, _loader(place)) for method, place in _OUR_ROWS.items()}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        package = point.dist.name if point.dist is not None else "unknown"
+        owner = f"package '{package}' (entry point {point.name} = {point.value})"
+        _add(found, point.name, Source(owner, point.load))
+    for module in filter(None, (word.strip() for word in variable.split(","))):
+        owner = f"module '{module}' ({VARIABLE})"
+        rows = Source(owner, _loader(f"{module}:ROWS")).loaded()
+        for row in rows:
+            _add(found, getattr(row, "method", "(no name)"), Source(owner, lambda row=row: row))
+    return found
+
+
+def _loader(place: str) -> Callable[[], Any]:
+    """Return a function that imports `module:Class`."""
+    module, _, name = place.partition(":")
+    return lambda: getattr(importlib.import_module(module), name)
+
+
+def _add(found: dict[str, Source], method: str, source: Source) -> None:
+    """Take in one row; HostError where its name is taken by another."""
+    # an installed package may be named in LOREAL_HOSTS, too
+    if method in found and (
+        found[method].owner == OURS or found[method].loaded() != source.loaded()
+    ):
+        raise HostError(
+            f"{source.owner} brings a row for method '{method}', but {found[method].owner} has one"
+            " already; rename the method, or uninstall one of them"
+        )
+    found.setdefault(method, source)
+
+
+@cache
+def _row(method: str, source: Source) -> HostContract:
+    """Return the row of a source; HostError where it is none, or says too little."""
+    from loreal_plugin.contract.base import HostContract
+    from loreal_plugin.contract.facts import missing_facts
+
+    kind = source.loaded()
+    if not (isinstance(kind, type) and issubclass(kind, HostContract)):
+        raise source.broken(f"{kind!r} is no subclass of HostContract")
+    missing = [*missing_facts(kind), *sorted(kind.__abstractmethods__)]
+    if missing:
+        raise source.broken(f"the row {kind.__name__} lacks {', '.join(missing)}")
+    if kind.method != method:
+        raise source.broken(f"the row {kind.__name__} is for method '{kind.method}'")
+    if source.owner != OURS:
+        _check_trainers(kind, source)
+    return kind()
+
+
+def _check_trainers(kind: type[HostContract], source: Source) -> None:
+    """Raise HostError where a row from outside names a trainer that a row of ours names."""
+    for ours in (CONTRACTS[method] for method in _OUR_ROWS):
+        taken = {ours.trainer, ours.loreal_trainer} & {kind.trainer, kind.loreal_trainer}
+        if taken:
+            raise source.broken(f"trainer '{min(taken)}' has the row '{ours.method}' of {OURS}")
