@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -51,3 +52,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     hint = next((n for n in names if near and n.lower() == near[0]), None)
     guess = f"; did you mean '{hint}'?" if hint else ""
     return f"unknown {kind} '{name}'{guess} (known: {', '.join(names)})"
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text as one line, its class's name where it has no text.
+
+    Of the report of a data loader's worker process only the error that it reports is returned.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if lines[0].startswith("Caught ") and "worker process" in lines[0]:
+        return re.sub(r"^[\w.]+Error: ", "", lines[-1])
+    return " ".join(lines)

@@ -13,8 +13,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.cli.doctor_table import Finding, one_line
-from loreal_plugin.errors import LorealError
+from loreal_plugin.cli.doctor_table import Finding
+from loreal_plugin.errors import LorealError, one_line
 
 _DRAWN = "demo"  # datasets that are drawn on first use begin so
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from loreal_plugin.cli.doctor_table import Finding, one_line, tried
-from loreal_plugin.errors import LorealError
+from loreal_plugin.cli.doctor_table import Finding, tried
+from loreal_plugin.errors import LorealError, one_line
 
 _CLASSES = ("cat", "dog")  # a model needs class names; no picture is read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from loreal_plugin.errors import LorealError
+from loreal_plugin.errors import LorealError, one_line
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ def tried(what: str, call: Callable[[], str], *, needed: bool = True) -> Finding
         return Finding(what, call(), True, needed)
     except (LorealError, OSError, ImportError, ValueError) as error:
         return Finding(what, one_line(error), False, needed)
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def print_table(rows: list[Finding]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from loreal_plugin import __version__
-from loreal_plugin.errors import ConfigError, LorealError, unknown_name
+from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 
 # each module has add_parser(subparsers); imported only when its command is the one that runs, or
 # for --help
@@ -119,16 +119,6 @@ def _fail(text: str, code: int = EXIT_WRONG_INPUT) -> int:
     sys.stdout.flush()
     print(f"error: {text}", file=sys.stderr)
     return code
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's text as one line; of a data-loader worker's report only what it reports."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
-        type(error).__name__
-    ]
-    if lines[0].startswith("Caught ") and "worker process" in lines[0]:
-        return re.sub(r"^[\w.]+Error: ", "", lines[-1])
-    return " ".join(lines)
 
 
 def disk_full(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.record import Outcome
-from loreal_plugin.sweep.worker import last_error
+from loreal_plugin.sweep.worker import WORKER_MODULE, last_error
 
 OnEnd = Callable[[Run, Outcome], None]
 
@@ -60,7 +60,7 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "loreal_plugin.sweep.worker"],
+                [sys.executable, "-m", WORKER_MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

@@ -4,6 +4,7 @@ go one by one.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.sweep.local import OnEnd
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.record import Outcome
-from loreal_plugin.sweep.worker import run_logged
+from loreal_plugin.sweep.worker import WORKER_MODULE, run_logged
 
 POLL = 5.0
 
@@ -56,10 +57,11 @@ def run_family(
         env: variables that the submitting process had.
     """
     os.environ.update(env)
+    main = importlib.import_module(WORKER_MODULE).main
     outcomes = []
     for words, log in tasks:
         start = time.monotonic()
-        code, error = run_logged(words, Path(log))
+        code, error = run_logged(main, words, Path(log))
         outcomes.append((code, error, time.monotonic() - start))
     return outcomes
 

@@ -1,10 +1,9 @@
-"""A process that makes runs one after another: a JSON line in for each, a JSON line out, all other
-output to a log.
+"""A process that makes runs one after another.
 
+A line of JSON comes in for each run, a line of JSON goes out, and all other output goes to a log.
 Importing torch and attaching a host costs seconds; a process that stays pays them once. It ends at
-once, even in the
-middle of a run, when its parent is gone: a run can be killed at any point and goes on when it is
-started again.
+once, even in the middle of a run, when its parent is gone: a run can be killed at any point and
+goes on when it is started again.
 """
 
 from __future__ import annotations
@@ -15,19 +14,26 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from loreal_plugin.errors import one_line
+
+# The command line stands above this room. Its module has `main`, and serves where it is started.
+WORKER_MODULE = "loreal_plugin.cli.sweep_worker"
 PARENT_GONE = 3
+Main = Callable[[Sequence[str]], int]
 
 
-def run_logged(words: Sequence[str], log: Path) -> tuple[int, str]:
-    """Run a command line of `loreal` in this process with its output in a file; return exit code
-    and error line.
+def run_logged(main: Main, words: Sequence[str], log: Path) -> tuple[int, str]:
+    """Run a command line of `loreal` in this process; return exit code and error line.
+
+    Args:
+        main: the command line: words in, exit code out.
+        words: what follows `loreal`.
+        log: file that the output is added to.
     """
-    from loreal_plugin.cli.main import main, one_line
-
     log.parent.mkdir(parents=True, exist_ok=True)
     error = ""
     with log.open("a", encoding="utf-8") as file, _output_to(file):
@@ -61,25 +67,25 @@ class _output_to:
     def __enter__(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        self._kept = [os.dup(number) for number in (1, 2)]
+        self._saved = [os.dup(number) for number in (1, 2)]
         for number in (1, 2):
             os.dup2(self._file.fileno(), number)
 
     def __exit__(self, *_: object) -> None:
-        for number, kept in zip((1, 2), self._kept, strict=True):
-            os.dup2(kept, number)
-            os.close(kept)
+        for number, saved in zip((1, 2), self._saved, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
 
 
-def serve() -> None:
-    """Answer the parent's lines until it closes the pipe."""
+def serve(main: Main) -> None:
+    """Make the runs that the parent's lines ask for, until it closes the pipe."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing but replies may reach the parent's pipe
     tasks: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     while True:
         task = json.loads(tasks.get())
-        code, error = run_logged(task["words"], Path(task["log"]))
+        code, error = run_logged(main, task["words"], Path(task["log"]))
         print(json.dumps({"code": code, "error": error}), file=replies, flush=True)
 
 
@@ -87,7 +93,3 @@ def _listen(tasks: queue.Queue[str]) -> None:
     for line in sys.stdin:
         tasks.put(line)
     os._exit(PARENT_GONE)
-
-
-if __name__ == "__main__":
-    serve()
