@@ -15,7 +15,7 @@ from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import disk_full, main
-from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.errors import ConfigError, DataError, one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
