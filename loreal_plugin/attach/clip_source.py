@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from filelock import FileLock
 from torch import nn
 
 from loreal_plugin.attach.compat import ShimFacts
 from loreal_plugin.errors import CacheError, ConfigError
+from loreal_plugin.files.tensors import write_torch
 from loreal_plugin.paths import cache_root
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.positions import keep_own_pos_embed, resample_visual_
@@ -138,9 +138,6 @@ def plain_file(name: str) -> Path:
     was.
 
     It lies in the cache under the fingerprint of the weights, so that all processes share one file.
-    It is
-    written under another name first: what a killed process leaves unfinished the next one
-    overwrites.
 
     Raises:
         WeightsError: the weights are missing, broken or not of a CLIP ViT.
@@ -150,13 +147,10 @@ def plain_file(name: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path.with_suffix(".lock"))):
-            if not zipfile.is_zipfile(
-                path
-            ):  # a truncated archive has lost its directory, which is at the end
-                unfinished = path.with_suffix(".tmp")
-                torch.save(load_clip_state_dict(name), unfinished)
-                os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+            # a truncated archive has lost its directory, which is at the end
+            if not zipfile.is_zipfile(path):
+                write_torch(path, load_clip_state_dict(name))
+    except OSError as error:
         raise CacheError(
             f"the CLIP weights for the host cannot be written to {path} ({error}); free some space"
             " or set LOREAL_CACHE to another folder"

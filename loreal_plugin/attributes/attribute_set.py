@@ -6,7 +6,6 @@ and may carry `"per_class": {class name: [...]}` for `ATTRIBUTE_SCOPE class`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import AttributeFileError, unknown_name
+from loreal_plugin.files import digest_bytes
 from loreal_plugin.paths import bundle_root
 
 SCHEMA_VERSION = 1
@@ -108,7 +108,7 @@ def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
         words=_checked_words(content.get("attributes"), path, "'attributes'"),
         domain=str(content.get("domain", "")),
         source=path,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        sha256=digest_bytes(raw),
         per_class={
             c: _checked_words(w, path, f"'per_class' of '{c}'") for c, w in per_class.items()
         },

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors.torch import save_file
 from torch import Tensor
 
 from loreal_plugin.errors import CacheError, ConfigError, unknown_name
+from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.paths import bundle_root, cache_root
 from loreal_plugin.weights.layout import expected_shapes
 
@@ -113,9 +112,7 @@ def weights_file(size: ModelSize, seed: int = 0) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path.with_suffix(".lock"))):
             if not path.is_file():
-                part = path.with_suffix(".part")
-                save_file(random_state_dict(size, seed), str(part))
-                os.replace(part, path)
+                write_tensors(path, random_state_dict(size, seed))
     except OSError as error:
         raise CacheError(
             f"random weights {path} cannot be written: {error}; set LOREAL_CACHE elsewhere"

@@ -9,7 +9,7 @@ from typing import Any
 
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.errors import DataError
-from loreal_plugin.results.record import read_json, write_json
+from loreal_plugin.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from loreal_plugin.errors import DataError
-
-_NOT_OURS_TO_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS)
+from loreal_plugin.files import is_read_only, replacing
 
 
 def read_json_file(path: Path, what: str) -> object:
@@ -91,22 +88,11 @@ def save_json_file(content: object, path: Path) -> bool:
 
 def _write(content: object, path: Path) -> bool:
     """Write a JSON file atomically; see `save_json_file`."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; a split is meant to be shared
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if error.errno in _NOT_OURS_TO_WRITE:
+        if is_read_only(error):
             return False
         raise DataError(
             f"{path} cannot be written ({error.strerror}); make room and run again"

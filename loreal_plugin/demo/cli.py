@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loreal_plugin.demo import world
 from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.files import write_text
 from loreal_plugin.paths import cache_root
 
 if TYPE_CHECKING:
@@ -156,7 +157,6 @@ def run_check(arguments: argparse.Namespace) -> int:
     import torch
 
     from loreal_plugin.demo.checks import CheckConfig, as_json, iter_checks
-    from loreal_plugin.demo.storage import write_whole
     from loreal_plugin.demo.weights import read_metadata, weights_file
 
     torch.set_num_threads(arguments.threads)
@@ -178,7 +178,7 @@ def run_check(arguments: argparse.Namespace) -> int:
             "metadata": read_metadata(path),
         }
         text = json.dumps({**content, "results": as_json(results)}, indent=2) + "\n"
-        write_whole(arguments.json, text.encode())
+        write_text(arguments.json, text)
     return 0 if all(result.met for result in results if result.required) else 1
 
 

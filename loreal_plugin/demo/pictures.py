@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from loreal_plugin.demo import render, world
+from loreal_plugin.files import replacing
 
 JPEG_QUALITY = 92
 MANIFEST = "manifest.json"
@@ -62,16 +63,6 @@ def as_jpeg(picture: np.ndarray) -> bytes:
 def encode_jpeg(split: str, label: int, index: int) -> bytes:
     """Returns the JPEG file of one picture."""
     return as_jpeg(render.draw_picture(split, label, index)[0])
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _stored_sizes(folder: Path, count: int, version: object) -> list[int] | None:
@@ -136,10 +127,13 @@ def fill_folder(
     (folder / MANIFEST).unlink(missing_ok=True)
     for index in faulty:
         data = encode(index)
-        _write(folder / f"{index:03d}.jpg", data)
+        # not waited for: a picture that a power cut took has not the size of the manifest
+        with replacing(folder / file_name(index), durable=False) as part:
+            part.write_bytes(data)
         sizes[index] = len(data)
     manifest = {"world_version": version, "split": split, "count": count, "sizes": sizes}
-    _write(folder / MANIFEST, json.dumps(manifest).encode())
+    with replacing(folder / MANIFEST) as part:
+        part.write_text(json.dumps(manifest))
     return len(faulty)
 
 

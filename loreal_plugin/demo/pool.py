@@ -6,7 +6,6 @@ complete, so a file that exists is whole.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from loreal_plugin.demo import world
 from loreal_plugin.demo.render import draw_pretrain_picture
 from loreal_plugin.demo.towers import GRID, PATCH_SIZE
+from loreal_plugin.files import replacing
 
 PATCH_VALUES = 3 * PATCH_SIZE * PATCH_SIZE
 
@@ -56,23 +56,21 @@ def _pool_files(folder: Path, size: int) -> tuple[Path, Path]:
 
 def _draw_pool(folder: Path, size: int) -> None:
     patches_file, labels_file = _pool_files(folder, size)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = patches_file.with_suffix(f".{os.getpid()}.partial")
-    patches = np.lib.format.open_memmap(
-        partial, mode="w+", dtype=np.uint8, shape=(size, GRID * GRID, PATCH_VALUES)
-    )
     attributes = np.empty((size, len(world.ATTRIBUTES)), np.int64)
     labels = np.empty(size, np.int64)
     coverage = np.empty((size, GRID * GRID, 2), np.float16)
-    for index in tqdm(range(size), desc="pre-training pictures", mininterval=2):
-        drawn = draw_pretrain_picture(index)
-        attributes[index], labels[index] = drawn.attributes, drawn.label
-        patches[index], coverage[index] = to_patches(drawn.picture), patch_coverage(drawn.coverage)
-    patches.flush()
-    partial_labels = labels_file.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez(partial_labels, attributes=attributes, labels=labels, coverage=coverage)
-    os.replace(partial_labels, labels_file)
-    os.replace(partial, patches_file)
+    with replacing(patches_file) as part:
+        patches = np.lib.format.open_memmap(
+            part, mode="w+", dtype=np.uint8, shape=(size, GRID * GRID, PATCH_VALUES)
+        )
+        for index in tqdm(range(size), desc="pre-training pictures", mininterval=2):
+            drawn = draw_pretrain_picture(index)
+            attributes[index], labels[index] = drawn.attributes, drawn.label
+            patches[index] = to_patches(drawn.picture)
+            coverage[index] = patch_coverage(drawn.coverage)
+        patches.flush()
+        with replacing(labels_file) as labels_part, open(labels_part, "wb") as file:
+            np.savez(file, attributes=attributes, labels=labels, coverage=coverage)
 
 
 def open_pool(folder: Path, size: int) -> PretrainPool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from loreal_plugin.demo.towers import (
     init_patch_embedding,
     normalise_patches,
 )
+from loreal_plugin.files.tensors import write_torch
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -175,9 +175,7 @@ class Pretrainer:
             "heads": self.heads.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        write_torch(path, state)
 
     def load(self, path: Path) -> None:
         """Goes on from a file of `save`.

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from loreal_plugin.demo import render, world
-from loreal_plugin.demo.storage import write_whole
 from loreal_plugin.demo.targets import TargetWorld
+from loreal_plugin.files import write_bytes
 
 THUMBNAIL = 112
 LABEL_HEIGHT = 14
@@ -36,7 +36,7 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
     ]
     picture = io.BytesIO()
     Image.fromarray(np.concatenate(columns, axis=1)).save(picture, "PNG")
-    write_whole(path, picture.getvalue())
+    write_bytes(path, picture.getvalue())
     return path
 
 

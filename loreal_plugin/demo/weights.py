@@ -12,7 +12,6 @@ Importing this module needs numpy and torch; reading and writing need safetensor
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -54,7 +53,7 @@ def pack_state_dict(
     """Writes a state dict whose token embedding has one row per entry of `token_ids` to `path`,
     atomically.
     """
-    from safetensors.torch import save_file
+    from loreal_plugin.files.tensors import write_tensors
 
     if len(state_dict[_EMBEDDING]) != len(token_ids):
         raise ValueError(
@@ -66,10 +65,7 @@ def pack_state_dict(
     tensors[_ROWS] = state_dict[_EMBEDDING].half().contiguous()
     tensors[_IDS] = torch.tensor(token_ids, dtype=torch.int32)
     header = {"format_version": FORMAT_VERSION, "world_version": world.WORLD_VERSION, **metadata}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {"format": "pt", "demo": json.dumps(header, sort_keys=True)})
-    os.replace(partial, path)
+    write_tensors(path, tensors, {"format": "pt", "demo": json.dumps(header, sort_keys=True)})
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, Say, open_run
 from loreal_plugin.explain.sample import choose, label_of, split_words
 from loreal_plugin.explain.slots import load_vocabulary
-from loreal_plugin.results.record import write_json
+from loreal_plugin.files import write_json
 from loreal_plugin.runs.base2new import say_line
 
 NUMBERS, OVERVIEW = "explanations.json", "overview.png"

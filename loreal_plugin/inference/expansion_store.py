@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.expansion import Directions, Expansion, principal_directions
 from loreal_plugin.inference.fit_expansion import (
     MIN_SAMPLES,
@@ -23,7 +24,7 @@ from loreal_plugin.inference.fit_expansion import (
     forward_derivatives,
     n_samples,
 )
-from loreal_plugin.inference.table_store import TableStore, digest_tensors
+from loreal_plugin.inference.table_store import TableStore
 
 STATISTICS, EXPANSION, PART = "statistics", "expansion", "expansion-part"
 # Training embeddings kept for fits of other class sets, of them the last for checks that no fit has

@@ -10,6 +10,7 @@ from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, load_attributes
 from loreal_plugin.errors import AttributeFileError, ConfigError, MiningError
+from loreal_plugin.files import write_json
 from loreal_plugin.mining.answers import class_key
 from loreal_plugin.mining.prompt_tokens import (
     CONTEXT_LENGTH,
@@ -226,7 +227,5 @@ def write_attribute_file(path: Path, content: dict[str, Any], *, force: bool) ->
         ConfigError: it exists.
         LorealError: it cannot be written.
     """
-    from loreal_plugin.files import write_text
-
     refuse_overwriting(path, force)
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_json(path, content)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
+
+from loreal_plugin.files import digest
 
 Message = dict[str, str]
 
@@ -76,7 +77,7 @@ def prompts_sha256() -> str:
     file was.
     """
     parts = [SYSTEM, DESCRIBE, PROPOSE, AGAIN, describe_schema(), propose_schema()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return digest(parts, spaced=True, escaped=True)
 
 
 _TEXT = {"type": "string"}

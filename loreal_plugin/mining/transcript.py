@@ -7,7 +7,6 @@ asks nothing. It never holds keys, headers or addresses beyond the host's name.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from loreal_plugin.errors import MiningError
+from loreal_plugin.files import digest
 
 SCHEMA_VERSION = 1
 
@@ -27,9 +27,7 @@ def request_key(request: dict[str, Any]) -> str:
     """Return the fingerprint of a question: the same question has the same answer in the
     transcript.
     """
-    return hashlib.sha256(
-        json.dumps(request, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+    return digest(request, spaced=True)
 
 
 @contextmanager

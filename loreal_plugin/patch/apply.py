@@ -9,13 +9,13 @@ back goes the other way: `train.py` first.
 from __future__ import annotations
 
 import dataclasses
-import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.patch.changes import TRAIN, Added, PatchPlan, check_conflicts, plan_patch, sha256
+from loreal_plugin.files import digest_bytes, remove_unfinished, replacing, write_link
+from loreal_plugin.patch.changes import TRAIN, Added, PatchPlan, check_conflicts, plan_patch
 from loreal_plugin.patch.journal import (
     NAME,
     PATCHED,
@@ -23,8 +23,6 @@ from loreal_plugin.patch.journal import (
     Journal,
     journal_of,
     read_journal,
-    replace_file,
-    scratch_of,
     write_journal,
 )
 from loreal_plugin.patch.lines import BEGIN, unified_diff, without_lines
@@ -64,7 +62,7 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
         _check_unchanged(host, journal)
         if _stands(plan, journal):
             return Outcome("", (), (f"{host} is patched already",))
-        if sha256(plan.before) != journal.before:
+        if digest_bytes(plan.before) != journal.before:
             raise HostError(
                 f"{host / TRAIN} was changed since the patch; run `loreal unpatch` first, which"
                 " keeps that"
@@ -93,14 +91,14 @@ def unpatch_host(host: Path, *, dry_run: bool = False) -> Outcome:
     host = host.expanduser().resolve()
     journal = read_journal(host)
     if journal is None:
-        scratch_of(host / NAME).unlink(missing_ok=True)
+        remove_unfinished(host / NAME)
         raise HostError(f"{host} is not patched: it has no {NAME}")
     _check_unchanged(host, journal)
     now = (host / TRAIN).read_bytes()
     before = without_lines(now)
     remarks = (
         []
-        if sha256(before) == journal.before
+        if digest_bytes(before) == journal.before
         else ["train.py was changed since the patch; your changes stay"]
     )
     outcome = Outcome(
@@ -159,20 +157,19 @@ def _do(plan: PatchPlan) -> None:
 def _add(host: Path, one: Added) -> None:
     """Put one file in place, in one step."""
     target = host / one.path
-    if one.copy:
-        replace_file(target, one.source.read_bytes(), stat.S_IMODE(one.source.stat().st_mode))
+    if not one.copy:
+        write_link(target, one.source)
         return
-    scratch = scratch_of(target)
-    scratch.unlink(missing_ok=True)
-    os.symlink(one.source, scratch)
-    os.replace(scratch, target)
+    with replacing(target, mode=stat.S_IMODE(one.source.stat().st_mode)) as part:
+        part.write_bytes(one.source.read_bytes())
 
 
 def _replace_train(host: Path, content: bytes) -> None:
     """Give train.py another content; its permissions stay."""
     train = host / TRAIN
     if train.read_bytes() != content:
-        replace_file(train, content, stat.S_IMODE(train.stat().st_mode))
+        with replacing(train, mode=stat.S_IMODE(train.stat().st_mode)) as part:
+            part.write_bytes(content)
 
 
 def _take_back(host: Path, journal: Journal) -> list[str]:
@@ -182,10 +179,10 @@ def _take_back(host: Path, journal: Journal) -> list[str]:
     _replace_train(host, without_lines((host / TRAIN).read_bytes()))
     if (host / NAME).is_file():
         write_journal(host, dataclasses.replace(journal, state=UNFINISHED))
-    scratch_of(host / TRAIN).unlink(missing_ok=True)
+    remove_unfinished(host / TRAIN)
     for entry in journal.files:
         target = host / entry.path
-        scratch_of(target).unlink(missing_ok=True)
+        remove_unfinished(target)
         target.unlink(missing_ok=True)
         if target.suffix == ".py":
             for compiled in (target.parent / "__pycache__").glob(f"{target.stem}.*.pyc"):
@@ -198,6 +195,6 @@ def _take_back(host: Path, journal: Journal) -> list[str]:
             continue
         except OSError:
             left.append(folder)
-    scratch_of(host / NAME).unlink(missing_ok=True)
+    remove_unfinished(host / NAME)
     (host / NAME).unlink(missing_ok=True)
     return left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from collections.abc import Collection, Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from loreal_plugin.attach.inspect_host import methods_of, trainers_of
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import HostError
+from loreal_plugin.files import digest_bytes
 from loreal_plugin.patch.lines import with_lines, without_lines
 from loreal_plugin.paths import bundle_root, embedded_host
 
@@ -30,7 +30,7 @@ class Added:
     @property
     def sha256(self) -> str:
         """Return the hash of its content."""
-        return sha256(self.source.read_bytes())
+        return digest_bytes(self.source.read_bytes())
 
     def stands_in(self, host: Path) -> bool:
         """Say whether the host has exactly this file."""
@@ -39,7 +39,7 @@ class Added:
             return (
                 target.is_file()
                 and not target.is_symlink()
-                and sha256(target.read_bytes()) == self.sha256
+                and digest_bytes(target.read_bytes()) == self.sha256
             )
         return target.is_symlink() and os.readlink(target) == str(self.source)
 
@@ -54,11 +54,6 @@ class PatchPlan:
     folders: tuple[str, ...]
     before: bytes
     after: bytes
-
-
-def sha256(content: bytes) -> str:
-    """Return the hash of some bytes, as text."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def plan_patch(host: Path, *, copy: bool) -> PatchPlan:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.patch.changes import PatchPlan, sha256
+from loreal_plugin.files import digest_bytes, replacing
+from loreal_plugin.patch.changes import PatchPlan
 
 NAME = ".loreal-patch.json"
 VERSION = 1
@@ -38,7 +39,7 @@ class Entry:
         return (
             target.is_symlink()
             or not target.is_file()
-            or sha256(target.read_bytes()) != self.sha256
+            or digest_bytes(target.read_bytes()) != self.sha256
         )
 
 
@@ -59,7 +60,7 @@ def journal_of(plan: PatchPlan, state: str) -> Journal:
         Entry(one.path, str(one.source), one.sha256 if one.copy else "", one.copy)
         for one in plan.added
     )
-    return Journal(state, sha256(plan.before), sha256(plan.after), files, plan.folders)
+    return Journal(state, digest_bytes(plan.before), digest_bytes(plan.after), files, plan.folders)
 
 
 def read_journal(host: Path) -> Journal | None:
@@ -87,27 +88,5 @@ def read_journal(host: Path) -> Journal | None:
 def write_journal(host: Path, journal: Journal) -> None:
     """Write the journal, whole or not at all."""
     text = json.dumps({"version": VERSION, **asdict(journal)}, indent=1)
-    replace_file(host / NAME, text.encode("utf-8"))
-
-
-def scratch_of(path: Path) -> Path:
-    """Return the name under which a file is prepared; one that a killed process left is overwritten
-    or removed.
-    """
-    return path.with_name(f".{path.name}.loreal-tmp")
-
-
-def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a file under another name and put it in place in one step.
-
-    Args:
-        mode: permission bits; None keeps what a new file gets.
-    """
-    scratch = scratch_of(path)
-    with open(scratch, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if mode is not None:
-        os.chmod(scratch, mode)
-    os.replace(scratch, path)
+    with replacing(host / NAME) as part:
+        part.write_text(text, encoding="utf-8")

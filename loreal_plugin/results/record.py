@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin import __version__
-from loreal_plugin.files import write_text
+from loreal_plugin.files import read_json
 from loreal_plugin.paths import bundle_root
 
 SCHEMA_VERSION = 2
@@ -31,22 +30,6 @@ REQUIRED = (
     "config",
 )
 _PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "clip-anytorch")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all; LorealError where it cannot be written (disk
-    full).
-    """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None where there is none that can be read."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:

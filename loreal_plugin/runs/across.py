@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.results.record import RESULTS, write_json
+from loreal_plugin.files import digest, write_json
+from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.run_table import format_run
 from loreal_plugin.runs.base2new import (
     Outcome,
@@ -20,7 +21,6 @@ from loreal_plugin.runs.base2new import (
     using_weights,
 )
 from loreal_plugin.runs.engine import Engine, Say
-from loreal_plugin.runs.keys import digest
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Row
 from loreal_plugin.runs.protocol import TARGET, Protocol

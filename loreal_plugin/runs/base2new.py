@@ -11,13 +11,8 @@ from typing import Any
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.results.record import (
-    RESULTS,
-    harmonic_mean,
-    is_complete,
-    read_results,
-    write_json,
-)
+from loreal_plugin.files import write_json
+from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
 from loreal_plugin.results.run_table import format_run
 from loreal_plugin.runs.checks import check_layers, check_run
 from loreal_plugin.runs.engine import Engine, Say

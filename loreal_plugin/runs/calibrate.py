@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError, DataError
+from loreal_plugin.files import write_json
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.modes import Inference, contenders
 from loreal_plugin.options import LorealOptions
-from loreal_plugin.results.record import git_revision, is_complete, versions, write_json
+from loreal_plugin.results.record import git_revision, is_complete, versions
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights
 from loreal_plugin.runs.engine import Engine, Say, load_checkpoint, quietly
 from loreal_plugin.runs.locks import stage_lock

@@ -9,9 +9,8 @@ from typing import Any
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method import check_length, slot_length
-from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, flatten
 from loreal_plugin.runs.engine import Engine
-from loreal_plugin.runs.keys import flatten
 
 CONTEXT_LENGTH = 77
 # how a picture becomes numbers; the rest of INPUT is augmentation, which stages may choose for

@@ -14,20 +14,19 @@ from typing import Any
 import torch
 
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
+from loreal_plugin.files import read_json, write_json
+from loreal_plugin.options import flatten
 from loreal_plugin.results.record import (
     RESULTS,
     SCHEMA_VERSION,
     git_revision,
     is_complete,
-    read_json,
     read_results,
     versions,
-    write_json,
 )
 from loreal_plugin.runs.evaluation_cache import Source, keep_test_embeddings
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
-from loreal_plugin.runs.keys import flatten
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter

@@ -8,7 +8,8 @@ import re
 import shutil
 from pathlib import Path
 
-from loreal_plugin.runs.keys import digest, inference_only
+from loreal_plugin.files import digest
+from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.spec import REACH, RunSpec
 
 PROTOCOL = "base2new"

@@ -13,18 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
+from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.results.record import read_json
-from loreal_plugin.runs.keys import (
-    as_meant,
-    dataset_items,
-    digest,
-    images_digest,
-    stage_config,
-    stage_key,
-)
+from loreal_plugin.runs.keys import as_meant, dataset_items, images_digest, stage_config, stage_key
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
 from loreal_plugin.runs.protocol import TARGET

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.files import digest
+from loreal_plugin.options import INFERENCE_ONLY, flatten
+
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
-# the views,
-# the demo's pictures or loss. Every stage is then run again. New keys, log lines and faster code
+# the views, the demo's pictures or loss. Every stage is then run again. New keys, log lines and faster code
 # with equal results need nothing.
-from loreal_plugin.options import INFERENCE_ONLY, flatten
 
 METHOD_VERSION = 1
 
@@ -48,12 +47,6 @@ REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error
 def inference_only(key: str) -> bool:
     """Return whether a config key acts after training alone."""
     return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)
-
-
-def digest(value: Any) -> str:
-    """Return the sha256 of a value's canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:

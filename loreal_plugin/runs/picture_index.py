@@ -4,7 +4,6 @@ run fast.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import time
@@ -15,9 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from loreal_plugin.errors import DataError, LorealError
+from loreal_plugin.files import digest, digest_bytes, read_json, write_json
 from loreal_plugin.paths import cache_root
-from loreal_plugin.results.record import read_json, write_json
-from loreal_plugin.runs.keys import digest
 
 MANY = 2000
 EVERY = 10.0  # seconds between two lines of progress
@@ -95,7 +93,7 @@ def _look(path: str) -> tuple[str, str]:
             image.convert("RGB")
     except _WRONG as error:
         return "", str(error) or type(error).__name__
-    return hashlib.sha256(content).hexdigest(), ""
+    return digest_bytes(content), ""
 
 
 def _stamp(path: str) -> tuple[int, int]:

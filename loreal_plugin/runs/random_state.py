@@ -8,13 +8,14 @@ undisturbed one, bit for bit.
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from loreal_plugin.files.tensors import write_torch
 
 PATTERN = "random-state-{}.pt"
 
@@ -60,10 +61,7 @@ def _write(path: Path) -> None:
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
+    write_torch(path, state)
 
 
 def _take(state: dict[str, Any]) -> None:

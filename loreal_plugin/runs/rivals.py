@@ -17,19 +17,14 @@ from torch import Tensor
 
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.results.record import (
-    RESULTS,
-    harmonic_mean,
-    is_complete,
-    read_json,
-    read_results,
-    write_json,
-)
+from loreal_plugin.files import digest, read_json, write_json
+from loreal_plugin.options import flatten
+from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
 from loreal_plugin.runs.across import average, target_facts
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
-from loreal_plugin.runs.keys import METHOD_VERSION, digest, flatten
+from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.protocol import BASE2NEW, Protocol

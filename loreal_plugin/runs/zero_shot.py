@@ -18,18 +18,12 @@ from torch import Tensor, nn
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.files import digest, write_json
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.results.record import (
-    RESULTS,
-    harmonic_mean,
-    is_complete,
-    read_results,
-    write_json,
-)
+from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights
 from loreal_plugin.runs.engine import Engine, Say, pack_bits, quietly
 from loreal_plugin.runs.folders import run_folder
-from loreal_plugin.runs.keys import digest
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.protocol import ZERO_SHOT

@@ -1,9 +1,7 @@
 """The embedding cache: what a frozen student says about every training picture and view, computed
 once.
 
-One entry a student, so that alpha's survives a change of phi. An entry is `<key>.safetensors` and
-`<key>.json`; the JSON is written last and holds what went into the key and the hash of the array
-file, both checked on read.
+One entry of the verified store a student, so that alpha's survives a change of phi.
 
 Shapes: N pictures, V views, F features a picture, D_v embedding width.
 """
@@ -11,10 +9,7 @@ Shapes: N pictures, V views, F features a picture, D_v embedding width.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +18,13 @@ import PIL
 import torch
 import torchvision
 from filelock import FileLock
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from loreal_plugin.errors import CacheError, DataError
+from loreal_plugin.files import digest_file
+from loreal_plugin.files.store import VerifiedStore, store_key
 
 CACHE_VERSION = 1
 ARRAY = "embeddings"
@@ -43,7 +39,7 @@ def pictures_digest(items: Sequence[Any]) -> str:
     whole = hashlib.sha256()
     for item in items:
         try:
-            whole.update(hashlib.sha256(Path(item.impath).read_bytes()).digest())
+            whole.update(bytes.fromhex(digest_file(item.impath)))
         except OSError as error:
             raise DataError(f"picture {item.impath} cannot be read: {error}") from error
     return whole.hexdigest()
@@ -51,9 +47,7 @@ def pictures_digest(items: Sequence[Any]) -> str:
 
 def cache_key(ingredients: Mapping[str, Any]) -> str:
     """Return the hash of everything that can change an embedding, library versions included."""
-    return hashlib.sha256(json.dumps(_complete(ingredients), sort_keys=True).encode()).hexdigest()[
-        :32
-    ]
+    return store_key(_complete(ingredients), 32)
 
 
 class EmbeddingCache:
@@ -63,6 +57,7 @@ class EmbeddingCache:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
+        self._store = VerifiedStore(self.folder, "embedding cache")
 
     def get_or_build(self, ingredients: Mapping[str, Any], build: Callable[[], Tensor]) -> Tensor:
         """Return the (N, V, F, D_v) array of these ingredients, building it where there is no valid
@@ -71,7 +66,8 @@ class EmbeddingCache:
         Raises:
             CacheError: the entry cannot be written (folder not writable, disk full).
         """
-        key = cache_key(ingredients)
+        complete = _complete(ingredients)
+        key = store_key(complete, 32)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(str(self.folder / f"{key}.lock"))
@@ -82,54 +78,22 @@ class EmbeddingCache:
                 " TRAINER.LOREAL.CACHE_DIR or LOREAL_CACHE to another folder"
             ) from error
         try:
-            found = self._read(key, ingredients)
-            if found is None:
-                found = build().detach().cpu().contiguous()
-                self._write(key, ingredients, found)
-            return found
+            found = self._store.read(key, complete)
+            if found is not None:
+                return found[0][ARRAY]
+            values = build().detach().cpu().contiguous()
+            self._write(key, complete, values)
+            return values
         finally:
             lock.release()
 
-    def _read(self, key: str, ingredients: Mapping[str, Any]) -> Tensor | None:
-        """Return the entry, or None where there is none or it is broken (with a warning)."""
-        array, note = self.folder / f"{key}.safetensors", self.folder / f"{key}.json"
-        if not note.exists():
-            return None
+    def _write(self, key: str, complete: Mapping[str, Any], values: Tensor) -> None:
         try:
-            written = json.loads(note.read_text(encoding="utf-8"))
-            if written["ingredients"] != _complete(ingredients):
-                raise ValueError("its ingredients differ")
-            if hashlib.sha256(array.read_bytes()).hexdigest() != written["sha256"]:
-                raise ValueError("its hash differs")
-            values = load_file(str(array))[ARRAY]
-            if list(values.shape) != written["shape"]:
-                raise ValueError("its shape differs")
-            return values
-        except Exception as error:  # whatever is wrong with a cached file, it can be made again
-            warnings.warn(
-                f"embedding cache {array} is broken ({error}); building it again", stacklevel=3
-            )
-            return None
-
-    def _write(self, key: str, ingredients: Mapping[str, Any], values: Tensor) -> None:
-        array, note = self.folder / f"{key}.safetensors", self.folder / f"{key}.json"
-        parts = [self.folder / f"{key}.{os.getpid()}.{kind}.part" for kind in ("array", "note")]
-        try:
-            note.unlink(missing_ok=True)
-            save_file({ARRAY: values}, str(parts[0]))
-            content = {
-                "sha256": hashlib.sha256(parts[0].read_bytes()).hexdigest(),
-                "shape": list(values.shape),
-                "ingredients": _complete(ingredients),
-            }
-            parts[1].write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-            os.replace(parts[0], array)
-            os.replace(parts[1], note)
-        except Exception as error:  # safetensors reports a full disk by its own exception class
-            raise CacheError(f"embedding cache {array} cannot be written: {error}") from error
-        finally:
-            for part in parts:
-                part.unlink(missing_ok=True)
+            self._store.write(key, complete, {ARRAY: values}, {"shape": list(values.shape)})
+        except OSError as error:
+            raise CacheError(
+                f"embedding cache {self.folder / key} cannot be written: {error}"
+            ) from error
 
 
 @torch.no_grad()
@@ -173,10 +137,10 @@ def progress(work: Iterable[Any], title: str) -> Iterator[Any]:
 
 
 def _complete(ingredients: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ingredients with the versions that decide about pixels, in JSON's own types."""
+    """Return the ingredients with the versions that decide about pixels."""
     versions = {
         "cache": CACHE_VERSION,
         "pillow": PIL.__version__,
         "torchvision": torchvision.__version__,
     }
-    return json.loads(json.dumps({**ingredients, "versions": versions}))
+    return {**ingredients, "versions": versions}

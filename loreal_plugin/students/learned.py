@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
 _NAMED = 6  # how many misfits an error spells out
@@ -19,12 +19,7 @@ _NAMED = 6  # how many misfits an error spells out
 
 def fingerprint(learned: Mapping[str, Tensor]) -> str:
     """Return a SHA-256 over learned tensors: names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(learned.items()):
-        value = value.detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest_tensors(sorted(learned.items()))
 
 
 def checkpoint_file(folder: Path, contract: HostContract, epoch: int | None) -> Path:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, read_json, write_json
+from loreal_plugin.files import read_json, write_json
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 from loreal_plugin.sweep.planned_runs import Run
 
 DONE, FAILED, OPEN = "done", "failed", "not started"

@@ -3,14 +3,12 @@ header.
 
 `<output>/loreal/model-<epoch>.safetensors` has the meta-nets, the optimiser's tensors and the
 training means of both students' embeddings; the header's entry `loreal` says what they belong to.
-`checkpoint` names the last file. Everything is written beside its place and renamed, so that a
-killed run leaves whole files only.
+`checkpoint` names the last file. A killed run leaves whole files only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import replacing
+from loreal_plugin.files.tensors import write_tensors
 
 CHECKPOINT_VERSION = 1
 NAME = "loreal"  # the registered model, hence the folder
@@ -58,20 +57,14 @@ def write_checkpoint(
         CheckpointError: the folder cannot be written (no space, no permission).
     """
     path = folder / name
-    part, pointer = folder / f"{name}.{os.getpid()}.part", folder / f"{LATEST}.{os.getpid()}.part"
+    header = {NAME: json.dumps({"version": CHECKPOINT_VERSION, **record})}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(kept, str(part), {NAME: json.dumps({"version": CHECKPOINT_VERSION, **record})})
-        pointer.write_text(f"{name}\n", encoding="utf-8")
-        os.replace(part, path)
+        write_tensors(path, tensors, header)
         if name != BEST:
-            os.replace(pointer, folder / LATEST)
-    except (OSError, SafetensorError) as error:
+            with replacing(folder / LATEST) as pointer:
+                pointer.write_text(f"{name}\n", encoding="utf-8")
+    except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-        pointer.unlink(missing_ok=True)
     return path
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.expansion import Expansion
 from loreal_plugin.inference.expansion_store import (
     ExpansionPlan,
@@ -23,7 +24,7 @@ from loreal_plugin.inference.expansion_store import (
     stored_statistics,
 )
 from loreal_plugin.inference.modes import FIRST_PASS, Inference
-from loreal_plugin.inference.table_store import FOLDER, TableStore, digest_tensors
+from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.text import PrefixTextPath
 from loreal_plugin.trainer.checkpoint import NAME

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from loreal_plugin.errors import WeightsError, unknown_name
+from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_hugging_face
 from loreal_plugin.weights.formats import check_model_card, read_tensors
 from loreal_plugin.weights.layout import checked
@@ -63,11 +62,7 @@ def weights_fingerprint(name_or_path: str | Path) -> str:
 @lru_cache(maxsize=8)
 def _fingerprint(source: str, stamp: tuple[int, ...]) -> str:
     """`stamp` changes with the file, so that a replaced file is read again."""
-    digest = hashlib.sha256()
-    for name, value in sorted(load_clip_state_dict(source).items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest_tensors(sorted(load_clip_state_dict(source).items()), shape_first=True)
 
 
 def _expand_demo(source: str) -> dict[str, Tensor]:

@@ -292,8 +292,9 @@ def test_truncated_or_unfinished_host_weights_are_written_again(tmp_path, monkey
     path = plain_file(str(clip_file))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    path.with_suffix(".tmp").write_bytes(b"left by a killed process")
-    assert plain_file(str(clip_file)) == path and not path.with_suffix(".tmp").exists()
+    left = path.with_name(f".{path.name}.0123abcd.part")
+    left.write_bytes(b"left by a killed process")
+    assert plain_file(str(clip_file)) == path and not left.exists()
     assert torch.load(path, weights_only=True).keys() == load_clip_state_dict(clip_file).keys()
 
 

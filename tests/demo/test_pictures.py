@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, small_world, monkeypatch):
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pictures.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         pictures.ensure_pictures(tmp_path, ("val",), workers=1)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

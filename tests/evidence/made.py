@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, harmonic_mean, write_json
+from loreal_plugin.files import write_json
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, harmonic_mean
 
 TOTAL = 400
 RATES = {"native": 0.85, "native_at_phi": 0.55, "phi": 0.6, "loreal": 0.63}

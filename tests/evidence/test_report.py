@@ -15,12 +15,13 @@ from evidence.made import facts, write_rivals, write_run, write_targets, write_z
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import LorealError
+from loreal_plugin.files import write_json
 from loreal_plugin.results import plots
 from loreal_plugin.results.group import Group, group_results
 from loreal_plugin.results.html import to_html
 from loreal_plugin.results.markdown import to_markdown
 from loreal_plugin.results.reader import collect
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, write_json
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 from loreal_plugin.results.report import build_report
 
 BROWSERS = (

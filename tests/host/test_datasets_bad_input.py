@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from dataset_helpers import build, rows
 from miniatures import MINIATURES, write_classes, write_lines, write_picture
 
 from loreal_plugin.data import check_images
-from loreal_plugin.data import storage as files
 from loreal_plugin.data.items import Item
 from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.files import atomic
 
 
 def refused(name: str, root: Path | str, *words: str, **settings) -> None:
@@ -209,7 +210,7 @@ def test_read_only_folder_is_no_obstacle(tmp_path, monkeypatch, capsys):
     MINIATURES["Food101"](tmp_path / "one")
     MINIATURES["Food101"](tmp_path / "two")
     normal = build("Food101", tmp_path / "one", shots=2)
-    monkeypatch.setattr(files.tempfile, "mkstemp", failing(errno.EROFS))
+    monkeypatch.setattr(atomic, "_prepared", failing(errno.EROFS))
     dataset = build("Food101", tmp_path / "two", shots=2)
     assert "read-only" in capsys.readouterr().out
     assert not list(tmp_path.glob("two/food-101/*.json"))
@@ -221,7 +222,7 @@ def test_read_only_folder_is_no_obstacle(tmp_path, monkeypatch, capsys):
 
 def test_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
     MINIATURES["Food101"](tmp_path)
-    monkeypatch.setattr(files.os, "fsync", failing(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     refused("Food101", tmp_path, "split_zhou_Food101.json", "ENOSPC", "make room")
 
 

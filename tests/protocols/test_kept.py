@@ -18,7 +18,8 @@ from helpers import random_clip_file, tiny_image_folder
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.results.record import RESULTS, read_results, write_json
+from loreal_plugin.files import write_json
+from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs import engine
 from loreal_plugin.runs import evaluation_cache as kept
 from loreal_plugin.runs.base2new import final_test

@@ -159,8 +159,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: type[BaseExcept
 
         return run
 
-    monkeypatch.setattr(apply.os, "symlink", counted(os.symlink))
-    monkeypatch.setattr(journal.os, "replace", counted(os.replace))
+    monkeypatch.setattr(os, "symlink", counted(os.symlink))
+    monkeypatch.setattr(os, "replace", counted(os.replace))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, PermissionError])
@@ -185,7 +185,7 @@ def test_patch_that_is_told_to_end_takes_everything_back(host, monkeypatch, caps
         return os_symlink(*args)
 
     os_symlink = os.symlink
-    monkeypatch.setattr(apply.os, "symlink", link)
+    monkeypatch.setattr(os, "symlink", link)
     assert main(["patch", str(host)]) == 130 and "interrupted" in capsys.readouterr().err
     assert left == [0] and tree(host) == before and signal.getsignal(number) == handler
 

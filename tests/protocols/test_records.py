@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from loreal_plugin import files as text_files
 from loreal_plugin.errors import LorealError
+from loreal_plugin.files import write_json
 from loreal_plugin.results import record as records
 from loreal_plugin.results.record import (
     RESULTS,
@@ -19,7 +19,6 @@ from loreal_plugin.results.record import (
     harmonic_mean,
     is_complete,
     read_results,
-    write_json,
 )
 
 RECORD = dict.fromkeys(records.REQUIRED) | {"schema_version": SCHEMA_VERSION, "key": "k"}
@@ -65,7 +64,7 @@ def test_full_disk_is_one_clear_error_and_leaves_the_old_file(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(text_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(LorealError, match="No space left on device; free some space or set OUT"):
         write_json(tmp_path / RESULTS, {**RECORD, "key": "new"})
     assert read_results(tmp_path)["key"] == "k"

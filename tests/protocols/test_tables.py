@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.files import replace_between
+from loreal_plugin.files import replace_between, write_json
 from loreal_plugin.results import record as records
 from loreal_plugin.results.published import published_note
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, write_json
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 from loreal_plugin.results.run_table import format_run, save_plot, sentences
 from loreal_plugin.results.seed_tables import format_report, mean_std, read_runs
 

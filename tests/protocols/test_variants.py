@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.files import write_json
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
-from loreal_plugin.results.record import RESULTS, write_json
+from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.seed_tables import format_report, read_runs
 from loreal_plugin.results.variants import (
     CONSTANT,

@@ -12,7 +12,8 @@ import pytest
 from sweep.test_plan import SMALL, write
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.results.record import RESULTS, read_json
+from loreal_plugin.files import read_json
+from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep import local
 from loreal_plugin.sweep.local import Schedule, Worker, run_local
 from loreal_plugin.sweep.slurm import families, parse_settings

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import tensors as tensor_files
 from loreal_plugin.trainer import checkpoint as files
 
 IDENTITY = dict.fromkeys(files.IDENTITY, 1) | {"method": "coop", "attributes": ["color", "shape"]}
@@ -46,11 +48,11 @@ def test_broken_files_are_named(tmp_path, damage):
     if damage == "truncate":
         path.write_bytes(path.read_bytes()[:-5])
     elif damage == "foreign":
-        files.save_file({"a": torch.ones(1)}, str(path), {})
+        save_file({"a": torch.ones(1)}, str(path), {})
     elif damage == "empty":
         path.write_bytes(b"")
     else:
-        files.save_file({"a": torch.ones(1)}, str(path), {"loreal": '{"version": 99}'})
+        save_file({"a": torch.ones(1)}, str(path), {"loreal": '{"version": 99}'})
     with pytest.raises(
         CheckpointError, match="version 99" if damage == "version" else "model-1.safetensors"
     ):
@@ -70,7 +72,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(tensor_files, "save_file", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write(tmp_path, 2)
     assert files.latest_checkpoint(tmp_path) == path

@@ -21,6 +21,8 @@ import torch
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import Stand, module, modules_of, nodes_of, replace, together
+from loreal_plugin.files import write_text
+from loreal_plugin.files.tensors import write_torch
 from loreal_plugin.weights.host_checkpoints import read_saved
 
 _WILDS = "dassl.data.datasets.dg.wilds"
@@ -140,9 +142,7 @@ def _names_a_checkpoint(folder: Path) -> bool:
     found = (re.fullmatch(r"model\.pth\.tar-(\d+)", file.name) for file in folder.iterdir())
     epochs = [int(match[1]) for match in found if match]
     if epochs:
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(f"model.pth.tar-{max(epochs)}\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        write_text(path, f"model.pth.tar-{max(epochs)}\n")
     return bool(epochs)
 
 
@@ -159,10 +159,8 @@ def _replay(scheduler: Any, epochs: int) -> None:
 
 
 def _save_whole(content: Any, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-    """Write a checkpoint under another name first: a killed run leaves the old one or the new one."""
-    unfinished = f"{path}.tmp"
-    torch.save(content, unfinished, *args, **kwargs)
-    os.replace(unfinished, path)
+    """Write a checkpoint whole: a killed run leaves the old one or the new one."""
+    write_torch(Path(path), content, *args, **kwargs)
 
 
 # RandAugment and AutoAugment use names that numpy no longer has

@@ -1,0 +1,36 @@
+"""Files that are written whole or not at all, digests, and the verified store.
+
+- `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
+- `digests`: hashes of values and files.
+- `documents`: parts of a document that a command fills in.
+- `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
+- `store`: tensors with a note that says what they belong to (imports torch).
+"""
+
+from loreal_plugin.files.atomic import (
+    is_read_only,
+    read_json,
+    remove_unfinished,
+    replacing,
+    write_bytes,
+    write_json,
+    write_link,
+    write_text,
+)
+from loreal_plugin.files.digests import digest, digest_bytes, digest_file
+from loreal_plugin.files.documents import replace_between
+
+__all__ = [
+    "digest",
+    "digest_bytes",
+    "digest_file",
+    "is_read_only",
+    "read_json",
+    "remove_unfinished",
+    "replace_between",
+    "replacing",
+    "write_bytes",
+    "write_json",
+    "write_link",
+    "write_text",
+]

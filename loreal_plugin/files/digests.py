@@ -1,0 +1,40 @@
+"""Hashes of values and files. Keys of stages and caches are made of them: they must never change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+_BLOCK = 1 << 20
+
+
+def digest(value: Any, *, spaced: bool = False, escaped: bool = False) -> str:
+    """Return the SHA-256 of a value's JSON with sorted keys.
+
+    Args:
+        spaced: a space after each `,` and `:`.
+        escaped: letters outside ASCII as `\\uXXXX`.
+    """
+    separators = None if spaced else (",", ":")
+    text = json.dumps(value, sort_keys=True, separators=separators, ensure_ascii=escaped)
+    return digest_bytes(text.encode("utf-8"))
+
+
+def digest_bytes(content: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file's content, read block by block.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            whole.update(block)
+    return whole.hexdigest()

@@ -1,0 +1,61 @@
+"""Tensors in files that are written whole or not at all, and hashes of tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from loreal_plugin.files.atomic import replacing
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file; its `header` holds texts.
+
+    Raises:
+        OSError: it cannot be written (disk full, no permission).
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as part:
+        try:
+            save_file(plain, str(part), dict(header) if header else None)
+        except SafetensorError as error:  # a full disk, too
+            raise OSError(str(error)) from error
+
+
+def write_torch(path: Path, content: Any, *args: Any, **kwargs: Any) -> None:
+    """Write what `torch.save` writes; `args` and `kwargs` are further ones of it.
+
+    Raises:
+        OSError: it cannot be written (disk full, no permission).
+    """
+    # torch puts the name of a file into it, but not that of an open one
+    with replacing(path) as part, open(part, "wb") as file:
+        try:
+            torch.save(content, file, *args, **kwargs)
+        except RuntimeError as error:  # a full disk, too
+            raise OSError(str(error)) from error
+
+
+def digest_tensors(tensors: Iterable[tuple[str, Tensor]], *, shape_first: bool = False) -> str:
+    """Return a SHA-256 over names, types, shapes and values, in the order given.
+
+    Args:
+        shape_first: shapes before types, as fingerprints of CLIP weights have them.
+    """
+    whole = hashlib.sha256()
+    for name, value in tensors:
+        value = value.detach().cpu().contiguous()
+        kind = (value.dtype, tuple(value.shape))
+        first, second = reversed(kind) if shape_first else kind
+        whole.update(f"{name} {first} {second}\n".encode())
+        whole.update(value.view(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
