@@ -80,9 +80,8 @@ class VerifiedStore:
         """
         array, note = self._paths(name)
         note.unlink(missing_ok=True)  # an old note must not stand beside a new array
-        write_tensors(array, tensors)
         content = {
-            "sha256": digest_file(array),
+            "sha256": write_tensors(array, tensors),
             "ingredients": as_json(ingredients),
             "facts": dict(facts),
         }

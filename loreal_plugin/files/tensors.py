@@ -8,27 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from loreal_plugin.files.atomic import replacing
+from loreal_plugin.files.digests import digest_bytes
 
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors file; its `header` holds texts.
+) -> str:
+    """Write a safetensors file, with texts in its header; return the SHA-256 of the file.
 
     Raises:
         OSError: it cannot be written (disk full, no permission).
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # safetensors would put a private file of its own in the place of the prepared one
+    content = save(plain, dict(header) if header else None)
     with replacing(path) as part:
-        try:
-            save_file(plain, str(part), dict(header) if header else None)
-        except SafetensorError as error:  # a full disk, too
-            raise OSError(str(error)) from error
+        part.write_bytes(content)
+    return digest_bytes(content)
 
 
 def write_torch(path: Path, content: Any, *args: Any, **kwargs: Any) -> None:

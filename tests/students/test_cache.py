@@ -5,13 +5,13 @@ the real key.
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from loreal_plugin.errors import CacheError, DataError
-from loreal_plugin.files import tensors
 from loreal_plugin.students import embedding_cache as cache_module
 from loreal_plugin.students.embedding_cache import (
     EmbeddingCache,
@@ -134,7 +134,7 @@ def test_full_disk_and_unusable_folder_are_clear_errors(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensors, "save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CacheError, match="No space left"):
         EmbeddingCache(tmp_path / "a").get_or_build(INGREDIENTS, build_with(Encoder()))
     (tmp_path / "file").write_text("")

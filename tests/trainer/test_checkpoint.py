@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files import tensors as tensor_files
 from loreal_plugin.trainer import checkpoint as files
 
 IDENTITY = dict.fromkeys(files.IDENTITY, 1) | {"method": "coop", "attributes": ["color", "shape"]}
@@ -72,7 +73,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensor_files, "save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write(tmp_path, 2)
     assert files.latest_checkpoint(tmp_path) == path
