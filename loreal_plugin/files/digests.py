@@ -1,4 +1,4 @@
-"""Hashes of values and files. Keys of stages and caches are made of them: they must never change."""
+"""Hashes of values and files. Keys of stages and caches are made of them: they never change."""
 
 from __future__ import annotations
 

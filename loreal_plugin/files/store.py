@@ -1,8 +1,8 @@
 """The verified store: tensors, and a note that says what they belong to.
 
-An entry is `<name>.safetensors` and `<name>.json`. The note is written last and has what the tensors
-were made from (`ingredients`), the hash of their file (`sha256`) and facts about them. Both are
-compared on read, so a damaged entry, or one of something else, is never used.
+An entry is `<name>.safetensors` and `<name>.json`. The note is written last. It has what the
+tensors were made from (`ingredients`), the hash of their file (`sha256`) and facts about them.
+Ingredients and hash are compared on read: a damaged entry, or one of something else, is never used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What inference modes compute once: statistics of the training images, expansions of text features.
+"""What inference modes compute once: statistics of training images, series of text features.
 
 `<checkpoint folder>/inference/<kind>-<key>` is an entry of the verified store. The key is a hash of
 what it belongs to (meta-nets, what beta learned, CLIP, prompts, settings), so tables of another
@@ -30,7 +30,7 @@ class TableStore:
     def read(
         self, kind: str, ingredients: Mapping[str, Any]
     ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return tensors and facts of these ingredients; None where there are none that can be used.
+        """Return tensors and facts of these ingredients, None where none can be used.
 
         A damaged table, or one of another checkpoint, is warned of.
         """

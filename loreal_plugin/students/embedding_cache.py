@@ -1,5 +1,4 @@
-"""The embedding cache: what a frozen student says about every training picture and view, computed
-once.
+"""The embedding cache: what a frozen student says about every picture and view, computed once.
 
 One entry of the verified store a student, so that alpha's survives a change of phi.
 
@@ -51,17 +50,14 @@ def cache_key(ingredients: Mapping[str, Any]) -> str:
 
 
 class EmbeddingCache:
-    """A folder of entries that many runs share; writes are atomic, one process builds an entry at a
-    time.
-    """
+    """A folder of entries that many runs share; one process builds an entry at a time."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
         self._store = VerifiedStore(self.folder, "embedding cache")
 
     def get_or_build(self, ingredients: Mapping[str, Any], build: Callable[[], Tensor]) -> Tensor:
-        """Return the (N, V, F, D_v) array of these ingredients, building it where there is no valid
-        entry.
+        """Return the (N, V, F, D_v) array of these ingredients, built where no entry is valid.
 
         Raises:
             CacheError: the entry cannot be written (folder not writable, disk full).
@@ -124,7 +120,7 @@ def encode_views(
 
 
 def progress(work: Iterable[Any], title: str) -> Iterator[Any]:
-    """Yield from sized work with a bar on a terminal, and a line every tenth where output is none."""
+    """Yield from sized work with a bar on a terminal, else with a line every tenth."""
     if sys.stderr.isatty():
         yield from tqdm(work, desc=title, leave=False)
         return
