@@ -16,17 +16,10 @@ from loreal_plugin.bench.cells import (
 )
 from loreal_plugin.bench.lookup import Results, title_of
 from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.results.published import COSTS
 from loreal_plugin.runs.timing import ratios
 
 ABSENT = "not measured"
-# What the paper's efficiency table has (device not stated): host ms, LOREAL's extra ms, host MB,
-# extra MB.
-PAPER = {
-    ("maple", 96): {"train": (107, 4), "infer": (32, 1), "memory": (612, 33)},
-    ("mmrl", 96): {"train": (113, 5), "infer": (29, 1), "memory": (1236, 33)},
-    ("maple", 144): {"train": (126, 4), "infer": (38, 2), "memory": (844, 33)},
-    ("mmrl", 144): {"train": (145, 5), "infer": (37, 1), "memory": (1440, 33)},
-}
 # What was aimed at: how many times faster than the published formulation.
 TARGETS = {
     "cached:class_first": 8,
@@ -146,7 +139,7 @@ def _efficiency_rows(results: Results, method: str, phi: int) -> Iterator[list[s
     train = results.find("train", method, phi, TRAIN_CLASSES, TRAIN_BATCH)
     tests = {b: results.find("infer", method, phi, TEST_CLASSES, b) for b in (1, 32)}
     facts = next((r["facts"] for r in (train, *tests.values()) if r), {})
-    paper = PAPER.get((method, phi))
+    paper = COSTS.get((method, phi))  # its device is not stated
     for row, step, mode in (
         ("host", "host", "host"),
         ("+ LOREAL", "cached:class_first", "exact:class_first"),
@@ -154,12 +147,11 @@ def _efficiency_rows(results: Results, method: str, phi: int) -> Iterator[list[s
         host = row == "host"
         count = facts.get("host_parameters" if host else "loreal_parameters")
         peak = results.peak(method, phi, TEST_CLASSES, 1, mode)
-        sign, at = ("", 0) if host else ("+", 1)
-        said = (
-            ""
-            if not paper
-            else ", ".join(f"{sign}{paper[k][at]}" for k in ("train", "infer", "memory"))
-        )
+        sign, said = "" if host else "+", ""
+        if paper:
+            added = paper.added[1:]  # without the parameters
+            costs = (paper.train_ms, paper.test_ms, paper.memory_mb) if host else added
+            said = ", ".join(f"{sign}{cost}" for cost in costs)
         yield [
             f"{title_of(method)} {'' if host else row}".strip(),
             str(phi),
