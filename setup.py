@@ -1,6 +1,4 @@
-"""Build and install the `loreal-plugin` package; a wheel carries the data folders under
-`loreal_plugin/bundle/`.
-"""
+"""Build and install `loreal-plugin`; a wheel carries data folders under `loreal_plugin/bundle/`."""
 
 from __future__ import annotations
 
@@ -24,8 +22,7 @@ REQUIRED = [
     "pyyaml",
     "tqdm",
     "clip-anytorch==2.6.0",
-    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch asks for 77.0.3 or
-    # later
+    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch needs 77.0.3
     "setuptools>=77.0.3,<82",
     "ftfy",
     "regex",
@@ -65,12 +62,10 @@ def version() -> str:
 
 
 class BuildWithBundle(build_py):
-    """Put the data folders of the checkout into the wheel, where `loreal_plugin.paths` looks for
-    them.
-    """
+    """Put the data folders of the checkout into the wheel; `loreal_plugin.paths` finds them."""
 
     def run(self) -> None:
-        """Build the package, then copy the folders; an editable install reads them where they are."""
+        """Build the package, then copy the folders; an editable install needs no copy."""
         super().run()
         if getattr(self, "editable_mode", False):
             return

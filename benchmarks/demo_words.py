@@ -37,16 +37,14 @@ RANDOM_SEED = 0
 
 
 def random_words(count: int = 5) -> tuple[str, ...]:
-    """Return words that captions use and that tell nothing about a picture's attributes or class."""
+    """Return words of captions that tell nothing about a picture's attributes or class."""
     taken = {*ATTRIBUTES, *NAMES, *FINE, *sum(VALUES.values(), ()), NEUTRAL, THING, "with"}
     free = [word for word in vocabulary() if word not in taken and word.isalpha() and len(word) > 1]
     return tuple(random.Random(RANDOM_SEED).sample(free, count))
 
 
 def word_sets(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Return label and overrides of every set; sets that no shipped file has are written into
-    `folder` as files.
-    """
+    """Return label and overrides of every set; a set without a file is written into `folder`."""
     sets = {"fine": FINE, "random": random_words()}
     for name, words in sets.items():
         content = {

@@ -193,9 +193,7 @@ def checkpoints(folder: Path) -> Iterator[Row]:
 
 
 def host_checkpoints(folder: Path) -> Iterator[Row]:
-    """Yield the sizes of the embedded host's checkpoints of the methods whose public ones hold the
-    whole model.
-    """
+    """Yield the checkpoint sizes of the methods whose public checkpoints hold the whole model."""
     for method in ("maple", "mmrl"):
         shop = Workshop(Cell("train", method, NATIVE, 100, 1, ()), embedded_host())
         trainer = shop.trainer
@@ -214,9 +212,7 @@ def host_checkpoints(folder: Path) -> Iterator[Row]:
 
 
 def cache_lookup(folder: Path, count: int = 400) -> Iterator[Row]:
-    """Yield what finding an entry of the embedding cache costs: hashing the pictures, reading the
-    array.
-    """
+    """Yield the cost of finding an entry of the embedding cache: hashing pictures, reading it."""
     content = io.BytesIO()
     photo(500, 375).save(content, "JPEG", quality=90)
     items = []

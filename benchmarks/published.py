@@ -54,9 +54,7 @@ class FullPrompts:
         self.hole = torch.stack(holes).to(self.rows.device)
 
     def encode(self, contents: Tensor) -> Tensor:
-        """Return text features (B, C, D_v), not normalised, of contents (B, K, D_t): one pass of B
-        x C prompts.
-        """
+        """Return text features (B, C, D_v), unnormalised, of contents (B, K, D_t) in one pass."""
         contents = self.student.embed_contents(contents.to(self.rows.dtype))
         full = torch.where(
             self.hole[None, :, :, None] >= 0, contents[:, self.hole.clamp(min=0)], self.rows
@@ -161,7 +159,7 @@ class PublishedFormulation:
         return loss * self.options.hld_temperature**2 if self.options.hld_tau_squared else loss
 
     def _low_level(self, alpha: Tensor, beta: Tensor) -> Tensor:
-        """Return the contrast over attributes of contents (B, K, D_t), summed over K, mean over B."""
+        """Return the contrast over attributes of contents (B, K, D_t): sum over K, mean over B."""
         total = alpha.new_zeros(())
         for k in range(alpha.shape[1]):
             similarity = F.cosine_similarity(alpha[:, k : k + 1], beta, dim=-1)  # (B, K)

@@ -122,9 +122,7 @@ def spec_of(args: argparse.Namespace, settings: dict[str, str], scope: str) -> R
 
 
 def host_scores(spec: RunSpec) -> dict[str, float]:
-    """Return base, new and HM of the host trained and tested at phi (stage 2), the cheaper of its
-    two trainings.
-    """
+    """Return base, new and HM of stage 2, the host trained and tested at phi: it is cheaper."""
     engine = prepare(spec, say=lambda _text: None)
     found = {"beta_seconds": engine.train(engine.plan.stages["beta"])["seconds"]}
     for row in (row for row in engine.plan.rows if row.stage == "beta"):

@@ -19,8 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-# The profiler, used for CPU memory, otherwise reports every start and stop; read when torch is
-# imported.
+# The profiler, used for CPU memory, would report every start and stop.
+# torch reads this when it is imported.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch  # noqa: E402
@@ -108,9 +108,7 @@ def make_prompts(text: Text, n_classes: int, order: str, n_content: int) -> Spli
 
 
 def measure(run: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float]:
-    """Return the best seconds of some repeats, and the peak MiB of a call before them that warms
-    up.
-    """
+    """Return the best seconds of some repeats, and the peak MiB of a call that warms up."""
     peak = peak_memory(run, device) / MIB
     seconds = []
     for _ in range(repeats):
@@ -123,7 +121,7 @@ def measure(run: Callable[[], object], device: torch.device, repeats: int) -> tu
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes that a call held at once on the device, beyond what was held before it."""
+    """Return the most bytes that a call held at once on the device, beyond those before it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

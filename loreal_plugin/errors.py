@@ -8,9 +8,7 @@ from collections.abc import Iterable
 
 
 class LorealError(Exception):
-    """Base of every error the plug-in raises on wrong input; the command line prints it as one
-    line.
-    """
+    """Base of every error that the plug-in raises on wrong input; one line on the terminal."""
 
 
 class ConfigError(LorealError):

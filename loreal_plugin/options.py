@@ -27,7 +27,7 @@ def _key(
     high: float | None = None,
     above: float | None = None,
 ) -> Any:
-    """Return a dataclass field with what a user needs to know about it and the range of its values."""
+    """Return a dataclass field with what a user needs to know and the range of its values."""
     return field(
         default=default,
         metadata={"help": text, "choices": choices, "low": low, "high": high, "above": above},
@@ -242,8 +242,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Keys that act after training alone: they are no part of what decides whether a training is
-# complete.
+# Keys that act after training: they do not decide whether a training is complete.
 INFERENCE_ONLY: frozenset[str] = frozenset(
     {"INFERENCE", "SHORTLIST_K", "TANGENT_KIND", "TANGENT_RANK", "TANGENT_PRODUCTS", "AUTO_MARGIN"}
 )
@@ -262,7 +261,7 @@ GUESSES: frozenset[str] = frozenset(
 
 
 def add_loreal_node(cfg: Any) -> None:
-    """Add the node `cfg.TRAINER.LOREAL` with every key; nothing happens where it is already there."""
+    """Add the node `cfg.TRAINER.LOREAL` with every key, unless it is already there."""
     from yacs.config import CfgNode  # the method layer must import without yacs
 
     if "LOREAL" in cfg.TRAINER:

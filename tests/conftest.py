@@ -1,6 +1,4 @@
-"""Shared fixtures: the checkout on `sys.path`, few threads, tiny CLIP weights, real hosts by
-marker.
-"""
+"""Shared fixtures: the checkout on `sys.path`, few threads, tiny CLIP weights, real hosts."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip, with the reason and how to run them, tests that need what is not there or was not asked
-    for.
-    """
+    """Skip, with the reason and what to do, tests that need what is not there or not asked for."""
     missing: dict[str, str] = {}
     if not os.environ.get("LOREAL_TEST_HOSTS"):
         missing["hosts"] = (
@@ -74,9 +70,7 @@ def clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Callable[[str], AttachedHost]]:
-    """Give a function that attaches the embedded host for a method; it is detached after the last
-    test.
-    """
+    """Give a function that attaches the embedded host for a method; the last test detaches it."""
     from loreal_plugin.attach import attach_host, detach_host
     from loreal_plugin.paths import embedded_host
 
@@ -89,9 +83,7 @@ def embedded() -> Iterator[Callable[[str], AttachedHost]]:
 
 @pytest.fixture(scope="module")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], AttachedHost]]:
-    """Give a function that attaches a host with stand-ins of CoCoOp and IVLP; detached after the
-    module's last test.
-    """
+    """Give a function that attaches a host with stand-ins of CoCoOp and IVLP, for one module."""
     from stand_ins import write_stand_in_host
 
     from loreal_plugin.attach import attach_host, detach_host

@@ -89,9 +89,7 @@ def random_clip_file(folder: Path, name: str = "tiny_clip.pt", **shape: int) -> 
 def tiny_image_folder(
     root: Path, classes: int = 4, per_class: int = 6, size: int = 80, seed: int = 0
 ) -> Path:
-    """Write `classes` folders of `per_class` noisy one-colour PNGs, `size` pixels square; return
-    `root`.
-    """
+    """Write `classes` folders of `per_class` noisy PNGs, `size` pixels square; return `root`."""
     import numpy as np
     from PIL import Image
 

@@ -1,6 +1,4 @@
-"""Every shipped YAML: says what it is for, loads through the host's own `setup_cfg`, and fits its
-neighbours.
-"""
+"""Every shipped YAML says what it is for, loads through the host, and fits its neighbours."""
 
 from __future__ import annotations
 

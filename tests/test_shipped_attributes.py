@@ -1,6 +1,4 @@
-"""Every attribute file of the project: complete, honest about itself, found by name, within the
-token budget.
-"""
+"""Every attribute file of the project: complete, honest, found by name, within the budget."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The wheel: only `loreal_plugin`, everything it needs inside, working in a new environment from
-another folder.
-"""
+"""The wheel: only `loreal_plugin`, with all it needs, working from another folder."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the bin folder of a new environment with the wheel; third-party packages are lent by
-    this one.
-    """
+    """Give the bin folder of a new environment with the wheel; other packages are lent to it."""
     home = tmp_path_factory.mktemp("environment") / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", str(home), cwd=home.parent)
     python = home / "bin" / "python"

@@ -14,8 +14,8 @@ from loreal_plugin.students.student import Student, build_student
 METHODS = ("coop", "maple", "mma", "mmrl")  # of the embedded host; stand_ins has the others
 CLASSNAMES = ("airplane", "hot air balloon", "photo", "sea_lion")
 
-# The tiny CLIP has three layers: deep prompts, adapters and representation tokens have to lie
-# within.
+# The tiny CLIP has three layers;
+# deep prompts, adapters and representation tokens have to lie within.
 RECIPES = {
     "coop": ["TRAINER.COOP.CTX_INIT", "a photo of a", "TRAINER.COOP.PREC", "fp32"],
     "maple": ["TRAINER.MAPLE.PROMPT_DEPTH", "3", "TRAINER.MAPLE.PREC", "fp32"],
@@ -39,9 +39,7 @@ RECIPES = {
 def tiny_cfg(
     host: AttachedHost, clip_file: Path, *opts: str, size: int = 64, dataset: str = "Caltech101"
 ) -> Any:
-    """Return the host's configuration with the tiny recipe of its method; `opts` are KEY VALUE
-    pairs.
-    """
+    """Return the host's configuration, tiny recipe of its method; `opts` are KEY VALUE pairs."""
     method = host.contract.method
     given = ["MODEL.BACKBONE.NAME", str(clip_file), "DATASET.NAME", dataset]
     given += ["INPUT.SIZE", f"({size}, {size})"]
@@ -67,7 +65,7 @@ def tiny_student(
     dataset: str = "Caltech101",
     **kwargs: Any,
 ) -> Student:
-    """Return a student with random learned tensors, drawn with `seed` and large enough to matter."""
+    """Return a student with random learned tensors of `seed`, large enough to matter."""
     torch.manual_seed(seed)
     cfg = tiny_cfg(host, clip_file, *opts, size=size, dataset=dataset)
     kwargs = {"checkpoint_dir": None, **kwargs}

@@ -90,9 +90,7 @@ def reset_cfg(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def extend_cfg(cfg: CfgNode) -> None:
-    """Add the sections of this host's trainers, the class subset and MMRL's task, with their
-    defaults.
-    """
+    """Add the sections of this host's trainers, the class subset and MMRL's task, with defaults."""
     for name, section in TRAINER_SECTIONS.items():
         cfg.TRAINER[name] = CfgNode(copy.deepcopy(section))
     cfg.DATASET.SUBSAMPLE_CLASSES = "all"  # all, base, new

@@ -1,7 +1,7 @@
 """Reading and checking attribute files; docs/ATTRIBUTES.md describes the format.
 
-A file is `{"schema_version": 1, "dataset", "domain", "attributes": [...], "reasons": {}, "provenance": {}}`,
-and may carry `"per_class": {class name: [...]}` for `ATTRIBUTE_SCOPE class`.
+A file is `{"schema_version": 1, "dataset", "domain", "attributes": [...], "reasons": {},
+"provenance": {}}`; `"per_class": {class name: [...]}` may be added for `ATTRIBUTE_SCOPE class`.
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class AttributeSet:
 
 
 def dataset_of(cfg: Any) -> str:
-    """Return the name that a config's dataset has in attribute files: of one's own pictures the
-    folder's.
-    """
+    """Return a dataset's name in attribute files; of one's own pictures it is the folder's."""
     name = cfg.DATASET.NAME
     return (cfg.DATASET.get("FOLDER", "") or name) if name == "Folder" else name
 
@@ -152,9 +150,7 @@ def _first(words: tuple[str, ...], count: int, shuffle_seed: int, where: str) ->
 
 
 def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
-    """Return the file that is meant and whether it is the generic one in place of the dataset's
-    own.
-    """
+    """Return the file that is meant, and whether it is the generic one instead."""
     path = Path(name_or_path).expanduser()
     if name_or_path and (path.suffix or len(path.parts) > 1):
         if not path.is_file():
@@ -178,9 +174,7 @@ def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
 
 
 def _files_of(dataset: str, folder: Path) -> list[Path]:
-    """Return the files of a folder that are for a dataset, by their "dataset" field or by their own
-    name.
-    """
+    """Return the files of a folder that are for a dataset, by their field or their name."""
     wanted, found = _key(dataset), []
     for path in sorted(folder.glob("*.json")):
         if path.stem == GENERIC:
@@ -193,9 +187,7 @@ def _files_of(dataset: str, folder: Path) -> list[Path]:
 
 
 def _key(dataset: str) -> str:
-    """Return what counts in a dataset's name: letters and digits; `<X>Heldout` is a part of X's own
-    data.
-    """
+    """Return what counts in a name: letters and digits; `<X>Heldout` is a part of X's data."""
     return "".join(c for c in dataset.lower() if c.isalnum()).removesuffix("heldout")
 
 

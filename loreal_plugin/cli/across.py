@@ -1,6 +1,4 @@
-"""What `loreal xd`, `loreal dg` and `loreal few_shot` share: arguments, dry run, and how a run
-ends.
-"""
+"""What `loreal xd`, `dg` and `few_shot` share: arguments, dry run, and how a run ends."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ ENVIRONMENT = "environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHT
 def add_run_parser(
     subparsers: Any, name: str, text: str, description: str | None, epilog: str
 ) -> Any:
-    """Add a protocol's sub-command with the arguments METHOD PHI [DATASET] [SEED] and return its
-    parser.
-    """
+    """Add a sub-command with the arguments METHOD PHI [DATASET] [SEED]; return its parser."""
     parser = subparsers.add_parser(
         name,
         usage=f"loreal {name} METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-Prints the choices that no other beats in accuracy, time for a test picture and memory. Times are those of the machine
-that made the runs. --ms and --mb leave out what costs more.
+Prints the choices that no other beats in accuracy, time for a test picture and memory. Times are
+those of the machine that made the runs. --ms and --mb leave out what costs more.
 
 examples:
   loreal advise output --dataset demo

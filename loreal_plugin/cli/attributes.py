@@ -1,4 +1,4 @@
-"""`loreal attributes mine | score | show | check`: attribute words from a language model, and whether they are good.
+"""`loreal attributes mine | score | show | check`: words of a language model, and their worth.
 
 docs/ATTRIBUTES.md explains the files and the steps.
 """

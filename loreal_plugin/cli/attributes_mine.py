@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-The API key comes from OPENAI_API_KEY alone; a local server needs none. An interrupted run goes on where it was
-when the same command is run again: every answer is in the transcript (<out>.transcript.jsonl).
+The API key comes from OPENAI_API_KEY alone; a local server needs none. An interrupted run goes on
+where it was when the same command is run again: every answer is in the transcript
+(<out>.transcript.jsonl).
 
 examples:
   loreal attributes mine --dataset oxford_pets --k 5

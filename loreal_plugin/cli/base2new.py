@@ -10,16 +10,19 @@ from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.runs.spec import STAGES, RunSpec
 
 EPILOG = """\
-DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a whole number.
+DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a
+whole number.
 
-KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key all stages;
-host:KEY reaches stages 1 and 2 (keys of INPUT, MODEL and the method's own node stage 3 too, whose students they
-describe), beta:KEY stage 2 only (the row of the host at PHI is then of that training), loreal:KEY stage 3 only.
+KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key
+all stages; host:KEY reaches stages 1 and 2 (keys of INPUT, MODEL and the method's own node stage 3
+too, whose students they describe), beta:KEY stage 2 only (the row of the host at PHI is then of
+that training), loreal:KEY stage 3 only.
 
---until beta stops after stage 2 and prints the rows that exist: for choosing a host's recipe, and for
-"the host at PHI trained on for longer".
+--until beta stops after stage 2 and prints the rows that exist: for choosing a host's recipe, and
+for "the host at PHI trained on for longer".
 
-environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE; for a real host also DASSL, LOREAL_COMPAT
+environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE; for a real host also
+DASSL, LOREAL_COMPAT
 
 examples:
   loreal base2new maple 96
@@ -45,8 +48,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
     add_run_options(parser)
-    # argparse cannot place optional words around options, so DATASET and SEED are taken from what
-    # it leaves
+    # argparse cannot place optional words around options,
+    # so DATASET and SEED are taken from what it leaves
     parser.set_defaults(run=run, takes_extra=True)
 
 
@@ -110,9 +113,7 @@ def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, 
 
 
 def spec_of(args: argparse.Namespace, command: str = "base2new") -> RunSpec:
-    """Return the run that the parsed arguments and the environment ask for; ConfigError, DataError,
-    HostError.
-    """
+    """Return the run that arguments and environment ask for; ConfigError, DataError, HostError."""
     from loreal_plugin.runs.spec import build_spec
 
     return build_spec(
@@ -149,9 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_commands(args: argparse.Namespace, spec: RunSpec, protocol: Any) -> int:
-    """Print what a run would do, in commands of the family's kind; nothing is trained, tested or
-    written.
-    """
+    """Print what a run would do, as commands of the family's kind; nothing is run or written."""
     from loreal_plugin.runs.base2new import prepare
     from loreal_plugin.runs.commands import run_commands
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-Models have random weights: time and memory do not depend on them. A cell is measured in a fresh process, its variants
-in turns; results are written after every cell, and cells that are there are skipped.
+Models have random weights: time and memory do not depend on them. A cell is measured in a fresh
+process, its variants in turns; results are written after every cell, and cells that are there are
+skipped.
 
 examples:
   loreal bench --list
@@ -127,9 +128,7 @@ def _host(args: argparse.Namespace) -> Path:
 
 
 def _method(name: str) -> str:
-    """Return a method's name; ConfigError where there is none, or its prompts cannot be kept from
-    image to image.
-    """
+    """Return a method's name; ConfigError for none, or one whose prompts depend on the image."""
     from loreal_plugin.contract import get_contract
     from loreal_plugin.errors import ConfigError
 

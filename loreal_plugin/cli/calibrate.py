@@ -1,6 +1,4 @@
-"""`loreal calibrate`: what each inference mode costs and how often it agrees with `exact`, on
-held-out pictures.
-"""
+"""`loreal calibrate`: what each inference mode costs, and how often it agrees with `exact`."""
 
 from __future__ import annotations
 
@@ -10,10 +8,11 @@ from typing import Any
 from loreal_plugin.contract import CONTRACTS
 
 EPILOG = """\
-Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of every mode, on
-pictures of the training classes that stage 3 never saw. Makes the tables that the modes need, finds the threshold
-of `auto`, names the cheapest mode that agrees often enough, and keeps all of it beside the checkpoint, in
-loreal/inference/. Pairs after -- are those of the base2new run; TANGENT_* and SHORTLIST_K may be given, too.
+Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of
+every mode, on pictures of the training classes that stage 3 never saw. Makes the tables that the
+modes need, finds the threshold of `auto`, names the cheapest mode that agrees often enough, and
+keeps all of it beside the checkpoint, in loreal/inference/. Pairs after -- are those of the
+base2new run; TANGENT_* and SHORTLIST_K may be given, too.
 
 examples:
   loreal calibrate maple 96
@@ -54,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print the table."""
     import os
 
-    # PyTorch's profiler, which measures memory, otherwise reports every start; read when torch is
-    # imported.
+    # PyTorch's profiler, which measures memory, would report every start.
+    # torch reads this when it is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.base2new import spec_of
     from loreal_plugin.runs.calibrate import format_calibration, run_calibrate

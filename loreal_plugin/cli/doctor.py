@@ -1,6 +1,4 @@
-"""`loreal doctor`: what is here and what is missing, as a table; exit code 0 only if a run can
-start.
-"""
+"""`loreal doctor`: what is here and what is missing; exit code 0 only if a run can start."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def dataset_findings(data: str, dataset: str) -> list[Finding]:
 
 
 def found_below(path: Path, names: list[str]) -> list[Finding]:
-    """Return a line for each benchmark dataset whose folder is there and each folder of its own,
-    counted.
-    """
+    """Return a line for each benchmark dataset that is there and each folder of one's own."""
     from loreal_plugin.attach import attach_host, detach_host
     from loreal_plugin.contract import PLAIN_METHOD
     from loreal_plugin.data import dataset_config

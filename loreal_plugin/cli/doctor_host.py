@@ -1,6 +1,4 @@
-"""What the doctor finds of a host: methods, Dassl, the contract's checks before and after building,
-and repairs.
-"""
+"""What the doctor finds of a host: methods, Dassl, the contract's checks, and repairs."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def check_finding(of: str, check: Any) -> Finding:
 
 
 def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list[Finding]:
-    """Return what attaching the host gives: revision, Dassl, repairs, our trainer, the built
-    contract's rows.
-    """
+    """Return what attaching gives: revision, Dassl, repairs, our trainer, the contract's rows."""
     from loreal_plugin.attach import attach_host
     from loreal_plugin.contract import get_contract
 
@@ -101,7 +97,7 @@ def shim_findings() -> list[Finding]:
 
 
 def registered(method: str, trainer: str) -> str:
-    """Return the module of our trainer; LorealError where it does not register itself in the host."""
+    """Return the module of our trainer; LorealError where it does not register itself."""
     from loreal_plugin.contract import get_contract
 
     importlib.import_module(get_contract(method).loreal_module)

@@ -32,9 +32,7 @@ def tried(what: str, call: Callable[[], str], *, needed: bool = True) -> Finding
 
 
 def print_table(rows: list[Finding]) -> list[str]:
-    """Print the lines and return what is missing; plain print, because tabulate may be what is
-    missing.
-    """
+    """Print the lines, return what is missing; without tabulate, which may be what is missing."""
     width = max(len(row.what) for row in rows)
     for row in rows:
         print(f"{row.mark:<8} {row.what:<{width}}  {row.found}")

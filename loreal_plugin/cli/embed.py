@@ -1,4 +1,4 @@
-"""`loreal embed`: a map of image embeddings at the native size and at phi, and how far they drift."""
+"""`loreal embed`: a map of image embeddings at the native size and at phi, and their drift."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import argparse
 from typing import Any
 
 EPILOG = """\
-Draws the embeddings of the same pictures at the native size and at phi on one map, coloured by class, with lines
-between the two places of a picture (up to 150 pictures), for the host trained at the native size and for the host
-trained at phi. The numbers are printed, drawn, and written as JSON beside the PNG: cosine between the two embeddings of
-a picture, length of the mean drift, how much of the change all pictures share, and how often the nearest native
-embedding is the picture's own or of its class.
+Draws the embeddings of the same pictures at the native size and at phi on one map, coloured by
+class, with lines between the two places of a picture (up to 150 pictures), for the host trained at
+the native size and for the host trained at phi. The numbers are printed, drawn, and written as JSON
+beside the PNG: cosine between the two embeddings of a picture, length of the mean drift, how much
+of the change all pictures share, and how often the nearest native embedding is the picture's own or
+of its class.
 
 example:
-  loreal embed demo --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1 --to drift.png
+  loreal embed demo --to drift.png \\
+    --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1
 """
 
 

@@ -1,6 +1,4 @@
-"""`loreal explain`: one page a picture with predictions, attention, nearest words of the slots and
-their worth.
-"""
+"""`loreal explain`: a page a picture with predictions, attention, and words of the slots."""
 
 from __future__ import annotations
 
@@ -8,13 +6,14 @@ import argparse
 from typing import Any
 
 EPILOG = """\
-A page shows, at the native size and at phi, with the host and with LOREAL: the five most probable classes; where the
-visual encoder looks (attention rollout; LOREAL's encoder is the host's trained at phi); the vocabulary words nearest to
-each slot's content; and by how much the logit of the predicted class falls when one content is replaced by its training
-mean, or by the word "some". All pictures together are in overview.png, all numbers in explanations.json.
+A page shows, at the native size and at phi, with the host and with LOREAL: the five most probable
+classes; where the visual encoder looks (attention rollout; LOREAL's encoder is the host's trained
+at phi); the vocabulary words nearest to each slot's content; and by how much the logit of the
+predicted class falls when one content is replaced by its training mean, or by the word "some". All
+pictures together are in overview.png, all numbers in explanations.json.
 
-RUN is the results.json of a finished run with stage 3, or the folder it lies in. A picture's prompts name the classes
-the run was trained on, unless --classes says otherwise.
+RUN is the results.json of a finished run with stage 3, or the folder it lies in. A picture's
+prompts name the classes the run was trained on, unless --classes says otherwise.
 
 examples:
   loreal explain --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1

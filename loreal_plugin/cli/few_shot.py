@@ -13,8 +13,8 @@ from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.runs.spec import RunSpec, whole_number
 
 EPILOG = f"""\
-SHOTS (--shots) is one number or several, separated by spaces or commas; without it 1 2 4 8 16. Each number is a run of
-its own with its own results.json.
+SHOTS (--shots) is one number or several, separated by spaces or commas; without it 1 2 4 8 16. Each
+number is a run of its own with its own results.json.
 
 {ENVIRONMENT}
 

@@ -14,8 +14,7 @@ from typing import NoReturn
 from loreal_plugin import __version__
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 
-# each module has add_parser(subparsers); imported only when its command is the one that runs, or
-# for --help
+# each module has add_parser(subparsers); it is imported when its command runs, or for --help
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
     "xd": "loreal_plugin.cli.xd",
@@ -105,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"disk full: {one_line(error)}; free some space, or set OUT and LOREAL_CACHE"
                 " elsewhere"
             )
-        # files that are missing or may not be written are the user's to mend; anything else is a
-        # bug's traceback
+        # files that are missing or may not be written are the user's to mend;
+        # anything else is a bug and shows its traceback
         if not isinstance(error, (FileNotFoundError, PermissionError)):
             raise
         return _fail(one_line(error))

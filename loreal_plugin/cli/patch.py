@@ -1,6 +1,4 @@
-"""`loreal patch`: our trainers, configs and scripts inside a host's folder, for `python train.py`
-there.
-"""
+"""`loreal patch`: our trainers, configs and scripts inside a host, for its `python train.py`."""
 
 from __future__ import annotations
 
@@ -16,11 +14,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 afterwards, inside the host:
-  python train.py --trainer MaPLe_LOREAL ... KEY VALUE ...     (all of the family's own command line)
+  python train.py --trainer MaPLe_LOREAL ... KEY VALUE ...   (all of the family's command line)
   bash scripts/loreal/base2new_train.sh maple 96
 
-train.py gets a few lines between marks; nothing else that the host has is changed. `loreal unpatch HOST` restores
-the folder byte for byte.
+train.py gets a few lines between marks; nothing else that the host has is changed.
+`loreal unpatch HOST` restores the folder byte for byte.
 """
 
 
@@ -70,9 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let the signals that would end the process at once act like Ctrl-C, so that what was begun is
-    taken back.
-    """
+    """Let the signals that would end the process act like Ctrl-C, so that changes are undone."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

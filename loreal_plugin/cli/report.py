@@ -1,6 +1,4 @@
-"""`loreal report`: one page of tables, plots and tests from the results.json files of an output
-folder.
-"""
+"""`loreal report`: one page of tables, plots and tests from the results of an output folder."""
 
 from __future__ import annotations
 
@@ -9,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-Writes report.md (with pictures/) and report.html, one file that can be mailed, into FOLDER. Runs whose settings differ
-in more than the seed are not averaged; the page and the last lines say what differs, and the exit code is 1.
+Writes report.md (with pictures/) and report.html, one file that can be mailed, into FOLDER. Runs
+whose settings differ in more than the seed are not averaged; the page and the last lines say what
+differs, and the exit code is 1.
 
---ablations FILE writes the ablation page instead: one table a factor of the plans in configs/plans/ (or of --plans).
+--ablations FILE writes the ablation page instead: one table a factor of the plans in configs/plans/
+(or of --plans).
 
 examples:
   loreal report output

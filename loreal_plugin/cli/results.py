@@ -1,6 +1,4 @@
-"""`loreal results`: tables over methods, resolutions and seeds, from every results.json of an
-output folder.
-"""
+"""`loreal results`: tables over methods, resolutions and seeds, from an output folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`loreal rivals`: what else one would try at low resolution, on the run's own frozen models and
-pictures.
-"""
+"""`loreal rivals`: what else one would try at low resolution, with the run's frozen models."""
 
 from __future__ import annotations
 
@@ -11,10 +9,11 @@ from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
 
 EPILOG = """\
-Measures zero-shot CLIP and the host trained at the native size and at PHI (stages 1 and 2 of the run, which must be
-there), all tested at PHI: as they are; with the mean shift between the resolutions taken back; with a ridge map from
-low to standard embeddings; with pictures up-sampled to the native size. Corrections are fitted on the run's few-shot
-training pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS). Pairs after -- are those of the run.
+Measures zero-shot CLIP and the host trained at the native size and at PHI (stages 1 and 2 of the
+run, which must be there), all tested at PHI: as they are; with the mean shift between the
+resolutions taken back; with a ridge map from low to standard embeddings; with pictures up-sampled
+to the native size. Corrections are fitted on the run's few-shot training pictures, in as many
+augmented views as stage 3 sees (CACHE_VIEWS). Pairs after -- are those of the run.
 
 examples:
   loreal rivals maple 96

@@ -1,6 +1,4 @@
-"""`loreal sweep`: many runs from one plan file, those that are complete left out, and a report at
-the end.
-"""
+"""`loreal sweep`: many runs from one plan file; complete ones are left out; then a report."""
 
 from __future__ import annotations
 
@@ -10,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-PLAN is a YAML file or the name of one in configs/plans/. It lists methods, phis, datasets, seeds, shots, protocols
-and variants; every combination is one run. A run that fails is listed and the others go on (exit code 1 at the end);
-a sweep that was broken off goes on when it is started again. Logs: OUT/sweeps/<name>/logs/.
+PLAN is a YAML file or the name of one in configs/plans/. It lists methods, phis, datasets, seeds,
+shots, protocols and variants; every combination is one run. A run that fails is listed and the
+others go on (exit code 1 at the end); a sweep that was broken off goes on when it is started again.
+Logs: OUT/sweeps/<name>/logs/.
 
---slurm submits one task for each family of runs that share a stage, as an array through submitit (the extra `slurm`),
-waits for them, then writes the report; its words are submitit's parameters, --jobs is the number of tasks at a time.
+--slurm submits one task for each family of runs that share a stage, as an array through submitit
+(the extra `slurm`), waits for them, then writes the report; its words are submitit's parameters,
+--jobs is the number of tasks at a time.
 
 environment (an option wins): DATA, HOST, OUT, LOREAL_CACHE
 
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the sweep; 0 when everything is done, 1 when a run failed or a row could not be averaged."""
+    """Run the sweep; 0 when everything is done, 1 when a run failed or a row has no mean."""
     from loreal_plugin.runs.spec import whole_number
     from loreal_plugin.sweep.plan_file import read_plan
     from loreal_plugin.sweep.planned_runs import Place, expand

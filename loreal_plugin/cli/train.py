@@ -1,4 +1,4 @@
-"""`loreal train`: one trainer run on an attached host, with the arguments of the family's train.py."""
+"""`loreal train`: one trainer run on an attached host, with the arguments of its train.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 EPILOG = """\
-every other argument is the family's: --root --seed --trainer --dataset-config-file --config-file --output-dir
---eval-only --model-dir --load-epoch --no-train ... KEY VALUE
+every other argument is the family's: --root --seed --trainer --dataset-config-file --config-file
+--output-dir --eval-only --model-dir --load-epoch --no-train ... KEY VALUE
 
 example:
   loreal train --trainer MaPLe_LOREAL --root DATA --seed 1 --output-dir OUT \\
-    --dataset-config-file configs/datasets/caltech101.yaml --config-file configs/trainers/MaPLe_LOREAL/vit_b16.yaml \\
+    --dataset-config-file configs/datasets/caltech101.yaml \\
+    --config-file configs/trainers/MaPLe_LOREAL/vit_b16.yaml \\
     DATASET.NUM_SHOTS 16 TRAINER.LOREAL.PHI 96 TRAINER.LOREAL.ALPHA_DIR A TRAINER.LOREAL.BETA_DIR B
 """
 

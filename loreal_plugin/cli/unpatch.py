@@ -1,6 +1,4 @@
-"""`loreal unpatch`: take back what `loreal patch` did to a host, byte for byte, also where it
-stopped half-way.
-"""
+"""`loreal unpatch`: take back what `loreal patch` did, byte for byte, even if it was cut off."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ from loreal_plugin.cli.across import ENVIRONMENT, add_run_parser, run_cross
 
 EPILOG = f"""\
 trained on ImageNet, tested on the ten other benchmarks; demo: on things sorted in other ways.
-DATASET is the source, all of its classes are trained on. The three stages are shared by xd and dg. The words of the
-slots on a target are those of the source, with -- TRAINER.LOREAL.TEST_ATTRIBUTES target the target's own.
+DATASET is the source, all of its classes are trained on. The three stages are shared by xd and dg.
+On a target, the words of the slots are those of the source; the target's own with
+-- TRAINER.LOREAL.TEST_ATTRIBUTES target.
 
 Other sources, or other targets: --targets (TARGETS) names datasets, separated by spaces or commas.
 

@@ -1,6 +1,4 @@
-"""`loreal zero_shot`: CLIP with hand-made prompts, at its native size and at PHI; nothing is
-trained.
-"""
+"""`loreal zero_shot`: CLIP with hand-made prompts, at its native size and at PHI, untrained."""
 
 from __future__ import annotations
 
@@ -12,9 +10,10 @@ from loreal_plugin.contract import CONTRACTS, PLAIN_METHOD
 from loreal_plugin.errors import ConfigError, unknown_name
 
 EPILOG = """\
-METHOD and SEED are taken so that every protocol is called alike, and make no difference; METHOD may be left out.
-Tests all classes of DATASET and, of datasets that have them, the base and the new half. The prompt is the hand-made
-one of the dataset, "a photo of a {}." where it has none. Datasets are read through the embedded host.
+METHOD and SEED are taken so that every protocol is called alike, and make no difference; METHOD may
+be left out. Tests all classes of DATASET and, of datasets that have them, the base and the new
+half. The prompt is the hand-made one of the dataset, "a photo of a {}." where it has none. Datasets
+are read through the embedded host.
 
 environment (an option wins): DATA, OUT, CLIP_WEIGHTS
 

@@ -69,7 +69,7 @@ class FewShotMixin:
         return require(self.dataset_dir / name, f"{type(self).__name__}'s {name}", _LAYOUT)
 
     def draw(self) -> Split:
-        """Return the split made from the dataset's own files; by default from a folder per class."""
+        """Return the split of the dataset's own files; by default of a folder per class."""
         return draw_split(class_pictures(self.image_dir))
 
     def load_split(self) -> Split:
@@ -90,9 +90,7 @@ class FewShotMixin:
             check_files(items, f"the {part} list of {type(self).__name__}", "complete the dataset")
 
     def few_shot(self, split: Split, shots: int, seed: int) -> Split:
-        """Return the split with train and val cut to `shots` a class; unchanged for fewer than one
-        shot.
-        """
+        """Return the split with train and val cut to `shots` a class; unchanged below one shot."""
         if shots < 1:
             return split
         parts = (
@@ -108,9 +106,7 @@ class FewShotMixin:
         return Split(*subsample_classes(*split, subsample=which))
 
     def check(self, split: Split, subsample: str) -> None:
-        """Raise a DataError unless labels are 0..C-1 with one name each, and train and test not
-        empty.
-        """
+        """Raise a DataError unless labels are 0..C-1, each named, and train and test not empty."""
         name = f"{type(self).__name__} ({self.dataset_dir}, {subsample} classes)"
         for part in ("train", "test"):
             if not getattr(split, part):

@@ -1,6 +1,4 @@
-"""`Demo`: the demonstration world as a dataset, `DemoHeldout`: what settings are chosen on, and the
-target worlds.
-"""
+"""The demonstration world as datasets: `Demo`, `DemoHeldout` to choose settings on, targets."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def demo_root(root: str, name: str = "demo") -> Path:
 
 
 class DemoMixin(FewShotMixin):
-    """The demonstration world; its pictures are drawn on first use. Train, val and test are its own
-    pools.
-    """
+    """The demonstration world, drawn on first use; train, val and test are pools of their own."""
 
     dataset_dir = "demo"
     image_folder = "images"
@@ -70,9 +66,7 @@ class DemoHeldoutMixin(DemoMixin):
     few_shot_folder: ClassVar[str] = "split_fewshot_heldout"
 
     def draw(self) -> Split:
-        """Return train and val pictures of the base classes, val pictures standing in for test
-        ones.
-        """
+        """Return train and val pictures of the base classes; val pictures stand in for test."""
         from loreal_plugin.demo.world import BASE_CLASSES
 
         drawn = super().draw()

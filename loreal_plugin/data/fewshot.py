@@ -1,6 +1,4 @@
-"""Few-shot subsets and the base / new halves of the classes: pure functions on items, one file a
-subset.
-"""
+"""Few-shot subsets and the base and new halves of the classes: pure functions on items."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[
 
 
 def fingerprint(parts: Iterable[tuple[str, list[Item]]], image_dir: Path) -> str:
-    """Return the SHA-256 of names, labels and class names, in order; row by row: there may be a
-    million.
-    """
+    """Return the SHA-256 of names, labels and class names in order, row by row: it may be long."""
     digest = hashlib.sha256()
     for part, items in parts:
         digest.update(f"{part} {len(items)}\n".encode())

@@ -53,7 +53,7 @@ class FolderMixin(FewShotMixin):
     split_file = "split_loreal.json"
 
     def find_dataset_dir(self, cfg: Any) -> Path:
-        """Return `<DATASET.ROOT>/<DATASET.FOLDER>`; DataError if the key or the folder is missing."""
+        """Return `<DATASET.ROOT>/<DATASET.FOLDER>`; DataError if the key or folder is missing."""
         root = data_root(cfg.DATASET.ROOT)
         name = cfg.DATASET.get("FOLDER", "")
         if not name:

@@ -121,9 +121,7 @@ def class_pictures(
 
 
 def check_files(items: Iterable[Item], source: str, todo: str) -> None:
-    """Raise a DataError that names the first pictures of `source` which are not on disk, and their
-    number.
-    """
+    """Raise a DataError with the number of absent pictures of `source` and the first of them."""
     missing = [item.path for item in items if not os.path.isfile(item.path)]
     if missing:
         raise DataError(

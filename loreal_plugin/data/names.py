@@ -14,16 +14,14 @@ FOLDER_CONFIG = "folder"
 
 
 class DatasetChoice(NamedTuple):
-    """What a dataset name stands for: the dataset YAML and the `KEY VALUE` options that go with it."""
+    """What a dataset name stands for: the dataset YAML and the `KEY VALUE` options with it."""
 
     config: Path
     options: list[str]
 
 
 def add_data_keys(cfg: Any) -> None:
-    """Add the keys of the plug-in's own datasets to a default (not frozen) config; twice is
-    harmless.
-    """
+    """Add the keys of the plug-in's own datasets to a default config; twice does no harm."""
     if "FOLDER" not in cfg.DATASET:
         cfg.DATASET.FOLDER = ""
 

@@ -107,9 +107,7 @@ def from_rows(rows: object, image_dir: Path, path: Path) -> list[Item]:
 
 
 def save_split(split: Split, path: Path, image_dir: Path) -> None:
-    """Write a split atomically and say so; where the folder is read-only, say that it stays in
-    memory.
-    """
+    """Write a split atomically and say so; in a read-only folder it stays in memory."""
     rows = {part: to_rows(items, image_dir) for part, items in zip(_PARTS, split, strict=True)}
     if save_json_file(rows, path):
         print(f"Split drawn (seed {SPLIT_SEED}) and saved to {path}")

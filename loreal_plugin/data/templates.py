@@ -1,4 +1,4 @@
-"""The hand-made prompt of every benchmark, as CLIP's authors word it, with `{}` for the class name."""
+"""The hand-made prompt of every benchmark, as CLIP's authors word it; `{}` is the class name."""
 
 from __future__ import annotations
 

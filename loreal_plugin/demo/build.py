@@ -1,6 +1,4 @@
-"""Pre-trains a demonstration CLIP from nothing and packs it: the whole way from a seed to a weights
-file.
-"""
+"""Pre-trains a demonstration CLIP from nothing and packs it, from a seed to a weights file."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ class Style:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> Style:
-        """Returns a random style; two content words are the rule, four (long captions) the
-        exception.
-        """
+        """Returns a random style; mostly two content words, sometimes four (long captions)."""
         return Style(
             str(rng.choice(LAYOUTS, p=LAYOUT_SHARES)),
             int(rng.choice((1, 2, 4), p=(0.15, 0.75, 0.1))),
@@ -79,9 +77,7 @@ def slot_words(attribute: str, contents: Sequence[str]) -> list[str]:
 def true_slots(
     attributes: Sequence[int], repeats: int = 2, names: Sequence[str] = SLOT_ATTRIBUTES
 ) -> list[str]:
-    """Returns the slots that state the true values of `names` in a picture with these eight value
-    indices.
-    """
+    """Returns the slots that state the true values of `names` for these eight value indices."""
     words: list[str] = []
     for name in names:
         value = VALUES[name][attributes[ATTRIBUTES.index(name)]]
@@ -116,9 +112,7 @@ def _contents(value: str, repeats: int, rng: np.random.Generator) -> list[str]:
 def random_slots(
     attributes: Sequence[int], names: Sequence[str], style: Style, rng: np.random.Generator
 ) -> list[str]:
-    """Returns slots for the attributes `names`, in this order half of the time and shuffled
-    otherwise.
-    """
+    """Returns slots for the attributes `names`, shuffled half of the time."""
     names = sorted(names, key=ATTRIBUTES.index)
     if rng.random() < 0.5:
         names = [names[i] for i in rng.permutation(len(names))]

@@ -96,9 +96,7 @@ class Checker:
         }
 
     def rows(self, split: str, half: str) -> PoolRows:
-        """Returns labels and attributes of one half of a split; `target` counts from the half's
-        first class.
-        """
+        """Returns labels and attributes of half a split; `target` counts from its first class."""
         return self.store.rows(split, self.halves[half].labels)
 
     def score(
@@ -108,9 +106,7 @@ class Checker:
         context: Tensor | None = None,
         contents: dict[str, Tensor] | None = None,
     ) -> dict[str, float]:
-        """Returns base, new and HM with a context (default: the plain words) and contents (N, K, D)
-        by half.
-        """
+        """Returns base, new and HM with a context (default: plain words), contents (N, K, D)."""
         values = {}
         for half, prompts in self.halves.items():
             rows = self.rows(split, half)
@@ -122,7 +118,7 @@ class Checker:
         return {**values, "hm": harmonic_mean(values["base"], values["new"])}
 
     def shots(self, half: str, seed: int, shots: int) -> tuple[Tensor, Tensor]:
-        """Returns features at PHI and targets of `shots` training pictures of each class of a half."""
+        """Returns features at PHI and targets of `shots` training pictures a class of a half."""
         rows = self.rows("train", half)
         picked = few_shot_rows(
             rows.target.numpy(), range(len(self.halves[half].labels)), shots, seed
@@ -164,9 +160,7 @@ class Checker:
         return {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
 
     def probe(self, half: str, shots: int, seeds: tuple[int, ...]) -> float:
-        """Returns the mean accuracy at PHI of a linear probe on `shots` labelled pictures a class
-        of a half.
-        """
+        """Returns the mean accuracy at PHI of a linear probe on `shots` pictures a class."""
         rows = self.rows("test", half)
         test, classes = self.store.features("test", PHI)[rows.index], len(self.halves[half].labels)
         values = []
@@ -177,9 +171,7 @@ class Checker:
         return float(np.mean(values))
 
     def contents(self, how: str) -> dict[str, Tensor]:
-        """Returns contents (N, 5, D) by half: "true" value words, or "shuffled" among pictures of
-        the same class.
-        """
+        """Returns contents (N, 5, D) by half: true values, or shuffled within each class."""
         return {
             half: self._value_words(self.rows("test", half), how == "shuffled")
             for half in self.halves
@@ -342,9 +334,7 @@ def check_reach(c: Checker) -> Result:
 
 
 def iter_checks(weights: str | Path, config: CheckConfig | None = None) -> Iterator[Result]:
-    """Yields T1 to T6 for a packed CLIP ("demo", "demo-2" or a path), each as soon as it is
-    measured.
-    """
+    """Yields T1 to T6 of a packed CLIP ("demo", "demo-2" or a path), each once measured."""
     checker = Checker(weights, config or CheckConfig())
     yield check_cliff(checker)
     yield check_words_and_names(checker)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Adds the command `demo` with its three actions; each sets `run`, which returns the exit code."""
+    """Adds the command `demo` with its three actions; each sets `run`, which gives an exit code."""
     parser = subparsers.add_parser(
         "demo", help="the demonstration world: draw it, pre-train its CLIP, check it"
     )

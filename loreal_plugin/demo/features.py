@@ -25,9 +25,7 @@ BATCH = 48
 
 @dataclass(frozen=True)
 class PoolRows:
-    """Pictures of some classes: row numbers (n,), targets (n,) counted from 0, value indices (n,
-    8).
-    """
+    """Pictures of some classes: rows (n,), targets (n,) counted from 0, value indices (n, 8)."""
 
     index: Tensor
     target: Tensor
@@ -48,9 +46,7 @@ def encode_images(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class FeatureStore:
-    """Features (n, E) by split and resolution, `pictures[split]` pictures of every class in order
-    of class.
-    """
+    """Features (n, E) by split and resolution, `pictures[split]` a class, in order of class."""
 
     def __init__(self, model: nn.Module, pictures: dict[str, int]) -> None:
         self.model, self.pictures = model, pictures

@@ -34,9 +34,7 @@ _VALUE_CUTS = np.cumsum([0, *(len(values) for values in world.VALUES.values())])
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; `bare_share` is the share of class captions that state nothing but the
-    name.
-    """
+    """Weights of the terms; `bare_share` of the class captions state nothing but the name."""
 
     value: float = 2.0
     name: float = 0.1
@@ -48,9 +46,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one step: `attributes` (B, 8), `labels` (B,) with -1 for a thing, `coverage` (B,
-    G, 2).
-    """
+    """Pictures of a step: `attributes` (B, 8), `labels` (B,), -1 a thing, `coverage` (B, G, 2)."""
 
     coverage: np.ndarray
     attributes: np.ndarray
@@ -67,9 +63,7 @@ class Heads(nn.Module):
         self.patch = nn.Linear(width, 1 + sum(len(world.VALUES[name]) for name in DENSE_ATTRIBUTES))
 
     def forward(self, token: Tensor, patches: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Returns the losses of classes and values read from the class token, and of what each
-        patch shows.
-        """
+        """Returns losses of class and values at the class token, and of what each patch shows."""
         logits = self.token(token)
         labels = torch.from_numpy(batch.labels)
         classes = F.cross_entropy(logits[:, : world.NUM_CLASSES], labels, ignore_index=-1)
@@ -81,9 +75,7 @@ class Heads(nn.Module):
         }
 
     def _patch_losses(self, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Returns the losses of patch logits (B, G, .): is the object here, and which pattern, mark
-        and shape.
-        """
+        """Returns losses of patch logits (B, G, .): object here? which pattern, mark and shape?"""
         covered = torch.from_numpy(batch.coverage).float()
         losses = {"object": F.binary_cross_entropy_with_logits(logits[..., 0], covered[..., 0])}
         start = 1
@@ -102,7 +94,7 @@ class Heads(nn.Module):
 
 
 def value_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Returns the weighted mean cross entropy over the eight attributes of logits (B, all values)."""
+    """Returns the weighted mean cross entropy over eight attributes, of logits (B, values)."""
     total = logits.new_zeros(())
     for k, name in enumerate(world.ATTRIBUTES):
         target = torch.from_numpy(batch.attributes[:, k])
@@ -112,9 +104,7 @@ def value_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def contrastive_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Returns CLIP's symmetric loss of logits (B, B); images with the same caption count as equally
-    right.
-    """
+    """Returns CLIP's symmetric loss of logits (B, B); equal captions count as equally right."""
     same = (ids[:, None] == ids[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
     rows, columns = logits.log_softmax(1), logits.T.log_softmax(1)
@@ -132,9 +122,7 @@ def _candidates(label: int, count: int, rng: np.random.Generator) -> list[int]:
 def _same_slot_texts(
     batch: Batch, rows: np.ndarray, count: int, style: captions.Style, rng: np.random.Generator
 ) -> list[list[str]]:
-    """Returns `count` captions for each picture of `rows`, equal but for the name, the right one
-    first.
-    """
+    """Returns `count` captions for each of `rows`, equal but for the name, the right one first."""
     texts = []
     for row in rows:
         if rng.random() < 0.5:

@@ -66,9 +66,7 @@ def encode_jpeg(split: str, label: int, index: int) -> bytes:
 
 
 def _stored_sizes(folder: Path, count: int, version: object) -> list[int] | None:
-    """Returns the sizes in a folder's manifest, or None where it is missing, broken or of another
-    world.
-    """
+    """Returns the sizes in a folder's manifest; None where it is missing, broken or another's."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         sizes = manifest["sizes"] if manifest["world_version"] == version else None
@@ -78,7 +76,7 @@ def _stored_sizes(folder: Path, count: int, version: object) -> list[int] | None
 
 
 def faulty_pictures(root: Path, split: str, label: int) -> list[int]:
-    """Returns the indices of the pictures of one class that are missing or do not have their size."""
+    """Returns the indices of a class's pictures that are missing or have another size."""
     return faulty_files(class_folder(root, split, label), world.get_pool(split).per_class)
 
 
@@ -98,9 +96,7 @@ def faulty_files(folder: Path, count: int, version: object = world.WORLD_VERSION
 
 
 def draw_class(root: Path, split: str, label: int) -> int:
-    """Draws what is faulty in one class folder and renews its manifest; returns the number of
-    pictures drawn.
-    """
+    """Draws what is faulty in a class folder, renews its manifest; returns how many it drew."""
     folder, count = class_folder(root, split, label), world.get_pool(split).per_class
     return fill_folder(folder, count, lambda index: encode_jpeg(split, label, index), split)
 

@@ -38,7 +38,7 @@ class PretrainPool:
 
 
 def to_patches(picture: np.ndarray) -> np.ndarray:
-    """Returns the patches (G, P) of a picture (S, S, 3), values in the order channel, row, column."""
+    """Returns the patches (G, P) of a picture (S, S, 3), in the order channel, row, column."""
     grid = picture.reshape(GRID, PATCH_SIZE, GRID, PATCH_SIZE, 3)
     return grid.transpose(0, 2, 4, 1, 3).reshape(GRID * GRID, PATCH_VALUES)
 
@@ -74,9 +74,7 @@ def _draw_pool(folder: Path, size: int) -> None:
 
 
 def open_pool(folder: Path, size: int) -> PretrainPool:
-    """Returns the first `size` pre-training pictures; draws them into `folder` if they are not
-    there.
-    """
+    """Returns the first `size` pre-training pictures; draws them into `folder` where missing."""
     patches_file, labels_file = _pool_files(folder, size)
     if not (patches_file.exists() and labels_file.exists()):
         _draw_pool(folder, size)

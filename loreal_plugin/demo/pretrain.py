@@ -203,9 +203,7 @@ def run(
     save_every: int = 250,
     report: Report | None = None,
 ) -> None:
-    """Trains to the last step, saving to `checkpoint` now and then; `report` gets each step's
-    number and losses.
-    """
+    """Trains to the last step; saves to `checkpoint`; `report` gets each step and its losses."""
     steps = trainer.config.steps
     for _ in tqdm(
         range(trainer.step, steps),

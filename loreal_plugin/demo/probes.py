@@ -57,9 +57,7 @@ class Prompts:
         return encode_embeddings(self.model, rows, torch.full((count,), rows.shape[1] - 1))
 
     def slot_features(self, context: Tensor, contents: Tensor) -> Tensor:
-        """Returns text features (N, C, E) of "CONTEXT NAME with S S color ... ." for contents S (N,
-        K, D).
-        """
+        """Returns text features (N, C, E) of "CONTEXT NAME with S S color ..." for S (N, K, D)."""
         count, classes = len(contents), len(self.labels)
         words = self.attributes.expand(count, -1, -1)
         slots = torch.cat(
@@ -79,9 +77,7 @@ class Prompts:
 
     @torch.no_grad()
     def predict(self, features: Tensor, context: Tensor, contents: Tensor | None = None) -> Tensor:
-        """Returns the position (N,) of the predicted class among `labels`, with contents (N, K, D)
-        if given.
-        """
+        """Returns the predicted position (N,) among `labels`, with contents (N, K, D) if given."""
         if contents is None:
             return (features @ self.features(context).T).argmax(1)
         parts = []
@@ -117,7 +113,7 @@ def _fit(
     batch: int,
     seed: int,
 ) -> None:
-    """Minimises `loss` of row indices with SGD (momentum 0.9, cosine), rows drawn epoch by epoch."""
+    """Minimises `loss` of row indices with SGD (momentum 0.9, cosine), epoch by epoch."""
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(seed)
@@ -135,9 +131,7 @@ def _fit(
 def train_context(
     prompts: Prompts, features: Tensor, target: Tensor, *, lr: float, steps: int, seed: int
 ) -> Tensor:
-    """Returns a context (4, D) learned as CoOp does, from "a photo of a"; `target` is a position in
-    the labels.
-    """
+    """Returns a context (4, D) learned as CoOp does; `target` is a position in the labels."""
     context = prompts.plain_context.clone().requires_grad_()
     scale = prompts.model.logit_scale.exp()
 
@@ -158,9 +152,7 @@ def train_slots(
     steps: int,
     seed: int,
 ) -> SlotNets:
-    """Returns slot nets trained with cross entropy on the features they read, from content `start`
-    (D,).
-    """
+    """Returns slot nets trained with cross entropy on their features, from `start` (D,)."""
     torch.manual_seed(seed)
     nets = SlotNets(features.shape[1], len(start), start)
     scale = prompts.model.logit_scale.exp()
@@ -178,9 +170,7 @@ def train_slots(
 def linear_probe(
     features: Tensor, target: Tensor, test_features: Tensor, classes: int, decay: float = 1e-3
 ) -> Tensor:
-    """Returns the predictions on `test_features` of logistic regression fitted on standardised
-    `features`.
-    """
+    """Returns predictions on `test_features` by logistic regression on standardised features."""
     torch.manual_seed(0)
     layer = nn.Linear(features.shape[1], classes)
     mean, spread = features.mean(0), features.std(0) + 1e-5

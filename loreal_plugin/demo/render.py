@@ -25,9 +25,7 @@ EDGE_PIXELS = 1.5
 
 @dataclass(frozen=True)
 class Palette:
-    """Red, green and blue in [0, 1] of every colour (8, 3), ground (4, 3) and border (3, 3), in
-    order of value.
-    """
+    """Red, green, blue in [0, 1] of all colours (8, 3), grounds (4, 3) and borders (3, 3)."""
 
     colors: np.ndarray
     grounds: np.ndarray
@@ -72,9 +70,7 @@ def _blob_basis(cells: int = 7) -> np.ndarray:
 
 
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a (3, S, S) ground of the colour `ground` (3,), with a linear gradient and soft
-    blobs.
-    """
+    """Returns a (3, S, S) ground of the colour `ground` (3,), with a gradient and soft blobs."""
     color = ground + rng.standard_normal(3, dtype=np.float32) * 0.03
     angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.12) / (S / 2)
     axis = np.arange(S, dtype=np.float32) - S / 2
@@ -88,9 +84,7 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Returns the signed distance, in units of the object's size, of the points (u, v); negative is
-    inside.
-    """
+    """Returns the signed distance of (u, v), in units of the object's size; negative is inside."""
     a, b = np.abs(u), np.abs(v)
     name = world.VALUES["shape"][shape]
     if name == "circle":
@@ -109,9 +103,7 @@ def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _pattern(
     pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the brightness of a pattern at columns `x` (1, W) and rows `y` (H, 1): (H, W) or a
-    scalar.
-    """
+    """Returns the brightness of a pattern at columns `x` (1, W), rows `y` (H, 1): (H, W) or one."""
     w = np.float32(2 * math.pi / period)
     phase_x, phase_y = rng.uniform(0, 2 * math.pi, 2).astype(np.float32)
     slant = 1 if rng.random() < 0.5 else -1
@@ -134,9 +126,7 @@ def _pattern(
 
 
 def _mark_distance(mark: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark other than
-    "none".
-    """
+    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark."""
     name = world.VALUES["mark"][mark]
     radius = np.sqrt(x * x + y * y)
     if name == "spot":
@@ -161,9 +151,7 @@ def _paint_object(
     rng: np.random.Generator,
     palette: Palette,
 ) -> None:
-    """Paints the object and its mark into `image` (3, S, S) and their masks into `coverage` (2, S,
-    S).
-    """
+    """Paints object and mark into `image` (3, S, S), their masks into `coverage` (2, S, S)."""
     sign = -1 if attributes["place"] == 0 else 1
     cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(20, 38)
     size, angle = rng.uniform(52, 64) * zoom, rng.uniform(-0.08, 0.08)
@@ -230,9 +218,7 @@ def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PretrainPicture:
-    """A picture (S, S, 3), its eight value indices, its class (-1: a thing), and the masks (2, S,
-    S) of `draw`.
-    """
+    """A picture (S, S, 3), its value indices, its class (-1: a thing), `draw`'s masks (2, S, S)."""
 
     picture: np.ndarray
     attributes: np.ndarray

@@ -41,9 +41,7 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
 
 
 def write_sheet(path: Path, pictures: int = 4) -> Path:
-    """Writes a PNG with `pictures` test pictures of every class, classes of a family next to each
-    other.
-    """
+    """Writes a PNG with `pictures` test pictures a class, classes of a family side by side."""
     strips = []
     for label in (label for family in world.families() for label in family):
         half = "base" if label in world.BASE_CLASSES else "new"

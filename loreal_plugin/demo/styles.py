@@ -61,9 +61,7 @@ def faded(
 def sketch(
     attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
 ) -> np.ndarray:
-    """Returns a drawing: dark lines where the picture changes, on paper, with a pale wash of its
-    colours.
-    """
+    """Returns a drawing: dark lines where the picture changes, a pale wash of its colours."""
     picture = draw(attributes, rng, zoom)[0].astype(np.float32) / 255
     lightness = picture.mean(2)
     slope = np.zeros_like(lightness)

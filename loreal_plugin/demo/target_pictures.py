@@ -23,9 +23,7 @@ def target_folder(root: Path, target: TargetWorld, label: int) -> Path:
 
 
 def ensure_target_pictures(root: Path, target: TargetWorld) -> Path:
-    """Draws every picture of a target world that is missing or broken under `root`; returns the
-    world's folder.
-    """
+    """Draws the missing or broken pictures of a target world under `root`; returns its folder."""
     folders = {label: target_folder(root, target, label) for label in range(len(target.classnames))}
     faulty = {
         label: len(faulty_files(folder, target.per_class, VERSION))

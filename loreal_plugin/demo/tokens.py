@@ -51,7 +51,7 @@ class TokenTable:
         return rows
 
     def encode_full(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """Returns ids (N, L) of CLIP's own vocabulary; what follows the end-of-text is arbitrary."""
+        """Returns ids (N, L) of CLIP's vocabulary; what follows the end-of-text is arbitrary."""
         return torch.tensor(self.token_ids)[self.encode(texts)]
 
 

@@ -80,9 +80,7 @@ def _init_visual_position(position: Tensor, std: float, waves: int = 6) -> None:
 
 
 def patchify(images: Tensor) -> Tensor:
-    """Returns the patches (B, GRID * GRID, P) of images (B, 3, S, S), each patch in the order of a
-    conv kernel.
-    """
+    """Returns the patches (B, GRID * GRID, P) of images (B, 3, S, S), in a conv kernel's order."""
     b, c, height, width = images.shape
     grid = images.view(b, c, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * PATCH_SIZE * PATCH_SIZE)
@@ -103,9 +101,7 @@ def _split_heads(x: Tensor, heads: int) -> Tensor:
 def _attend(
     block: nn.Module, x: Tensor, rows: Tensor | None, mask: Tensor | None, causal: bool
 ) -> Tensor:
-    """Returns the attention output of `block`, for all rows of `x` (B, L, D) or for one row index
-    each (B,).
-    """
+    """Returns the attention output of `block` for all rows of `x` (B, L, D) or one each (B,)."""
     attention = block.attn
     width, heads = attention.embed_dim, attention.num_heads
     normed = block.ln_1(x)
@@ -122,9 +118,7 @@ def _attend(
 
 
 def _feed_forward(block: nn.Module, x: Tensor) -> Tensor:
-    """Returns the MLP output; QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, folded into
-    the weights.
-    """
+    """Returns the MLP output; QuickGELU(x) is silu(1.702 x) / 1.702, folded into the weights."""
     up, down = block.mlp.c_fc, block.mlp.c_proj
     hidden = F.silu(F.linear(block.ln_2(x), up.weight * 1.702, up.bias * 1.702))
     return F.linear(hidden, down.weight / 1.702, down.bias)
@@ -166,7 +160,7 @@ def encode_patches(
 
 
 def encode_embeddings(model: nn.Module, embeddings: Tensor, eot: Tensor) -> Tensor:
-    """Returns normalised text features (N, E) of token embeddings (N, L, D) that end at `eot` (N,)."""
+    """Returns normalised text features (N, E) of embeddings (N, L, D) that end at `eot` (N,)."""
     length = embeddings.shape[1]
     x = embeddings + model.positional_embedding[:length]
     *blocks, last = model.transformer.resblocks
@@ -179,16 +173,12 @@ def encode_embeddings(model: nn.Module, embeddings: Tensor, eot: Tensor) -> Tens
 
 
 def encode_text(model: nn.Module, ids: Tensor) -> Tensor:
-    """Returns normalised text features (N, E) of token ids (N, L), whose largest id is the
-    end-of-text.
-    """
+    """Returns normalised text features (N, E) of token ids (N, L); the largest id ends a text."""
     return encode_embeddings(model, model.token_embedding(ids), ids.argmax(dim=-1))
 
 
 def resample_position(position: Tensor, grid: int) -> Tensor:
-    """Returns the positional embedding (1 + grid * grid, D) of another grid, bicubic; the class row
-    is kept.
-    """
+    """Returns the positional embedding (1 + grid * grid, D) of another grid, bicubic."""
     native = round((len(position) - 1) ** 0.5)
     if grid == native:
         return position

@@ -50,9 +50,7 @@ def weights_file(name_or_path: str | Path = "demo") -> Path:
 def pack_state_dict(
     state_dict: dict[str, Tensor], token_ids: list[int], path: Path, metadata: dict
 ) -> None:
-    """Writes a state dict whose token embedding has one row per entry of `token_ids` to `path`,
-    atomically.
-    """
+    """Writes a state dict whose token embedding has a row per entry of `token_ids`, atomically."""
     from loreal_plugin.files.tensors import write_tensors
 
     if len(state_dict[_EMBEDDING]) != len(token_ids):
@@ -124,9 +122,7 @@ def _trained_tokens(path: Path) -> frozenset[int]:
 
 
 def untrained_tokens(token_ids: Iterable[int], name_or_path: str | Path = "demo") -> list[int]:
-    """Returns those of `token_ids` (in order, without doubles, padding 0 left out) that the CLIP
-    never saw.
-    """
+    """Returns those of `token_ids` (in order, once each, no padding) that the CLIP never saw."""
     trained = _trained_tokens(weights_file(name_or_path))
     return [
         token

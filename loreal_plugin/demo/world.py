@@ -93,9 +93,7 @@ PALETTE_SHARE = 0.8  # how often a picture shows one of the two colours of its c
 
 @dataclass(frozen=True)
 class Pool:
-    """A set of pictures: `per_class` of every class, drawn at a zoom from `zoom`, from random
-    stream `stream`.
-    """
+    """A set of pictures: `per_class` a class, zoomed from `zoom`, of random stream `stream`."""
 
     stream: int
     per_class: int
@@ -202,9 +200,7 @@ def families(classes: tuple[int, ...] = tuple(range(NUM_CLASSES))) -> list[list[
 
 
 def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns eight value indices in the order of `ATTRIBUTES` for a picture of class `label`
-    (None: a thing).
-    """
+    """Returns eight value indices, as `ATTRIBUTES` orders them, for class `label` (None: thing)."""
     if label is None:
         return np.array([rng.integers(len(VALUES[name])) for name in ATTRIBUTES], dtype=np.int8)
     spec = class_specs()[label]
@@ -221,9 +217,7 @@ def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray
 
 
 def picture_rng(split: str, label: int, index: int) -> np.random.Generator:
-    """Returns the random stream of one picture; it depends on nothing but these three and the world
-    version.
-    """
+    """Returns the random stream of one picture: of these three and the world version alone."""
     pool = get_pool(split)
     if not 0 <= label < NUM_CLASSES or not 0 <= index < pool.per_class:
         raise IndexError(

@@ -1,3 +1,1 @@
-"""Looking into a finished run: predictions, where the encoder looks, what the slots say, how
-embeddings drift.
-"""
+"""Looking into a finished run: predictions, where the encoder looks, what the slots say."""

@@ -1,6 +1,4 @@
-"""What `loreal explain` and `loreal embed` do: open the run, choose pictures, write pages and
-numbers.
-"""
+"""What `loreal explain` and `loreal embed` do: open the run, choose pictures, write pages."""
 
 from __future__ import annotations
 
@@ -69,7 +67,7 @@ def explain_pictures(
 
 
 def page_name(index: int, label: str, file: str) -> str:
-    """Return a page's file name: number, class and picture, in letters that any file system takes."""
+    """Return a page's file name: number, class and picture, in letters for any file system."""
     parts = [f"{index:02d}", label, Path(file).stem]
     return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", part) for part in parts if part) + ".png"
 

@@ -1,6 +1,4 @@
-"""The map of embeddings as one PNG: a panel an encoder at phi, coloured by class, lines between
-both places.
-"""
+"""The map of embeddings as one PNG: a panel an encoder at phi, lines between both places."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""All explained pictures on one PNG, a row each: pictures, attention at both sizes, and what every
-model answers.
-"""
+"""All explained pictures on one PNG, a row each: pictures, attention, and every answer."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ def _draw_head(figure: Any, first: Explanation, title: str, height: float) -> No
 
 
 def _draw_row(figure: Any, e: Explanation, bottom: float, height: float) -> None:
-    """Draw one picture's row; answers are green where right, red where wrong, grey where the class
-    is not known.
-    """
+    """Draw one picture's row; right answers are green, wrong ones red, grey without a class."""
     native, phi = e.pictures
     width = height * 0.92 * figure.get_figheight() / figure.get_figwidth()
     for x, (size, key) in zip(

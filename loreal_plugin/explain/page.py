@@ -1,6 +1,4 @@
-"""One PNG a picture: what the models read, where they look, what they answer, what the slots say
-and are worth.
-"""
+"""One PNG a picture: what the models read, where they look, what they and the slots answer."""
 
 from __future__ import annotations
 
@@ -146,7 +144,7 @@ def shortened(name: str) -> str:
 
 
 def _draw_prediction(axes: Any, prediction: Prediction, label: str) -> None:
-    """Draw the top classes as bars, the best on top; the true class is green, a wrong best one red."""
+    """Draw the top classes as bars, the best on top; the true one green, a wrong best one red."""
     names, values = prediction.classes, [100 * p for p in prediction.probabilities]
     colours = [
         RIGHT if n == label else WRONG if label and i == 0 else PLAIN for i, n in enumerate(names)

@@ -29,9 +29,7 @@ NOISE_SEED = 0
 
 @dataclass
 class Seen:
-    """What one block's attention did: `rows` (T, B, D) it read, `weights` (B, N, T, T) it gave
-    them.
-    """
+    """One block's attention: `rows` (T, B, D) that it read, `weights` (B, N, T, T) it gave them."""
 
     rows: list[Tensor] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
@@ -91,9 +89,7 @@ def roll_out(weights: Sequence[Tensor], constant: Sequence[Tensor]) -> Tensor:
 
 
 def _enter(share: Tensor, learned: Tensor) -> Tensor:
-    """Return the shares (T', P) of the rows that enter a layer, given those (T, P) that left the
-    one before.
-    """
+    """Return the shares (T', P) of the rows that enter a layer, from those (T, P) of the last."""
     if len(share) == len(learned):
         return share.masked_fill(learned[:, None], 0)
     if len(share) != int((~learned).sum()):

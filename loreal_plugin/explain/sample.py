@@ -100,9 +100,7 @@ def pixels_of(run: OpenRun, items: Sequence[Any], size: int) -> Tensor:
 
 
 def label_of(run: OpenRun, file: str) -> str:
-    """Return the class of a picture file where it belongs to the run's dataset and classes, else an
-    empty text.
-    """
+    """Return the class of a picture file of the run's dataset and classes, else an empty text."""
     wanted = os.path.realpath(file)
     for part in ("test", "train"):
         for item in run.items(part):

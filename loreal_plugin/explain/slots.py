@@ -31,9 +31,7 @@ class Vocabulary:
     embeddings: Tensor
 
     def nearest(self, contents: Tensor, count: int) -> list[list[tuple[str, float]]]:
-        """Return for each content of (K, D_t) its `count` nearest words with their cosine, best
-        first.
-        """
+        """Return the `count` nearest words of each content (K, D_t), with cosines, best first."""
         table = F.normalize(self.embeddings.float(), dim=-1)
         cosine = F.normalize(contents.float(), dim=-1) @ table.T
         best = cosine.topk(min(count, len(self.words)), dim=-1)
@@ -42,7 +40,7 @@ class Vocabulary:
 
 
 def whole_words(decoder: dict[int, str], skip: set[int] = frozenset()) -> dict[int, str]:
-    """Return the tokens of CLIP's tokenizer that are a whole word of three or more letters, by id."""
+    """Return the tokens of CLIP that are a whole word of three or more letters, by id."""
     return {
         i: text.removesuffix("</w>")
         for i, text in decoder.items()
@@ -86,9 +84,7 @@ def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
 
 
 def moves(contents: Tensor, mean: Tensor) -> Tensor:
-    """Return how far contents (K, D_t) lie from their training mean (K, D_t), in lengths of that
-    mean, (K,).
-    """
+    """Return how far contents (K, D_t) lie from their training mean, in its lengths, (K,)."""
     return (contents - mean).float().norm(dim=-1) / mean.float().norm(dim=-1)
 
 

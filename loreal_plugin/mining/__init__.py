@@ -1,3 +1,1 @@
-"""Attributes from a language model, checked, and measured with the CLIP at hand
-(docs/ATTRIBUTES.md).
-"""
+"""Attributes from a language model, checked and measured with CLIP (docs/ATTRIBUTES.md)."""

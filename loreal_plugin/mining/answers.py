@@ -30,9 +30,7 @@ class Descriptions:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Step 2's answer: attribute -> reason in the order of the answer, and attribute -> values of
-    both kinds.
-    """
+    """Step 2's answer: attribute -> reason, in the answer's order, and attribute -> values."""
 
     kept: dict[str, str]
     vanished: dict[str, str]
@@ -74,9 +72,7 @@ def _no_constant(name: str) -> Any:
 
 
 def class_key(name: str) -> str:
-    """Return what makes two spellings of a class name the same one: case, underscores, Unicode
-    form.
-    """
+    """Return what makes two spellings of a name equal: case, underscores, Unicode form."""
     return " ".join(unicodedata.normalize("NFC", name).replace("_", " ").casefold().split())
 
 
@@ -156,9 +152,7 @@ def read_proposal(
 
 
 def _values(found: Any) -> list[str]:
-    """Return the usable values of an attribute; they serve scoring alone, so a bad one is dropped,
-    not asked for.
-    """
+    """Return the usable values of an attribute; a bad one is dropped: only scoring reads them."""
     texts = (
         [" ".join(v.split()).lower() for v in found if isinstance(v, str)]
         if isinstance(found, list)

@@ -33,8 +33,8 @@ class ClipModel:
         self.native_size: int = describe(state)["resolution"]
         self.device = torch.device(device)
         with borrowed_clip() as clip:
-            # build_model rounds to half precision and takes keys away, so it gets a copy and the
-            # values come after.
+            # build_model rounds to half precision and takes keys away:
+            # it gets a copy, and the values come after.
             model = clip.model.build_model(dict(state)).float()
             self._tokenize = clip.tokenize
         model.load_state_dict({name: state[name].float() for name in model.state_dict()})

@@ -9,8 +9,8 @@ from typing import Any
 
 from loreal_plugin.errors import MiningError
 
-# US dollars per million tokens (input, output), the providers' list prices of 2025; --price
-# overrides them.
+# US dollars per million tokens (input, output): the providers' list prices of 2025.
+# --price overrides them.
 PRICES = {
     "gpt-4o": (2.50, 10.00),
     "gpt-4o-mini": (0.15, 0.60),
@@ -53,9 +53,7 @@ def count_text(messages: Sequence[dict[str, str]]) -> int:
 
 
 def find_price(model: str, given: Sequence[float] | None) -> tuple[float, float] | None:
-    """Return the price per million tokens (input, output): as given, or from the list; None if
-    unknown.
-    """
+    """Return the price of a million tokens (input, output), given or listed; None if unknown."""
     return (given[0], given[1]) if given else PRICES.get(model)
 
 

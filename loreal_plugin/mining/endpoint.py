@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible endpoint through the `openai` SDK; every failure is one clear line."""
+"""Asking an OpenAI-compatible endpoint through the `openai` SDK; a failure is one clear line."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ _OPTIONAL = ("response_format", "temperature", "seed")
 
 @dataclass(frozen=True)
 class Settings:
-    """How to ask. `timeout` in seconds, `requests_per_minute` 0 = no limit, `retries` per question
-    by the SDK.
-    """
+    """How to ask: `timeout` in seconds, `requests_per_minute` (0: any), `retries` by the SDK."""
 
     model: str = "gpt-4o"
     base_url: str = OPENAI_URL
@@ -123,9 +121,7 @@ class Endpoint:
         self._scrub = scrubber(settings)
 
     def request(self, messages: list[Message], schema: dict[str, Any]) -> dict[str, Any]:
-        """Return what identifies a question: all of it but the way the endpoint likes to get its
-        schema.
-        """
+        """Return what identifies a question: all but how the endpoint likes to get its schema."""
         s = self.settings
         return {
             "model": s.model,
@@ -158,9 +154,7 @@ class Endpoint:
         return Reply(str(answer["text"]), answer.get("finish_reason") == "length", key)
 
     def _ask_now(self, step: str, key: str, request: dict[str, Any]) -> None:
-        """Ask the endpoint and append question and answer, or question and failure, to the
-        transcript.
-        """
+        """Ask the endpoint; append the question and its answer or failure to the transcript."""
         openai = import_openai()
         if self._client is None:
             self._client = openai.OpenAI(
@@ -182,9 +176,7 @@ class Endpoint:
         self.transcript.append(**common, request=sent, answer=answer)
 
     def _send(self, openai: Any, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what was sent and the answer; parameters that the endpoint refuses by name are
-        left out.
-        """
+        """Return what was sent and the answer, without the parameters that the endpoint refuses."""
         plain = {name: value for name, value in request.items() if name != "schema"}
         schema = {"name": "answer", "strict": True, "schema": request["schema"]}
         plain["response_format"] = {"type": "json_schema", "json_schema": schema}

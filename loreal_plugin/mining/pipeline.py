@@ -20,8 +20,7 @@ from loreal_plugin.mining.endpoint import GO_ON, Endpoint
 from loreal_plugin.mining.prompt_tokens import budget_fault
 
 ATTRIBUTE_SCHEMA_VERSION = 1
-# Step 2 reads this many descriptions; of more classes an even choice, so that the question fits any
-# context.
+# Step 2 reads this many descriptions, an even choice of more classes: it fits any context.
 MAX_CONTEXT_CLASSES = 150
 Progress = Callable[[int], None]
 
@@ -90,9 +89,7 @@ def mine(
 
 
 def estimate(task: Task, endpoint: Endpoint) -> Estimate:
-    """Return what the questions without an answer in the transcript will take; step 2 is taken as
-    one of them.
-    """
+    """Return the cost of the questions without an answer in the transcript; step 2 counts once."""
     pending = []
     for names in _batches(task):
         messages = prompts.describe_messages(task.domain, names)

@@ -20,8 +20,8 @@ from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77
 TEMPLATE = "a photo of a"
-# The splice refuses what the encoder cannot read; counting must go on, so it gets more room than
-# any prompt needs.
+# The splice refuses what the encoder cannot read; counting must go on.
+# So it gets more room than any prompt needs.
 _ROOM = 1024
 
 

@@ -20,10 +20,11 @@ DATA
 {data}
 END OF DATA
 
-Every entry of "classes" is a kind of {domain}. For each of them write one sentence of at most 30 words that says \
-what a photo of it looks like at about 64 to 96 pixels a side: only what is still perceptible then (colors of large \
-areas, overall shape, proportions, arrangement of large parts, setting), nothing that blurs away. Write in English. \
-Copy every class name exactly as it is given, once each.
+Every entry of "classes" is a kind of {domain}. For each of them write one sentence of at most 30 \
+words that says what a photo of it looks like at about 64 to 96 pixels a side: only what is still \
+perceptible then (colors of large areas, overall shape, proportions, arrangement of large parts, \
+setting), nothing that blurs away. Write in English. Copy every class name exactly as it is \
+given, once each.
 
 Answer: {{"descriptions": [{{"class": "<class name as given>", "description": "<sentence>"}}]}}"""
 PROPOSE = """\
@@ -31,17 +32,20 @@ DATA
 {data}
 END OF DATA
 
-These are descriptions of kinds of {domain} as they look in low-resolution photos. With them as context, think of \
-general visual attributes of {domain} (for pets, say: coat color, body shape; eye color, fur texture). Decide for each \
-whether it stays perceptible while the resolution falls, or vanishes.
+These are descriptions of kinds of {domain} as they look in low-resolution photos. With them as \
+context, think of general visual attributes of {domain} (for pets, say: coat color, body shape; \
+eye color, fur texture). Decide for each whether it stays perceptible while the resolution falls, \
+or vanishes.
 
-Keep exactly {k} attributes that stay perceptible and that tell different kinds apart: "kept", best first. Name at \
-least 3 that vanish: "vanished". An attribute is a noun phrase of one to three English words in lower case, letters \
-only ("coat color", not "brown coat", not "the color"). All are different, none contains a class name, none of the \
-kept ones is fine-grained (texture, logo, lettering, eyes, ...). Give each a reason of one sentence, and 3 to 8 \
-different typical values in one or two words ("coat color": brown, white, ...).
+Keep exactly {k} attributes that stay perceptible and that tell different kinds apart: "kept", \
+best first. Name at least 3 that vanish: "vanished". An attribute is a noun phrase of one to \
+three English words in lower case, letters only ("coat color", not "brown coat", not "the \
+color"). All are different, none contains a class name, none of the kept ones is fine-grained \
+(texture, logo, lettering, eyes, ...). Give each a reason of one sentence, and 3 to 8 different \
+typical values in one or two words ("coat color": brown, white, ...).
 
-Answer: {{"kept": [{{"attribute": "...", "reason": "...", "values": ["...", "..."]}}], "vanished": [the same]}}"""
+Answer: {{"kept": [{{"attribute": "...", "reason": "...", "values": ["...", "..."]}}], \
+"vanished": [the same]}}"""
 AGAIN = "\n\nAn earlier answer could not be used: {faults}. Answer again, without these faults."
 
 
@@ -62,7 +66,7 @@ def propose_messages(
 
 
 def describe_schema() -> dict[str, Any]:
-    """Return the JSON schema of step 1's answer, in the form that strict structured outputs take."""
+    """Return the JSON schema of step 1's answer, in the form of strict structured outputs."""
     return _object(descriptions=_array(_object(**{"class": _TEXT, "description": _TEXT})))
 
 
@@ -73,9 +77,7 @@ def propose_schema() -> dict[str, Any]:
 
 
 def prompts_sha256() -> str:
-    """Return the fingerprint of every text and schema of this module: what "the prompt" of a mined
-    file was.
-    """
+    """Return the fingerprint of all texts and schemas here: "the prompt" of a mined file."""
     parts = [SYSTEM, DESCRIBE, PROPOSE, AGAIN, describe_schema(), propose_schema()]
     return digest(parts, spaced=True, escaped=True)
 

@@ -56,9 +56,7 @@ _CLAUSES = re.compile(r"[,;:.]|\b(?:with|on|against|between|in front of|and)\b")
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word's margins and, where it has values, its reading; `word` is "" for the texts without a
-    word.
-    """
+    """A word's margins and, with values, its reading; `word` is "" for texts without a word."""
 
     word: str
     native: float
@@ -119,9 +117,7 @@ def score_words(
 
 
 def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:
-    """Return correlation and share of equal values of what texts (V, D_v) read in pictures (N, D_v)
-    at two sizes.
-    """
+    """Return correlation and share of equal values that texts (V, D_v) read at two sizes."""
     texts = (texts - texts.mean(0)).double()
     z = [features.double() @ texts.T for features in (native, phi)]  # (N, V)
     z = [one - one.mean(0) for one in z]
@@ -131,9 +127,7 @@ def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:
 
 
 def class_margin(features: Tensor, labels: Tensor, texts: Tensor) -> float:
-    """Return the standardised margin of pictures (N, D_v) of classes `labels` (N,) at texts (C,
-    D_v).
-    """
+    """Return the margin, standardised, of pictures (N, D_v), labels (N,), texts (C, D_v)."""
     texts = F.normalize(texts.double(), dim=-1)
     similarity = features.double() @ (texts - texts.mean(0)).T  # (N, C)
     own = labels[:, None] == torch.arange(len(texts))

@@ -24,9 +24,7 @@ SCHEMA_VERSION = 1
 
 
 def request_key(request: dict[str, Any]) -> str:
-    """Return the fingerprint of a question: the same question has the same answer in the
-    transcript.
-    """
+    """Return the fingerprint of a question: the same question has the same answer."""
     return digest(request, spaced=True)
 
 

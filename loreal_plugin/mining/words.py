@@ -1,6 +1,4 @@
-"""What an attribute has to be: a short noun phrase, distinct, no class name, nothing that a small
-picture loses.
-"""
+"""What an attribute must be: short, distinct, no class name, visible in a small picture."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ _IRREGULAR = {
 
 
 def stem(word: str) -> str:
-    """Return a word in lower case, in the singular, in American spelling; good enough to find
-    doubles.
-    """
+    """Return a word in lower case, singular, American spelling: enough to find doubles."""
     word = word.lower()
     word = _IRREGULAR.get(word, word)
     for ending, instead in (
@@ -111,9 +107,7 @@ def _phrase_faults(word: str) -> list[str]:
 
 
 def _double_faults(words: Sequence[str]) -> list[str]:
-    """Return the attributes that say the same: plural, spelling and order of words make no
-    difference.
-    """
+    """Return the attributes that say the same, whatever the plural, spelling and word order."""
     seen: dict[frozenset[str], str] = {}
     faults = []
     for word in words:

@@ -173,9 +173,7 @@ def _replace_train(host: Path, content: bytes) -> None:
 
 
 def _take_back(host: Path, journal: Journal) -> list[str]:
-    """Undo what a journal lists, as far as it was done; return our folders that hold files of
-    others.
-    """
+    """Undo what a journal lists, as far as it was done; return folders that hold others' files."""
     _replace_train(host, without_lines((host / TRAIN).read_bytes()))
     if (host / NAME).is_file():
         write_journal(host, dataclasses.replace(journal, state=UNFINISHED))

@@ -21,7 +21,7 @@ SCRIPTS = "scripts/loreal"
 
 @dataclass(frozen=True)
 class Added:
-    """A file that a patch adds: `path` inside the host, `source` what it is a link to or a copy of."""
+    """A file that a patch adds: `path` in the host, `source` what it links to or copies."""
 
     path: str
     source: Path
@@ -142,9 +142,7 @@ def check_conflicts(plan: PatchPlan, patched: Collection[str] | None = None) -> 
 
 
 def uncommitted(host: Path, paths: Iterable[str]) -> list[str]:
-    """Return those of the paths that git reports as changed; none where there is no git or no
-    repository.
-    """
+    """Return those of the paths that git reports as changed; none without git or repository."""
     command = [
         "git",
         "-C",

@@ -45,9 +45,7 @@ def prepare(train_file: str) -> None:
 
 
 def attach() -> None:
-    """Attach the host that `__main__` is the train.py of, with all trainers of ours that it can
-    have.
-    """
+    """Attach the host of the train.py that runs as `__main__`, with all trainers it can have."""
     main = sys.modules["train"] = sys.modules["__main__"]
     host = Path(str(main.__file__)).resolve().parent
     for method in methods_of(host):
@@ -56,9 +54,7 @@ def attach() -> None:
 
 
 def dassl_root(host: Path) -> Path | None:
-    """Return the folder that holds the `dassl` package which train.py imports; None where there is
-    none.
-    """
+    """Return the folder of the `dassl` package that train.py imports; None where there is none."""
     if (host / "dassl" / "__init__.py").is_file():
         return host
     found = importlib.util.find_spec("dassl")

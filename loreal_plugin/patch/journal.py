@@ -1,6 +1,4 @@
-"""The journal of a patch, `.loreal-patch.json` in the host: written before anything else changes,
-removed last.
-"""
+"""The journal of a patch, `.loreal-patch.json` in the host: written first, removed last."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ PATCHED, UNFINISHED = "patched", "unfinished"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that the patch put there: a link to `source`, or a copy with the hash `sha256` (empty
-    for a link).
-    """
+    """A file that the patch put there: a link to `source`, or a copy with the hash `sha256`."""
 
     path: str
     source: str

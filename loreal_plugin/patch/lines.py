@@ -1,4 +1,4 @@
-"""The few lines that a patch adds to a host's `train.py`, and taking them out again, byte for byte."""
+"""The few lines that a patch adds to a host's `train.py`, and taking them out byte for byte."""
 
 from __future__ import annotations
 

@@ -70,9 +70,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the state dict inside what `torch.load` gave: itself, or under `state_dict` in a
-    checkpoint.
-    """
+    """Return the state dict of what `torch.load` gave: itself, or a checkpoint's `state_dict`."""
     inner = content.get("state_dict", content) if isinstance(content, Mapping) else content
     if not isinstance(inner, Mapping) or not all(
         isinstance(value, Tensor) for value in inner.values()

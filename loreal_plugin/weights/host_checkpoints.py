@@ -30,9 +30,7 @@ _ALLOWED = {
 
 
 class _Inert(dict):
-    """Stands for any pickled object that is not needed: takes whatever it is given and does
-    nothing.
-    """
+    """Stands for any pickled object that is not needed: takes anything, does nothing."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         super().__init__()
@@ -48,9 +46,7 @@ class _Inert(dict):
 
 
 class _TensorsOnly(pickle.Unpickler):
-    """Builds tensors and containers; everything else a file names becomes inert instead of being
-    called.
-    """
+    """Builds tensors and containers; all else that a file names becomes inert, never called."""
 
     def find_class(self, module: str, name: str) -> Any:
         return _ALLOWED.get((module, name), _Inert)

@@ -125,9 +125,7 @@ def _block_shapes(size: int) -> dict[str, tuple[int, ...]]:
 
 
 def checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Return the weights of `state` alone, or raise WeightsError naming `source` and what does not
-    fit.
-    """
+    """Return the weights of `state` alone; WeightsError names `source` and what does not fit."""
     if any(name.startswith("visual.layer1.") for name in state):
         raise WeightsError(
             f"{source} is a CLIP ResNet; ViT only: take a ViT backbone such as ViT-B/16"

@@ -1,6 +1,4 @@
-"""Importing the `clip` package: with the one name it misses on new setuptools, and traceless if
-asked.
-"""
+"""Importing the `clip` package: with the one name it misses on new setuptools, or traceless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image positional embedding at another input size: bicubic on the patch grid, class row kept."""
+"""The image positional embedding at another input size: bicubic on the grid, class row kept."""
 
 from __future__ import annotations
 

@@ -49,9 +49,7 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
 
 
 def weights_fingerprint(name_or_path: str | Path) -> str:
-    """Return the sha256 (hex) of the weights themselves: the same for the same tensors in another
-    file.
-    """
+    """Return the sha256 (hex) of the weights: equal for equal tensors in another file."""
     source = str(name_or_path)
     if source in DEMO_NAMES:
         return _fingerprint(source, ())

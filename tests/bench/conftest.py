@@ -14,9 +14,7 @@ from loreal_plugin.paths import embedded_host
 
 @pytest.fixture(scope="session")
 def shop(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Give a function (kind, method, variants, ...) that returns a workshop with 6 classes and 3
-    pictures.
-    """
+    """Give a function (kind, method, variants, ...) that returns 6 classes and 3 pictures."""
     from loreal_plugin.bench.models import Workshop
 
     before = os.environ.get("LOREAL_CACHE")

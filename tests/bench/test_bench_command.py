@@ -1,6 +1,4 @@
-"""The store, the command line and the page: resumable, refused in one line, and "not measured"
-where nothing is.
-"""
+"""The store, the command line and the page: resumable, refused in one line, honest about gaps."""
 
 from __future__ import annotations
 

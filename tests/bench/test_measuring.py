@@ -1,6 +1,4 @@
-"""Timing in turns, memory of a call, and the record of a cell; no test here looks at how long
-anything took.
-"""
+"""Timing in turns, memory of a call, the record of a cell; no test looks at a duration."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The slow code of benchmarks/ and ours: the same loss, gradients and logits, so that their times
-may be compared.
-"""
+"""The slow code of benchmarks/ and ours: the same loss, gradients and logits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Attaching looks first, refuses with every mismatch at once, changes no file, and can be taken
-back.
-"""
+"""Attaching looks first, refuses with every mismatch at once, and can be taken back."""
 
 from __future__ import annotations
 
@@ -157,9 +155,7 @@ MISMATCHES = {
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory) -> dict[str, str]:
-    """Return the error of each kind of mismatch; one fresh process tries them all and checks for
-    traces.
-    """
+    """Return the error of each kind of mismatch; one fresh process tries them all."""
     folder = tmp_path_factory.mktemp("mismatches")
     roots = {}
     for number, (kind, (changes, _)) in enumerate(MISMATCHES.items()):
@@ -234,7 +230,8 @@ try:
 except HostError as error:
     print(error)
 assert sys.path == path
-assert not [name for name in sys.modules if name.split(".")[0] in ("train", "trainers", "dassl", "datasets")]
+hosts = ("train", "trainers", "dassl", "datasets")
+assert not [name for name in sys.modules if name.split(".")[0] in hosts]
 """
     done = run_python(code, tmp_path.parent)
     assert done.returncode == 0, done.stderr
@@ -261,7 +258,8 @@ assert clip._MODELS == models and clip._download is download
 assert host.build_trainer(cfg).cfg is cfg
 loader, module = host.trainers_module.load_clip_to_cpu, host.trainers_module
 attach.detach_host()
-assert module.load_clip_to_cpu is not loader and module.load_clip_to_cpu.__module__ == "trainers.coop"
+assert module.load_clip_to_cpu is not loader
+assert module.load_clip_to_cpu.__module__ == "trainers.coop"
 assert sys.modules["datasets"] is elsewhere and "train" not in sys.modules and sys.path == path
 attach.detach_host()
 """

@@ -1,4 +1,4 @@
-"""Each contract gives exactly what the host's own model computes: embedded host, all four methods."""
+"""Each contract computes exactly what the host's own model does: embedded host, four methods."""
 
 from __future__ import annotations
 

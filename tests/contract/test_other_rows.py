@@ -1,6 +1,4 @@
-"""Rows of methods that the embedded host does not have: CoCoOp and IVLP, on stand-ins with the
-public names.
-"""
+"""Rows of methods that the embedded host does not have: stand-ins of CoCoOp and IVLP."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text
 
 
 def text_for(student, features):
-    """Return the host's own text features: (C, D_v), or (B, C, D_v) where they depend on the image."""
+    """Return the host's text features: (C, D_v), or (B, C, D_v) where images change them."""
     prompts, shift = student.prompts(), student.prompt_shift(features)
     if shift is None:
         return student.encode_text(prompts.embeddings, prompts.tokens)

@@ -1,6 +1,4 @@
-"""The rows of CoCoOp and IVLP on the real checkout: logits, text paths, and whole runs that leave
-it as it is.
-"""
+"""The rows of CoCoOp and IVLP on the real checkout: logits, text paths, whole runs."""
 
 from __future__ import annotations
 
@@ -38,7 +36,8 @@ for size in (64, 96):
     features = student.encode_image(images)
     with torch.no_grad():
         want = student.model(images)
-    torch.testing.assert_close(student.logits(features, text_for(student, features)), want, rtol=1e-5, atol=1e-4)
+    logits = student.logits(features, text_for(student, features))
+    torch.testing.assert_close(logits, want, rtol=1e-5, atol=1e-4)
     assert want.std() > 0
     if method == "ivlp":
         for order in student.contract.slot_orders:

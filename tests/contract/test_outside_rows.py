@@ -1,4 +1,4 @@
-"""Rows of packages from outside: found by entry point or LOREAL_HOSTS, refused by name if broken."""
+"""Rows of packages from outside: by entry point or LOREAL_HOSTS, refused by name if broken."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OURS = ["coop", "cocoop", "ivlp", "maple", "mma", "mmrl"]
 
 @pytest.fixture
 def on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a folder that Python imports from; rows and modules of the test are forgotten after it."""
+    """Give a folder that Python imports from; its rows and modules are forgotten afterwards."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("LOREAL_HOSTS", raising=False)
@@ -196,7 +196,7 @@ def test_the_page_asks_every_question():
     assert [name for name, _ in QUESTIONS if f"`{name}`" not in text] == []
 
 
-# ---- installed --------------------------------------------------------------------------------------
+# ---- installed -----------------------------------------------------------------------------------
 
 
 def run(*command: str, cwd: Path, **env: str) -> str:
@@ -212,7 +212,7 @@ def run(*command: str, cwd: Path, **env: str) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the python of a new environment with the page's package; other packages are lent to it."""
+    """Give the python of a new environment with the page's package, others lent to it."""
     home = tmp_path_factory.mktemp("outside")
     python = str(home / "venv" / "bin" / "python")
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=home)

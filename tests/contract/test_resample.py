@@ -1,6 +1,4 @@
-"""The positional embedding keeps its class row, is untouched at its own size, and follows torch
-elsewhere.
-"""
+"""The positional embedding keeps its class row and its own size, and follows torch elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Every repair of a host: its cause is found, it repairs, and it is taken back; on modules of a few
-lines.
-"""
+"""Every repair of a host: its cause is found, it repairs, it is taken back; on tiny modules."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ BY_NAME = {shim.name: shim for shim in SHIMS}
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch) -> Callable[[str, str], types.ModuleType]:
-    """Give a function that puts a module with this source into `sys.modules` until the end of the
-    test.
-    """
+    """Give a function that puts a module with this source into `sys.modules` for one test."""
 
     def make(name: str, source: str) -> types.ModuleType:
         file = tmp_path / f"{name}.py"
@@ -76,7 +72,8 @@ class _BaseWarmupScheduler(LRScheduler):
 TOOLS = """
 import torch
 def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
-    saved = torch.load(fdir + "/" + open(fdir + "/checkpoint").readlines()[0].strip(), weights_only=False)
+    name = open(fdir + "/checkpoint").readlines()[0].strip()
+    saved = torch.load(fdir + "/" + name, weights_only=False)
     for part, name in ((model, "model"), (optimizer, "optimizer"), (scheduler, "scheduler")):
         if part is not None:
             part.load_state_dict(saved[name])
@@ -104,9 +101,7 @@ def rates(optimizer, schedule, epochs):
 
 @pytest.fixture
 def interrupted(fake, tmp_path):
-    """Give the modules, the rates of a run of six epochs, and the folder of one that stopped after
-    three.
-    """
+    """Give the modules, the rates of six epochs, and the folder of a run stopped after three."""
     schedules, tools = (
         fake("dassl.optim.lr_scheduler", SCHEDULE),
         fake("dassl.utils.torchtools", TOOLS),
@@ -195,7 +190,9 @@ class MultiModalPromptLearner(nn.Module):
         super().__init__()
         width = clip_model.ln_final.weight.shape[0]
         self.proj = nn.Linear(width, 768).half()
-        self.compound_prompts_text = nn.ParameterList([nn.Parameter(torch.ones(2, 512)) for _ in range(3)])
+        self.compound_prompts_text = nn.ParameterList(
+            [nn.Parameter(torch.ones(2, 512)) for _ in range(3)]
+        )
         self.compound_prompt_projections = nn.ModuleList(nn.Linear(width, 768) for _ in range(3))
 """
 
@@ -381,7 +378,8 @@ def get_dataset_specified_config(dataset, trainer, task):
     assert trainer in ["MMRL"]
     return [dataset, trainer, task]
 def setup_cfg(args):
-    return get_dataset_specified_config("Demo", args.trainer, args.opts[args.opts.index("TASK") + 1])
+    task = args.opts[args.opts.index("TASK") + 1]
+    return get_dataset_specified_config("Demo", args.trainer, task)
 """
     train = fake("train", source)
     with applied("mmrl-names", tmp_path), applied("mmrl-task", tmp_path):

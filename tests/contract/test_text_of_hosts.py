@@ -1,6 +1,4 @@
-"""The prefix path with each contract's text blocks equals the host's own text encoder on full
-prompts.
-"""
+"""The prefix path with each contract's text blocks equals the host's own text encoder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Target worlds: known names, pictures that depend on their place only, folders that are completed
-and repaired.
-"""
+"""Target worlds: known names, pictures of their place alone, folders completed and repaired."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The rules of the demonstration world, and pictures that depend on nothing but their own place in
-it.
-"""
+"""The rules of the demonstration world, and pictures that depend on their place alone."""
 
 from __future__ import annotations
 

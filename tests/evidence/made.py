@@ -22,11 +22,8 @@ LABELS = {
 
 
 def score(rate: float, seed: int, with_hits: bool = True) -> dict[str, Any]:
-    """Return a score of `TOTAL` pictures; pictures that are easy for one row are easy for the
-    others.
-    """
-    # the same number a picture for every row: answers of rows are then paired, as those of models
-    # are
+    """Return a score of `TOTAL` pictures; what is easy for one row is easy for the others."""
+    # one number a picture for every row: answers are then paired, as those of models are
     hard = np.random.default_rng(seed).random(TOTAL)
     hits = hard < rate
     found = {"accuracy": 100 * float(hits.mean()), "correct": int(hits.sum()), "total": TOTAL}
@@ -184,7 +181,7 @@ def write_targets(
 
 
 def write_rivals(out: Path, *, method: str = "maple", phi: int = 96, seed: int = 1) -> Path:
-    """Write what `loreal rivals` leaves: zero-shot CLIP, and the host with its pictures up-sampled."""
+    """Write what `loreal rivals` leaves: zero-shot CLIP, and the host on up-sampled pictures."""
     rows = [
         {
             "name": name,

@@ -45,9 +45,7 @@ PLAN = {
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the page of a folder where LLD helps, the image does not matter, and one variant was not
-    run.
-    """
+    """Give the page of a folder where LLD helps, the image does not, and a variant is missing."""
     for name in ("DATA", "HOST", "SHOTS", "CLIP_WEIGHTS", "RECIPE"):
         monkeypatch.delenv(name, raising=False)
     out = tmp_path / "out"

@@ -1,6 +1,4 @@
-"""The report: what it reads, what it refuses, what stands in its tables, and that a browser shows
-it.
-"""
+"""The report: what it reads and refuses, what its tables say, and that a browser shows it."""
 
 from __future__ import annotations
 
@@ -382,8 +380,8 @@ def test_the_time_of_a_test_on_kept_embeddings_has_what_these_took(
     folder = write_targets(tmp_path, "xd", names=("far",))
     record = json.loads((folder / RESULTS).read_text())
     for row in record["rows"]:
-        # the source took 2 seconds for 400 pictures, the target 0.2 and what is known of the
-        # embeddings
+        # the source took 2 seconds for 400 pictures,
+        # the target 0.2 and what is known of the embeddings
         row["targets"]["far"] |= {"kept_embeddings": True, "seconds": 0.2, "kept_seconds": seconds}
     write_json(folder / RESULTS, record)
     groups, _ = group_results(collect(tmp_path).results)

@@ -13,8 +13,7 @@ from loreal_plugin.cli.main import main
 from loreal_plugin.runs.base2new import run_base2new
 from loreal_plugin.runs.spec import build_spec
 
-# contents that depend on the picture from the start, as one epoch of a random CLIP teaches next to
-# nothing
+# one epoch of a random CLIP teaches little, so contents depend on the picture from the start
 OPTS = (
     "OPTIM.MAX_EPOCH",
     "1",
@@ -64,9 +63,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Give a function that runs the command line, checks that it refuses with one line, and returns
-    the line.
-    """
+    """Give a function that runs the command line, which must refuse, and returns the one line."""
 
     def run(*words: object) -> str:
         code = main([str(word) for word in words])

@@ -1,6 +1,4 @@
-"""Explaining a finished toy run from end to end: numbers against direct computation, pages, wrong
-input.
-"""
+"""Explaining a toy run from end to end: numbers against direct computation, pages, bad input."""
 
 from __future__ import annotations
 

@@ -14,9 +14,7 @@ from loreal_plugin.explain.rollout import look, roll_out, watched
 
 
 def loops(weights: list[Tensor], rows: list[list[object]], n_patches: int) -> list[float]:
-    """Follow every row with plain loops: `rows` names what stands in each row, None for a learned
-    token.
-    """
+    """Follow every row with plain loops: `rows` names what each holds, None for a learned token."""
     places = range(n_patches)
     found: dict[object, list[float]] = {
         ("patch", p): [float(p == q) for q in places] for p in places
@@ -45,9 +43,7 @@ def attention_weights(layer: torch.nn.MultiheadAttention, x: Tensor) -> Tensor:
 
 
 def rows_by_layer(method: str, student, n_patches: int) -> list[list[object]]:
-    """Return what stands in the rows of each of the three blocks, as the recipes of tiny_hosts have
-    it.
-    """
+    """Return what stands in the rows of each of the three blocks, by tiny_hosts' recipes."""
     patches = [("patch", p) for p in range(n_patches)]
     plain = ["class", *patches]
     if method == "maple":  # two learned rows at the end, new ones in each block

@@ -18,9 +18,7 @@ from typing import Any
 
 
 def _prepare(folder: str) -> None:
-    """Put that dassl first; for the real one, absent modules and schedulers that current torch
-    refuses.
-    """
+    """Put that dassl first; the real one gets absent modules and schedulers that torch refuses."""
     sys.path[:0] = [folder, str(Path(__file__).resolve().parents[2])]
     for absent in ("dassl.data.datasets.dg.wilds", "gdown"):
         sys.modules.setdefault(absent, types.ModuleType(absent))

@@ -22,9 +22,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer  # noqa: E402
 
 @DATASET_REGISTRY.register()
 class ToyPictures(DatasetBase):
-    """A folder per class under cfg.DATASET.ROOT: first four pictures train, fifth val, the rest
-    test.
-    """
+    """A folder per class: the first four pictures train, the fifth is val, the rest test."""
 
     def __init__(self, cfg: Any) -> None:
         splits: dict[str, list[Datum]] = {"train": [], "val": [], "test": []}
@@ -100,7 +98,7 @@ class ToyTrainerXU(_Toy, TrainerXU):
 
 
 def toy_cfg(root: Path, output: Path, trainer: str = "ToyTrainer", **settings: Any) -> Any:
-    """Return a configuration of the toy run; `settings` are keys with double underscores for dots."""
+    """Return a configuration of the toy run; `settings` use double underscores for dots."""
     if not root.exists():
         tiny_image_folder(root, classes=3, per_class=6, size=20)
     cfg = get_cfg_default()

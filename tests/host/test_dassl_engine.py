@@ -90,9 +90,7 @@ def test_run_leaves_the_family_s_log_and_files(tmp_path: Path) -> None:
 
 
 def _parse_like_the_family(log: Path, keyword: str = "accuracy") -> float:
-    """Return the last result after the end signal, as parse_test_res.py of the public hosts reads
-    it.
-    """
+    """Return the last result after the end signal, as the hosts' parse_test_res.py reads it."""
     good_to_go, value = False, None
     for line in log.read_text().splitlines():
         good_to_go = good_to_go or line.strip() == "Finish training"

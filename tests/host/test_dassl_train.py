@@ -1,4 +1,4 @@
-"""The embedded host's `train.py`: sections, command line, errors; and a whole run of a toy trainer."""
+"""The embedded host's `train.py`: sections, command line, errors, and a run of a toy trainer."""
 
 from __future__ import annotations
 

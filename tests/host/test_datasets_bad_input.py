@@ -1,6 +1,4 @@
-"""Wrong data: one error that names what was looked for, what was found, what to do; nothing is
-written.
-"""
+"""Wrong data: one error with what was looked for, what was found, what to do; no file is left."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from loreal_plugin.files import atomic
 
 
 def refused(name: str, root: Path | str, *words: str, **settings) -> None:
-    """Check that building fails with a DataError of one line that has all `words`, and writes
-    nothing.
-    """
+    """Check that building fails with a DataError of one line with all `words`; no file is left."""
     before = sorted(Path(root).rglob("*")) if root else []
     with pytest.raises(DataError) as caught:
         build(name, root, **settings)

@@ -1,4 +1,4 @@
-"""Own pictures in a folder per class, the demonstration world, and what a dataset name stands for."""
+"""Own pictures in a folder per class, the demonstration world, and meanings of dataset names."""
 
 from __future__ import annotations
 

@@ -20,9 +20,7 @@ SETTINGS = {"shots": 2, "seed": 3, "subsample": "new"}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> dict[str, tuple[dict, dict]]:
-    """Give what our loader and CoOp's find, by dataset; ours come first, so they draw and save the
-    splits.
-    """
+    """Give what our loader and CoOp's find, by dataset; ours comes first and saves the splits."""
     root = tmp_path_factory.mktemp("data")
     write_classes(root / "mine", ["cat", "cow", "dog"], 10)
     for name in COMPARED:

@@ -1,6 +1,4 @@
-"""Our host trainers against those of the public checkouts: states load both ways, outputs are the
-same.
-"""
+"""Our host trainers against the public ones: states load both ways, outputs are the same."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ def host_module(method: str) -> ModuleType:
 def trainer_cfg(
     method: str, backbone: Path | str, size: int = 64, prec: str = "fp32", **settings: Any
 ) -> Any:
-    """Return the host's configuration for `method`; `settings` go into its node, dotted ones
-    anywhere.
-    """
+    """Return the host's configuration for `method`; dotted `settings` go anywhere."""
     use_embedded_host()
     train = importlib.import_module("train")
     from dassl.config import get_cfg_default

@@ -1,6 +1,4 @@
-"""Meta-nets: the batched product equals a loop over nets, counts are the published ones, starts are
-set.
-"""
+"""Meta-nets: the batched product equals a loop over nets; counts are the published ones."""
 
 from __future__ import annotations
 

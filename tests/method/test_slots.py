@@ -63,9 +63,7 @@ def by_hand(
     words: bool = True,
     filled: bool = True,
 ) -> tuple[list[Tensor], list[int]]:
-    """Build one image's prompt of one class by walking through its tokens; returns rows and ids to
-    EOT.
-    """
+    """Build one image's prompt of one class token by token; return rows and ids up to EOT."""
     name = list(NAMES.values())[c]
     host_ids = [SOS, *CTX, *name, *([PERIOD] if period else []), EOT]
     host = [(embeddings[c, i], t) for i, t in enumerate(host_ids)]

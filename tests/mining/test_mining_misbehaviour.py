@@ -1,4 +1,4 @@
-"""Every way an endpoint can fail and an answer can be wrong, over a real socket and the real SDK."""
+"""Every way in which an endpoint or an answer can be wrong, over a real socket and SDK."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def error_line(capsys) -> str:
 
 
 def assert_good(miner, capsys) -> None:
-    """Check that the command's file is complete and passes the validator, and that nobody's key is
-    anywhere.
-    """
+    """Check that the command's file is complete and valid, and that nobody's key is anywhere."""
     assert miner.content["attributes"] == WORDS
     assert list(miner.content["descriptions"]) == CLASSES
     assert check_attribute_file(read_attribute_file(str(miner.out))).faults == []

@@ -82,8 +82,7 @@ def toy_world() -> dict:
     def encode(texts):
         return F.normalize(torch.stack([table[t] for t in texts]), dim=-1)
 
-    # The names stand for values here, and class names are masked, so the classes are called
-    # otherwise.
+    # The names stand for values here. Class names are masked, so the classes have others.
     classes = ["class a", "class b", "class c"]
     descriptions = {c: f"coat {n}, whisker {n}" for c, n in zip(classes, NAMES, strict=True)}
     return {
@@ -227,9 +226,7 @@ def test_clip_features_are_clips_own(clip_file, tmp_path):
 
 @pytest.fixture
 def world(tmp_path, monkeypatch, embedded):
-    """Give a folder with a dataset `pictures` of six classes, tiny weights, and an attribute file
-    with descriptions.
-    """
+    """Give a folder with six classes of `pictures`, tiny weights, and attributes described."""
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CLIP_WEIGHTS", raising=False)
     tiny_image_folder(tmp_path / "data" / "pictures", classes=6, per_class=8)

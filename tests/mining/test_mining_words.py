@@ -196,8 +196,8 @@ def test_parts_are_the_tokens_of_the_written_out_prompt(name, slot_parts, order)
         "ctx_first": f"a photo of a {slots} {spelt} .",
     }[order]
     encode = clip_tokenizer().encode
-    # "small)" and "." are one token in the host's own prompt and two apart: CLIP's rule for runs of
-    # punctuation.
+    # CLIP joins runs of punctuation:
+    # "small)" and "." are one token in the host's own prompt and two apart.
     melted = len(encode(f"{spelt} .")) - len(encode(f"{spelt}."))
     assert count_tokens(parts) == len(encode(text)) + 2 - melted
     assert [p.start for p in parts] == [

@@ -26,9 +26,7 @@ def checkout(name: str) -> Path:
 
 
 def state_of(folder: Path) -> tuple[str, str]:
-    """Return what git says of a checkout (ignored files too), and a hash of all its files and
-    folders.
-    """
+    """Return what git says of a checkout (ignored files too), and a hash of all that is in it."""
     git = ["git", "-C", str(folder), "status", "--porcelain", "--ignored"]
     said = (
         subprocess.run(git, capture_output=True, text=True).stdout
@@ -44,9 +42,7 @@ def state_of(folder: Path) -> tuple[str, str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a process that uses a real host: nothing of this one's settings but
-    paths.
-    """
+    """Return the environment of a process with a real host: of this one's, paths alone."""
     ours = ("HOST", "DASSL", "DATA", "OUT", "SHOTS", "CLIP_WEIGHTS", "RECIPE")
     inherited = {
         k: v for k, v in os.environ.items() if not k.startswith("LOREAL_") and k not in ours
@@ -56,9 +52,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def host_parser_reads(method: str, folder: Path, *words: str) -> float:
-    """Return the accuracy that the host's own `parse_test_res.py`, run in its checkout, reads of a
-    folder of seeds.
-    """
+    """Return the accuracy that the host's own `parse_test_res.py` reads of a folder of seeds."""
     home = checkout(CHECKOUTS[method])
     command = [sys.executable, "-B", "parse_test_res.py", str(folder), *words]
     env = environment() | {"PYTHONPATH": str(checkout(DASSL))}

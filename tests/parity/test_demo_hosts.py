@@ -1,6 +1,4 @@
-"""`demo` and a folder per class on every real host, with the demonstration weights: the whole
-protocol.
-"""
+"""`demo` and a folder per class on every real host, demonstration weights, whole protocol."""
 
 from __future__ import annotations
 

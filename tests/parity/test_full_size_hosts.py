@@ -69,9 +69,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def setting(clip: Path, data: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Give the environment of a run but for HOST; what the run wrote (gigabytes) is removed
-    afterwards.
-    """
+    """Give the environment of a run but for HOST; its gigabytes are removed afterwards."""
     yield environment(
         DASSL=str(checkout(DASSL)),
         DATA=str(data),
@@ -161,7 +159,7 @@ def compare_text_paths(
 
 
 def check_host_parser(method: str, out: Path) -> None:
-    """Compare what the host's own script reads with the records, of every kind of folder there is."""
+    """Compare what the host's own script reads with the records, for every kind of folder."""
     seen = set()
     for path in sorted(out.rglob("results.json")):
         record = json.loads(path.read_text())

@@ -25,8 +25,7 @@ from loreal_plugin.contract import get_contract
 pytestmark = pytest.mark.hosts
 SIZES = (224, 96)
 TOLERANCE = 1e-5
-# how many gradients each method has by layers of the CLIP: fewer would mean that a part does not
-# train
+# how many gradients each method has by layers of the CLIP; with fewer, a part does not train
 GRADIENTS = {
     2: {"coop": 1, "maple": 6, "mma": 20, "mmrl": 10},
     12: {"coop": 1, "maple": 27, "mma": 80, "mmrl": 30},
@@ -38,9 +37,7 @@ WIDE = {"width": 768, "text_width": 512, "embed_dim": 512}  # of ViT-B/16
 def inputs(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[int, str], dict[str, str]]]:
-    """Give a function of layers and method: a CLIP file, pictures of four classes, a cache (removed
-    afterwards).
-    """
+    """Give a function of layers and method: a CLIP file, pictures of four classes, a cache."""
     folder = tmp_path_factory.mktemp("inputs")
     tiny_image_folder(folder / "data" / "pets", classes=4, per_class=6)
 

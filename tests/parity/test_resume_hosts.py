@@ -1,6 +1,4 @@
-"""A stage that is killed on the real Dassl goes on, when the same command is given again, to the
-same end.
-"""
+"""A stage that is killed on the real Dassl goes on to the same end with the same command."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def kill_when(pattern: str, out: Path, process: subprocess.Popen[str]) -> None:
 def test_a_killed_host_stage_ends_as_an_undisturbed_one(
     method: str, frequency: int, epochs: int, tmp_path: Path
 ) -> None:
-    """With checkpoints it goes on after the last one; without it begins anew. The learned tensors
-    are equal.
-    """
+    """It goes on after the last checkpoint, or begins anew; the learned tensors are equal."""
     folders = [checkout(CHECKOUTS[method]), checkout(DASSL)]
     before = [state_of(folder) for folder in folders]
     tiny_image_folder(tmp_path / "data" / "pets", classes=4, per_class=8)

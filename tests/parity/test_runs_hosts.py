@@ -1,6 +1,4 @@
-"""The whole protocol on each real host, and the checkouts' trainers on the embedded `dassl`;
-nothing changes there.
-"""
+"""The whole protocol on each real host, and their trainers on the embedded `dassl`."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ def test_protocol_runs_on_an_untouched_checkout(
 
 
 def check_host_parser(method: str, out: Path) -> None:
-    """Compare what the host's own script reads with `results.json`, of a training and of a LOREAL
-    evaluation.
-    """
+    """Compare what the host's script reads with `results.json`, for training and evaluation."""
     found = {path: json.loads(path.read_text()) for path in out.rglob("results.json")}
     assert (
         len(found) == 8

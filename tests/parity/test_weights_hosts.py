@@ -36,7 +36,8 @@ for file in files:
     more = (torch.zeros(2, 768), []) if method == "maple" else ()
     with torch.no_grad():
         features = model.visual(x, *more)
-    found.append([digest.hexdigest(), features.double().sum().item(), bool(features.isfinite().all())])
+    finite = bool(features.isfinite().all())
+    found.append([digest.hexdigest(), features.double().sum().item(), finite])
 print("FOUND " + json.dumps(found))
 """
 

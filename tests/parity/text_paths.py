@@ -36,9 +36,7 @@ def trained(method: str, phi: str, dataset: str, opts: list[str]) -> Any:
 
 
 def logits_of(trainer: Any) -> dict[str, torch.Tensor]:
-    """Return the logits of the test pictures by text path; embedded once, so that only the text
-    differs.
-    """
+    """Return the logits of the test pictures by text path; images are embedded once."""
     model = trainer.model
     trainer.set_model_mode("eval")
     with torch.no_grad():

@@ -1,6 +1,4 @@
-"""xd, dg and few_shot: what is trained, tested, shared and run again; real checks, counted
-trainings and tests.
-"""
+"""xd, dg and few_shot: what is trained, tested, shared and run again; trainings are counted."""
 
 from __future__ import annotations
 

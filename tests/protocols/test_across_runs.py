@@ -1,6 +1,4 @@
-"""xd and zero_shot from end to end: real trainings of the tiny host, a target with another number
-of classes.
-"""
+"""xd and zero_shot from end to end: real trainings, a target with another number of classes."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Any]:
-    """Give a function that runs the command line here and returns what it printed; it must succeed."""
+    """Give a function that runs the command line here and returns its print; it must succeed."""
     given = {
         "DATA": home / "data",
         "OUT": home / "out",

@@ -21,9 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Place(NamedTuple):
-    """A dataset of four classes, weights at 64 pixels with patches of 16, and where results would
-    go.
-    """
+    """Four classes, weights at 64 pixels with patches of 16, and where results would go."""
 
     data: Path
     weights: Path
@@ -55,9 +53,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(place: Place, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Give a function that runs `loreal base2new`, checks that it is refused properly, and returns
-    the line.
-    """
+    """Give a function that runs `loreal base2new`, which must refuse, and returns the line."""
 
     def run(*words: str, data: Path | None = None) -> str:
         options = [

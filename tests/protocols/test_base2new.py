@@ -1,6 +1,4 @@
-"""Base-to-new from end to end on the embedded host: a random CLIP of three layers and six classes
-of noise.
-"""
+"""Base-to-new from end to end on the embedded host: a random tiny CLIP, six classes of noise."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def call(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Any]:
-    """Give a function that runs the command line in this process and returns exit code, stdout,
-    stderr.
-    """
+    """Give a function that runs the command line here and returns exit code, stdout, stderr."""
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     detach_host()

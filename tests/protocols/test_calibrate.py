@@ -1,6 +1,4 @@
-"""`loreal calibrate` on a finished run, and what the mode it names changes: evaluations, never
-trainings.
-"""
+"""`loreal calibrate` on a finished run; the mode that it names changes tests, not trainings."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def call(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Any]:
-    """Give a function that runs the command line in this process and returns exit code, stdout,
-    stderr.
-    """
+    """Give a function that runs the command line here and returns exit code, stdout, stderr."""
     for name, value in world.env.items():
         monkeypatch.setenv(name, value)
     detach_host()

@@ -1,6 +1,4 @@
-"""ViT-B/16 width and depth, random weights: one epoch of stages 1 to 3 for every method, on CPU in
-float32.
-"""
+"""ViT-B/16 at full size, random weights: one epoch of stages 1 to 3 a method, CPU, float32."""
 
 from __future__ import annotations
 

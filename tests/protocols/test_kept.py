@@ -1,6 +1,4 @@
-"""Kept embeddings of test pictures: the same bits as a test on pictures, bounded, and off when
-asked.
-"""
+"""Kept embeddings of test pictures: the bits of a test on pictures, bounded, off when asked."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ Heard = list[tuple[bool, torch.Tensor]]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with a dataset of six classes and weights; seven test pictures do not divide
-    into batches.
-    """
+    """Give six classes and weights; seven test pictures do not divide into batches."""
     root = tmp_path_factory.mktemp("kept")
     tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
     random_clip_file(root)

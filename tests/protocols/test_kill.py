@@ -85,9 +85,7 @@ def checkpoints(out: Path) -> dict[str, Path]:
 
 
 def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
-    """Assert that two output folders hold the same checkpoints, bit for bit, of `learners` trained
-    stages.
-    """
+    """Assert that two folders hold the same checkpoints, bit for bit, of `learners` stages."""
     one, two = checkpoints(first), checkpoints(again)
     assert one.keys() == two.keys() and len({Path(name).parent for name in one}) == learners
     for name, path in one.items():

@@ -1,6 +1,4 @@
-"""Patch mode: what is added, what is refused, and that everything comes back byte for byte,
-wherever it stopped.
-"""
+"""Patch mode: what is added, what is refused, and that everything comes back byte for byte."""
 
 from __future__ import annotations
 
@@ -38,8 +36,8 @@ if __name__ == "__main__":
     main(argparse.ArgumentParser().parse_args())
 '''
 TRAINER = "def load_clip_to_cpu(cfg): ...\n\n\nclass {}: ...\n"
-# of a linking patch of the host below: two a link; journal, train.py and the finished journal one
-# each
+# of a linking patch of the host below: two a link; one for the journal,
+# one for train.py, one for the finished journal
 N_LINKS = (
     sum(
         len(list(bundle_root().glob(pattern)))
@@ -79,9 +77,7 @@ def host(tmp_path: Path) -> Path:
 
 
 def tree(root: Path) -> dict[str, tuple[str, bytes | str, int]]:
-    """Return everything below a folder with kind, content and permissions; git's own folder left
-    out.
-    """
+    """Return all below a folder with kind, content and permissions, without git's own folder."""
     found = {}
     for path in sorted(root.rglob("*")):
         if ".git" in path.relative_to(root).parts:

@@ -55,9 +55,7 @@ class Patched:
     def run(
         self, out: str, *words: str, loreal: bool, size: int = 64, subset: str = "base"
     ) -> subprocess.CompletedProcess:
-        """Run train.py; of `words` those with -- or = in front are arguments and their values, the
-        rest KEY VALUE.
-        """
+        """Run train.py; `words` with -- or = in front are arguments, the others KEY VALUE pairs."""
         arguments = [word for word in words if word.startswith("--") or word.startswith("=")]
         options = [word for word in words if word not in arguments]
         contract = self.contract

@@ -1,6 +1,4 @@
-"""Which stages an override runs again, and what is refused before any of them: real checks, counted
-trainings.
-"""
+"""Which stages an override runs again, and what is refused before; trainings are counted."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ Count = Callable[..., list[str]]
 
 @pytest.fixture
 def trained(place: Path, monkeypatch: pytest.MonkeyPatch) -> Count:
-    """Give a function that runs a spec with trainings and tests that do nothing, and returns the
-    stages trained.
-    """
+    """Give a function that runs a spec with empty trainings and tests; returns the stages."""
     done: list[str] = []
     monkeypatch.setattr(
         Engine, "_train_now", lambda self, stage: done.append(stage.name) or dict(OUTCOME)

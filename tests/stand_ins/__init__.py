@@ -1,6 +1,4 @@
-"""Small trainers of the two methods that the embedded host does not have, and a host made with
-them.
-"""
+"""Small trainers of the two methods that the embedded host lacks, and a host of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Stand-in for the public CoCoOp: the same parts under the same names, on the embedded host's base
-classes.
-"""
+"""Stand-in for the public CoCoOp: the same parts and names, on the embedded host's bases."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Stand-in for the public IVLP: learned rows inside the blocks of both towers, under the same
-names.
-"""
+"""Stand-in for the public IVLP: learned rows inside the blocks of both towers, same names."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def written(rows: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A CLIP block that may overwrite the rows behind the start token (text) or the last rows
-    (images).
-    """
+    """A CLIP block that may overwrite rows: behind the start token (text) or the last (images)."""
 
     def __init__(self, block, n_ctx: int, text: bool):
         super().__init__()

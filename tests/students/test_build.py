@@ -1,6 +1,4 @@
-"""Students come from the host's own build_model, load what was learned and nothing else, and are
-frozen.
-"""
+"""Students come from the host's build_model, load what was learned alone, and are frozen."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The embedding cache: work is counted, entries are verified; tests/trainer/test_cache_key.py has
-the real key.
-"""
+"""The embedding cache: work is counted, entries are verified; the key has tests elsewhere."""
 
 from __future__ import annotations
 

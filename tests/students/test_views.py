@@ -1,4 +1,4 @@
-"""Views: the host's own pixels for a box, the same box for both students, drawn from numbers alone."""
+"""Views: the host's own pixels for a box, the same for both students, drawn from numbers."""
 
 from __future__ import annotations
 

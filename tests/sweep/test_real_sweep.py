@@ -1,6 +1,4 @@
-"""Sweeps of real trainings on the embedded host with a tiny random CLIP: killed at random points;
-with a failure.
-"""
+"""Sweeps of real trainings with a tiny random CLIP: killed at random points; with a failure."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ LIMIT = 600.0
 
 
 class Home:
-    """Pictures of four classes, tiny weights, a plan of two seeds with one variant each, and sweeps
-    of it.
-    """
+    """Four classes, tiny weights, a plan of two seeds with a variant each, and its sweeps."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

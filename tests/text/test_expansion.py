@@ -1,6 +1,4 @@
-"""Expansions of text features: derivatives against automatic ones, fits against a solver, chunks,
-batches, types.
-"""
+"""Expansions of text features: derivatives, fits against a solver, chunks, batches, types."""
 
 from __future__ import annotations
 

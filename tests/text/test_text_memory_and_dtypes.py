@@ -1,4 +1,4 @@
-"""Activation memory does not grow with the number of classes; half precision runs and stays close."""
+"""Activation memory does not grow with the classes; half precision runs and stays close."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def test_peak_of_a_training_step_does_not_grow_with_classes(kind: str):
 
 def test_automatic_chunk_fits_the_budget_and_is_never_empty():
     cpu = torch.device("cpu")
-    # CLIP's text size, four images, 22 suffix rows behind 9 earlier ones: about 34 MiB a class, 2
-    # GiB in all.
+    # CLIP's text size, four images, 22 suffix rows behind 9 earlier ones:
+    # about 34 MiB a class, 2 GiB in all.
     assert 55 <= auto_chunk(4 * 22, 512, 12, True, cpu, earlier=4 * 9) <= 65
     assert (
         auto_chunk(88, 512, 12, True, cpu, budget=2**30)

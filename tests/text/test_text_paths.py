@@ -1,6 +1,4 @@
-"""Both text paths give the same features and gradients, chunked or not, for every way a host
-changes rows.
-"""
+"""Both text paths give equal features and gradients, chunked or not, whatever a host changes."""
 
 from __future__ import annotations
 

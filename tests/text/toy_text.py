@@ -142,9 +142,7 @@ def make_prompts(
     change: Callable[[Tensor, Tensor], None] | None = None,
     **options: object,
 ) -> SplicedPrompts:
-    """Return the prompts ``ctx CLS.`` of some classes with slots; ``change`` edits (embeddings,
-    tokens).
-    """
+    """Return the prompts ``ctx CLS.`` of classes with slots; ``change`` edits both tensors."""
     length = len(text.positions)
     tokens = torch.zeros(len(names), length, dtype=torch.long)
     for c, name in enumerate(names):

@@ -1,6 +1,4 @@
-"""A family at toy size: six classes of pictures, a random CLIP, stages 1 and 2 trained once a
-method.
-"""
+"""A family at toy size: six classes, a random CLIP, stages 1 and 2 trained once a method."""
 
 from __future__ import annotations
 
@@ -68,8 +66,8 @@ class Family:
             alpha, beta = self.stages(method)
             words += ["TRAINER.LOREAL.PHI", PHI, "TRAINER.LOREAL.ALPHA_DIR", alpha]
             words += ["TRAINER.LOREAL.BETA_DIR", beta]
-            # contents that depend on the image before any training, so that tests of untrained nets
-            # can fail
+            # contents depend on the image before any training:
+            # a test of untrained nets can then fail
             words += ["TRAINER.LOREAL.META_INIT", "default"]
         return self.attach(method).setup_cfg([str(w) for w in (*words, *opts)])
 

@@ -1,6 +1,4 @@
-"""The embedding cache's real key: one thing is changed at a time, and exactly the entries it can
-change are rebuilt.
-"""
+"""The embedding cache's key: each change rebuilds exactly the entries that it can change."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ class Rebuilt:
     def __call__(
         self, method: str, *options: Any, change: Callable[[Any], None] | None = None
     ) -> list[str]:
-        """Return the students that a run with these options embeds, after `change` to its trainer."""
+        """Return the students that a run with these options embeds, after `change` of it."""
         words = (LOREAL + "CACHE_DIR", self.folder / "cache", LOREAL + "CACHE_VIEWS", 1, *options)
         trainer = self.family.build(method, self.folder / "out", *words)
         if change is not None:

@@ -1,6 +1,4 @@
-"""Demo recipes act: on the shipped backbone, stage 1 gives every learned tensor of every method a
-gradient.
-"""
+"""Demo recipes act: on the shipped backbone, stage 1 gives every learned tensor a gradient."""
 
 from __future__ import annotations
 

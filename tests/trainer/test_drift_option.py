@@ -1,6 +1,4 @@
-"""DRIFT in a whole trainer: fitted on training pictures, kept in the checkpoint, used in training
-and test alike.
-"""
+"""DRIFT in a whole trainer: fitted on training pictures, kept, used in training and test."""
 
 from __future__ import annotations
 

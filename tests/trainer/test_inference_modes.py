@@ -1,6 +1,4 @@
-"""Inference modes on trained toy models of the embedded host: equal or near to exact, one image at
-a time.
-"""
+"""Inference modes on trained toy models: equal or near to exact, one image at a time."""
 
 from __future__ import annotations
 
@@ -126,8 +124,7 @@ def test_tangent_is_nearer_to_exact_than_static(trained, method, kind):
         )
         return float((got - exact_logits(trainer, features)).abs().mean())
 
-    # As strong as these contents are made here, random features bend too much for derivatives at
-    # one point.
+    # Contents are strong here: random features bend too much for derivatives at one point.
     strength = 1.0 if kind == "fitted" else 0.125
     for up in ups:
         up.weight.data.mul_(strength)

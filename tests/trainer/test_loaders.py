@@ -1,6 +1,4 @@
-"""Training order and views: functions of seed and epoch, the same for pictures and cached
-embeddings.
-"""
+"""Training order and views: functions of seed and epoch, for pictures and cached embeddings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Pure parts of the inference modes: contenders, merging, thresholds, plans of expansions, stored
-tables.
-"""
+"""Pure parts of the inference modes: contenders, merging, thresholds, plans, stored tables."""
 
 from __future__ import annotations
 

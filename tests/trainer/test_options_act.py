@@ -1,6 +1,4 @@
-"""Options that only a whole trainer shows: words per class, the mix schedule, the cross path, two
-crops, other data.
-"""
+"""Options that only a whole trainer shows: words per class, mix schedule, crops, other data."""
 
 from __future__ import annotations
 

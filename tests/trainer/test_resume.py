@@ -1,6 +1,4 @@
-"""Killed and resumed, seeded twice, tested elsewhere: checkpoints of whole runs on the embedded
-host.
-"""
+"""Killed and resumed, seeded twice, tested elsewhere: checkpoints of whole runs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The ablations of a slot: attribute words without contents, contents without words, on both text
-paths.
-"""
+"""The ablations of a slot: words without contents, contents without words, on both paths."""
 
 from __future__ import annotations
 

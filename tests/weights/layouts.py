@@ -50,9 +50,7 @@ def as_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def as_custom_text_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return OpenAI-layout weights as OpenCLIP's `CustomTextCLIP` names them in a training
-    checkpoint.
-    """
+    """Return OpenAI-layout weights as OpenCLIP's `CustomTextCLIP` names them in a checkpoint."""
     out = {}
     for name, value in state.items():
         here = name if name.startswith("visual.") or name == "logit_scale" else f"text.{name}"

@@ -1,6 +1,4 @@
-"""The base of this host's datasets: shared loading of the family's layouts on the host's
-`DatasetBase`.
-"""
+"""The base of this host's datasets: the family's layouts, loaded onto the host's `DatasetBase`."""
 
 from __future__ import annotations
 

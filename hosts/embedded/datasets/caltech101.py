@@ -9,9 +9,7 @@ from datasets.base import FolderPerClass
 
 @DATASET_REGISTRY.register()
 class Caltech101(FolderPerClass):
-    """`caltech-101/101_ObjectCategories/<class>/*.jpg`, without the clutter and the second Faces
-    folder.
-    """
+    """`caltech-101/101_ObjectCategories/<class>/*.jpg`, without clutter and the second Faces."""
 
     dataset_dir = "caltech-101"
     image_folder = "101_ObjectCategories"

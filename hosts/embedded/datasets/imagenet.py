@@ -15,9 +15,7 @@ from loreal_plugin.errors import DataError
 
 
 class WordnetFolders(FewShotDataset):
-    """Folders named by WordNet ids, and `classnames.txt` (`<wnid> <class name>` a line) with their
-    names.
-    """
+    """Folders named by WordNet ids; `classnames.txt` names them (`<wnid> <class name>` a line)."""
 
     def read_names(self) -> dict[str, str]:
         """Return class names by WordNet id, in the order of the file."""

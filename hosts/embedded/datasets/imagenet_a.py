@@ -9,9 +9,7 @@ from datasets.imagenet import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetA(ImageNetVariant):
-    """`imagenet-adversarial/imagenet-a/<wnid>/*.jpg`, `imagenet-adversarial/classnames.txt`; 200
-    classes.
-    """
+    """200 classes: `imagenet-adversarial/imagenet-a/<wnid>/*.jpg`, with `../classnames.txt`."""
 
     dataset_dir = "imagenet-adversarial"
     image_folder = "imagenet-a"

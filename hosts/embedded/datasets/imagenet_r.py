@@ -9,9 +9,7 @@ from datasets.imagenet import ImageNetVariant
 
 @DATASET_REGISTRY.register()
 class ImageNetR(ImageNetVariant):
-    """`imagenet-rendition/imagenet-r/<wnid>/*.jpg`, `imagenet-rendition/classnames.txt`; 200
-    classes.
-    """
+    """200 classes: `imagenet-rendition/imagenet-r/<wnid>/*.jpg`, with `../classnames.txt`."""
 
     dataset_dir = "imagenet-rendition"
     image_folder = "imagenet-r"

@@ -14,18 +14,14 @@ from loreal_plugin.errors import DataError
 
 @DATASET_REGISTRY.register()
 class OxfordFlowers(FewShotDataset):
-    """`oxford_flowers/jpg/image_00001.jpg ...`, `imagelabels.mat`, `cat_to_name.json`; the split is
-    drawn.
-    """
+    """`oxford_flowers/jpg/*.jpg`, `imagelabels.mat`, `cat_to_name.json`; the split is drawn."""
 
     dataset_dir = "oxford_flowers"
     image_folder = "jpg"
     split_file = "split_zhou_OxfordFlowers.json"
 
     def draw(self) -> Split:
-        """Return the split drawn class by class, in the order in which the label file first names
-        them.
-        """
+        """Return the split drawn class by class, in the order of the label file."""
         names = read_json_file(self.need("cat_to_name.json"), "class names")
         pictures: dict[int, list[str]] = {}
         for number, label in enumerate(read_mat(self.need("imagelabels.mat"), "labels"), start=1):

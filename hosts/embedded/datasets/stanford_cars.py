@@ -18,7 +18,7 @@ def year_first(name: str) -> str:
 
 @DATASET_REGISTRY.register()
 class StanfordCars(FewShotDataset):
-    """`stanford_cars/cars_train/`, `cars_test/`, `devkit/*.mat`, `cars_test_annos_withlabels.mat`."""
+    """`stanford_cars/cars_{train,test}/`, `devkit/*.mat`, `cars_test_annos_withlabels.mat`."""
 
     dataset_dir = "stanford_cars"
     split_file = "split_zhou_StanfordCars.json"

@@ -14,13 +14,13 @@ from loreal_plugin.errors import DataError
 
 
 def spaced(action: str) -> str:
-    """Return "Apply_Eye_Makeup" for "ApplyEyeMakeup": folder and class name of the middle frames."""
+    """Return "Apply_Eye_Makeup" for "ApplyEyeMakeup": folder and class name of middle frames."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", action)
 
 
 @DATASET_REGISTRY.register()
 class UCF101(FewShotDataset):
-    """`ucf101/UCF-101-midframes/<Class_Name>/*.jpg`, and three lists in `ucf101/ucfTrainTestlist/`."""
+    """`ucf101/UCF-101-midframes/<Class_Name>/*.jpg` and three lists, `ucfTrainTestlist/`."""
 
     dataset_dir = "ucf101"
     image_folder = "UCF-101-midframes"

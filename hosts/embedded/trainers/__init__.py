@@ -1,3 +1,1 @@
-"""CoOp, MaPLe, MultiModalAdapter and MMRL, each in its module; importing a module registers its
-trainer.
-"""
+"""CoOp, MaPLe, MultiModalAdapter and MMRL; importing a module registers its trainer."""

@@ -56,9 +56,7 @@ class PromptTrainer(TrainerX):
             )
 
     def build_model(self) -> None:
-        """Build `self.model`, its optimiser and schedule; only the method's own parameters can
-        train.
-        """
+        """Build `self.model`, its optimiser and schedule; the method's own parameters train."""
         cfg = self.cfg
         precision = cfg.TRAINER[self.node].PREC
         clip_model = self.load_clip()
@@ -80,8 +78,7 @@ class PromptTrainer(TrainerX):
         self.optim = build_optimizer(self.learner(), cfg.OPTIM)
         self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(self.registered, self.learner(), self.optim, self.sched)
-        # without CUDA, amp means float32: CPU half precision would be slower, and real hosts do the
-        # same
+        # without CUDA, amp means float32, as in real hosts: half precision is slower on a CPU
         self.amp = precision == "amp" and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type) if self.amp else None
 
@@ -99,9 +96,7 @@ class PromptTrainer(TrainerX):
         return {"loss": loss.item(), **shown}
 
     def _scaled_step(self, loss: Tensor, scaler: torch.amp.GradScaler) -> None:
-        """Step the optimiser on gradients of the scaled loss, so that small ones survive half
-        precision.
-        """
+        """Step the optimiser on gradients of the scaled loss: small ones survive half precision."""
         self.detect_anomaly(loss)
         scaled = scaler.scale(loss)
         self.model_zero_grad([self.registered])

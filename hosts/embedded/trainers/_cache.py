@@ -45,6 +45,6 @@ class TextCache:
 
 
 def _identity(value: Tensor) -> tuple:
-    # every change in place (optimiser step, load_state_dict) raises the version, a move changes the
-    # address
+    # a change in place (optimiser step, load_state_dict) raises the version,
+    # a move to another device changes the address
     return value.data_ptr(), value._version, value.dtype

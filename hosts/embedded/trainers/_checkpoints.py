@@ -1,4 +1,4 @@
-"""Reading back what a trainer learned, from its own checkpoints and from those of the real hosts."""
+"""Reading back what a trainer learned, from its own checkpoints and those of the real hosts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""CLIP for the trainers: the package, the model on the CPU, and whether it fits the configured
-input.
-"""
+"""CLIP for the trainers: the package, the model on the CPU, and whether it fits the input size."""
 
 from __future__ import annotations
 

@@ -30,23 +30,19 @@ IMAGE_PARTS = (
 
 
 def _take_over(encoder: nn.Module, tower: nn.Module, names: Iterable[str]) -> None:
-    """Make parts of a loaded CLIP attributes of `encoder`, the same objects under the same names."""
+    """Make parts of a loaded CLIP attributes of `encoder`: the same objects, the same names."""
     for name in names:
         setattr(encoder, name, getattr(tower, name))
 
 
 def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
-    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on, for all
-    N.
-    """
+    """Return `x` (T, N, D) with `rows` (n, D) in place of its `drop` rows from `start` on."""
     rows = rows.to(x.dtype).unsqueeze(1).expand(-1, x.shape[1], -1)
     return torch.cat([x[:start], rows, x[start + drop :]])
 
 
 def causal_mask(x: Tensor) -> Tensor:
-    """Return the additive mask (T, T) under which a row of `x` (T, N, D) sees itself and those
-    before.
-    """
+    """Return the additive mask (T, T) of `x` (T, N, D): a row sees itself and those before."""
     return x.new_full((len(x), len(x)), float("-inf")).triu_(1)
 
 
@@ -92,7 +88,7 @@ class TextEncoder(nn.Module):
         self.dtype = clip_model.dtype
 
     def forward(self, prompts: Tensor, tokenized_prompts: Tensor) -> Tensor:
-        """Return the text features (N, D_v) of `prompts` (N, L, D); `tokenized_prompts` is (N, L)."""
+        """Return the text features (N, D_v) of `prompts` (N, L, D), `tokenized_prompts` (N, L)."""
         return self.encode(prompts, tokenized_prompts)
 
     def encode(
@@ -117,9 +113,7 @@ class TextEncoder(nn.Module):
 
 
 def _keep_own_positions(encoder: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """Put the encoder's own positional embedding into `state` where that has one of another input
-    size.
-    """
+    """Put the encoder's positional embedding into `state` where that has another input size."""
     name = f"{prefix}positional_embedding"
     own = encoder.positional_embedding.data
     if name in state and state[name].shape != own.shape:
@@ -127,7 +121,7 @@ def _keep_own_positions(encoder: nn.Module, state: dict[str, Tensor], prefix: st
 
 
 class ImageEncoder(nn.Module):
-    """CLIP's vision transformer with access to its rows; it shares all tensors with the given one."""
+    """CLIP's vision transformer with access to its rows; it shares all tensors with `visual`."""
 
     def __init__(self, visual: nn.Module) -> None:
         super().__init__()
@@ -135,9 +129,7 @@ class ImageEncoder(nn.Module):
         self.register_load_state_dict_pre_hook(_keep_own_positions)
 
     def embed(self, image: Tensor) -> Tensor:
-        """Return class token and patches with positions, (N, 1 + patches, D), for `image` (N, 3, S,
-        S).
-        """
+        """Return class token and patches (N, 1 + patches, D) of `image` (N, 3, S, S)."""
         patches = self.conv1(image).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         return torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
@@ -147,7 +139,7 @@ class ImageEncoder(nn.Module):
         return run_blocks(self.transformer.resblocks, x, causal=False, enter=enter, branch=branch)
 
     def project(self, x: Tensor) -> Tensor:
-        """Return the image features (N, D_v): the class token of `x` (N, T, D) in the joint space."""
+        """Return the image features (N, D_v): the class token of `x` (N, T, D), projected."""
         return self.ln_post(x[:, 0]) @ self.proj
 
 

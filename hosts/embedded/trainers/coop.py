@@ -24,9 +24,7 @@ POSITIONS = ("end", "middle", "front")
 
 
 class PromptLearner(nn.Module):
-    """The learned context `ctx`, (n, D_t) or one a class (C, n, D_t), and the fixed rest of the
-    prompts.
-    """
+    """The learned context `ctx`, (n, D_t) or one a class (C, n, D_t), and the rest of prompts."""
 
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
@@ -75,9 +73,7 @@ class PromptLearner(nn.Module):
         )
 
     def _around_name(self, index: int, ctx: Tensor, before: int) -> Tensor:
-        """Return one prompt (L, D_t), `before` learned tokens before the class name, the others
-        behind.
-        """
+        """Return one prompt (L, D_t): `before` learned tokens precede the class name."""
         name, rest = self.token_suffix[index].tensor_split([self.name_lens[index]])
         return torch.cat([self.token_prefix[index], ctx[:before], name, ctx[before:], rest])
 

@@ -32,9 +32,7 @@ class TextEncoder(_encoders.TextEncoder):
         tokenized_prompts: Tensor,
         compound_prompts_deeper_text: Sequence[Tensor],
     ) -> Tensor:
-        """Return the text features (C, D_v) for `prompts` (C, L, D_t) and deep prompts, each (n,
-        D_t).
-        """
+        """Return the text features (C, D_v) of `prompts` (C, L, D_t) and deep prompts (n, D_t)."""
         deep = list(compound_prompts_deeper_text)
 
         def enter(index: int, x: Tensor) -> Tensor:
@@ -68,7 +66,7 @@ class ImageEncoder(_encoders.ImageEncoder):
 
 
 class MultiModalPromptLearner(nn.Module):
-    """Learned text tokens for the first blocks, and a linear map of each set into the image tower."""
+    """Learned text tokens for the first blocks, and a linear map of each into the image tower."""
 
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
@@ -100,9 +98,7 @@ class MultiModalPromptLearner(nn.Module):
         self.name_lens = [token_count(name) for name in names]
 
     def forward(self) -> tuple[Tensor, Tensor, nn.ParameterList, list[Tensor]]:
-        """Return prompts (C, L, D_t), first image tokens (n, D), deep text tokens, deep image
-        tokens.
-        """
+        """Return prompts (C, L, D_t), first image tokens (n, D), deep text and image tokens."""
         ctx = self.ctx.to(self.token_prefix.dtype).expand(self.n_cls, -1, -1)
         prompts = torch.cat([self.token_prefix, ctx, self.token_suffix], dim=1)
         pairs = zip(self.compound_prompt_projections, self.compound_prompts_text, strict=True)
@@ -128,9 +124,7 @@ class CustomCLIP(nn.Module):
         self.prompt_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
-        """Return the logits (B, C) of `image` (B, 3, S, S); in training mode the loss for `label`
-        (B,).
-        """
+        """Return the logits (B, C) of `image` (B, 3, S, S); in training the loss for `label`."""
         prompts, shared_ctx, deep_text, deep_image = self.prompt_learner()
         text_features = unit(self.text_encoder(prompts, self.tokenized_prompts, deep_text))
         image_features = unit(self.image_encoder(image.type(self.dtype), shared_ctx, deep_image))
@@ -140,7 +134,7 @@ class CustomCLIP(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
-    """Trains the prompts of both towers with cross-entropy; its checkpoints hold the whole model."""
+    """Trains the prompts of both towers with cross-entropy; checkpoints hold the whole model."""
 
     node = "MAPLE"
     registered = "MultiModalPromptLearner"

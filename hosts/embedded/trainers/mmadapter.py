@@ -81,9 +81,7 @@ class TextEncoder(_encoders.TextEncoder):
         tokenized_prompts: Tensor,
         retrun_adapater_func: AdapterFunc | None = None,
     ) -> Tensor:
-        """Return the text features (C, D_v) of `prompts` (C, L, D_t); the keyword is spelt as in
-        the host.
-        """
+        """Return the text features (C, D_v) of `prompts` (C, L, D_t); spelt as in the host."""
         if retrun_adapater_func is None:
             return self.encode(prompts, tokenized_prompts)
         branch = block_branch(self.transformer.resblocks, retrun_adapater_func)
@@ -94,9 +92,7 @@ class ImageEncoder(_encoders.ImageEncoder):
     """The vision tower, with or without adapters after its embedding and beside its blocks."""
 
     def forward(self, image: Tensor | list) -> Tensor:
-        """Return the image features (B, D_v) of `image` (B, 3, S, S) or of the list [image,
-        adapter_func].
-        """
+        """Return the image features (B, D_v) of `image` (B, 3, S, S) or [image, adapter_func]."""
         if isinstance(image, Tensor):
             return self.project(self.encode(self.ln_pre(self.embed(image))))
         image, adapter_func = image
@@ -120,9 +116,7 @@ class Linear(nn.Linear):
 
 
 def _build_adapters(width: int, n_layers: int, options: CfgNode) -> nn.ModuleList:
-    """Return `n_layers` + 1 adapters of a tower `width` wide, None outside
-    ADAPTER_START..ADAPTER_END.
-    """
+    """Return `n_layers` + 1 adapters of width `wide`, None outside ADAPTER_START..ADAPTER_END."""
     bottleneck = options.ADAPTER_DIM
 
     def one() -> nn.Module:

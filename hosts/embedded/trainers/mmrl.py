@@ -56,7 +56,7 @@ def insert_rep_tokens(rep_layers: Sequence[int], tokens: Sequence[Tensor]) -> _e
 
 
 class TextEncoder_MMRL(_encoders.TextEncoder):  # noqa: N801  (the real host's name)
-    """The text tower with representation tokens after the start token from the first such layer on."""
+    """The text tower with representation tokens after the start token, from a given layer on."""
 
     def __init__(self, clip_model: nn.Module, rep_layers: Sequence[int]) -> None:
         super().__init__(clip_model)
@@ -82,7 +82,7 @@ class ImageEncoder(_encoders.ImageEncoder):
         self.proj_rep = nn.Parameter(torch.randn(width, joint) * width**-0.5)
 
     def forward(self, inputs: list) -> tuple[Tensor, Tensor]:
-        """Return class and representation features, (B, D_v) each, of [image, one (n, D) a layer]."""
+        """Return class and representation features (B, D_v) of [image, one (n, D) a layer]."""
         image, tokens = inputs
         x = self.encode(self.ln_pre(self.embed(image)), insert_rep_tokens(self.rep_layers, tokens))
         rep = self.ln_post(x[:, 1 : 1 + len(tokens[0])]).mean(dim=1)
@@ -137,9 +137,7 @@ class MultiModalRepresentationLearner(nn.Module):
         return maps
 
     def forward(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the tokens of each layer for the text tower, (n, D_t), and for the image tower,
-        (n, D).
-        """
+        """Return the tokens of each layer for the text (n, D_t) and the image tower (n, D)."""
         tokens = self.compound_rep_tokens
         text = [layer(tokens).type(self.dtype) for layer in self.compound_rep_tokens_r2tproj]
         image = [layer(tokens).type(self.dtype) for layer in self.compound_rep_tokens_r2vproj]
@@ -185,9 +183,7 @@ class CustomCLIP(nn.Module):
 
 
 class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
-    """Cross-entropy of both features, and closeness of image and text features to the untouched
-    CLIP's.
-    """
+    """Cross-entropy of both features, and closeness of both towers to the untouched CLIP's."""
 
     def __init__(self, reg_weight: float = 1.0, alpha: float = 0.7) -> None:
         super().__init__()
@@ -203,9 +199,7 @@ class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
         text_features_clip: Tensor,
         label: Tensor,
     ) -> Tensor:
-        """Return the loss; logits are (B, C), image features (B, D_v), text features (C, D_v),
-        label (B,).
-        """
+        """Return the loss; logits (B, C), image and text features (., D_v), label (B,)."""
         fit = self.alpha * F.cross_entropy(logits, label) + (1 - self.alpha) * F.cross_entropy(
             logits_rep, label
         )

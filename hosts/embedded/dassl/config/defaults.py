@@ -124,9 +124,7 @@ def get_cfg_default() -> CfgNode:
 
 
 def clean_cfg(cfg: CfgNode, trainer: str) -> None:
-    """Drop the sections of all other trainers from `cfg.TRAINER`, in place, to keep its print
-    short.
-    """
+    """Drop the sections of all other trainers from `cfg.TRAINER`, in place: a shorter print."""
     keep = {"NAME", trainer.upper()}
     for key in [key for key in cfg.TRAINER if key not in keep]:
         cfg.TRAINER.pop(key)

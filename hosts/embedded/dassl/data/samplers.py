@@ -23,9 +23,7 @@ def _indices_by(data_source: Sequence[Datum], attribute: str) -> dict[int, list[
 
 
 class _GroupSampler(Sampler[int]):
-    """Fills each batch with an equal number of random items of some groups, until a chosen group
-    runs out.
-    """
+    """Fills each batch with equally many random items of some groups, until a group runs out."""
 
     def __init__(self, groups: dict[int, list[int]], groups_per_batch: int, per_group: int) -> None:
         self.groups = groups
@@ -43,9 +41,7 @@ class _GroupSampler(Sampler[int]):
         return random.sample(available, self.groups_per_batch)
 
     def goes_on(self, left: dict[int, list[int]]) -> bool:
-        """Tell whether another batch can be filled; by default every group has to have enough
-        items.
-        """
+        """Tell whether another batch can be filled; by default all groups need enough items."""
         return all(len(items) >= self.per_group for items in left.values())
 
     def __iter__(self) -> Iterator[int]:
@@ -83,9 +79,7 @@ class SeqDomainSampler(RandomDomainSampler):
 
 
 class RandomClassSampler(_GroupSampler):
-    """Each batch: `batch_size // n_ins` random classes with `n_ins` pictures; small classes repeat
-    theirs.
-    """
+    """Each batch: `batch_size // n_ins` random classes, `n_ins` pictures each; few repeat."""
 
     def __init__(self, data_source: Sequence[Datum], batch_size: int, n_ins: int) -> None:
         groups = _indices_by(data_source, "label")
@@ -111,9 +105,7 @@ def build_sampler(
     n_domain: int = 0,
     n_ins: int = 16,
 ) -> Sampler[int]:
-    """Return the sampler of that name over `data_source`; `cfg` is part of the interface and not
-    read.
-    """
+    """Return the sampler of that name over `data_source`; `cfg` is not read."""
     makers = {
         "RandomSampler": lambda: RandomSampler(data_source),
         "SequentialSampler": lambda: SequentialSampler(data_source),

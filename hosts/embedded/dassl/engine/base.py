@@ -1,6 +1,4 @@
-"""The frame of a trainer: registered models with their optimisers, checkpoints, the loop over
-epochs.
-"""
+"""The frame of a trainer: registered models, their optimisers, checkpoints, the loop of epochs."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from loreal_plugin.errors import CheckpointError
 
 
 class TrainerBase:
-    """What every trainer can do; the methods that raise NotImplementedError are a subclass's to
-    write.
-    """
+    """What every trainer can do; a subclass writes the methods that raise NotImplementedError."""
 
     def __init__(self) -> None:
         self._models: OrderedDict[str, nn.Module] = OrderedDict()
@@ -48,9 +44,7 @@ class TrainerBase:
             table[name] = entry
 
     def get_model_names(self, names: str | list[str] | None = None) -> list[str]:
-        """Return all names, or the given ones as a list; raise ValueError when one is not
-        registered.
-        """
+        """Return all names, or the given ones as a list; raise ValueError for an unknown one."""
         if names is None:
             return list(self._models)
         chosen = tolist_if_not(names)
@@ -71,9 +65,7 @@ class TrainerBase:
     # --- checkpoints
 
     def checkpoint_part(self, name: str) -> Any:
-        """Return whose `state_dict` goes into checkpoints, and whose `load_state_dict` takes it
-        back on resuming.
-        """
+        """Return the object whose `state_dict` goes into checkpoints and comes back on resuming."""
         return self._models[name]
 
     def save_model(
@@ -84,9 +76,7 @@ class TrainerBase:
         val_result: float | None = None,
         model_name: str = "",
     ) -> None:
-        """Write one checkpoint per registered model into `<directory>/<name>/`; `epoch` counts from
-        0.
-        """
+        """Write a checkpoint of each model into `<directory>/<name>/`; `epoch` counts from 0."""
         for name in self.get_model_names():
             optim, sched = self._optims[name], self._scheds[name]
             state = {
@@ -99,9 +89,7 @@ class TrainerBase:
             save_checkpoint(state, Path(directory) / name, is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory: str | os.PathLike[str]) -> int:
-        """Load the newest checkpoint that all models have; return the epoch to go on with (0:
-        none).
-        """
+        """Load the newest checkpoint that all models have; return the next epoch (0: none)."""
         folders = {name: Path(directory) / name for name in self.get_model_names()}
         newest = {latest_name(folder) for folder in folders.values()}
         if None in newest or not newest:
@@ -121,9 +109,7 @@ class TrainerBase:
 
     @staticmethod
     def _common_checkpoint(names: set[str], folders: list[Path]) -> str:
-        """Return the file name that exists in all folders: a run may die between saving two of its
-        models.
-        """
+        """Return the file name that exists in all folders: a run may die between two models."""
         for name in names:
             if all((folder / name).is_file() for folder in folders):
                 return name
@@ -180,9 +166,7 @@ class TrainerBase:
     # --- the loop
 
     def train(self, start_epoch: int, max_epoch: int) -> None:
-        """Run the epochs from `start_epoch` (`before_train` may change it) to `max_epoch`, with all
-        hooks.
-        """
+        """Run the epochs from `start_epoch` (`before_train` may change it) to `max_epoch`."""
         self.start_epoch, self.max_epoch = start_epoch, max_epoch
         self.before_train()
         for epoch in range(self.start_epoch, self.max_epoch):

@@ -101,7 +101,7 @@ class SimpleTrainer(TrainerBase):
         self.close_writer()
 
     def _deploy(self) -> None:
-        """Take the best model where TEST.FINAL_MODEL asks for it, else the one at hand; say which."""
+        """Take the best model where TEST.FINAL_MODEL asks for it, else the last; say which."""
         best = self.cfg.TEST.FINAL_MODEL == "best_val"
         print(f"Deploy the {'model with the best val performance' if best else 'last-epoch model'}")
         if best:
@@ -120,9 +120,7 @@ class SimpleTrainer(TrainerBase):
             self.save_model(self.epoch, self.output_dir)
 
     def _best_so_far(self) -> float:
-        """Return the validation result of the best model that an interrupted run left, or minus
-        infinity.
-        """
+        """Return the best validation result that an interrupted run left, or minus infinity."""
         path = Path(self.output_dir) / self.get_model_names()[0] / BEST
         result = load_checkpoint(path)["val_result"] if path.is_file() else None
         return -np.inf if result is None else result
@@ -131,9 +129,7 @@ class SimpleTrainer(TrainerBase):
 
     @torch.no_grad()
     def test(self, split: str | None = None) -> float:
-        """Evaluate on a split ("val" falls back to "test" where there is none); return the first
-        result.
-        """
+        """Evaluate on a split ("test" where there is no "val"); return the first result."""
         self.set_model_mode("eval")
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
@@ -178,9 +174,7 @@ class SimpleTrainer(TrainerBase):
     def _report_batch(
         self, losses: MetricMeter, batch_time: AverageMeter, data_time: AverageMeter
     ) -> None:
-        """Print the line of a batch (each PRINT_FREQ; each one in short epochs) and write its
-        scalars.
-        """
+        """Print a batch's line (each PRINT_FREQ; each batch of short epochs), write its scalars."""
         done, total, frequency = self.batch_idx + 1, self.num_batches, self.cfg.TRAIN.PRINT_FREQ
         if done % frequency == 0 or total < frequency:
             remaining = total - done + (self.max_epoch - self.epoch - 1) * total
@@ -215,7 +209,7 @@ class TrainerXU(SimpleTrainer):
     """Trains on labelled and unlabelled pictures side by side; a loader that ends starts over."""
 
     def run_epoch(self) -> None:
-        """Take as many steps as TRAIN.COUNT_ITER says; raise ConfigError where it names no loader."""
+        """Take as many steps as TRAIN.COUNT_ITER says; ConfigError where it names no loader."""
         lengths = {"train_x": len(self.train_loader_x), "train_u": len(self.train_loader_u)}
         lengths["smaller_one"] = min(lengths.values())
         count = self.cfg.TRAIN.COUNT_ITER
@@ -228,7 +222,7 @@ class TrainerXU(SimpleTrainer):
     def parse_batch_train(
         self, batch_x: dict[str, Any], batch_u: dict[str, Any]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return labelled pictures, their labels and unlabelled pictures on the trainer's device."""
+        """Return labelled pictures, labels and unlabelled pictures on the trainer's device."""
         parts = batch_x["img"], batch_x["label"], batch_u["img"]
         return tuple(part.to(self.device) for part in parts)
 

@@ -92,9 +92,7 @@ class ConstantWarmupScheduler(WarmupScheduler):
 
 
 class LinearWarmupScheduler(WarmupScheduler):
-    """A small rate in the first epoch, then the fraction of the base rate that the warm-up has come
-    to.
-    """
+    """A small rate in the first epoch, then a growing fraction of the base rate."""
 
     def __init__(
         self,

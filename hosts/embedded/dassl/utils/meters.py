@@ -9,7 +9,7 @@ import torch
 
 
 class AverageMeter:
-    """The last value, and the mean of all values (or an exponential moving average of factor 0.9)."""
+    """The last value and the mean of all (or an exponential moving average of factor 0.9)."""
 
     def __init__(self, ema: bool = False) -> None:
         self.ema = ema

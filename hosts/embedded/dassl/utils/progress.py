@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 def progress(work: Any, what: str = "batch", every: float = SECONDS_BETWEEN_LINES) -> Iterator[Any]:
-    """Yield the items of `work`; show how far it is, off a terminal on a line each `every` seconds."""
+    """Yield the items of `work` and show progress; off a terminal, a line every `every` seconds."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -119,9 +119,7 @@ def get_most_similar_str_to_a_from_b(a: str, b: Iterable[str]) -> str | None:
 
 
 def check_availability(requested: str, available: Sequence[str], kind: str = "name") -> None:
-    """Raise ConfigError, with the nearest name and the whole list, unless `requested` is in
-    `available`.
-    """
+    """Raise ConfigError with the nearest name and the whole list if the name is not available."""
     if requested not in available:
         raise ConfigError(unknown_name(kind, requested, available))
 

@@ -29,9 +29,7 @@ BEST = "model-best.pth.tar"
 
 
 def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `target`, then rename it; nothing is left when it
-    fails.
-    """
+    """Let `write` fill a neighbour of `target`, then rename it; a failure leaves nothing."""
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         write(partial)
@@ -106,9 +104,7 @@ def resume_from_checkpoint(
     scheduler: Any = None,
     model_name: str | None = None,
 ) -> int:
-    """Load model, optimiser and schedule from the newest (or the named) checkpoint; return its
-    epoch.
-    """
+    """Load model, optimiser, schedule of the newest (or named) checkpoint; return its epoch."""
     name = model_name or latest_name(fdir)
     if name is None:
         raise FileNotFoundError(f"no file '{POINTER}' in '{fdir}' to resume from")
@@ -154,7 +150,7 @@ def open_specified_layers(model: nn.Module, open_layers: str | list[str]) -> Non
 def count_num_param(
     model: nn.Module | None = None, params: Iterable[nn.Parameter | dict[str, Any]] | None = None
 ) -> int:
-    """Return the number of values in the parameters of `model`, or in `params` (tensors or groups)."""
+    """Return the number of values in the parameters of `model`, or in `params`."""
     if model is not None:
         return sum(p.numel() for p in model.parameters())
     if params is None:

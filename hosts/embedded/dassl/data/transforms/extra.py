@@ -35,9 +35,7 @@ class Random2DTranslation:
 
 
 class Cutout:
-    """Set `n_holes` squares of `length` pixels, centred anywhere and clipped at the border, to
-    zero.
-    """
+    """Set `n_holes` squares of `length` pixels to zero; centred anywhere, clipped at the border."""
 
     def __init__(self, n_holes: int = 1, length: int = 16) -> None:
         self.n_holes = n_holes
