@@ -32,7 +32,7 @@ from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from loreal_plugin.bench.cells import Cell  # noqa: E402
-from loreal_plugin.bench.models import Workshop  # noqa: E402
+from loreal_plugin.bench.models import CellModels  # noqa: E402
 from loreal_plugin.files import write_text  # noqa: E402
 from loreal_plugin.method import MetaNets  # noqa: E402
 from loreal_plugin.paths import embedded_host  # noqa: E402
@@ -195,9 +195,9 @@ def checkpoints(folder: Path) -> Iterator[Row]:
 def host_checkpoints(folder: Path) -> Iterator[Row]:
     """Yield the checkpoint sizes of the methods whose public checkpoints hold the whole model."""
     for method in ("maple", "mmrl"):
-        shop = Workshop(Cell("train", method, NATIVE, 100, 1, ()), embedded_host())
-        trainer = shop.trainer
-        trainer.forward_backward({"img": shop.random_pictures(NATIVE), "label": shop.labels})
+        models = CellModels(Cell("train", method, NATIVE, 100, 1, ()), embedded_host())
+        trainer = models.trainer
+        trainer.forward_backward({"img": models.random_pictures(NATIVE), "label": models.labels})
         with redirect_stdout(io.StringIO()):
             trainer.save_model(0, str(folder / method))
         (path,) = (folder / method).glob("*/model.pth.tar-1")

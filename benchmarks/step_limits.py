@@ -19,8 +19,8 @@ import torch
 
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.memory import peak_of
-from loreal_plugin.bench.models import Workshop
-from loreal_plugin.bench.variants import build_variant
+from loreal_plugin.bench.models import CellModels
+from loreal_plugin.bench.variant_calls import build_variant
 from loreal_plugin.paths import embedded_host
 
 ROWS, WIDTH = 2000, 512  # of a bare matrix product like the MLP's first one
@@ -59,13 +59,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     variant = f"cached:{args.order}"
-    shop = Workshop(Cell("memory-train", "coop", 96, args.classes, 4, (variant,)), embedded_host())
+    models = CellModels(
+        Cell("memory-train", "coop", 96, args.classes, 4, (variant,)), embedded_host()
+    )
     if args.budget:
-        options = shop.options
-        shop.options = lambda order, mode="exact": replace(
+        options = models.options
+        models.options = lambda order, mode="exact": replace(
             options(order, mode), memory_budget_mb=args.budget
         )
-        found = peak_of(build_variant(shop, variant), shop.device)
+        found = peak_of(build_variant(models, variant), models.device)
         print(
             f"C={args.classes}, MEMORY_BUDGET_MB {args.budget}:"
             f" {found['peak_mib'] - found['held_mib']:.0f} MiB over the {found['held_mib']:.0f}"
@@ -73,7 +75,7 @@ def main() -> None:
         )
         return
     products()
-    step = build_variant(shop, variant)
+    step = build_variant(models, variant)
     print(f"step: {seconds_of(step, repeats=2) / 4:.3f} s a picture")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step()

@@ -2,10 +2,10 @@
 
 Variants of a cell are timed in turns, so ratios inside a cell are of one run. Names of variants:
 
-- `host`: the host alone (its own training step; at test its image encoder and text features kept
-  from before)
-- `cached:ORDER`, `uncached:ORDER`: a stage-3 step of ours from kept embeddings, or with both image
-  encoders
+- `host`: the host alone: its own training step; at test its image encoder and text features that
+  were made before
+- `cached:ORDER`, `uncached:ORDER`: a stage-3 step of ours from cached embeddings, or with both
+  image encoders
 - `MODE:ORDER`: our prediction in an inference mode (`exact`, ...); `auto@R` checks R percent of the
   pictures exactly
 - `published`: the published formulation of benchmarks/published.py

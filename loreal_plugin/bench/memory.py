@@ -21,19 +21,16 @@ from loreal_plugin.text.chunks import trim_heap
 MIB = 2**20
 _RESET = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
-
-
 LONG = 30.0  # seconds of a first call after which no other is made
 
 
 def peak_of(
     call: Callable[[], object], device: torch.device, calls: int = 2
 ) -> dict[str, float | str]:
-    """Return `held_mib` before and `peak_mib` during some calls, `how` it was measured, and
-    `first_s`.
+    """Return `held_mib` before and `peak_mib` during calls, `how` it was measured, and `first_s`.
 
-    `first_s` are the processor seconds of the first call, which also makes what later calls reuse:
-    the peak is of those, unless the first one took long enough to speak for all.
+    `first_s` are the processor seconds of the first call, which also makes what later calls use
+    again. The peak is that of later calls, or of the first one where it took longer than `LONG`.
     """
     started = time.process_time()
     found = _peak(call, device, 1)
@@ -42,7 +39,7 @@ def peak_of(
 
 
 def _peak(call: Callable[[], object], device: torch.device, calls: int) -> dict[str, float | str]:
-    give_back()
+    free_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         held = torch.cuda.memory_allocated(device) / MIB
@@ -61,7 +58,7 @@ def _peak(call: Callable[[], object], device: torch.device, calls: int) -> dict[
     return {"held_mib": held, "peak_mib": max(held, meter.peak_memory_mb), "how": "sampled"}
 
 
-def give_back() -> None:
+def free_memory() -> None:
     """Collect garbage and give freed memory back to the system, where the C library can."""
     gc.collect()
     trim_heap()

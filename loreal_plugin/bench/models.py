@@ -1,5 +1,6 @@
-"""Builds what the variants of a cell run: host trainer, students, meta-nets, inputs; each part
-once, when asked for.
+"""The models and inputs of one cell: host trainer, students, meta-nets, pictures.
+
+Each part is built once, when it is first asked for.
 
 Shapes: B images, C classes, F features an image, D_v joint width.
 """
@@ -34,8 +35,8 @@ DATASET = "Caltech101"  # whose templates and attributes are used; no picture is
 SEED = 1
 
 
-class Workshop:
-    """The parts of one cell, with random weights.
+class CellModels:
+    """The models and inputs of one cell, with random weights.
 
     Args:
         cell: what is measured.
@@ -55,9 +56,7 @@ class Workshop:
 
     @cached_property
     def cfg(self) -> Any:
-        """The host's configuration: its ViT-B/16 recipe with the weights and the precision of the
-        cell.
-        """
+        """The host's configuration: its recipe with the weights and precision of the cell."""
         c = self.contract
         argv = ["--trainer", c.trainer]
         argv += [
@@ -115,10 +114,8 @@ class Workshop:
             shell = build_shell(self.host, cfg, self.classes, self.device)
             shell.build_model()
         shell.set_model_mode("train")
-        shell.batch_idx, shell.num_batches = (
-            0,
-            10**9,
-        )  # never the last batch: no step of the schedule
+        # never the last batch, so that no step of the schedule is taken
+        shell.batch_idx, shell.num_batches = 0, 10**9
         return shell
 
     @cached_property

@@ -1,10 +1,8 @@
-"""The tables of docs/BENCHMARKS.md, as markdown; a record that is not there is shown as "not
-measured".
-"""
+"""The tables of docs/BENCHMARKS.md, as markdown; what has no record is "not measured"."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from loreal_plugin.bench.cells import (
@@ -15,11 +13,11 @@ from loreal_plugin.bench.cells import (
     TRAIN_CLASSES,
 )
 from loreal_plugin.bench.lookup import Results, title_of
+from loreal_plugin.bench.table_cells import ABSENT, number, short_number, table
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.published import COSTS
 from loreal_plugin.runs.timing import ratios
 
-ABSENT = "not measured"
 # What was aimed at: how many times faster than the published formulation.
 TARGETS = {
     "cached:class_first": 8,
@@ -28,26 +26,6 @@ TARGETS = {
     "exact:class_first": 6,
     "exact:slots_first": 8,
 }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def number(found: dict[str, float] | None, digits: int = 3) -> str:
-    """Return a median with its quartiles."""
-    if found is None:
-        return ABSENT
-    median, q1, q3 = (_short(found[name], digits) for name in ("median", "q1", "q3"))
-    return f"{median} ({q1} to {q3})"
-
-
-def _short(value: float, digits: int = 3) -> str:
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:.0f}"
-    return f"{value:.{digits}g}"
 
 
 def _machine(results: Results) -> str:
@@ -84,7 +62,7 @@ def _versus(results: Results) -> str:
         for variant in cell.variants[1:]:
             how, _, order = variant.partition(":")
             apart = record["facts"]["agreement"].get(variant, {})
-            rows_run = record["facts"].get("rows", {}).get(order)
+            rows_computed = record["facts"].get("rows", {}).get(order)
             found = results.ratio(record, "published", variant)
             wall = ratios(record["samples"], "published", variant, "wall")
             rows.append(
@@ -92,11 +70,11 @@ def _versus(results: Results) -> str:
                     title_of(cell.method),
                     f"{what}, {how}{words}",
                     f"`{order}`",
-                    "-" if rows_run is None else f"{rows_run:.1f}",
+                    "-" if rows_computed is None else f"{rows_computed:.1f}",
                     number(results.milliseconds(record, "published")),
                     number(results.milliseconds(record, variant)),
                     f"{number(found)} x",
-                    f"{_short(wall['median'])} x",
+                    f"{short_number(wall['median'])} x",
                     f"{TARGETS[variant]} x" if variant in TARGETS else "-",
                     ", ".join(f"{k.replace('_', ' ')} {v:.0e}" for k, v in apart.items())
                     or "another prompt",
@@ -235,7 +213,7 @@ def _growth(results: Results) -> str:
 
 
 def _phi(results: Results) -> str:
-    """Return what a lower phi saves of the image encoder's time and of the host's inference memory."""
+    """Return what a lower phi saves of the image encoder's time and the host's memory."""
     rows = []
     for cell, record in results.records.items():
         if cell.kind != "image":

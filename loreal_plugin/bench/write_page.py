@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 from loreal_plugin.bench.lookup import Results, group
-from loreal_plugin.bench.page_tables import ABSENT, PARTS, table
+from loreal_plugin.bench.page_tables import PARTS
 from loreal_plugin.bench.store import BenchStore
+from loreal_plugin.bench.table_cells import ABSENT, table
 from loreal_plugin.files import replace_between, write_text
 
 
@@ -19,7 +20,7 @@ def write_report(store: BenchStore, page: Path) -> list[Path]:
     Raises:
         DataError: nothing was measured. LorealError: the page lacks a part, or cannot be written.
     """
-    from loreal_plugin.bench.plots import draw_plots
+    from loreal_plugin.bench.page_plots import draw_plots
 
     text = page.read_text(encoding="utf-8") if page.is_file() else skeleton()
     for name, content in parts(store, page).items():

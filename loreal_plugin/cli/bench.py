@@ -99,7 +99,7 @@ def _check(args: argparse.Namespace) -> None:
 def _cells(args: argparse.Namespace) -> list[Any]:
     """Return the cells that are asked for."""
     from loreal_plugin.bench.cells import methods_to_compare
-    from loreal_plugin.bench.drive import plan_all, select
+    from loreal_plugin.bench.run_cells import plan_all, select
     from loreal_plugin.bench.sizes import get_size
     from loreal_plugin.weights.positions import grid_size_of
 
@@ -143,7 +143,7 @@ def _method(name: str) -> str:
 
 def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:
     """Measure the cells; return how many failed."""
-    from loreal_plugin.bench.drive import run_cells
+    from loreal_plugin.bench.run_cells import run_cells
     from loreal_plugin.bench.sizes import get_size, weights_file
     from loreal_plugin.runs.base2new import say_line
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loreal_plugin.sweep.planned_runs import Run
-from loreal_plugin.sweep.record import Outcome
+from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, last_error
 
 OnEnd = Callable[[Run, Outcome], None]

@@ -27,7 +27,7 @@ from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.local import run_local
 from loreal_plugin.sweep.plan_file import PlanFile
 from loreal_plugin.sweep.planned_runs import Place, Run, expand
-from loreal_plugin.sweep.record import DONE, FAILED, OPEN, Outcome, SweepRecord
+from loreal_plugin.sweep.sweep_record import DONE, FAILED, OPEN, Outcome, SweepRecord
 
 Say = Callable[[str], None]
 

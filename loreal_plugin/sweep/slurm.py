@@ -14,7 +14,7 @@ from typing import Any
 from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.sweep.local import OnEnd
 from loreal_plugin.sweep.planned_runs import Run
-from loreal_plugin.sweep.record import Outcome
+from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, run_logged
 
 POLL = 5.0

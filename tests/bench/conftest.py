@@ -1,4 +1,4 @@
-"""Workshops of the tiny size on the embedded host; random weights stay in the test's own cache."""
+"""Models of cells of the tiny size on the embedded host, with a cache of the test's own."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from loreal_plugin.paths import embedded_host
 
 
 @pytest.fixture(scope="session")
-def shop(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Give a function (kind, method, variants, ...) that returns 6 classes and 3 pictures."""
-    from loreal_plugin.bench.models import Workshop
+def cell_models(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Give a function (kind, method, variants, ...) that returns models of 6 classes, 3 pictures."""
+    from loreal_plugin.bench.models import CellModels
 
     before = os.environ.get("LOREAL_CACHE")
     os.environ["LOREAL_CACHE"] = str(tmp_path_factory.mktemp("bench-cache"))
 
     def make(kind: str, method: str, *variants: str, n_classes: int = 6, batch: int = 3) -> Any:
-        return Workshop(
+        return CellModels(
             Cell(kind, method, 32, n_classes, batch, variants, size="tiny"), embedded_host()
         )
 

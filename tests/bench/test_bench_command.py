@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from loreal_plugin.bench import drive
+from loreal_plugin.bench import run_cells
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.lookup import group
+from loreal_plugin.bench.measure_cell import machine_facts
 from loreal_plugin.bench.store import BenchStore
-from loreal_plugin.bench.worker import place
 from loreal_plugin.bench.write_page import parts, skeleton, write_report
 from loreal_plugin.cli import main
 from loreal_plugin.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-WHERE = place(torch.device("cpu"), 1) | {"load_before": 0.1, "load_after": 0.2}
+WHERE = machine_facts(torch.device("cpu"), 1) | {"load_before": 0.1, "load_after": 0.2}
 
 
 def record(cell: Cell, **seconds: float) -> dict[str, Any]:
@@ -65,15 +65,15 @@ def test_what_is_there_is_not_measured_again(tmp_path: Path, monkeypatch: pytest
         calls.append(one.id)
         return record(one, **{v.replace(":", "__"): 1.0 for v in one.variants})
 
-    monkeypatch.setattr(drive, "measure_apart", fake)
+    monkeypatch.setattr(run_cells, "measure_apart", fake)
     cells, said = [INFER, cell("image", "phi96")], []
     for _ in range(2):
         store = BenchStore(tmp_path / "bench.json")
-        drive.run_cells(cells, store, ROOT, rounds=1, budget_s=1, say=said.append)
+        run_cells.run_cells(cells, store, ROOT, rounds=1, budget_s=1, say=said.append)
     assert calls == [c.id for c in cells]
     assert said[-1].endswith("there, skipped") and len(said) == 4
     more = [Cell(**{**INFER.__dict__, "variants": (*INFER.variants, "static:class_first")})]
-    drive.run_cells(
+    run_cells.run_cells(
         more, BenchStore(tmp_path / "bench.json"), ROOT, rounds=1, budget_s=1, say=said.append
     )
     assert calls[-1] == INFER.id  # a new variant: measured again, so that ratios are of one run
@@ -212,7 +212,7 @@ def test_a_cell_runs_in_a_process_of_its_own(
 def test_a_cell_that_dies_is_reported_and_fails_the_command(
     tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(drive.sys, "executable", "/bin/false")
+    monkeypatch.setattr(run_cells.sys, "executable", "/bin/false")
     out = tmp_path / "b.json"
     words = ["--size", "tiny", "--methods", "coop", "--device", "cpu", "--cells", "image/*/B1"]
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))

@@ -18,11 +18,11 @@ from loreal_plugin.bench.cells import (
     orders_of,
     plan,
 )
+from loreal_plugin.bench.measure_cell import measure
 from loreal_plugin.bench.memory import peak_of
-from loreal_plugin.bench.modes import margin_for, ready, slim
+from loreal_plugin.bench.predictions import build_prediction, margin_for, slim
 from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state_dict
-from loreal_plugin.bench.variants import build_variant
-from loreal_plugin.bench.worker import measure
+from loreal_plugin.bench.variant_calls import build_variant
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.modes import contenders
 from loreal_plugin.paths import embedded_host
@@ -152,7 +152,7 @@ def test_orders_are_those_that_the_contracts_allow():
     ],
     ids=lambda cell: cell.kind,
 )
-def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
+def test_a_cell_gives_a_record_with_all_its_variants(cell_models, cell: Cell):
     record = measure(cell, embedded_host(), rounds=1, budget_s=0)
     found = record["memory"] if cell.kind.startswith("memory") else record["samples"]
     assert set(found) == set(cell.variants)
@@ -176,8 +176,8 @@ def test_a_cell_gives_a_record_with_all_its_variants(shop, cell: Cell):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("variant", ["host", "static:class_first", "tangent:class_first"])
-def test_what_needs_no_text_encoder_is_measured_without_it(shop, method: str, variant: str):
-    made = shop("memory-infer", method, variant)
+def test_what_needs_no_text_encoder_is_measured_without_it(cell_models, method: str, variant: str):
+    made = cell_models("memory-infer", method, variant)
     call = build_variant(made, variant)
     before = call()
     blocks = weakref.ref(made.beta.model.text_encoder.transformer)
@@ -191,10 +191,12 @@ def test_what_needs_no_text_encoder_is_measured_without_it(shop, method: str, va
 
 
 @pytest.mark.parametrize("mode", inference_modes())
-def test_every_mode_gives_logits_of_its_own(shop, mode: str):
-    made = shop("infer", "coop", batch=8)
+def test_every_mode_gives_logits_of_its_own(cell_models, mode: str):
+    made = cell_models("infer", "coop", batch=8)
     name = f"{mode}@25" if mode == "auto" else mode
-    logits, exact = (ready(made, n, "class_first")(made.pictures["beta"]) for n in (name, "exact"))
+    logits, exact = (
+        build_prediction(made, n, "class_first")(made.pictures["beta"]) for n in (name, "exact")
+    )
     assert logits.shape == (8, 6) and made.deployed is not None
     assert torch.equal(logits, exact) == (mode == "exact")
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.sweep.record import Outcome
 from loreal_plugin.sweep.slurm import run_slurm
+from loreal_plugin.sweep.sweep_record import Outcome
 
 pytest.importorskip("submitit", reason="submitit is not installed: nothing was submitted")
 

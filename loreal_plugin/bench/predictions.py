@@ -1,5 +1,6 @@
-"""Inference modes with random tables of the right sizes: what a mode costs does not depend on their
-values.
+"""Our prediction in each inference mode, with random tables of the right sizes.
+
+What a mode costs does not depend on the values of its tables.
 
 Shapes: B images, C classes, H activations of the meta-nets, R directions, T terms, D_v joint width.
 """
@@ -13,75 +14,78 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.bench.models import Workshop
+from loreal_plugin.bench.models import CellModels
 from loreal_plugin.inference.expansion import Directions, Expansion
 from loreal_plugin.inference.modes import FIRST_PASS, Inference
 
 
-def ready(shop: Workshop, name: str, order: str) -> Callable[[Tensor], Tensor]:
+def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Tensor], Tensor]:
     """Return our prediction in a mode, pictures (B, 3, phi, phi) -> logits (B, C).
 
     Args:
-        name: a mode; `auto@R` checks R percent of the cell's pictures exactly, those that are
-            closest to call.
+        name: a mode; `auto@R` predicts R percent of the cell's pictures exactly, those whose
+            two best classes are closest.
+        order: slot order.
     """
     mode, _, rate = name.partition("@")
-    model = shop.model(order, mode)
+    model = models.model(order, mode)
     if mode != "exact":
-        model.inference = build_mode(shop, model)
+        model.inference = build_mode(models, model)
     if rate:
-        checked = round(int(rate) / 100 * shop.cell.batch)
-        model.inference.margin = margin_for(model.inference.first(shop.features["beta"]), checked)
-    shop.deployed = model
+        checked = round(int(rate) / 100 * models.cell.batch)
+        model.inference.margin = margin_for(model.inference.first(models.features["beta"]), checked)
+    models.deployed = model
 
+    # a function of its own: decorating the model would hold its parts a second time
     @torch.no_grad()
-    def predict(
-        pictures: Tensor,
-    ) -> Tensor:  # decorating the model itself would keep a second hold on its parts
+    def predict(pictures: Tensor) -> Tensor:
         return model(pictures)
 
     return predict
 
 
 @torch.no_grad()
-def build_mode(shop: Workshop, model: Any) -> Inference:
+def build_mode(models: CellModels, model: Any) -> Inference:
     """Return the mode of a model's options, around the pictures' own mean."""
-    beta, options = shop.beta, model.options
+    beta, options = models.beta, model.options
 
     def condition(features: Tensor) -> Tensor:
         return beta.condition(features, options.mmrl_condition)
 
-    mean = shop.nets.hidden(condition(shop.features["beta"])).flatten(1).mean(0)
+    mean = models.nets.hidden(condition(models.features["beta"])).flatten(1).mean(0)
     expands = FIRST_PASS.get(options.inference, options.inference) == "tangent"
     return Inference(
         mode=options.inference,
         student=beta,
         path=model.paths["beta"],
-        meta_nets=shop.nets,
+        meta_nets=models.nets,
         condition=condition,
-        fusion=shop.fusion,
+        fusion=models.fusion,
         mean=mean,
-        expansion=random_expansion(shop, mean, options) if expands else None,
+        expansion=random_expansion(models, mean, options) if expands else None,
         k=options.shortlist_k,
     )
 
 
-def random_expansion(shop: Workshop, mean: Tensor, options: Any) -> Expansion:
+def random_expansion(models: CellModels, mean: Tensor, options: Any) -> Expansion:
     """Return an expansion with as many directions and products as the options ask for."""
     generator = torch.Generator().manual_seed(0)
     rank = options.tangent_rank or len(mean)
     products = min(rank, options.tangent_products) if options.tangent_kind == "fitted" else 0
     basis = torch.linalg.qr(torch.randn(len(mean), rank, generator=generator))[0]
     directions = Directions(mean.cpu(), basis, torch.ones(rank), products)
-    shape = (shop.cell.n_classes, shop.visual_dim)
+    shape = (models.cell.n_classes, models.visual_dim)
     base = torch.randn(shape, generator=generator)
     table = 0.01 * torch.randn(directions.n_terms, *shape, generator=generator)
-    return Expansion(directions, base, table).to(shop.device, shop.beta.dtype)
+    return Expansion(directions, base, table).to(models.device, models.beta.dtype)
 
 
 def margin_for(first: Tensor, checked: int) -> float:
-    """Return the margin at which `checked` of the pictures have more than one contender in logits
-    (B, C).
+    """Return the margin within which `checked` of the B pictures have more than one class.
+
+    Args:
+        first: logits (B, C) of the first pass.
+        checked: number of pictures.
     """
     if not checked:
         return 0.0
@@ -90,15 +94,13 @@ def margin_for(first: Tensor, checked: int) -> float:
     return float(gaps[checked - 1]) * (1 + 1e-5)
 
 
-def slim(shop: Workshop, variant: str) -> None:
-    """Drop what a deployed model of a variant would not hold: token embeddings, a text encoder that
-    is not needed.
-    """
-    beta = shop.beta
+def slim(models: CellModels, variant: str) -> None:
+    """Drop what a deployed model of a variant does not hold, such as token embeddings."""
+    beta = models.beta
     beta.token_weight = beta.token_weight[:1].clone()
     if variant.partition(":")[0] not in ("host", "static", "tangent"):
         return
     beta.model.text_encoder = None
-    if shop.deployed is not None:
-        shop.deployed.paths = {}
-        shop.deployed.inference = replace(shop.deployed.inference, path=None)
+    if models.deployed is not None:
+        models.deployed.paths = {}
+        models.deployed.inference = replace(models.deployed.inference, path=None)

@@ -94,9 +94,9 @@ def _versus(results: Results, axes: Any) -> bool:
                 )
                 for v in cell.variants[1:]
             ]
-    for place, (_, found) in enumerate(bars):
+    for position, (_, found) in enumerate(bars):
         low, high = found["median"] - found["q1"], found["q3"] - found["median"]
-        axes.barh(place, found["median"], xerr=[[low], [high]], color="tab:blue")
+        axes.barh(position, found["median"], xerr=[[low], [high]], color="tab:blue")
     axes.set_yticks(range(len(bars)), [label for label, _ in bars], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="times faster than the published formulation")

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 
 from loreal_plugin.bench.cells import Cell, plan
+from loreal_plugin.bench.measure_cell import machine_facts
 from loreal_plugin.bench.sizes import ModelSize
 from loreal_plugin.bench.store import BenchStore
-from loreal_plugin.bench.worker import place
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.runs.timing import spread
 
 Say = Callable[[str], None]
-_TAIL = 300  # characters of a failed cell's last words that are kept
+_TAIL = 300  # characters of the last line of a failed cell that are recorded
 
 
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
@@ -87,7 +87,7 @@ def run_cells(
     failed = 0
     for number, cell in enumerate(cells, start=1):
         title = f"[{number}/{len(cells)}] {cell.id}"
-        if not again and store.has(cell, place(torch.device(cell.device), cell.threads)):
+        if not again and store.has(cell, machine_facts(torch.device(cell.device), cell.threads)):
             say(f"{title}: there, skipped")
             continue
         record = measure_apart(cell, host, rounds=rounds, budget_s=budget_s)
@@ -98,11 +98,11 @@ def run_cells(
 
 
 def measure_apart(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str, Any]:
-    """Return a cell's record from a process of its own, or `{"cell", "error"}` where that one died."""
+    """Return a cell's record, made in a process of its own, or `{"cell", "error"}`."""
     job = {"cell": cell.as_dict(), "host": str(host), "rounds": rounds, "budget_s": budget_s}
     threads = str(cell.threads)
     env = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    command = [sys.executable, "-m", "loreal_plugin.bench.worker"]
+    command = [sys.executable, "-m", "loreal_plugin.bench.measure_cell"]
     done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, env=env)
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:

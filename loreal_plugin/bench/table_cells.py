@@ -1,0 +1,28 @@
+"""Cells and tables of markdown: a number with its quartiles, or that it was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ABSENT = "not measured"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def number(found: dict[str, float] | None, digits: int = 3) -> str:
+    """Return a median with its quartiles."""
+    if found is None:
+        return ABSENT
+    median, q1, q3 = (short_number(found[name], digits) for name in ("median", "q1", "q3"))
+    return f"{median} ({q1} to {q3})"
+
+
+def short_number(value: float, digits: int = 3) -> str:
+    """Return a number with about three digits, without decimals where it has as many before."""
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
