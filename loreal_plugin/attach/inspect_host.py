@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import importlib.util
 import os
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from loreal_plugin.attach.requirements import import_checks
 from loreal_plugin.contract import CONTRACTS, HostContract, PartCheck
 from loreal_plugin.contract.questions import trainer_without_row
 from loreal_plugin.errors import unknown_name
+from loreal_plugin.files import digest_sources
 
 _TRAIN_FUNCTIONS = ("setup_cfg", "main")
 _OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports of a host
@@ -140,22 +140,16 @@ def revision_of(inspection: HostInspection) -> str:
     Contents, not a git revision: a checkout may be changed, exported, or part of a larger
     repository.
     """
-    digest = hashlib.sha256()
+    found = []
     for name, root in sorted(inspection.packages.items()):
         files = [root / f"{name}.py"] if name == "train" else sorted((root / name).rglob("*.py"))
-        for file in files:
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+        found += [(root, file) for file in files]
+    return digest_sources(found)[:16]
 
 
 def sources_digest(folder: Path) -> str:
-    """Return a hash of a package's Python sources: what `__version__` would say if everybody kept
-    it up.
-    """
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    """Return a hash of a package's Python sources: what `__version__` should say."""
+    return digest_sources((folder, file) for file in sorted(folder.rglob("*.py")))[:16]
 
 
 def _check(role: str, wanted: str, ok: bool, otherwise: str) -> PartCheck:

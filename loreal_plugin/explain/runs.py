@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.config import with_settings
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.errors import CheckpointError, HostError, WeightsError
 from loreal_plugin.options import flatten
@@ -314,13 +315,4 @@ def _as_recorded(cfg: Any, recorded: dict[str, Any]) -> Any:
         for k, v in recorded.items()
         if k in known and k.startswith(("TRAINER.", "INPUT.", "TASK"))
     }
-    cfg = cfg.clone()
-    cfg.defrost()
-    for key, value in kept.items():
-        *parents, name = key.split(".")
-        node = cfg
-        for parent in parents:
-            node = node[parent]
-        node[name] = type(node[name])(value) if isinstance(node[name], (list, tuple)) else value
-    cfg.freeze()
-    return cfg
+    return with_settings(cfg, kept)

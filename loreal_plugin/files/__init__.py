@@ -17,13 +17,14 @@ from loreal_plugin.files.atomic import (
     write_link,
     write_text,
 )
-from loreal_plugin.files.digests import digest, digest_bytes, digest_file
+from loreal_plugin.files.digests import digest, digest_bytes, digest_file, digest_sources
 from loreal_plugin.files.documents import replace_between
 
 __all__ = [
     "digest",
     "digest_bytes",
     "digest_file",
+    "digest_sources",
     "is_read_only",
     "read_json",
     "remove_unfinished",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,4 +38,16 @@ def digest_file(path: Path | str) -> str:
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             whole.update(block)
+    return whole.hexdigest()
+
+
+def digest_sources(files: Iterable[tuple[Path, Path]]) -> str:
+    """Return the SHA-256 over names below a root and contents of `(root, file)`, in this order.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    whole = hashlib.sha256()
+    for root, file in files:
+        whole.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return whole.hexdigest()

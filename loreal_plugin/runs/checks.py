@@ -133,13 +133,7 @@ def check_slots(engine: Engine) -> None:
     An attribute that tokenises to nothing, or a class without words, is an error here and not after
     two stages.
     """
-    identity, contract, options = engine.identity, engine.host.contract, engine.identity.options
-    if options.slot_order not in contract.slot_orders:
-        raise ConfigError(
-            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which"
-            " overwrites the rows after the start token; choose"
-            f" {' or '.join(contract.slot_orders)}"
-        )
+    identity, options = engine.identity, engine.identity.options
     if identity.attribute_file.fallback:
         engine.say(
             f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
+from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
@@ -122,13 +123,8 @@ class Identity:
             alpha = plan.stages["alpha"]
             argv = family_argv(plan, alpha, folder=alpha.folder, size=alpha.size, subset=subset)
             return self._host.setup_cfg(argv)
-        cfg = self._cfgs["alpha"].clone()
-        cfg.defrost()
-        cfg.DATASET.SUBSAMPLE_CLASSES = (
-            plan.tests[subset].classes if subset in plan.tests else subset
-        )
-        cfg.freeze()
-        return cfg
+        classes = plan.tests[subset].classes if subset in plan.tests else subset
+        return with_settings(self._cfgs["alpha"], {"DATASET.SUBSAMPLE_CLASSES": classes})
 
     def dataset(self, subset: str) -> Any:
         """Return the host's dataset of a test set of the plan, or of the source's classes `subset`.

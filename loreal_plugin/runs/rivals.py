@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_json, write_json
@@ -198,17 +199,14 @@ class _Model:
 
     def config(self, subset: str, size: int) -> Any:
         """Return the host's config for the test set `subset` at `size`."""
-        cfg = self.engine.resolve(self.stage, subset=subset).clone()
-        cfg.defrost()
-        cfg.INPUT.SIZE = (size, size)
+        cfg = self.engine.resolve(self.stage, subset=subset)
+        settings = {"INPUT.SIZE": (size, size)}
         if self.zero_shot:
             plain = self.host.contract
-            node = cfg.TRAINER[plain.cfg_node]
-            for key, value in plain.zero_shot_options.items():
-                node[key] = value
-            node.PREC = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
-        cfg.freeze()
-        return cfg
+            precision = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
+            chosen = {**plain.zero_shot_options, "PREC": precision}
+            settings |= {f"TRAINER.{plain.cfg_node}.{key}": v for key, v in chosen.items()}
+        return with_settings(cfg, settings)
 
     def _student(self, subset: str, size: int) -> Student:
         """Return this model for the classes of the test set `subset` at `size`."""

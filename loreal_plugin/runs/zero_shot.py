@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
@@ -232,10 +233,7 @@ def _hits(engine: Engine, model: nn.Module, subset: str, images: dict[str, Tenso
 
 def _loader(engine: Engine, dataset: Any, size: int) -> Any:
     """Return the host's own test loader over a dataset's test pictures at `size`."""
-    cfg = engine.cfgs["alpha"].clone()
-    cfg.defrost()
-    cfg.INPUT.SIZE = (size, size)
-    cfg.freeze()
+    cfg = with_settings(engine.cfgs["alpha"], {"INPUT.SIZE": (size, size)})
     data = importlib.import_module("dassl.data.data_manager")
     transforms = importlib.import_module("dassl.data.transforms")
     return data.build_data_loader(

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.attach import AttachedHost
+from loreal_plugin.config import with_settings
 from loreal_plugin.contract import HostContract, HostPrompts
 from loreal_plugin.errors import HostError
 from loreal_plugin.students.learned import fingerprint, load_learned
@@ -169,12 +170,7 @@ def build_student(
 
 def at_size(cfg: Any, trainer: str, input_size: int) -> Any:
     """Return a frozen copy of the configuration for the host's trainer at another input size."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.INPUT.SIZE = (input_size, input_size)
-    cfg.TRAINER.NAME = trainer
-    cfg.freeze()
-    return cfg
+    return with_settings(cfg, {"INPUT.SIZE": (input_size, input_size), "TRAINER.NAME": trainer})
 
 
 def build_shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> Any:

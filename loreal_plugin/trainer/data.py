@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.config import with_settings
 from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.paths import cache_root
 from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
@@ -25,11 +26,7 @@ ENCODE_BATCH = 64
 
 def resized(cfg: Any, size: int) -> Any:
     """Return a frozen copy of a configuration for square inputs of `size` pixels."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.INPUT.SIZE = (size, size)
-    cfg.freeze()
-    return cfg
+    return with_settings(cfg, {"INPUT.SIZE": (size, size)})
 
 
 class DataPlan:

@@ -1,0 +1,29 @@
+"""Copies of a host's configuration with other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def with_settings(cfg: Any, settings: Mapping[str, Any]) -> Any:
+    """Return a frozen copy of a yacs configuration with other values.
+
+    Args:
+        settings: `{"A.B.C": value}` of keys that are there. A list takes the place of a tuple as a
+            tuple: JSON, where recorded values come from, has no tuples.
+
+    Raises:
+        KeyError: the configuration has no such key.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in settings.items():
+        *parents, name = key.split(".")
+        node = cfg
+        for parent in parents:
+            node = node[parent]
+        to_tuple = isinstance(node[name], tuple) and isinstance(value, list)
+        node[name] = tuple(value) if to_tuple else value
+    cfg.freeze()
+    return cfg
