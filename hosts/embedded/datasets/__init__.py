@@ -9,7 +9,7 @@ from importlib import import_module
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
-from loreal_plugin.data import register_plugin_datasets
+from datasets._plugin import register_plugin_datasets
 
 MODULES = (
     "caltech101",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dassl.data.datasets import DatasetBase, Datum
 
-from loreal_plugin.data.base import FewShotMixin
-from loreal_plugin.data.items import class_pictures
-from loreal_plugin.data.splits import Split, draw_split
+from datasets._plugin import FewShotMixin, Split, class_pictures, draw_split
 
 
 class FewShotDataset(FewShotMixin, DatasetBase):

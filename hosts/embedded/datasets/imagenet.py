@@ -7,11 +7,8 @@ from pathlib import Path
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from datasets._plugin import DataError, Item, Split, class_pictures, read_classnames
 from datasets.base import FewShotDataset
-from loreal_plugin.data.folder import read_classnames
-from loreal_plugin.data.items import Item, class_pictures
-from loreal_plugin.data.splits import Split
-from loreal_plugin.errors import DataError
 
 
 class WordnetFolders(FewShotDataset):

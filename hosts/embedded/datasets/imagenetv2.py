@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from datasets._plugin import Item, Split, pictures_in
 from datasets.imagenet import ImageNetVariant
-from loreal_plugin.data.items import Item, pictures_in
-from loreal_plugin.data.splits import Split
 
 
 @DATASET_REGISTRY.register()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loreal_plugin.errors import DataError
+from datasets._plugin import DataError
 
 
 def read_mat(path: Path, variable: str) -> np.ndarray:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from datasets._plugin import ClassPictures, DataError, Split, draw_split, read_json_file
 from datasets.base import FewShotDataset
 from datasets.matlab import read_mat
-from loreal_plugin.data.items import ClassPictures
-from loreal_plugin.data.splits import Split, draw_split
-from loreal_plugin.data.storage import read_json_file
-from loreal_plugin.errors import DataError
 
 
 @DATASET_REGISTRY.register()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from datasets._plugin import Item, Split, hold_out
 from datasets.base import FewShotDataset
 from datasets.matlab import read_mat
-from loreal_plugin.data.items import Item
-from loreal_plugin.data.splits import Split, hold_out
 
 
 def year_first(name: str) -> str:

@@ -6,11 +6,8 @@ import re
 
 from dassl.data.datasets import DATASET_REGISTRY
 
+from datasets._plugin import DataError, Item, Split, hold_out, read_lines
 from datasets.base import FewShotDataset
-from loreal_plugin.data.items import Item
-from loreal_plugin.data.splits import Split, hold_out
-from loreal_plugin.data.storage import read_lines
-from loreal_plugin.errors import DataError
 
 
 def spaced(action: str) -> str:

@@ -16,9 +16,9 @@ from dassl.utils import load_checkpoint, load_pretrained_weights
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import ConfigError
 from trainers._checkpoints import LearnedPart, find_checkpoint, restore
 from trainers._clip import check_input_size
+from trainers._plugin import ConfigError
 
 PRECISIONS = ("fp16", "fp32", "amp")
 

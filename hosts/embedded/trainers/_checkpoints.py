@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from loreal_plugin.errors import CheckpointError
+from trainers._plugin import CheckpointError
 
 # of another size after training at another resolution; the image encoder then keeps its own
 POSITIONS = "image_encoder.positional_embedding"

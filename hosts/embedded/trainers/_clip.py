@@ -7,8 +7,7 @@ import os
 from torch import nn
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import ConfigError
-from loreal_plugin.weights import import_clip, load_clip_state_dict
+from trainers._plugin import ConfigError, import_clip, load_clip_state_dict
 
 clip = import_clip()
 

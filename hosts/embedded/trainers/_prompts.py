@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from loreal_plugin.data.templates import DEFAULT_TEMPLATE
-from loreal_plugin.data.templates import TEMPLATES as CUSTOM_TEMPLATES
-from loreal_plugin.errors import ConfigError
 from trainers._clip import clip
+from trainers._plugin import DEFAULT_TEMPLATE, ConfigError
+from trainers._plugin import TEMPLATES as CUSTOM_TEMPLATES
 
 
 def spoken(classnames: Sequence[str]) -> list[str]:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import ConfigError
 from trainers._base import PromptTrainer
 from trainers._clip import load_clip_to_cpu
 from trainers._encoders import TextEncoder, unit
+from trainers._plugin import ConfigError
 from trainers._prompts import context_vectors, embed_tokens, spoken, token_count, tokenize
 
 POSITIONS = ("end", "middle", "front")

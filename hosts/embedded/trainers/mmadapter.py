@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import ConfigError
 from trainers import _encoders
 from trainers._base import PromptTrainer
 from trainers._cache import TextCache
 from trainers._clip import check_layers, load_clip_to_cpu
 from trainers._encoders import unit
+from trainers._plugin import ConfigError
 from trainers._prompts import embed_tokens, spoken, tokenize
 
 # adapter of this tower or None, adapter shared by both towers or None, scale

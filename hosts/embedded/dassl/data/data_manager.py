@@ -11,8 +11,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from yacs.config import CfgNode
 
+from dassl._plugin import ConfigError, DataError
 from dassl.utils import read_image
-from loreal_plugin.errors import ConfigError, DataError
 
 from .datasets import Datum, build_dataset
 from .samplers import build_sampler

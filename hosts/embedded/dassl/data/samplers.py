@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 from yacs.config import CfgNode
 
+from dassl._plugin import ConfigError
 from dassl.data.datasets import Datum
 from dassl.utils import check_availability
-from loreal_plugin.errors import ConfigError
 
 
 def _indices_by(data_source: Sequence[Datum], attribute: str) -> dict[int, list[int]]:

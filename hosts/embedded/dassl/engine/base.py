@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from dassl._plugin import CheckpointError
 from dassl.utils import load_checkpoint, resume_from_checkpoint, save_checkpoint, tolist_if_not
 from dassl.utils.torchtools import BEST, latest_name
-from loreal_plugin.errors import CheckpointError
 
 
 class TrainerBase:

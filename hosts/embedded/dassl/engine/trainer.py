@@ -14,11 +14,11 @@ import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from dassl._plugin import ConfigError
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
 from dassl.utils import AverageMeter, MetricMeter, load_checkpoint, progress, set_random_seed
 from dassl.utils.torchtools import BEST
-from loreal_plugin.errors import ConfigError
 
 from .base import TrainerBase
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import DataError
+from dassl._plugin import DataError
 
 from .build import EVALUATOR_REGISTRY
 

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, StepLR
 from yacs.config import CfgNode
 
+from dassl._plugin import CheckpointError, ConfigError
 from dassl.utils import check_availability
-from loreal_plugin.errors import CheckpointError, ConfigError
 
 
 class WarmupScheduler(LRScheduler):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from dassl._plugin import ConfigError
 from dassl.utils import check_availability
-from loreal_plugin.errors import ConfigError
 
 # name -> class and the further arguments that are read from the configuration
 _OPTIMS: dict[str, tuple[type[torch.optim.Optimizer], Any]] = {

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from loreal_plugin.errors import ConfigError, DataError, unknown_name
+from dassl._plugin import ConfigError, DataError, unknown_name
 
 
 def mkdir_if_missing(dirname: str | os.PathLike[str]) -> None:

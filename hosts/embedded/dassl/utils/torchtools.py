@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from loreal_plugin.errors import CheckpointError
-from loreal_plugin.weights.host_checkpoints import read_saved
+from dassl._plugin import CheckpointError, read_saved
 
 from .tools import mkdir_if_missing
 

@@ -7,7 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from loreal_plugin.errors import ConfigError, DataError
+from dassl._plugin import ConfigError, DataError
 
 
 class Datum:

@@ -13,8 +13,8 @@ import torchvision.transforms as T
 from torchvision.transforms.functional import InterpolationMode
 from yacs.config import CfgNode
 
+from dassl._plugin import ConfigError
 from dassl.utils import check_availability
-from loreal_plugin.errors import ConfigError
 
 from .extra import Cutout, GaussianNoise, InstanceNormalization, Random2DTranslation
 
