@@ -124,9 +124,10 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
     contract = get_contract(method)
     path = Path(path).expanduser().resolve()
     if _session is not None and _session.inspection.path != path:
+        there = _session.inspection.path
         raise HostError(
-            f"host {path} was asked for, but {_session.inspection.path} is attached in this process;"
-            " hosts share module names (trainers, datasets, clip): use one process a host"
+            f"host {path} was asked for, but {there} is attached in this process; hosts share module"
+            " names (trainers, datasets, clip): use one process a host"
         )
     inspection = inspect_host(path, contract, Path(dassl) if dassl else None)
     advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"

@@ -102,7 +102,7 @@ class HostFacts:
             digest.update(one.read_bytes())
         return digest.hexdigest()[:16]
 
-    # ---- what a configuration says -----------------------------------------------------------------
+    # ---- what a configuration says ---------------------------------------------------------------
 
     def layers_used(self, cfg: Any) -> dict[str, list[int]]:
         """Return the layer numbers that a configuration names, by key.
@@ -127,7 +127,7 @@ class HostFacts:
 
 
 def context_template(words: str, n_ctx: int) -> str:
-    """Return `<context> {}.`; learned context without words stands as one "X" a token, as in hosts."""
+    """Return `<context> {}.`; learned context without words is one "X" a token, as in hosts."""
     context = words.replace("_", " ") or " ".join(["X"] * n_ctx)
     return "{} {{}}.".format(context.replace("{", "").replace("}", ""))
 

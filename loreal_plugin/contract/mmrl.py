@@ -1,4 +1,4 @@
-"""MMRL: representation tokens inserted behind the start token of both towers; two image features."""
+"""MMRL: tokens inserted behind the start token of both towers; two image features."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class MMRLContract(HostContract):
         return tuple(model.image_encoder([images, rep_visual]))
 
     def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
-        """Return `enter`: tokens come in at the first listed block and are replaced at the others."""
+        """Return `enter`: tokens come in at the first listed block, and the others replace them."""
         with torch.no_grad():
             rep_text = [rows.detach() for rows in self.own(model)()[0]]
         # The host numbers blocks from 1 and takes the next token set at each listed block it
@@ -107,7 +107,7 @@ class MMRLContract(HostContract):
         return {"enter": enter}
 
     def fusion_weight(self, model: nn.Module) -> float:
-        """Return the weight of the class feature's logits; the representation feature has the rest."""
+        """Return the weight of the class feature's logits; the other feature has the rest."""
         return float(model.alpha)
 
     def logit_scale(self, model: nn.Module) -> Tensor | float:
@@ -115,7 +115,7 @@ class MMRLContract(HostContract):
         return 100.0  # a literal in the host's forward
 
     def use_fusion(self, cfg: Any, training: bool = False) -> bool:
-        """Say whether both image features count: always in training, at test by task and classes."""
+        """Say whether both image features count: in training always, at test by task and classes."""
         if training or cfg.TASK == "FS":
             return True
         if cfg.TASK == "B2N":

@@ -1,4 +1,4 @@
-"""The questions that a contract row answers, as the error for a trainer without a row names them."""
+"""The questions that a row answers, as the error for a trainer without a row names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded host is reached like a stranger's checkout: what it takes from the plug-in is named."""
+"""The embedded host is reached like a stranger's: what it takes from the plug-in is named."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def names_in(function: Any) -> set[str]:
 
 
 def _code(function: Any) -> CodeType | None:
-    """Return the code of a function as its author wrote it, below what other shims put around it."""
+    """Return the code of a function as its author wrote it, without what shims put around it."""
     return getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
 
 
