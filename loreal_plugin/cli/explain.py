@@ -1,11 +1,12 @@
-"""`loreal explain`: a page a picture with predictions, attention, and words of the slots."""
+"""`loreal explain` and `loreal embed`: what a finished run sees in single pictures, and in all."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-EPILOG = """\
+EXPLAIN = "a page a picture with predictions, attention, and words of the slots"
+EXPLAIN_EPILOG = """\
 A page shows, at the native size and at phi, with the host and with LOREAL: the five most probable
 classes; where the visual encoder looks (attention rollout; LOREAL's encoder is the host's trained
 at phi); the vocabulary words nearest to each slot's content; and by how much the logit of the
@@ -22,16 +23,36 @@ examples:
 """
 
 
+EMBED = "a map of image embeddings at the native size and at phi, and their drift"
+EMBED_EPILOG = """\
+Draws the embeddings of the same pictures at the native size and at phi on one map, coloured by
+class, with lines between the two places of a picture (up to 150 pictures), for the host trained at
+the native size and for the host trained at phi. The numbers are printed, drawn, and written as JSON
+beside the PNG: cosine between the two embeddings of a picture, length of the mean drift, how much
+of the change all pictures share, and how often the nearest native embedding is the picture's own or
+of its class.
+
+example:
+  loreal embed demo --to drift.png \\
+    --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1
+"""
+
+
 def add_parser(subparsers: Any) -> None:
-    """Add the sub-command."""
+    """Add both sub-commands."""
+    _add_explain(subparsers)
+    _add_embed(subparsers)
+
+
+def _add_explain(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "explain",
         usage="loreal explain [IMAGE ... | DATASET] --run RUN [options]",
         help=(
             "draw for pictures what a finished run predicts, where it looks and what its slots say"
         ),
-        description=__doc__,
-        epilog=EPILOG,
+        description=EXPLAIN,
+        epilog=EXPLAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -52,11 +73,43 @@ def add_parser(subparsers: Any) -> None:
             " the other way round"
         ),
     )
-    add_run_options(parser)
-    parser.set_defaults(run=run)
+    _add_run_options(parser)
+    parser.set_defaults(run=run_explain)
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def _add_embed(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "embed",
+        usage="loreal embed [DATASET] --run RUN [options]",
+        help=(
+            "draw a map of a dataset's embeddings at the native size and at phi, with their drift"
+            " in numbers"
+        ),
+        description=EMBED,
+        epilog=EMBED_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "dataset", metavar="DATASET", nargs="?", default="", help="the run's own if left out"
+    )
+    parser.add_argument(
+        "--to", metavar="PNG", default="embeddings.png", help="where the map goes (embeddings.png)"
+    )
+    parser.add_argument(
+        "--part",
+        choices=("test", "train"),
+        default="test",
+        help="train: the few-shot pictures (test)",
+    )
+    parser.add_argument("--count", default="120", help="pictures, spread over the list (120)")
+    parser.add_argument(
+        "--map", choices=("pca", "tsne"), default="pca", help="how the plane is found (pca)"
+    )
+    _add_run_options(parser)
+    parser.set_defaults(run=run_embed)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what names a finished run and what its record does not hold."""
     # `run` is the function to call, so the option goes by another name
     parser.add_argument(
@@ -78,12 +131,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="the run's CLIP weights, where they lie elsewhere now")
 
 
-def where(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of `add_run_options` as arguments of `open_run`."""
+def run_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a finished run as arguments of `open_run`."""
     return {"classes": args.classes, "host": args.host, "data": args.data, "weights": args.weights}
 
 
-def run(args: argparse.Namespace) -> int:
+def run_explain(args: argparse.Namespace) -> int:
     """Write the pages and say where they are."""
     from pathlib import Path
 
@@ -94,7 +147,38 @@ def run(args: argparse.Namespace) -> int:
 
     folder = Path(args.to).expanduser()
     pages = explain_pictures(
-        args.words, Path(args.run_path), folder, count=count, pick=args.pick, **where(args)
+        args.words, Path(args.run_path), folder, count=count, pick=args.pick, **run_arguments(args)
     )
     print(f"{len(pages)} pages in {folder}")
+    return 0
+
+
+def run_embed(args: argparse.Namespace) -> int:
+    """Draw the map and print the numbers."""
+    from pathlib import Path
+
+    from loreal_plugin.errors import ConfigError
+    from loreal_plugin.runs.spec import whole_number
+
+    count = whole_number("--count", args.count, minimum=3)
+    path = Path(args.to).expanduser()
+    if path.suffix.lower() != ".png":
+        raise ConfigError(f"--to '{args.to}' must end in .png")
+    from tabulate import tabulate
+
+    from loreal_plugin.explain.commands import embed_dataset
+
+    numbers = embed_dataset(
+        args.dataset,
+        Path(args.run_path),
+        path,
+        part=args.part,
+        count=count,
+        kind=args.map,
+        **run_arguments(args),
+    )
+    names = list(next(iter(numbers.values())))
+    rows = [[name, *(values[key] for key in names)] for name, values in numbers.items()]
+    print(tabulate(rows, headers=["at phi", *names], floatfmt=".3f"))
+    print(f"written: {path}, {path.with_suffix('.json')}")
     return 0

@@ -14,7 +14,8 @@ from typing import NoReturn
 from loreal_plugin import __version__
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 
-# each module has add_parser(subparsers); it is imported when its command runs, or for --help
+# Each module adds the parsers of its commands with `add_parser(subparsers)`. It is imported when
+# one of them runs, or for --help.
 COMMANDS = {
     "base2new": "loreal_plugin.cli.base2new",
     "xd": "loreal_plugin.cli.xd",
@@ -26,7 +27,7 @@ COMMANDS = {
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
     "patch": "loreal_plugin.cli.patch",
-    "unpatch": "loreal_plugin.cli.unpatch",
+    "unpatch": "loreal_plugin.cli.patch",
     "demo": "loreal_plugin.demo.cli",
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
@@ -34,7 +35,7 @@ COMMANDS = {
     "report": "loreal_plugin.cli.report",
     "advise": "loreal_plugin.cli.advise",
     "explain": "loreal_plugin.cli.explain",
-    "embed": "loreal_plugin.cli.embed",
+    "embed": "loreal_plugin.cli.explain",
     "options": "loreal_plugin.cli.options",
     "attributes": "loreal_plugin.cli.attributes",
     "bench": "loreal_plugin.cli.bench",
@@ -54,14 +55,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser(command: str | None = None) -> Parser:
-    """Return the parser with every sub-command, or with `command` only."""
+    """Return the parser with every sub-command, or with those of the module of `command`."""
     parser = Parser(
         prog="loreal", description="LOREAL: low-resolution prompt learning on CoOp-family hosts."
     )
     parser.add_argument("--version", action="version", version=f"loreal-plugin {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in [command] if command in COMMANDS else COMMANDS:
-        importlib.import_module(COMMANDS[name]).add_parser(subparsers)
+    wanted = [COMMANDS[command]] if command in COMMANDS else COMMANDS.values()
+    for module in dict.fromkeys(wanted):
+        importlib.import_module(module).add_parser(subparsers)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""`loreal patch`: our trainers, configs and scripts inside a host, for its `python train.py`."""
+"""`loreal patch` and `loreal unpatch`: our trainers, configs and scripts in a host, and out."""
 
 from __future__ import annotations
 
@@ -22,8 +22,17 @@ train.py gets a few lines between marks; nothing else that the host has is chang
 """
 
 
+PATCH = "our trainers, configs and scripts inside a host, for its `python train.py`"
+UNPATCH = "take back what `loreal patch` did, byte for byte, even if it was cut off"
+
+
 def add_parser(subparsers: Any) -> None:
-    """Add the sub-command."""
+    """Add both sub-commands."""
+    _add_patch(subparsers)
+    _add_unpatch(subparsers)
+
+
+def _add_patch(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "patch",
         usage="loreal patch HOST [--dry-run] [--link | --copy]",
@@ -31,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
             "put our trainers, configs and scripts into a host, for `python train.py --trainer"
             " <X>_LOREAL` there"
         ),
-        description=__doc__,
+        description=PATCH,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,10 +55,22 @@ def add_parser(subparsers: Any) -> None:
     how.add_argument(
         "--copy", action="store_true", help="copy our files: for a host that goes elsewhere"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run_patch)
 
 
-def run(args: argparse.Namespace) -> int:
+def _add_unpatch(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "unpatch",
+        usage="loreal unpatch HOST [--dry-run]",
+        help="take a patch back, whole or half",
+        description=UNPATCH,
+    )
+    parser.add_argument("host", metavar="HOST", help="root of a patched checkout")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change")
+    parser.set_defaults(run=run_unpatch)
+
+
+def run_patch(args: argparse.Namespace) -> int:
     """Show what changes, then change it."""
     from loreal_plugin.patch import patch_host
 
@@ -63,6 +84,17 @@ def run(args: argparse.Namespace) -> int:
         print("dry run: nothing was changed")
     elif outcome.files:
         print(f"patched: {host}")
+    return 0
+
+
+def run_unpatch(args: argparse.Namespace) -> int:
+    """Take the patch back and show what changed."""
+    from loreal_plugin.patch import unpatch_host
+
+    with signals_interrupt():
+        outcome = unpatch_host(Path(args.host), dry_run=args.dry_run)
+    show(outcome)
+    print("dry run: nothing was changed" if args.dry_run else f"restored: {args.host}")
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
-from loreal_plugin.files import read_json, write_json
+from loreal_plugin.files import read_json, remove_unfinished, write_json
 from loreal_plugin.options import flatten
 from loreal_plugin.results.record import (
     RESULTS,
@@ -141,6 +141,8 @@ class Engine:
         """Make the folder this run's; return True when an interrupted run of the same key is
         continued there.
         """
+        # killed while it wrote this very file, a run leaves nothing that belongs to anybody
+        remove_unfinished(folder / STARTED)
         if folder.exists() and any(folder.iterdir()):
             finished = read_results(folder)
             owner = (finished or read_json(folder / STARTED) or {}).get("key", "")

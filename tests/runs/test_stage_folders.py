@@ -1,0 +1,38 @@
+"""Whose a stage's folder is, when a run starts in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from loreal_plugin.files import read_json, write_json
+from loreal_plugin.runs.engine import STARTED, Engine
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def claim(folder: Path, key: str, said: list[str]) -> bool:
+    return Engine._claim(SimpleNamespace(say=said.append), folder, key)
+
+
+def test_a_run_killed_while_it_started_left_nothing_of_its_own(tmp_path: Path, said) -> None:
+    folder = tmp_path / "demo" / "seed1"
+    folder.mkdir(parents=True)
+    (folder / f".{STARTED}.2ccfeeae.part").write_text("")
+    assert not claim(folder, "key", said)
+    assert said == [] and [path.name for path in folder.iterdir()] == [STARTED]
+    assert not (tmp_path / "demo.replaced").exists()
+
+
+def test_the_same_run_goes_on_and_another_one_moves_it_away(tmp_path: Path, said) -> None:
+    folder = tmp_path / "demo" / "seed1"
+    write_json(folder / STARTED, {"key": "one"})
+    assert claim(folder, "one", said)
+    assert not claim(folder, "other", said)
+    assert "holds another run" in said[-1] and read_json(folder / STARTED)["key"] == "other"
+    assert (tmp_path / "demo.replaced" / "one" / "seed1" / STARTED).is_file()
