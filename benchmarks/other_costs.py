@@ -26,18 +26,18 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
-from loreal_plugin.bench.cells import Cell  # noqa: E402
-from loreal_plugin.bench.models import CellModels  # noqa: E402
-from loreal_plugin.files import write_text  # noqa: E402
-from loreal_plugin.method import MetaNets  # noqa: E402
-from loreal_plugin.paths import embedded_host  # noqa: E402
-from loreal_plugin.students.embedding_cache import EmbeddingCache, pictures_digest  # noqa: E402
-from loreal_plugin.students.views import (  # noqa: E402
+from loreal_plugin.bench.cells import Cell
+from loreal_plugin.bench.models import CellModels
+from loreal_plugin.files import write_text
+from loreal_plugin.method import MetaNets
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.students.embedding_cache import EmbeddingCache, pictures_digest
+from loreal_plugin.students.views import (
     PairedViews,
     View,
     ViewRecipe,
@@ -46,7 +46,7 @@ from loreal_plugin.students.views import (  # noqa: E402
     render_view,
     view_generator,
 )
-from loreal_plugin.trainer.checkpoint import pack_optimizer, write_checkpoint  # noqa: E402
+from loreal_plugin.trainer.checkpoint import pack_optimizer, write_checkpoint
 
 NATIVE, PHI = 224, 96
 RECIPE = ViewRecipe((0.08, 1.0), True, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))

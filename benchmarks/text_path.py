@@ -23,13 +23,13 @@ from pathlib import Path
 # torch reads this when it is imported.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, splice_slots  # noqa: E402
-from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks  # noqa: E402
+from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, splice_slots
+from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks
 
 LENGTH, HEAD_WIDTH, N_ATTRIBUTES = 77, 64, 5
 MIB = 1024**2

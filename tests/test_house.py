@@ -1,14 +1,14 @@
-"""House rules that a reader would otherwise have to check: sizes, words, documentation,
-annotations.
-"""
+"""House rules that ruff cannot check: the length of files and functions, and no machine's paths."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
@@ -23,19 +23,38 @@ FOLDERS = (
     ".ci",
 )
 KINDS = {".py", ".sh", ".yaml", ".md", ".toml", ".cff", ".in", ""}
-MAX_LINES = 400
+MAX_LINES = 300
+MAX_TEST_LINES = 400
+MAX_FUNCTION = 50
 # pages of tables that a command writes from results
 GENERATED = {"docs/REPORT.md", "docs/ABLATIONS.md", "docs/BENCHMARKS.md"}
-MAX_FUNCTION = 80
+# files and functions that are still too long; both sets may only shrink
+LONG_FILES = {
+    "loreal_plugin/bench/page_tables.py",
+    "loreal_plugin/demo/checks.py",
+    "loreal_plugin/explain/runs.py",
+    "loreal_plugin/method/slots.py",
+    "loreal_plugin/options.py",
+    "loreal_plugin/results/reader.py",
+    "loreal_plugin/runs/calibrate.py",
+    "loreal_plugin/runs/engine.py",
+    "loreal_plugin/runs/evaluation_cache.py",
+    "loreal_plugin/text/prefix.py",
+    "loreal_plugin/trainer/mixin.py",
+    "loreal_plugin/trainer/model.py",
+    "tests/contract/test_shims.py",
+    "tests/test_files.py",
+}
+LONG_FUNCTIONS = {
+    "loreal_plugin/method/slots.py:splice_slots",
+    "loreal_plugin/runs/calibrate.py:format_calibration",
+    "loreal_plugin/runs/plan.py:build_plan",
+    "loreal_plugin/students/student.py:build_student",
+    "loreal_plugin/trainer/model.py:losses",
+}
 
 # Paths of one machine; a checkout has to work anywhere.
 MACHINE_PATHS = re.compile(r"/(?:home|root|work|mnt|Users)/|/tmp/")
-
-# Faults that are allowed, as the tests print them, each with its reason.
-UNDOCUMENTED: frozenset[str] = frozenset()
-UNTYPED: frozenset[str] = frozenset()
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def written_files() -> list[Path]:
@@ -51,7 +70,6 @@ def written_files() -> list[Path]:
 
 FILES = written_files()
 SOURCES = [path for path in FILES if path.suffix == ".py"]
-PACKAGE = [path for path in SOURCES if path.is_relative_to(ROOT / "loreal_plugin")]
 
 
 def name_of(path: Path) -> str:
@@ -62,89 +80,34 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def public_definitions(
-    body: list[ast.stmt], inside: str = ""
-) -> Iterator[tuple[str, Function | ast.ClassDef, bool]]:
-    """Yield (dotted name, definition, is it a method) of what a module offers; __init__ counts for
-    its types.
-    """
-    for node in body:
-        if not isinstance(node, (Function, ast.ClassDef)) or (
-            node.name.startswith("_") and node.name != "__init__"
-        ):
-            continue
-        yield f"{inside}{node.name}", node, bool(inside)
-        if isinstance(node, ast.ClassDef):
-            yield from public_definitions(node.body, f"{inside}{node.name}.")
-
-
-def without_type(node: Function, is_method: bool) -> list[str]:
-    """Return the parameters without annotation, and "return" where that one is missing."""
-    names = node.args.posonlyargs + node.args.args
-    bound = is_method and not any(
-        isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list
-    )
-    names = names[1:] if bound else names
-    names += node.args.kwonlyargs + [
-        extra for extra in (node.args.vararg, node.args.kwarg) if extra
-    ]
-    missing = [name.arg for name in names if name.annotation is None]
-    return missing if node.returns is not None else [*missing, "return"]
-
-
-def undocumented(tree: ast.Module) -> list[str]:
-    """Return the public names without a docstring; an __init__ is documented by its class."""
-    missing = [] if ast.get_docstring(tree) else ["module"]
-    known = [
-        (name, node)
-        for name, node, _ in public_definitions(tree.body)
-        if not name.endswith("__init__")
-    ]
-    return missing + [name for name, node in known if not ast.get_docstring(node)]
-
-
-def untyped(tree: ast.Module) -> list[str]:
-    """Return the public functions and methods that leave a parameter or their result without a
-    type.
-    """
-    known = [
-        (name, node, method)
-        for name, node, method in public_definitions(tree.body)
-        if isinstance(node, Function)
-    ]
-    return [
-        f"{name}({', '.join(lack)})"
-        for name, node, method in known
-        if (lack := without_type(node, method))
-    ]
+def most_lines(path: Path) -> int:
+    return MAX_TEST_LINES if path.is_relative_to(ROOT / "tests") else MAX_LINES
 
 
 def long_functions(tree: ast.Module, limit: int = MAX_FUNCTION) -> list[str]:
-    functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for node in ast.walk(tree) if isinstance(node, kinds)]
     return [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > limit]
 
 
-def faults(paths: Iterable[Path], rule: Callable[[ast.Module], list[str]]) -> set[str]:
-    """Return "file:fault" for every fault that a rule finds in the files."""
-    return {f"{name_of(path)}:{fault}" for path in paths for fault in rule(parsed(path))}
-
-
 def test_the_rules_look_at_the_project():
-    assert (
-        len(FILES) > 100
-        and ROOT / "README.md" in FILES
-        and ROOT / "loreal_plugin" / "paths.py" in PACKAGE
-    )
+    assert len(SOURCES) > 100
+    assert {ROOT / "README.md", ROOT / "loreal_plugin" / "paths.py"} <= set(FILES)
 
 
 def test_files_are_of_readable_length():
-    written = [path for path in FILES if name_of(path) not in GENERATED]
-    assert [name_of(path) for path in written if len(lines_of(path)) > MAX_LINES] == []
+    long = {name_of(path) for path in FILES if len(lines_of(path)) > most_lines(path)}
+    assert long - GENERATED - LONG_FILES == set()
+
+
+def test_functions_are_of_readable_length():
+    long = {
+        f"{name_of(path)}:{name}"
+        for path in SOURCES
+        if not path.is_relative_to(ROOT / "tests")
+        for name in long_functions(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert long - LONG_FUNCTIONS == set()
 
 
 def test_no_file_names_a_machine():
@@ -157,31 +120,30 @@ def test_no_file_names_a_machine():
     assert [(name, line) for name, line in found if not line.startswith("MACHINE_PATHS")] == []
 
 
-def test_functions_are_of_readable_length():
-    ours = [path for path in SOURCES if not path.is_relative_to(ROOT / "tests")]
-    assert faults(ours, long_functions) == set()
-
-
-def test_what_the_package_offers_is_documented():
-    # Equal, not contained: an exception that is no longer needed has to go.
-    assert faults(PACKAGE, undocumented) == UNDOCUMENTED
-
-
-def test_what_the_package_offers_is_typed():
-    assert faults(PACKAGE, untyped) == UNTYPED
-
-
 def test_a_breach_would_be_seen():
     body = "\n".join("    x = 1" for _ in range(MAX_FUNCTION))
-    tree = ast.parse(
-        f"def long():\n{body}\n"
-        "class A:\n"
-        "    '''Documented.'''\n"
-        "    def __init__(self, a): self.a = a\n"
-        "    def shown(self, *b: int) -> None: '''Documented.'''\n"
-        "    def _hidden(self, c): return c\n"
-    )
-    assert long_functions(tree) == ["long"]
-    assert undocumented(tree) == ["module", "long"]
-    assert untyped(tree) == ["long(return)", "A.__init__(a, return)"]
+    assert long_functions(ast.parse(f"def long():\n{body}\ndef short(): pass\n")) == ["long"]
     assert MACHINE_PATHS.search("data in " + "/".join(["", "home", "me"]))
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("def shown(a: int) -> int:\n    return a", "D103"),
+        ('def shown(a) -> int:\n    """Return a."""\n    return a', "ANN001"),
+        ('def shown(a: int):\n    """Return a."""\n    return a', "ANN201"),
+        (f"# {'x' * 100}", "E501"),
+    ],
+)
+def test_ruff_checks_the_package_and_says_so(line: str, rule: str):
+    """The configuration is in force: names without documentation or types do not pass."""
+    source = f'"""A module."""\n\n\n{line}\n'
+    name = "loreal_plugin/method/new.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--stdin-filename", name, "--no-cache", "-"],
+        input=source,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and rule in done.stdout, done.stderr

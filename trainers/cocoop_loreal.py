@@ -9,5 +9,5 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class CoCoOp_LOREAL(LorealMixin, CoCoOp):  # noqa: N801 (the registered name follows the family's habit)
+class CoCoOp_LOREAL(LorealMixin, CoCoOp):
     """The host's `CoCoOp` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

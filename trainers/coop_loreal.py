@@ -9,5 +9,5 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class CoOp_LOREAL(LorealMixin, CoOp):  # noqa: N801 (the registered name follows the family's habit)
+class CoOp_LOREAL(LorealMixin, CoOp):
     """The host's `CoOp` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

@@ -9,5 +9,5 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class IVLP_LOREAL(LorealMixin, IVLP):  # noqa: N801 (the registered name follows the family's habit)
+class IVLP_LOREAL(LorealMixin, IVLP):
     """The host's `IVLP` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

@@ -9,5 +9,5 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class MaPLe_LOREAL(LorealMixin, MaPLe):  # noqa: N801 (the registered name follows the family's habit)
+class MaPLe_LOREAL(LorealMixin, MaPLe):
     """The host's `MaPLe` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

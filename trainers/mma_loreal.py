@@ -9,7 +9,7 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class MMA_LOREAL(LorealMixin, MultiModalAdapter):  # noqa: N801 (the registered name follows the family's habit)
+class MMA_LOREAL(LorealMixin, MultiModalAdapter):
     """The host's `MultiModalAdapter` behind `LorealMixin`; the host's own where LOREAL.ENABLED is
     False.
     """

@@ -9,5 +9,5 @@ from loreal_plugin.trainer import LorealMixin
 
 
 @TRAINER_REGISTRY.register()
-class MMRL_LOREAL(LorealMixin, MMRL):  # noqa: N801 (the registered name follows the family's habit)
+class MMRL_LOREAL(LorealMixin, MMRL):
     """The host's `MMRL` behind `LorealMixin`; the host's own where LOREAL.ENABLED is False."""

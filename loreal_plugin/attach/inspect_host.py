@@ -40,7 +40,7 @@ class HostInspection:
     @property
     def packages(self) -> dict[str, Path]:
         """Top-level modules that have to come from this host, with the folder each is in."""
-        found = {name: self.path for name in ("train", "trainers", "datasets")}
+        found = dict.fromkeys(("train", "trainers", "datasets"), self.path)
         if self.own_clip:
             found["clip"] = self.path
         if self.dassl is not None:

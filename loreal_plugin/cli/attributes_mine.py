@@ -45,6 +45,24 @@ def add_mine(actions: Any) -> None:
     parser.add_argument(
         "--batch", type=int, default=8, help="classes in a question of step 1 (%(default)s)"
     )
+    _add_endpoint(parser)
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before the first paid question"
+    )
+    parser.add_argument("--out", metavar="FILE", help="attribute file to write (./<dataset>.json)")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--transcript", metavar="FILE", help="questions and answers (<out>.transcript.jsonl)"
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="repeat the run of a transcript, without network"
+    )
+    parser.add_argument("--data", help="folder that holds the datasets (DATA)")
+    parser.set_defaults(run=run_mine)
+
+
+def _add_endpoint(parser: argparse.ArgumentParser) -> None:
+    """Add what says which model is asked, and how."""
     parser.add_argument("--model", default="gpt-4o", help="(%(default)s)")
     parser.add_argument(
         "--base-url", help="OpenAI-compatible endpoint (OPENAI_BASE_URL; OpenAI's own)"
@@ -63,19 +81,6 @@ def add_mine(actions: Any) -> None:
     parser.add_argument(
         "--price", type=float, nargs=2, metavar=("IN", "OUT"), help="US dollars a million tokens"
     )
-    parser.add_argument(
-        "--yes", action="store_true", help="do not ask before the first paid question"
-    )
-    parser.add_argument("--out", metavar="FILE", help="attribute file to write (./<dataset>.json)")
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    parser.add_argument(
-        "--transcript", metavar="FILE", help="questions and answers (<out>.transcript.jsonl)"
-    )
-    parser.add_argument(
-        "--replay", metavar="FILE", help="repeat the run of a transcript, without network"
-    )
-    parser.add_argument("--data", help="folder that holds the datasets (DATA)")
-    parser.set_defaults(run=run_mine)
 
 
 def run_mine(args: argparse.Namespace) -> int:

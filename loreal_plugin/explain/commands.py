@@ -30,8 +30,7 @@ def explain_pictures(
     say: Say = say_line,
     **where: Any,
 ) -> list[Path]:
-    """Write one page a picture, an overview of them and `explanations.json` with the numbers;
-    return the pages.
+    """Write one page a picture, their overview and `explanations.json`; return the pages.
 
     Args:
         words: picture files, or one dataset; none means the run's own dataset.
@@ -95,8 +94,9 @@ def embed_dataset(
     say: Say = say_line,
     **where: Any,
 ) -> dict[str, dict[str, float]]:
-    """Draw the map of a dataset's embeddings at both sizes, write its numbers beside it as JSON,
-    and return them.
+    """Draw the map of a dataset's embeddings at both sizes; return its numbers.
+
+    They are written as JSON beside the map.
 
     Args:
         dataset: empty means the run's own.
@@ -118,21 +118,10 @@ def embed_dataset(
         name: drift_numbers(embedded.native, low, embedded.labels)
         for name, low in embedded.low.items()
     }
-    title = (
-        f"{run.title}: {len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
-    )
-    sizes = (run.native_size, run.phi)
-    save_map(
-        path,
-        title,
-        in_the_plane(embedded, kind),
-        embedded.labels,
-        run.classnames,
-        numbers,
-        sizes,
-        kind,
-    )
-    write_json(
-        path.with_suffix(".json"), {**facts(run), "part": part, "map": kind, "drift": numbers}
-    )
+    pictures = f"{len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
+    places, sizes = in_the_plane(embedded, kind), (run.native_size, run.phi)
+    names, title = run.classnames, f"{run.title}: {pictures}"
+    save_map(path, title, places, embedded.labels, names, numbers, sizes, kind)
+    made = {**facts(run), "part": part, "map": kind, "drift": numbers}
+    write_json(path.with_suffix(".json"), made)
     return numbers

@@ -47,40 +47,42 @@ def save_map(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    native, low = places
     shown = sorted(set(labels.tolist()))
     palette = plt.get_cmap("tab20" if len(shown) <= MAX_LEGEND else "hsv")
     colours = dict(zip(shown, palette(_steps(len(shown))), strict=True))
+    count = len(places[1])
     with plt.rc_context({"font.size": 9}):
         figure, panels = plt.subplots(
-            1, len(low), figsize=(6 * len(low) + 1.5, 6.6), sharex=True, sharey=True, squeeze=False
+            1, count, figsize=(6 * count + 1.5, 6.6), sharex=True, sharey=True, squeeze=False
         )
         try:
-            figure.subplots_adjust(
-                left=0.03, right=1 - 1.7 / figure.get_figwidth(), top=0.79, bottom=0.05, wspace=0.04
-            )
-            for axes, (name, at) in zip(panels[0], low.items(), strict=True):
-                _draw_panel(axes, native.numpy(), at.numpy(), [colours[i] for i in labels.tolist()])
-                axes.set_title(
-                    f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=46, loc="left"
-                )
-                axes.text(
-                    0,
-                    1.015,
-                    _sentence(numbers[name]),
-                    transform=axes.transAxes,
-                    fontsize=9,
-                    va="bottom",
-                )
+            right = 1 - 1.7 / figure.get_figwidth()
+            figure.subplots_adjust(left=0.03, right=right, top=0.79, bottom=0.05, wspace=0.04)
+            _draw_panels(panels[0], places, [colours[i] for i in labels.tolist()], numbers, sizes)
             figure.text(0.03, 0.945, title, fontsize=13, weight="bold")
-            figure.text(
-                0.03, 0.015, f"{AXES[kind]} of all embeddings together", fontsize=9, color="#444444"
-            )
+            axes_are = f"{AXES[kind]} of all embeddings together"
+            figure.text(0.03, 0.015, axes_are, fontsize=9, color="#444444")
             _draw_legend(figure, panels[0][-1], {classnames[i]: colours[i] for i in shown}, sizes)
             content = png_bytes(figure, DPI)
         finally:
             plt.close(figure)
     write_bytes(path, content)
+
+
+def _draw_panels(
+    panels: Sequence[Any],
+    places: tuple[Tensor, dict[str, Tensor]],
+    colours: list[Any],
+    numbers: dict[str, dict[str, float]],
+    sizes: tuple[int, int],
+) -> None:
+    """Draw a panel for each encoder at phi, with its numbers above."""
+    native, low = places
+    for axes, (name, at) in zip(panels, low.items(), strict=True):
+        _draw_panel(axes, native.numpy(), at.numpy(), colours)
+        axes.set_title(f"at {sizes[1]}: {name}", fontsize=11, weight="bold", pad=46, loc="left")
+        line = {"transform": axes.transAxes, "fontsize": 9, "va": "bottom"}
+        axes.text(0, 1.015, _sentence(numbers[name]), **line)
 
 
 def _steps(count: int) -> list[float]:

@@ -206,7 +206,7 @@ def find_class(name: str, names: Sequence[str]) -> str:
 
     by_key = {class_key(known): known for known in names}
     if class_key(name) not in by_key:
-        shown = [known for known in by_key.values()]
+        shown = list(by_key.values())
         text = unknown_name("class", name, shown)
         raise AttributeFileError(
             text if len(shown) <= 40 else f"{text.split(' (known')[0]} ({len(shown)} classes)"

@@ -67,11 +67,8 @@ def prompt_parts(
     tokenizer = clip_tokenizer()
     encode = tokenizer.encode
     name = classname.replace("_", " ")
-    ids = [
-        tokenizer.encoder["<|startoftext|>"],
-        *encode(f"{template} {name}."),
-        tokenizer.encoder["<|endoftext|>"],
-    ]
+    start, end = (tokenizer.encoder[f"<|{which}oftext|>"] for which in ("start", "end"))
+    ids = [start, *encode(f"{template} {name}."), end]
     tokens = torch.zeros(1, _ROOM, dtype=torch.long)
     tokens[0, : len(ids)] = torch.tensor(ids)
     n_template, n_name = len(encode(template)), len(encode(name))
@@ -94,20 +91,7 @@ def prompt_parts(
     lead = order == "class_first" and slot_parts != "none"
     slots = _slot_labels(words, n_content, slot_parts, [len(encode(w)) for w in words], lead)
     labels = [spans[s] if s < length else next(slots) for s in row]
-    texts = {
-        "context": template,
-        "class": name,
-        "start": "<start>",
-        "end": "<end>",
-        "period": ".",
-        "with": "with",
-    }
-    parts, at = [], 0
-    for (kind, text), run in groupby(labels):
-        count = len(list(run))
-        parts.append(Part(kind, text or texts[kind], at, count))
-        at += count
-    return parts
+    return _joined(labels, {"context": template, "class": name})
 
 
 def count_tokens(parts: Sequence[Part]) -> int:
@@ -131,6 +115,17 @@ def budget_fault(words: Sequence[str], classnames: Sequence[str], **layout: Any)
         f"the prompt of '{name}' takes {used} tokens, the text encoder reads {CONTEXT_LENGTH}: "
         f"shorten the attributes by {used - CONTEXT_LENGTH} tokens"
     )
+
+
+def _joined(labels: Sequence[tuple[str, str]], texts: dict[str, str]) -> list[Part]:
+    """Return a part for each run of equal labels; `texts` names the host's own kinds."""
+    texts = texts | {"start": "<start>", "end": "<end>", "period": ".", "with": "with"}
+    parts, at = [], 0
+    for (kind, text), run in groupby(labels):
+        count = len(list(run))
+        parts.append(Part(kind, text or texts[kind], at, count))
+        at += count
+    return parts
 
 
 def _host_spans(n_template: int, n_name: int, n_ids: int) -> list[tuple[str, str]]:

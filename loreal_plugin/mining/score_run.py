@@ -48,8 +48,7 @@ def score_file(
     """Return the scores of a file's attributes, its rejected candidates and `extra` words.
 
     `values` (word -> values) come on top of the file's own. Only training pictures are read, by
-    default of the base
-    classes: new classes are not there to choose on.
+    default of the base classes: new classes are not there to choose on.
 
     Raises:
         LorealError: dataset, weights or phi that cannot be used.
@@ -61,9 +60,7 @@ def score_file(
         dataset, data=data, subset=subset, shots=shots, seed=seed, weights=weights, phi=phi
     )
     names = [str(name) for name in found.classnames]
-    kinds = {w: "attribute" for w in file.words.words}
-    for words, kind in ((file.rejected, "rejected"), (extra, "asked")):
-        kinds = {w: kind for w in words} | kinds
+    kinds = _kinds(file, extra)
     clip = ClipModel(weights, "cuda" if torch.cuda.is_available() else "cpu")
     paths = [item.impath for item in found.train_x]
     features = {size: _encode(clip, paths, size) for size in (clip.native_size, phi)}
@@ -78,9 +75,10 @@ def score_file(
         descriptions=texts,
         values=_values(file, dataset) | dict(values or {}),
     )
+    kind_of_texts = "descriptions" if texts else "class prompts"
     how = {
         "measured": "see loreal_plugin/mining/score.py",
-        "texts": "descriptions" if texts else "class prompts",
+        "texts": kind_of_texts,
         "weights": weights_fingerprint(weights),
         "native_size": clip.native_size,
         "phi": phi,
@@ -88,11 +86,17 @@ def score_file(
         "shots": shots,
         "seed": seed,
     }
-    headline = (
-        f"{dataset}: {len(paths)} training pictures of {len(names)} {subset} classes, weights"
-        f" {weights}, texts: {how['texts']}"
-    )
+    pictures = f"{len(paths)} training pictures of {len(names)} {subset} classes"
+    headline = f"{dataset}: {pictures}, weights {weights}, texts: {kind_of_texts}"
     return Scored(scores, kinds, names, how, headline)
+
+
+def _kinds(file: AttributeFile, extra: Sequence[str]) -> dict[str, str]:
+    """Return word -> `attribute`, `rejected` or `asked`; a word has the first that fits."""
+    kinds = dict.fromkeys(file.words.words, "attribute")
+    for words, kind in ((file.rejected, "rejected"), (extra, "asked")):
+        kinds = dict.fromkeys(words, kind) | kinds
+    return kinds
 
 
 def _values(file: AttributeFile, dataset: str) -> dict[str, Sequence[str]]:

@@ -75,10 +75,8 @@ def _whole(runs: Sequence[Run], evidence: Evidence | None, jobs: int) -> list[st
     if not known or len(known) < len(runs):
         return []
     whole, each = clock(sum(known)), clock(sum(known) / max(1, jobs))
-    return [
-        f"from nothing: {whole} of processes, {each} with {jobs} at a time (stages that runs share"
-        " count once)"
-    ]
+    text = f"from nothing: {whole} of processes, {each} with {jobs} at a time"
+    return [f"{text} (stages that runs share count once)"]
 
 
 def _guess_text(guess: Estimate) -> str:

@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as stored:
             record = json.loads((stored.metadata() or {})[NAME])
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(
             f"{path} is no whole LOREAL checkpoint ({error}); remove it and train again"

@@ -42,7 +42,7 @@ class PersistenceMixin:
             super().save_model(epoch, directory, is_best, val_result, model_name)
             return
         tensors, plain = files.pack_optimizer(self.optim)
-        tensors |= {name: value for name, value in self.model.meta_nets.state_dict().items()}
+        tensors |= dict(self.model.meta_nets.state_dict().items())
         means = {"means.alpha": self.model.means.alpha, "means.beta": self.model.means.beta}
         tensors |= {name: value for name, value in means.items() if value is not None}
         tensors |= self.model.drift.tensors() if self.model.drift else {}

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from toy_model import KEY, Miner, ToyModel  # noqa: E402  (needs the path above)
+from toy_model import KEY, Miner, ToyModel
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ GOOD = {
     "dataset": "animals",
     "domain": "animal",
     "attributes": WORDS,
-    "reasons": {w: "large" for w in WORDS},
+    "reasons": dict.fromkeys(WORDS, "large"),
     "rejected": {"whiskers": "thin"},
     "classnames": ["red fox", "sea_otter"],
     "descriptions": {"red fox": "an orange shape", "Sea Otter": "a dark, long shape"},

@@ -23,7 +23,7 @@ class ClosingLogger:
 
     def __init__(self, folder: str) -> None:
         self.console = sys.stdout
-        self.file = open(Path(folder) / "log.txt", "w")  # noqa: SIM115 (closed by close)
+        self.file = open(Path(folder) / "log.txt", "w")
 
     def write(self, text: str) -> None:
         self.console.write(text)

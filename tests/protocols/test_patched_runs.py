@@ -56,7 +56,7 @@ class Patched:
         self, out: str, *words: str, loreal: bool, size: int = 64, subset: str = "base"
     ) -> subprocess.CompletedProcess:
         """Run train.py; `words` with -- or = in front are arguments, the others KEY VALUE pairs."""
-        arguments = [word for word in words if word.startswith("--") or word.startswith("=")]
+        arguments = [word for word in words if word.startswith(("--", "="))]
         options = [word for word in words if word not in arguments]
         contract = self.contract
         trainer = contract.loreal_trainer if loreal else contract.trainer

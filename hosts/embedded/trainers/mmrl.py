@@ -55,7 +55,7 @@ def insert_rep_tokens(rep_layers: Sequence[int], tokens: Sequence[Tensor]) -> _e
     return enter
 
 
-class TextEncoder_MMRL(_encoders.TextEncoder):  # noqa: N801  (the real host's name)
+class TextEncoder_MMRL(_encoders.TextEncoder):
     """The text tower with representation tokens after the start token, from a given layer on."""
 
     def __init__(self, clip_model: nn.Module, rep_layers: Sequence[int]) -> None:
@@ -182,7 +182,7 @@ class CustomCLIP(nn.Module):
         return logits, logits_rep, fusion, image_features, text_features
 
 
-class MMRL_Loss(nn.Module):  # noqa: N801  (the real host's name)
+class MMRL_Loss(nn.Module):
     """Cross-entropy of both features, and closeness of both towers to the untouched CLIP's."""
 
     def __init__(self, reg_weight: float = 1.0, alpha: float = 0.7) -> None:
