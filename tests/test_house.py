@@ -42,7 +42,6 @@ LONG_FILES = {
     "loreal_plugin/text/prefix.py",
     "loreal_plugin/trainer/mixin.py",
     "loreal_plugin/trainer/model.py",
-    "tests/contract/test_shims.py",
     "tests/test_files.py",
 }
 LONG_FUNCTIONS = {

@@ -76,19 +76,21 @@ def score_file(
         values=_values(file, dataset) | dict(values or {}),
     )
     kind_of_texts = "descriptions" if texts else "class prompts"
-    how = {
-        "measured": "see loreal_plugin/mining/score.py",
-        "texts": kind_of_texts,
-        "weights": weights_fingerprint(weights),
-        "native_size": clip.native_size,
-        "phi": phi,
-        "classes": subset,
-        "shots": shots,
-        "seed": seed,
-    }
+    drawn = {"phi": phi, "classes": subset, "shots": shots, "seed": seed}
+    how = _how(kind_of_texts, weights, clip) | drawn
     pictures = f"{len(paths)} training pictures of {len(names)} {subset} classes"
     headline = f"{dataset}: {pictures}, weights {weights}, texts: {kind_of_texts}"
     return Scored(scores, kinds, names, how, headline)
+
+
+def _how(texts: str, weights: str, clip: ClipModel) -> dict[str, Any]:
+    """Return what is said of a measurement beside the pictures it was made on."""
+    return {
+        "measured": "see loreal_plugin/mining/score.py",
+        "texts": texts,
+        "weights": weights_fingerprint(weights),
+        "native_size": clip.native_size,
+    }
 
 
 def _kinds(file: AttributeFile, extra: Sequence[str]) -> dict[str, str]:
