@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from pathlib import Path
 from typing import Any, ClassVar
 
 from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.files import digest_sources
 from loreal_plugin.method import SLOT_ORDERS
 from loreal_plugin.paths import bundle_root
 
@@ -96,11 +96,7 @@ class HostFacts:
         file = Path(inspect.getfile(type(self))).resolve()
         in_package = (file.parent / "__init__.py").is_file()
         files = sorted(file.parent.rglob("*.py")) if in_package else [file, self.trainer_file]
-        digest = hashlib.sha256()
-        for one in (path for path in files if path.is_file()):
-            digest.update(one.relative_to(file.parent).as_posix().encode() + b"\0")
-            digest.update(one.read_bytes())
-        return digest.hexdigest()[:16]
+        return digest_sources((file.parent, one) for one in files if one.is_file())[:16]
 
     # ---- what a configuration says ---------------------------------------------------------------
 
