@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.models import CellModels
 from loreal_plugin.files import write_text
-from loreal_plugin.method import MetaNets
+from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.students.embedding_cache import EmbeddingCache, pictures_digest
 from loreal_plugin.students.views import (

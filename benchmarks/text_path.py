@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts, splice_slots
+from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts, splice_slots
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks
 
 LENGTH, HEAD_WIDTH, N_ATTRIBUTES = 77, 64, 5

@@ -130,7 +130,6 @@ class HostContract(HostFacts, ABC):
             positional_embedding=encoder.positional_embedding.detach().type(encoder.dtype),
             layers=list(encoder.transformer.resblocks),
             finish=finish,
-            embed_contents=lambda rows: self.embed_contents(model, rows),
             **self.block_parts(model, cfg),
         )
 

@@ -71,7 +71,10 @@ class MMAContract(HostContract):
             found = look_up(layer_index + 1)
             return None if found[0] is None else _adapt(found, layers[layer_index].ln_1(x))
 
-        return {"branch": branch}
+        return {
+            "branch": branch,
+            "embed_contents": lambda rows: self.embed_contents(model, rows),
+        }
 
     def reset(self, model: nn.Module) -> None:
         """Forget the text features kept for inference."""

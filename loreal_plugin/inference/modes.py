@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.inference.expansion import Expansion
-from loreal_plugin.method import MetaNets
+from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 

@@ -1,5 +1,4 @@
-"""Drift correction: a fixed affine map that takes low-resolution embeddings to where standard ones
-lie.
+"""The correction: a fixed affine map that takes low-resolution embeddings to the standard ones.
 
 A picture's embedding at phi differs from its embedding at the native size by a part that is the
 same for all pictures and a part that is its own. `mean` removes the first; `ridge` also maps what
@@ -22,16 +21,14 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, unknown_name
 
-DRIFTS = ("none", "mean", "ridge")
+CORRECTIONS = ("none", "mean", "ridge")
 RIDGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
-_PREFIX = "drift."
+_PREFIX = "drift."  # of the keys in a checkpoint; the option is called DRIFT
 
 
 @dataclass(frozen=True)
-class Drift:
-    """The map f -> normalize(f @ weight + offset), one a feature; without weight only the offset is
-    added.
-    """
+class Correction:
+    """The map f -> normalize(f @ weight + offset), one a feature; no weight: a shift alone."""
 
     offset: Tensor  # (F, D_v) float32
     weight: Tensor | None = None  # (F, D_v, D_v) float32
@@ -49,13 +46,13 @@ class Drift:
         return {f"{_PREFIX}{name}": value for name, value in kept.items()}
 
 
-def drift_from_tensors(tensors: Mapping[str, Tensor]) -> Drift | None:
+def correction_from_tensors(tensors: Mapping[str, Tensor]) -> Correction | None:
     """Return the map that a checkpoint keeps, None where it has none."""
     offset = tensors.get(f"{_PREFIX}offset")
-    return None if offset is None else Drift(offset, tensors.get(f"{_PREFIX}weight"))
+    return None if offset is None else Correction(offset, tensors.get(f"{_PREFIX}weight"))
 
 
-def fit_drift(kind: str, low: Tensor, standard: Tensor, labels: Tensor) -> Drift | None:
+def fit_correction(kind: str, low: Tensor, standard: Tensor, labels: Tensor) -> Correction | None:
     """Return the map of a kind, fitted on features (N, F, D_v) of the same pictures at both sizes.
 
     Args:
@@ -64,8 +61,8 @@ def fit_drift(kind: str, low: Tensor, standard: Tensor, labels: Tensor) -> Drift
     Raises:
         ConfigError: unknown kind.
     """
-    if kind not in DRIFTS:
-        raise ConfigError(unknown_name("DRIFT", kind, DRIFTS))
+    if kind not in CORRECTIONS:
+        raise ConfigError(unknown_name("DRIFT", kind, CORRECTIONS))
     if kind == "none":
         return None
     if kind == "mean":
@@ -73,12 +70,12 @@ def fit_drift(kind: str, low: Tensor, standard: Tensor, labels: Tensor) -> Drift
     return fit_ridge(low, standard, choose_ridge_penalty(low, standard, labels))
 
 
-def fit_mean_shift(low: Tensor, standard: Tensor) -> Drift:
+def fit_mean_shift(low: Tensor, standard: Tensor) -> Correction:
     """Return the map that adds the difference of the means of features (N, F, D_v)."""
-    return Drift((standard.double().mean(0) - low.double().mean(0)).float())
+    return Correction((standard.double().mean(0) - low.double().mean(0)).float())
 
 
-def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
+def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Correction:
     """Return the ridge regression low -> standard of paired features (N, F, D_v), one per feature.
 
     The penalty is on the map's distance from the identity, so a large one gives the mean shift and
@@ -95,7 +92,7 @@ def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Drift:
         weight = identity + torch.linalg.solve(gram, centred.T @ (y - mean_y - centred))
         weights.append(weight)
         offsets.append(mean_y - mean_x @ weight)
-    return Drift(torch.stack(offsets).float(), torch.stack(weights).float())
+    return Correction(torch.stack(offsets).float(), torch.stack(weights).float())
 
 
 def choose_ridge_penalty(

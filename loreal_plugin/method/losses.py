@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.options import LorealOptions
 
 HLD_DIRECTIONS = ("alpha_to_beta", "mutual", "symmetric")
 
@@ -78,55 +79,50 @@ def low_level_distillation(
     return (similarity.logsumexp(dim=-1) - positive).sum(dim=-1).mean()
 
 
+def alpha_learns(options: LorealOptions) -> bool:
+    """Return whether a loss lets a gradient through to alpha's text features."""
+    used = options.hld_weight > 0 or options.cross_weight > 0
+    return options.hld_direction != "alpha_to_beta" and used
+
+
 def loreal_loss(
     logits_alpha: Tensor,
     logits_beta: Tensor,
     labels: Tensor,
     contents_alpha: Tensor,
     contents_beta: Tensor,
-    *,
-    hld_weight: float,
-    lld_weight: float,
-    hld_temperature: float,
-    lld_temperature: float,
-    hld_direction: str = "mutual",
-    hld_tau_squared: bool = False,
+    options: LorealOptions,
     cross_logits: tuple[Tensor, Tensor] | None = None,
-    cross_weight: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Return the stage-3 loss and its parts: ``loss``, ``ce``, ``hld``, ``lld`` and, if used,
-    ``cross``.
+    """Return the stage-3 loss and its parts: `loss`, `ce`, `hld`, `lld` and, if used, `cross`.
 
-    loss = CE(beta logits, labels) + hld_weight * HLD + lld_weight / K * LLD [+ cross_weight *
-    HLD(cross)]. The parts are returned unweighted, so that a log shows what each term is.
+    loss = CE(beta logits, labels) + HLD_WEIGHT * hld + LLD_WEIGHT / K * lld
+    [+ CROSS_WEIGHT * hld of the crossed prompts]. Parts are unweighted: a log shows what each is.
 
     Args:
-        logits_alpha, logits_beta: (B, C) scaled logits of the students with the bridge's text
-            features.
+        logits_alpha, logits_beta: (B, C) scaled logits with the bridge's text features.
         labels: (B,) class indices.
-        contents_alpha, contents_beta: (B, K, D_t) contents made from each student's own embedding.
-        hld_weight, lld_weight: lambda 1 and lambda 2.
-        cross_logits: (alpha, beta) logits of the pure cross path; needed when ``cross_weight`` is
-            not 0.
+        contents_alpha, contents_beta: (B, K, D_t) made from each student's own embedding.
+        options: weights, temperatures and direction.
+        cross_logits: (alpha, beta) logits of the pure cross path; CROSS_WEIGHT needs them.
 
     Raises:
-        ConfigError: see the two distillation losses; or ``cross_weight`` without ``cross_logits``.
+        ConfigError: see the two distillation losses; or CROSS_WEIGHT without `cross_logits`.
     """
-    if cross_weight and cross_logits is None:
-        raise ConfigError(
-            f"CROSS_WEIGHT {cross_weight} needs the logits of the cross path, got none"
-        )
-    hld_options = (hld_temperature, hld_direction, hld_tau_squared)
+    o = options
+    if o.cross_weight and cross_logits is None:
+        raise ConfigError(f"CROSS_WEIGHT {o.cross_weight} needs the cross path's logits, got none")
+    hld_options = (o.hld_temperature, o.hld_direction, o.hld_tau_squared)
     parts = {
         "ce": F.cross_entropy(logits_beta.float(), labels),
         "hld": high_level_distillation(logits_alpha, logits_beta, *hld_options),
-        "lld": low_level_distillation(contents_alpha, contents_beta, lld_temperature),
+        "lld": low_level_distillation(contents_alpha, contents_beta, o.lld_temperature),
     }
     n_attributes = contents_alpha.shape[1]
-    loss = parts["ce"] + hld_weight * parts["hld"] + lld_weight / n_attributes * parts["lld"]
-    if cross_weight and cross_logits is not None:
+    loss = parts["ce"] + o.hld_weight * parts["hld"] + o.lld_weight / n_attributes * parts["lld"]
+    if o.cross_weight and cross_logits is not None:
         parts["cross"] = high_level_distillation(*cross_logits, *hld_options)
-        loss = loss + cross_weight * parts["cross"]
+        loss = loss + o.cross_weight * parts["cross"]
     return {"loss": loss, **parts}
 
 

@@ -272,35 +272,6 @@ def _spliced(
     return table[..., 0], table[..., 1], torch.tensor(eot)
 
 
-def materialise(
-    prompts: SplicedPrompts,
-    contents: Tensor,
-    classes: slice | Tensor | None = None,
-    shift: Tensor | None = None,
-) -> Tensor:
-    """Return full prompt embeddings (B, C', L, D_t), differentiable with respect to the contents.
-
-    Args:
-        prompts: C spliced prompts.
-        contents: (B, K, D_t); cast to the dtype of the prompts.
-        classes: which classes; None = all.
-        shift: (B, n, D_t) what each image adds to rows 1..n of the host's own prompts, wherever
-            these stand now.
-    """
-    index = class_index(prompts, classes)
-    static = prompts.static_rows(index)
-    which = prompts.source[index] - prompts.first_content_source
-    filled = contents.to(static.dtype)[:, which.clamp(min=0)]
-    if shift is not None:
-        row = prompts.source[index] - 1
-        n_rows = shift.shape[1]
-        added = shift.to(static.dtype)[:, row.clamp(0, n_rows - 1)]  # (B, C', L, D_t)
-        static = torch.where(
-            ((row >= 0) & (row < n_rows))[None, :, :, None], static + added, static
-        )
-    return torch.where((which >= 0)[None, :, :, None], filled, static)
-
-
 def class_index(prompts: SplicedPrompts, classes: slice | Tensor | None) -> Tensor:
     """Return the chosen classes as an index tensor (C',) on the prompts' device."""
     everything = torch.arange(prompts.n_classes, device=prompts.source.device)

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loreal_plugin.method import choose_ridge_penalty, fit_mean_shift, fit_ridge
+from loreal_plugin.method.correction import choose_ridge_penalty, fit_mean_shift, fit_ridge
 from loreal_plugin.runs.engine import pack_bits
 
 

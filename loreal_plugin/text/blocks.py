@@ -1,25 +1,21 @@
-"""What a host's text encoder is made of, as the prefix path needs it."""
+"""What a host's text encoder is made of, and one of its blocks run on some rows of a prompt.
+
+A block runs on the rows it is given and on keys and values of earlier rows, which nobody computes
+twice. Keys and values of a row stand side by side: (..., rows, 2D).
+
+Shapes: B images, C classes, S rows that run, T rows in all (earlier ones included), D = D_t width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.errors import HostError
-
-
-def _unchanged(_layer: int, x: Tensor) -> Tensor:
-    return x
-
-
-def _no_branch(_layer: int, _x: Tensor) -> None:
-    return None
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
 
 
 @dataclass(frozen=True)
@@ -28,19 +24,16 @@ class TextBlocks:
 
     Attributes:
         positional_embedding: (L, D_t).
-        layers: pre-norm residual blocks with ``ln_1``, ``attn`` (nn.MultiheadAttention), ``ln_2``,
-            ``mlp``.
+        layers: pre-norm residual blocks with `ln_1`, `attn` (nn.MultiheadAttention), `ln_2`, `mlp`.
         finish: (N, D_t) -> (N, D_v), the final norm and the projection.
-        enter: ``(layer_index, x (N, T, D_t)) -> (N, T', D_t)``, what the host does before that
-            block to the
-            rows right after the start token: MaPLe replaces some, MMRL inserts some. It only ever
-            sees the static rows of the prompts, start token first.
-        branch: ``(layer_index, x (N, T, D_t)) -> (N, T, D_t) or None``, computed row by row from
-            the block's input and added to its output (MMA's adapters).
+        enter: `(layer_index, x (N, T, D_t)) -> (N, T', D_t)`, what the host does before that block
+            to the rows right after the start token: MaPLe replaces some, MMRL inserts some. It sees
+            static rows of the prompts alone, start token first. None: nothing.
+        branch: `(layer_index, x (N, S, D_t)) -> (N, S, D_t) or None`, computed row by row from the
+            block's input and added to its output (MMA's adapters). None: nothing.
         embed_contents: change of raw contents (B, K, D_t) that the host's prompts already had
-            (MMA's adapter 0); row by row.
-        min_static_rows: number of leading rows that ``enter`` may replace, the start token
-            included.
+            (MMA's adapter 0), row by row. None: nothing.
+        min_static_rows: leading rows that `enter` may replace, the start token included.
 
     Raises:
         HostError: a block lacks one of the four parts, or its attention has no joint input
@@ -50,21 +43,111 @@ class TextBlocks:
     positional_embedding: Tensor
     layers: Sequence[nn.Module]
     finish: Callable[[Tensor], Tensor]
-    enter: Callable[[int, Tensor], Tensor] = _unchanged
-    branch: Callable[[int, Tensor], Tensor | None] = _no_branch
-    embed_contents: Callable[[Tensor], Tensor] = _same
+    enter: Callable[[int, Tensor], Tensor] | None = None
+    branch: Callable[[int, Tensor], Tensor | None] | None = None
+    embed_contents: Callable[[Tensor], Tensor] | None = None
     min_static_rows: int = 1
 
     def __post_init__(self) -> None:
+        advice = "set TEXT_PATH to reference"
         for i, layer in enumerate(self.layers):
             missing = [name for name in ("ln_1", "attn", "ln_2", "mlp") if not hasattr(layer, name)]
             if missing:
-                raise HostError(
-                    f"text block {i} ({type(layer).__name__}) has no {', '.join(missing)}; "
-                    "set TEXT_PATH to reference"
-                )
+                kind = type(layer).__name__
+                raise HostError(f"text block {i} ({kind}) has no {', '.join(missing)}; {advice}")
             if getattr(layer.attn, "in_proj_weight", None) is None:
+                kind = type(layer.attn).__name__
                 raise HostError(
-                    f"text block {i}: its attention ({type(layer.attn).__name__}) has no"
-                    " in_proj_weight; set TEXT_PATH to reference"
+                    f"text block {i}: its attention ({kind}) has no in_proj_weight; {advice}"
                 )
+
+
+def causal_bias(
+    n_valid: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype
+) -> Tensor:
+    """Return the additive mask (C, n_rows, n_past + n_common + n_rows) of 0 and -inf.
+
+    Args:
+        n_valid: (C,) how many of the n_past padded earlier rows a class has; they come first.
+        n_past: padded number of earlier rows.
+        n_common: further earlier rows, all visible.
+        n_rows: rows of the query, causal among themselves.
+        dtype: of the queries.
+    """
+    device = n_valid.device
+    past = torch.arange(n_past, device=device) < n_valid[:, None]  # (C, n_past)
+    past = past[:, None, :].expand(-1, n_rows, -1)
+    own = torch.ones(n_rows, n_common + n_rows, dtype=torch.bool, device=device).tril(n_common)
+    visible = torch.cat([past, own.expand(len(n_valid), -1, -1)], dim=-1)
+    return torch.zeros(visible.shape, dtype=dtype, device=device).masked_fill(
+        ~visible, float("-inf")
+    )
+
+
+def run_block(
+    blocks: TextBlocks,
+    index: int,
+    x: Tensor,
+    earlier: Sequence[Tensor],
+    bias: Tensor,
+    read: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the block's output rows, and the keys and values (B, C, S, 2D) of its input rows.
+
+    Args:
+        blocks: the host's text transformer.
+        index: which block.
+        x: (B, C, S, D) input rows.
+        earlier: keys and values of earlier rows in order, each (B or 1, C or 1, rows, 2D).
+        bias: (C or 1, S, T) additive mask.
+        read: (C,) when given, only this row of each class is computed: the output is (B, C, 1, D).
+    """
+    layer = blocks.layers[index]
+    width = x.shape[-1]
+    # nn.MultiheadAttention keeps the three input projections as one weight (3D, D): q, k, v.
+    weight, offset = layer.attn.in_proj_weight, layer.attn.in_proj_bias
+    h = layer.ln_1(x)
+    if read is None:
+        q, keys = F.linear(h, weight, offset).split([width, 2 * width], dim=-1)
+    else:
+        # Of the last block one row counts; all rows still give keys and values to attend to.
+        x, bias = (
+            _one_row(x, read),
+            bias.gather(1, read[:, None, None].expand(-1, 1, bias.shape[-1])),
+        )
+        q = F.linear(_one_row(h, read), weight[:width], None if offset is None else offset[:width])
+        keys = F.linear(h, weight[width:], None if offset is None else offset[width:])
+    x_in = x
+    x = x + _attend(layer.attn, q, keys, earlier, bias)
+    x = x + layer.mlp(layer.ln_2(x))
+    added = None if blocks.branch is None else blocks.branch(index, x_in.flatten(0, 1))
+    if added is not None:
+        x = x + added.to(x.dtype).unflatten(0, x.shape[:2])
+    return x, keys
+
+
+def _attend(
+    attn: nn.MultiheadAttention, q: Tensor, keys: Tensor, earlier: Sequence[Tensor], bias: Tensor
+) -> Tensor:
+    """Return the attention's output (B, C, Q, D) of the queries q (B, C, Q, D)."""
+    n_images, n_classes, n_queries, width = q.shape
+    every = [k.to(keys.dtype).expand(n_images, n_classes, -1, -1) for k in earlier]
+    # One joined copy for PyTorch's fused attention. Scoring earlier and own rows apart saves the
+    # copy, but on one CPU core it was 1.5 times slower forward at CLIP's width and equal with
+    # gradient, also at width 64.
+    joined = torch.cat([*every, keys], dim=2) if every else keys  # (B, C, T, 2D)
+
+    def heads(t: Tensor) -> Tensor:
+        # (B, C, rows, D) -> (B * C, heads, rows, D / heads)
+        return t.reshape(n_images * n_classes, t.shape[2], attn.num_heads, -1).transpose(1, 2)
+
+    k, v = joined.split(width, dim=-1)
+    mask = bias.to(q.dtype).expand(n_images, n_classes, -1, -1).flatten(0, 1).unsqueeze(1)
+    out = F.scaled_dot_product_attention(heads(q), heads(k), heads(v), attn_mask=mask)
+    return attn.out_proj(out.transpose(1, 2).reshape(q.shape))
+
+
+def _one_row(x: Tensor, read: Tensor) -> Tensor:
+    """Return one row per class, (B, C, 1, D), of x (B, C, S, D)."""
+    index = read[None, :, None, None].expand(x.shape[0], -1, 1, x.shape[-1])
+    return x.gather(2, index)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from loreal_plugin.method.slots import SplicedPrompts, class_index, materialise
+from loreal_plugin.method.slots import SplicedPrompts, class_index
 from loreal_plugin.text.chunks import auto_chunk, check_chunk, run_in_chunks
 
 # The encoder is a black box here; CLIP's text transformers have at most this many layers worth
@@ -93,3 +93,32 @@ class ReferenceTextPath:
 
     def invalidate(self) -> None:
         """Do nothing: this path keeps nothing between calls."""
+
+
+def materialise(
+    prompts: SplicedPrompts,
+    contents: Tensor,
+    classes: slice | Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
+    """Return full prompt embeddings (B, C', L, D_t), differentiable with respect to the contents.
+
+    Args:
+        prompts: C spliced prompts.
+        contents: (B, K, D_t); cast to the dtype of the prompts.
+        classes: which classes; None = all.
+        shift: (B, n, D_t) what each image adds to rows 1..n of the host's own prompts, wherever
+            these stand now.
+    """
+    index = class_index(prompts, classes)
+    static = prompts.static_rows(index)
+    which = prompts.source[index] - prompts.first_content_source
+    filled = contents.to(static.dtype)[:, which.clamp(min=0)]
+    if shift is not None:
+        row = prompts.source[index] - 1
+        n_rows = shift.shape[1]
+        added = shift.to(static.dtype)[:, row.clamp(0, n_rows - 1)]  # (B, C', L, D_t)
+        static = torch.where(
+            ((row >= 0) & (row < n_rows))[None, :, :, None], static + added, static
+        )
+    return torch.where((which >= 0)[None, :, :, None], filled, static)

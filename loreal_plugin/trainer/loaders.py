@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from loreal_plugin.method import Drift
+from loreal_plugin.method.correction import Correction
 from loreal_plugin.students.views import PairedViews
 
 
@@ -88,7 +88,7 @@ class FeatureLoader:
         self.sampler, self.batch_size = sampler, batch_size
         self.view = 0
 
-    def correct_beta(self, drift: Drift) -> None:
+    def correct_beta(self, drift: Correction) -> None:
         """Replace beta's embeddings by their corrected ones."""
         self.beta = drift(self.beta.flatten(0, 1)).unflatten(0, self.beta.shape[:2])
 

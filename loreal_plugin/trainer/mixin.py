@@ -22,7 +22,7 @@ from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import HostContract, contract_of
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import fit_drift
+from loreal_plugin.method.correction import fit_correction
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import build_student
@@ -251,11 +251,11 @@ class LorealMixin(InferenceMixin, PersistenceMixin):
         found = self._features(DataPlan(self.cfg, paired, self.data.items, self.data.seed))
         n_views = found.alpha.shape[1]
         labels = found.labels.repeat_interleave(n_views)
-        self.model.drift = fit_drift(
+        self.model.drift = fit_correction(
             o.drift, found.beta.flatten(0, 1), found.alpha.flatten(0, 1), labels
         )
         print(
-            f"Drift correction '{o.drift}' fitted on {len(found.labels)} x {n_views} training views"
+            f"Correction correction '{o.drift}' fitted on {len(found.labels)} x {n_views} training views"
         )
 
     def before_epoch(self) -> None:

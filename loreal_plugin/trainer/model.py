@@ -17,15 +17,11 @@ from loreal_plugin.contract import HostContract
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.modes import Inference
-from loreal_plugin.method import (
-    Drift,
-    MetaNets,
-    condition_inputs,
-    init_meta_nets_,
-    loreal_loss,
-    mix_weight,
-    splice_slots,
-)
+from loreal_plugin.method.bridge import condition_inputs, mix_weight
+from loreal_plugin.method.correction import Correction
+from loreal_plugin.method.losses import loreal_loss
+from loreal_plugin.method.meta_nets import MetaNets, init_meta_nets_
+from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
@@ -182,7 +178,7 @@ class LorealModel(nn.Module):
         self.meta_nets = meta_nets
         self.options, self.fusion = options, fusion
         self.means = TrainingMeans()
-        self.drift: Drift | None = None
+        self.drift: Correction | None = None
         self.inference: Inference | None = None  # None: exact
         # Plain objects: the students are no parameters of this model and never change mode.
         self.students: dict[str, Student] = (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.method import drift_from_tensors
+from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.options import INFERENCE_ONLY
 from loreal_plugin.trainer import checkpoint as files
 
@@ -151,7 +151,7 @@ class PersistenceMixin:
             tensors.get("means.alpha"),
             tensors.get("means.beta"),
         )
-        self.model.drift = drift_from_tensors(tensors)
+        self.model.drift = correction_from_tensors(tensors)
 
     def _take_words(self, record: dict[str, Any]) -> tuple[str, ...]:
         """On another dataset, choose whose words the slots hold; return what need not agree.

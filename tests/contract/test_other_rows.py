@@ -18,13 +18,13 @@ from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.ivlp import rows_of_block
 from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.errors import ConfigError, HostError
-from loreal_plugin.method.slots import materialise
 from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.rivals import run_rivals
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.text import ReferenceTextPath
+from loreal_plugin.text.reference import materialise
 from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
 
 

@@ -23,7 +23,7 @@ from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.explain.sample import choose, hits_at_phi, label_of, split_words, spread
 from loreal_plugin.explain.slots import load_vocabulary
-from loreal_plugin.method import materialise
+from loreal_plugin.text.reference import materialise
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import BRIDGES, condition_inputs, mix_weight
+from loreal_plugin.method.bridge import BRIDGES, condition_inputs, mix_weight
 
 A = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
 B = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)), dim=-1)

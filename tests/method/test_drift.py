@@ -1,4 +1,4 @@
-"""Drift corrections against closed forms and naive versions."""
+"""Corrections against closed forms and naive versions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import (
+from loreal_plugin.method.correction import (
     choose_ridge_penalty,
-    drift_from_tensors,
-    fit_drift,
+    correction_from_tensors,
+    fit_correction,
     fit_mean_shift,
     fit_ridge,
 )
@@ -106,14 +106,14 @@ def test_penalty_is_the_largest_within_one_standard_error_of_the_best(noise: flo
 @pytest.mark.parametrize("kind", ["mean", "ridge"])
 def test_a_stored_drift_is_the_same_map(kind: str) -> None:
     low, standard, new = unit(12, 2, 5), unit(12, 2, 5, seed=1), unit(3, 2, 5, seed=2)
-    drift = fit_drift(kind, low, standard, torch.arange(12) % 3)
-    assert torch.equal(drift_from_tensors(drift.tensors())(new), drift(new))
+    drift = fit_correction(kind, low, standard, torch.arange(12) % 3)
+    assert torch.equal(correction_from_tensors(drift.tensors())(new), drift(new))
     assert drift(new.half()).dtype == torch.float16
     assert torch.allclose(drift(new).norm(dim=-1), torch.ones(3, 2), atol=1e-6)
 
 
 def test_no_drift_keeps_nothing_and_an_unknown_one_is_refused() -> None:
-    assert fit_drift("none", unit(2, 1, 3), unit(2, 1, 3), torch.arange(2)) is None
-    assert drift_from_tensors({}) is None
+    assert fit_correction("none", unit(2, 1, 3), unit(2, 1, 3), torch.arange(2)) is None
+    assert correction_from_tensors({}) is None
     with pytest.raises(ConfigError, match="DRIFT"):
-        fit_drift("meen", unit(2, 1, 3), unit(2, 1, 3), torch.arange(2))
+        fit_correction("meen", unit(2, 1, 3), unit(2, 1, 3), torch.arange(2))

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import (
+from loreal_plugin.method.losses import (
     HLD_DIRECTIONS,
+    alpha_learns,
     high_level_distillation,
     loreal_loss,
     low_level_distillation,
 )
+from loreal_plugin.options import LorealOptions, resolve_options
+
+
+def options(**given: object) -> LorealOptions:
+    return resolve_options(given)
 
 
 def naive_kl(p_logits: Tensor, q_logits: Tensor, t: float) -> Tensor:
@@ -105,12 +111,8 @@ def test_loss_weights_its_parts():
         labels,
         s_alpha,
         s_beta,
-        hld_weight=0.7,
-        lld_weight=2.0,
-        hld_temperature=4,
-        lld_temperature=3,
+        options(hld_weight=0.7, lld_temperature=3.0, hld_direction="mutual", cross_weight=0.5),
         cross_logits=cross,
-        cross_weight=0.5,
     )
     ce = -torch.stack([beta[i].log_softmax(0)[labels[i]] for i in range(4)]).mean()
     hld, lld = naive_hld(alpha, beta, 4, "mutual", False), naive_lld(s_alpha, s_beta, 3)
@@ -123,17 +125,21 @@ def test_cross_weight_without_cross_logits_is_refused():
     logits, contents = torch.randn(2, 3), torch.randn(2, 2, 4)
     with pytest.raises(ConfigError, match="CROSS_WEIGHT"):
         loreal_loss(
-            logits,
-            logits,
-            torch.tensor([0, 1]),
-            contents,
-            contents,
-            hld_weight=1,
-            lld_weight=2,
-            hld_temperature=4,
-            lld_temperature=4,
-            cross_weight=0.1,
+            logits, logits, torch.tensor([0, 1]), contents, contents, options(cross_weight=0.1)
         )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"hld_direction": "alpha_to_beta"}, False),
+        ({"hld_direction": "mutual"}, True),
+        ({"hld_direction": "symmetric", "hld_weight": 0.0}, False),
+        ({"hld_direction": "symmetric", "hld_weight": 0.0, "cross_weight": 0.5}, True),
+    ],
+)
+def test_alpha_learns_where_a_loss_reaches_it(given: dict, expected: bool):
+    assert alpha_learns(options(**given)) is expected
 
 
 def test_wrong_options_are_refused():

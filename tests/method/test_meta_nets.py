@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import MetaNets, init_meta_nets_
+from loreal_plugin.method.meta_nets import MetaNets, init_meta_nets_
 
 
 @pytest.mark.parametrize("bias", [True, False])

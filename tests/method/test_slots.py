@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method import (
+from loreal_plugin.method.slots import (
     SLOT_ORDERS,
     SplicedPrompts,
     class_index,
-    materialise,
     slot_length,
     splice_slots,
 )
+from loreal_plugin.text.reference import materialise
 
 SOS, EOT, PERIOD, WITH, LENGTH, WIDTH = 46, 47, 5, 6, 24, 4
 TABLE = torch.randn(48, WIDTH, generator=torch.Generator().manual_seed(0))

@@ -62,8 +62,8 @@ def test_a_budget_sets_the_classes_a_pass_takes():
     for budget in (1, 2**16, 2**30):
         path = PrefixTextPath(prompts, text.blocks(), store_keys=True, budget=budget)
         run, seen = path._run_classes, []
-        path._run_classes = lambda classes, *rest, run=run, seen=seen: (
-            seen.append(len(classes)) or run(classes, *rest)
+        path._run_classes = lambda classes, *rest, run=run, seen=seen, **kept: (
+            seen.append(len(classes)) or run(classes, *rest, **kept)
         )
         path(contents)
         passes.append(len(seen))

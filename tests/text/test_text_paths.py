@@ -10,8 +10,8 @@ from torch import Tensor
 from toy_text import HOSTS, NAMES, ToyText, make_prompts, make_text
 
 from loreal_plugin.errors import ConfigError, HostError
-from loreal_plugin.method import SLOT_ORDERS, SplicedPrompts
-from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, prefix
+from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts
+from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, layout
 from loreal_plugin.text.chunks import rows_alike
 
 # MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
@@ -112,7 +112,7 @@ def test_prefix_equals_reference_for_one_class_and_for_equal_names():
 @pytest.mark.parametrize("host", ["identity", "insert", "branch"])
 @pytest.mark.parametrize("order", SLOT_ORDERS)
 def test_classes_run_in_groups_of_equal_length_give_the_same(monkeypatch, host: str, order: str):
-    monkeypatch.setattr(prefix, "_PASS_COST", {"cpu": 0})  # every length is a group of its own
+    monkeypatch.setattr(layout, "_PASS_COST", {"cpu": 0})  # every length is a group of its own
     text = make_text(host)
     prompts = make_prompts(text, order, names=([10], [11, 12, 13], [14], [15, 16], [17, 18, 19]))
     assert_paths_agree(text, prompts)

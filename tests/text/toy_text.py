@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from loreal_plugin.method import SplicedPrompts, splice_slots
+from loreal_plugin.method.slots import SplicedPrompts, splice_slots
 from loreal_plugin.text import TextBlocks
 
 SOS, EOT, PERIOD, WITH, CTX = 46, 47, 5, 6, (1, 2, 3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.method import fit_drift
+from loreal_plugin.method.correction import fit_correction
 
 DRIFT = "TRAINER.LOREAL.DRIFT"
 VIEWS = "TRAINER.LOREAL.CACHE_VIEWS"
@@ -23,7 +23,7 @@ def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_
     plain = family.train(method, tmp_path / "plain", *EPOCH, VIEWS, 2, DRIFT, "none")
     loader = plain.train_loader_x
     labels = loader.labels.repeat_interleave(2)
-    wanted = fit_drift(kind, loader.beta.flatten(0, 1), loader.alpha.flatten(0, 1), labels)
+    wanted = fit_correction(kind, loader.beta.flatten(0, 1), loader.alpha.flatten(0, 1), labels)
 
     trainer = family.train(method, tmp_path / "drift", *EPOCH, VIEWS, 2, DRIFT, kind)
     found = trainer.model.drift

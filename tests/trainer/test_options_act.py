@@ -12,7 +12,7 @@ import torch
 from helpers import TINY_CLASSES
 
 from loreal_plugin.errors import AttributeFileError, CheckpointError
-from loreal_plugin.method import high_level_distillation
+from loreal_plugin.method.losses import high_level_distillation
 from loreal_plugin.students.views import draw_view, read_picture, render_view, view_generator
 
 LOREAL = "TRAINER.LOREAL."
