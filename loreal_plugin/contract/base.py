@@ -190,7 +190,7 @@ class HostContract(HostFacts, ABC):
         return model.logit_scale.exp().detach()
 
     def logits(
-        self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool
+        self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool = False
     ) -> Tensor:
         """Return scaled logits (B, C) of image features against text features.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.files import digest_sources
-from loreal_plugin.method import SLOT_ORDERS
+from loreal_plugin.method.slots import SLOT_ORDERS
 from loreal_plugin.paths import bundle_root
 
 

@@ -3,37 +3,59 @@
 All are functions of one image alone. `exact` is the reference; what the others cost and how often
 they agree with it is measured by `loreal calibrate`.
 
-Shapes: B images, C classes, N pairs of an image and a class, K attributes, F features an image, H =
-K * D_s activations of the meta-nets, D_v joint embedding width.
+Shapes: B images, C classes, N pairs of an image and a class, K attributes, F features an image,
+H = K * D_s activations of the meta-nets, D_v joint embedding width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from loreal_plugin.contract import HostContract
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.expansion import Expansion
 from loreal_plugin.method.meta_nets import MetaNets
+from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
-from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 
-# Whose text features come first in a mode that refines them; "" = the mode is not refined.
+# Whose text features come first in a mode that refines them; the others are not refined.
 FIRST_PASS = {"shortlist": "static", "auto": "tangent"}
 
 
+def check_inference(contract: HostContract, options: LorealOptions) -> None:
+    """Check that a method and the other options allow the inference mode.
+
+    Raises:
+        ConfigError: prompts differ from image to image without slots; contents of the batch mean;
+            one content for all.
+    """
+    if options.inference == "exact":
+        return
+    asked = f"INFERENCE {options.inference}"
+    if not contract.static_prompts:
+        raise ConfigError(
+            f"{asked} is not possible for method '{contract.method}', whose own context depends on"
+            " the image; set TRAINER.LOREAL.INFERENCE exact"
+        )
+    batch = options.conditioning == "batch"
+    if batch or options.constant_conditioning:
+        other = "CONDITIONING batch" if batch else "CONSTANT_CONDITIONING True"
+        raise ConfigError(
+            f"{asked} is for contents of single images, not for {other}; set INFERENCE exact"
+        )
+
+
 @dataclass
-class Inference:
+class Mode:
     """Features of images -> logits, in one mode.
 
     Attributes:
         mode: a choice of the key INFERENCE.
-        student: beta.
-        path: contents -> text features of beta's prompts.
+        student: beta, with slots in its prompts.
         meta_nets: make the contents.
-        condition: features (B, F, D_v) -> what the meta-nets read (B, D_v).
         fusion: whether the host's mix of several features counts.
         mean: (H,) activations of the mean training image; `exact` does without.
         expansion: of beta's text features; `tangent` and `auto` need it.
@@ -43,9 +65,7 @@ class Inference:
 
     mode: str
     student: Student
-    path: PrefixTextPath | ReferenceTextPath
     meta_nets: MetaNets
-    condition: Callable[[Tensor], Tensor]
     fusion: bool
     mean: Tensor | None = None
     expansion: Expansion | None = None
@@ -63,14 +83,14 @@ class Inference:
         """Return the logits (B, C) of the mode's pass over all classes."""
         kind = FIRST_PASS.get(self.mode, self.mode)
         if kind == "static":
-            return self.student.logits(features, self._static_text(), self.fusion)
+            return self.student.logits(features, self.static_text(), self.fusion)
         hidden = self._hidden(features)
         if kind == "exact":
-            return self.student.logits(
-                features, self.path(self.meta_nets.from_hidden(hidden)), self.fusion
-            )
+            text = self.student.text_path(self.meta_nets.from_hidden(hidden))
+            return self.student.logits(features, text, self.fusion)
         series = self.expansion
-        terms = series.directions(hidden.flatten(1))
+        assert series is not None, "tangent and auto are built with an expansion"
+        terms = series.directions(hidden.flatten(1))  # (B, T)
         parts = [
             self.student.logits(features, series.features(terms, classes), self.fusion)
             for classes in series.chunks(len(features))
@@ -79,8 +99,7 @@ class Inference:
 
     @torch.no_grad()
     def refine(self, features: Tensor, first: Tensor) -> Tensor:
-        """Return logits (B, C) in which the classes that the mode checks are exact, and none stands
-        above these.
+        """Return logits (B, C): classes that the mode checks are exact, none stands above these.
 
         Args:
             first: (B, C) from `first` of the same features.
@@ -93,27 +112,28 @@ class Inference:
             return first
         used, row = images.unique(return_inverse=True)
         contents = self.meta_nets.from_hidden(self._hidden(features[used]))
-        text = self.path.pairs(contents, row, classes)
+        text = self.student.text_path.pairs(contents, row, classes)  # (N, D_v)
         exact = self.student.logits(features[images], text[:, None], self.fusion)[:, 0]
         return merge(first, images, classes, exact)
 
-    def _hidden(self, features: Tensor) -> Tensor:
-        return self.meta_nets.hidden(self.condition(features))
-
-    def _static_text(self) -> Tensor:
+    @torch.no_grad()
+    def static_text(self) -> Tensor:
         """Return the text features (C, D_v) of the mean training image, computed once."""
         if self._static is None:
-            hidden = self.mean.unflatten(0, (len(self.meta_nets.meta_nets), -1))
-            self._static = self.path(self.meta_nets.from_hidden(hidden[None]))[0]
+            assert self.mean is not None, "static and shortlist are built with a mean"
+            hidden = self.mean.unflatten(0, (len(self.meta_nets.meta_nets), -1))  # (K, D_s)
+            self._static = self.student.text_path(self.meta_nets.from_hidden(hidden[None]))[0]
         return self._static
+
+    def _hidden(self, features: Tensor) -> Tensor:
+        return self.meta_nets.hidden(self.student.condition(features))
 
     @property
     def n_bytes(self) -> int:
         """Memory that the mode's tables hold, beyond the models."""
+        static = self._static
         held = self.expansion.n_bytes if self.expansion is not None else 0
-        return held + (
-            self._static.numel() * self._static.element_size() if self._static is not None else 0
-        )
+        return held + (static.numel() * static.element_size() if static is not None else 0)
 
 
 def contenders(logits: Tensor, k: int, margin: float) -> Tensor:

@@ -85,6 +85,25 @@ def load_learned(
             value.copy_(saved[key])
 
 
+def take_learned(parameters: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    """Copy learned tensors by name into a model's parameters.
+
+    Raises:
+        CheckpointError: names or shapes differ; then nothing was copied.
+    """
+    differ = sorted(parameters.keys() ^ given.keys())
+    both = parameters.keys() & given.keys()
+    differ += sorted(name for name in both if parameters[name].shape != given[name].shape)
+    if differ:
+        raise CheckpointError(
+            f"the learned tensors that were kept do not fit {where}: {len(differ)} differ, first "
+            f"'{differ[0]}'; they need the backbone and host settings they were trained with"
+        )
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(given[name])
+
+
 def _misfits(
     model: nn.Module,
     keys: Mapping[str, Tensor],

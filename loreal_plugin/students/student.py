@@ -1,15 +1,17 @@
 """A student: the host's own model at one input size, with what it learned, frozen.
 
-Shapes: B images, C classes, L context length, F features per image, D_t text width, D_v joint
-width.
+Shapes: B images, C classes, K attributes, L context length, F features an image, D_t text width,
+D_v joint width.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -20,15 +22,19 @@ from loreal_plugin.attach import AttachedHost
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import HostContract, HostPrompts
 from loreal_plugin.errors import HostError
-from loreal_plugin.students.learned import fingerprint, load_learned
+from loreal_plugin.students.learned import fingerprint, load_learned, take_learned
 from loreal_plugin.text.blocks import TextBlocks
 
 _BASE = "TrainerBase"
 
 
+def _no_text_path(*_: Any, **__: Any) -> Tensor:
+    raise RuntimeError("this student has no slots in its prompts: bind it with `with_slots`")
+
+
 @dataclass(eq=False)
 class Student:
-    """A frozen host model; every call goes through the host contract.
+    """A frozen host model, bound to its host contract and to the text path of its prompts.
 
     Attributes:
         model: the host's `trainer.model`, in eval mode, without gradients.
@@ -39,6 +45,17 @@ class Student:
         input_size: side of the images it reads, pixels.
         token_weight: (vocabulary, D_t) token embeddings of its CLIP.
         tokenize: CLIP's tokenizer as the host uses it.
+        words: the K attributes in its slots, or K for every class; none: its prompts have no slots.
+        text_path: contents (B, K, D_t) -> text features (B, C, D_v) of its prompts with slots.
+        condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
+        mean: (F, D_v) features of the mean training picture; None before there is one.
+
+    Bound to the model when the student is made:
+        encode_image: images (B, 3, input_size, input_size) -> L2-normalised features (B, F, D_v).
+        condition: features (B, F, D_v) -> the vector (B, D_v) that the meta-nets read.
+        logits: features, text features (C, D_v) or (B, C, D_v), fusion -> scaled logits (B, C).
+        prompt_shift: features -> what images add to rows 1..n of the prompts (B, n, D_t); None
+            where the host's own prompts are the same for every image.
     """
 
     model: nn.Module
@@ -49,6 +66,23 @@ class Student:
     input_size: int
     token_weight: Tensor
     tokenize: Callable[..., Tensor]
+    words: tuple[Any, ...] = ()
+    text_path: Callable[..., Tensor] = _no_text_path
+    condition_on: str = "class"
+    mean: Tensor | None = None
+    encode_image: Callable[[Tensor], Tensor] = field(init=False)
+    condition: Callable[..., Tensor] = field(init=False)
+    logits: Callable[..., Tensor] = field(init=False)
+    prompt_shift: Callable[[Tensor], Tensor] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        contract, model = self.contract, self.model
+        self.encode_image = torch.no_grad()(partial(contract.encode_image, model))
+        share = contract.fusion_weight(model)
+        self.condition = partial(contract.condition, mode=self.condition_on, alpha=share)
+        self.logits = partial(contract.logits, model)
+        shift = partial(contract.prompt_shift, model)
+        self.prompt_shift = None if contract.static_prompts else shift
 
     @property
     def dtype(self) -> torch.dtype:
@@ -60,11 +94,6 @@ class Student:
         """Where the model is."""
         return self.token_weight.device
 
-    @property
-    def logit_scale(self) -> Tensor | float:
-        """Factor between cosine similarity and logit."""
-        return self.contract.logit_scale(self.model)
-
     @torch.no_grad()
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
@@ -72,25 +101,12 @@ class Student:
         return self.contract.embed_contents(self.model, rows)
 
     def embed_contents(self, contents: Tensor) -> Tensor:
-        """Return contents (B, K, D_t) as the host would change token embeddings before its text
-        encoder.
-        """
+        """Return contents (B, K, D_t) as the host would change token embeddings."""
         return self.contract.embed_contents(self.model, contents)
 
     def prompts(self) -> HostPrompts:
         """Return the host's own prompts, without gradients."""
         return self.contract.prompts(self.model, self.classnames, self.tokenize)
-
-    def prompt_shift(self, features: Tensor) -> Tensor | None:
-        """Return what images with these features (B, F, D_v) add to rows 1..n of the prompts, (B,
-        n, D_t) or None.
-        """
-        return self.contract.prompt_shift(self.model, features)
-
-    @torch.no_grad()
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Return L2-normalised features (B, F, D_v) of images (B, 3, input_size, input_size)."""
-        return self.contract.encode_image(self.model, images)
 
     def encode_text(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return features (N, D_v), unnormalised, of prompts (N, L, D_t) with tokens (N, L)."""
@@ -100,14 +116,6 @@ class Student:
         """Return the text encoder in pieces, for the prefix path."""
         return self.contract.text_blocks(self.model, self.cfg)
 
-    def condition(self, features: Tensor, mode: str = "class") -> Tensor:
-        """Return the vector (B, D_v) that the meta-nets read of features (B, F, D_v)."""
-        return self.contract.condition(features, mode, self.contract.fusion_weight(self.model))
-
-    def logits(self, features: Tensor, text_features: Tensor, fusion: bool = False) -> Tensor:
-        """Return scaled logits (B, C); `text_features` are (C, D_v) or (B, C, D_v)."""
-        return self.contract.logits(self.model, features, text_features, fusion)
-
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""
         return fingerprint(self.learned)
@@ -116,30 +124,34 @@ class Student:
 def build_student(
     host: AttachedHost,
     cfg: Any,
-    dm: Any,
+    classnames: Sequence[str],
     device: torch.device | str,
     *,
     input_size: int,
-    checkpoint_dir: Path | str | None,
+    checkpoint_dir: Path | str | None = None,
     epoch: int | None = None,
+    learned: Mapping[str, Tensor] | None = None,
 ) -> Student:
     """Build the host's model with the host's own `build_model`, load what it learned, freeze it.
 
     Args:
         host: attached for the student's method.
         cfg: a configuration of the host; `INPUT.SIZE` is replaced by `input_size`.
-        dm: Dassl's data manager (its class names are used, no picture is read).
+        classnames: C names, in the order of the logits; no picture is read.
         device: where the model goes.
         input_size: side of the images, pixels.
-        checkpoint_dir: output folder of the host's training; None keeps the initial values.
-        epoch: which epoch; None or 0 is the last.
+        checkpoint_dir: output folder of the host's training.
+        epoch: which epoch of it; None or 0 is the last.
+        learned: the learned tensors by name instead; without both the initial values stay.
 
     Raises:
         HostError: what was built does not answer the contract; all mismatches are listed.
         CheckpointError: a learned tensor is missing in the checkpoint or of another shape.
     """
     contract = host.contract
-    shell = build_shell(host, at_size(cfg, contract.trainer, input_size), dm, torch.device(device))
+    shell = build_shell(
+        host, at_size(cfg, contract.trainer, input_size), classnames, torch.device(device)
+    )
     with host.clips.recorded() as clips:
         shell.build_model()
     # Dassl's trainers wrap the model where there are several GPUs; students run on one.
@@ -147,21 +159,23 @@ def build_student(
         shell.model = shell.model.module
     contract.check(shell, f"host '{host.path.name}'")
     model = shell.model
-    learned = contract.learned(model)
-    if not learned:
+    parameters = contract.learned(model)
+    if not parameters:
         raise HostError(
             f"host '{host.path.name}': {contract.trainer}.build_model left nothing to learn"
         )
     if checkpoint_dir is not None:
-        load_learned(model, learned, contract, Path(checkpoint_dir), epoch)
+        load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
+    elif learned is not None:
+        take_learned(parameters, learned, f"method {contract.method}")
     model.requires_grad_(False).eval()
     contract.reset(model)
     return Student(
         model=model,
         contract=contract,
         cfg=shell.cfg,
-        classnames=tuple(dm.dataset.classnames),
-        learned=dict(learned),
+        classnames=tuple(classnames),
+        learned=dict(parameters),
         input_size=input_size,
         token_weight=_token_weight(clips, model).to(device),
         tokenize=host.tokenize,
@@ -173,7 +187,9 @@ def at_size(cfg: Any, trainer: str, input_size: int) -> Any:
     return with_settings(cfg, {"INPUT.SIZE": (input_size, input_size), "TRAINER.NAME": trainer})
 
 
-def build_shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> Any:
+def build_shell(
+    host: AttachedHost, cfg: Any, classnames: Sequence[str], device: torch.device
+) -> Any:
     """Return an instance of the host's trainer that has no model yet and has loaded no data.
 
     Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
@@ -186,8 +202,15 @@ def build_shell(host: AttachedHost, cfg: Any, dm: Any, device: torch.device) -> 
         )
     bases[0].__init__(shell)
     shell._models, shell._optims, shell._scheds = OrderedDict(), OrderedDict(), OrderedDict()
-    shell.cfg, shell.dm, shell.device = cfg, dm, device
-    shell.num_classes, shell.lab2cname = dm.num_classes, dm.lab2cname
+    names = list(classnames)
+    shell.cfg, shell.device = cfg, device
+    shell.num_classes, shell.lab2cname = len(names), dict(enumerate(names))
+    # Hosts ask Dassl's data manager for class names to build a model, and for nothing else.
+    shell.dm = SimpleNamespace(
+        dataset=SimpleNamespace(classnames=names, lab2cname=shell.lab2cname),
+        num_classes=shell.num_classes,
+        lab2cname=shell.lab2cname,
+    )
     shell.start_epoch = shell.epoch = 0
     shell.max_epoch, shell.output_dir = cfg.OPTIM.MAX_EPOCH, cfg.OUTPUT_DIR
     shell.check_cfg(cfg)

@@ -109,3 +109,21 @@ class FeatureLoader:
                 "label": self.labels[part],
                 "index": part,
             }
+
+
+class RunningMean:
+    """The mean features (F, D_v) of the training pictures of a pass, batch by batch."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new pass."""
+        self._sum: Tensor | float = 0.0
+        self._count = 0
+
+    def add(self, features: Tensor) -> Tensor:
+        """Take in a batch (B, F, D_v); return the mean of the pass so far."""
+        self._sum = self._sum + features.detach().double().sum(0).cpu()
+        self._count += len(features)
+        return (self._sum / self._count).float()

@@ -279,7 +279,7 @@ def test_wrong_settings_are_refused(family, tmp_path, options, part):
 
 
 def test_untrained_tokens_of_a_demo_backbone_are_counted_once(monkeypatch):
-    report = importlib.import_module("loreal_plugin.trainer.untrained_words")
+    report = importlib.import_module("loreal_plugin.trainer.notices")
     monkeypatch.setattr(report, "untrained_tokens", lambda ids, name: [i for i in ids if i > 110])
     tokenize = lambda text: torch.tensor([[0, *map(ord, text), 999]])  # noqa: E731
     with pytest.warns(UserWarning, match="1 of 4 tokens"):

@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from loreal_plugin.contract.tokens import name_ids, text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
+from loreal_plugin.method.loreal import Loreal
 
 
 def warn_untrained_tokens(
@@ -38,3 +40,18 @@ def warn_untrained_tokens(
             " attributes are untrained; accuracy on them means nothing",
             stacklevel=2,
         )
+
+
+def report_parameters(model: Loreal, optimizer: torch.optim.Optimizer) -> None:
+    """Print what trains, after a check that it is the meta-nets and nothing else."""
+    nets, students = model.meta_nets, [s for s in (model.alpha, model.beta) if s is not None]
+    wanted = {id(p) for p in nets.parameters()}
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == wanted, "the optimiser holds other tensors than the meta-nets"
+    frozen = [p for student in students for p in student.model.parameters()]
+    assert not any(p.requires_grad or id(p) in wanted for p in frozen), "a student would train"
+    count, host = nets.count_parameters(), sum(p.numel() for p in model.beta.learned.values())
+    k = len(nets.meta_nets)
+    print(f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets, K={k})")
+    both = f"host {host:,} + meta-nets {count:,}"
+    print(f"Tunable parameters of the method: {host + count:,} ({both})")

@@ -1,0 +1,182 @@
+"""Building the predictor of an inference mode: its tables are read beside the checkpoint, or made.
+
+Shapes: N training embeddings, H = K * D_s activations of the meta-nets, F features an image,
+D_v width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.expansion import Expansion
+from loreal_plugin.inference.expansion_store import (
+    ExpansionPlan,
+    Statistics,
+    stored_expansion,
+    stored_statistics,
+)
+from loreal_plugin.inference.modes import FIRST_PASS, Mode
+from loreal_plugin.inference.table_store import FOLDER, TableStore, digest_tensors
+from loreal_plugin.method.loreal import Loreal
+from loreal_plugin.options import LorealOptions, flatten
+from loreal_plugin.students.student import Student
+from loreal_plugin.text import PrefixTextPath
+
+CALIBRATION = "calibration.json"
+# Embeddings a pass of the meta-nets.
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class ModeBuilder:
+    """Builds modes of one model.
+
+    Attributes:
+        model: with beta, its meta-nets and its correction.
+        folder: of the checkpoint in use; tables lie below it.
+        facts: what else tables belong to: `backbone` (fingerprint of the CLIP weights) and `host`.
+        training_features: returns beta's corrected features (N, F, D_v) of the training pictures;
+            CheckpointError where there are none.
+    """
+
+    model: Loreal
+    folder: Path
+    facts: dict[str, Any]
+    training_features: Callable[[], Tensor]
+
+    def mode(self, options: LorealOptions, margin: float | None = None) -> Mode:
+        """Return the predictor of the mode that the options name.
+
+        Args:
+            options: which mode and how.
+            margin: threshold of `auto`, where the options or the calibration are not to be asked.
+
+        Raises:
+            CheckpointError: the training pictures are needed, and neither what is kept of them nor
+                they themselves are there.
+            ConfigError: `auto` has no threshold.
+        """
+        model, name, beta = self.model, options.inference, self.beta
+        expansion = mean = None
+        if name != "exact":
+            mean = self.statistics().mean.to(beta.device)
+        if FIRST_PASS.get(name, name) == "tangent":
+            expansion = self.expansion(options)[0]
+        if name == "auto" and margin is None:
+            margin = self.auto_margin(options)
+        k, fusion = options.shortlist_k, model.fusion
+        return Mode(name, beta, model.meta_nets, fusion, mean, expansion, k, margin or 0.0)
+
+    @property
+    def beta(self) -> Student:
+        """The student that predicts."""
+        student = self.model.beta
+        assert isinstance(student, Student), "modes are built for students of a host"
+        return student
+
+    # ---- where tables lie and what they belong to ------------------------------------------------
+
+    @property
+    def store(self) -> TableStore:
+        """The folder of tables beside the checkpoint."""
+        return TableStore(self.folder / FOLDER)
+
+    def owner(self) -> dict[str, Any]:
+        """Return what the meta-nets' activations of a picture depend on, in JSON's types."""
+        beta, model = self.beta, self.model
+        correction = model.correction
+        nets, kept = model.meta_nets.state_dict(), correction.tensors() if correction else {}
+        return {
+            "method": beta.contract.method,
+            "backbone": self.facts["backbone"],
+            "learned": beta.fingerprint(),
+            "meta_nets": digest_tensors(sorted(nets.items())),
+            "drift": digest_tensors(sorted(kept.items())) if kept else None,
+            "condition": model.options.mmrl_condition,
+            "host": self.facts["host"],
+            "host_settings": flatten(beta.cfg.TRAINER[beta.contract.cfg_node]),
+            "dtype": str(beta.dtype),
+        }
+
+    def text_owner(self) -> dict[str, Any]:
+        """Return what text features depend on besides the activations: the spliced prompts, too."""
+        prompts = vars(self.beta.text_path.prompts)
+        tensors = [(name, v) for name, v in sorted(prompts.items()) if isinstance(v, Tensor)]
+        return {**self.owner(), "prompts": digest_tensors(tensors)}
+
+    # ---- statistics, expansion, threshold --------------------------------------------------------
+
+    def statistics(self) -> Statistics:
+        """Return the statistics of the training pictures' activations, read or made."""
+        return stored_statistics(
+            self.store, self.owner(), lambda: self.activations(self.training_features())
+        )
+
+    @torch.no_grad()
+    def activations(self, features: Tensor) -> Tensor:
+        """Return the meta-nets' activations (N, H) of beta's features (N, F, D_v), on the CPU."""
+        beta, nets = self.beta, self.model.meta_nets
+        parts = [
+            nets.hidden(beta.condition(part.to(beta.device))).flatten(1).cpu()
+            for part in features.split(_BATCH)
+        ]
+        return torch.cat(parts)
+
+    def expansion(self, options: LorealOptions) -> tuple[Expansion, dict[str, Any]]:
+        """Return the expansion of beta's text features, and what it states about itself."""
+        beta, nets = self.beta, self.model.meta_nets
+        n_attributes = len(nets.meta_nets)
+
+        @torch.no_grad()
+        def encode(hidden: Tensor, classes: Tensor) -> Tensor:
+            contents = nets.from_hidden(hidden.to(beta.device).unflatten(1, (n_attributes, -1)))
+            return beta.text_path(contents, classes.to(beta.device)).cpu()
+
+        found, facts = stored_expansion(
+            self.store,
+            self.text_owner(),
+            ExpansionPlan(options.tangent_kind, options.tangent_rank, options.tangent_products),
+            self.statistics(),
+            encode,
+            len(beta.classnames),
+            forward=isinstance(beta.text_path, PrefixTextPath),
+        )
+        return found.to(beta.device, beta.dtype), facts
+
+    def auto_margin(self, options: LorealOptions) -> float:
+        """Return the threshold of `auto` in logits: AUTO_MARGIN, or what calibration found.
+
+        Raises:
+            ConfigError: neither is there, or the calibration is another checkpoint's or another
+                expansion's.
+        """
+        if options.auto_margin >= 0:
+            return options.auto_margin
+        path = self.store.folder / CALIBRATION
+        advice = "run loreal calibrate, or set TRAINER.LOREAL.AUTO_MARGIN"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ConfigError(
+                f"INFERENCE auto has no threshold: {path} was not found; {advice}"
+            ) from None
+        if found.get("belongs_to") != self.calibration_owner(options):
+            raise ConfigError(
+                f"{path} was measured for another checkpoint, TANGENT_KIND, TANGENT_RANK or"
+                f" SHORTLIST_K; {advice}"
+            )
+        return float(found["margin"])
+
+    def calibration_owner(self, options: LorealOptions) -> dict[str, Any]:
+        """Return what a threshold belongs to: the checkpoint and how the first pass is made."""
+        names = ("tangent_kind", "tangent_rank", "tangent_products", "shortlist_k")
+        settings = {name: getattr(options, name) for name in names}
+        return json.loads(json.dumps({**self.owner(), **settings}))

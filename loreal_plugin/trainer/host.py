@@ -1,0 +1,34 @@
+"""What a `<X>_LOREAL` trainer takes from the host trainer that it extends."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+
+from loreal_plugin.attach import AttachedHost, attach_host
+from loreal_plugin.contract import contract_of
+
+
+def host_of(trainer: type) -> AttachedHost:
+    """Return the host whose trainer is among a class's bases."""
+    contract = contract_of(trainer)
+    base = next(base for base in trainer.__mro__ if base.__name__ == contract.trainer)
+    return attach_host(Path(inspect.getfile(base)).resolve().parents[1], contract.method)
+
+
+def mixed_precision(
+    precision: str, device: torch.device
+) -> tuple[bool, torch.amp.GradScaler | None]:
+    """Return whether steps run under autocast, and the scaler of their losses.
+
+    Only CUDA has half-precision training worth scaling for; on the CPU the family's `amp` is
+    float32 too.
+
+    Args:
+        precision: the host's PREC: `fp32`, `fp16` or `amp`.
+    """
+    cuda = device.type == "cuda"
+    scaled = cuda and precision in ("amp", "fp16")
+    return cuda and precision == "amp", torch.amp.GradScaler("cuda") if scaled else None
