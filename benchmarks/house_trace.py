@@ -108,8 +108,15 @@ def class_names(trainer: Any) -> Callable[[], Any]:
     contents = torch.zeros(1, *_content_shape(trainer))
 
     def first_features() -> None:
-        model.set_words(trainer.words)
-        for path in model.paths.values():
+        if hasattr(model, "set_words"):  # until the students were bound to their text paths
+            model.set_words(trainer.words)
+            paths = list(model.paths.values())
+        else:
+            slots = importlib.import_module(f"{PACKAGE}.students.slots")
+            words, options = trainer.stage3.words, trainer.stage3.options
+            students = (model.alpha, model.beta)
+            paths = [slots.with_slots(one, words, options).text_path for one in students]
+        for path in paths:
             path(contents)
 
     return torch.no_grad()(first_features)
@@ -117,7 +124,8 @@ def class_names(trainer: Any) -> Callable[[], Any]:
 
 def _content_shape(trainer: Any) -> tuple[int, int]:
     """Return (K, D_t): number of attributes and text width."""
-    return trainer.options.n_attributes, trainer.model.students["beta"].token_weight.shape[-1]
+    nets = trainer.model.meta_nets.meta_nets
+    return len(nets), nets[0].up.out_features
 
 
 QUESTIONS: dict[str, Callable[[Any], Callable[[], Any]]] = {

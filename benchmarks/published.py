@@ -146,7 +146,7 @@ class PublishedFormulation:
         )
 
     def _read(self, name: str, features: Tensor) -> Tensor:
-        return self.students[name].condition(features, self.options.mmrl_condition)
+        return self.students[name].condition(features, mode=self.options.mmrl_condition)
 
     def _logits(self, name: str, features: Tensor, contents: Tensor, fusion: bool) -> Tensor:
         return self.students[name].logits(features, self.prompts[name].encode(contents), fusion)

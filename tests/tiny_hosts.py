@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -46,15 +45,6 @@ def tiny_cfg(
     return host.setup_cfg(["--trainer", host.contract.trainer, *given, *RECIPES[method], *opts])
 
 
-def class_list(names: tuple[str, ...] = CLASSNAMES) -> Any:
-    """Return what students need of Dassl's data manager: the class names."""
-    return SimpleNamespace(
-        dataset=SimpleNamespace(classnames=list(names)),
-        num_classes=len(names),
-        lab2cname=dict(enumerate(names)),
-    )
-
-
 def tiny_student(
     host: AttachedHost,
     clip_file: Path,
@@ -69,7 +59,7 @@ def tiny_student(
     torch.manual_seed(seed)
     cfg = tiny_cfg(host, clip_file, *opts, size=size, dataset=dataset)
     kwargs = {"checkpoint_dir": None, **kwargs}
-    student = build_student(host, cfg, class_list(names), "cpu", input_size=size, **kwargs)
+    student = build_student(host, cfg, names, "cpu", input_size=size, **kwargs)
     if kwargs["checkpoint_dir"] is None:
         for value in student.learned.values():
             value.copy_(torch.randn_like(value) * 0.1)

@@ -85,7 +85,7 @@ def rows_computed(models: CellModels, order: str) -> float:
     It is the mean over the classes. Rows before the first content are computed once a class; rows
     that are the same in all prompts are computed once an image.
     """
-    prompts = models.model(order).paths["beta"].prompts
+    prompts = models.model(order).beta.text_path.prompts
     alike = (prompts.tokens == prompts.tokens[:1]).all(0).long().cumprod(0).sum()
     return (prompts.eot + 1 - prompts.first_content.clamp(min=alike)).float().mean().item()
 

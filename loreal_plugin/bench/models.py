@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,12 +24,13 @@ from loreal_plugin.attributes import load_attributes
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.sizes import N_ATTRIBUTES, N_CONTENT, class_names, get_size, weights_file
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.runs.base2new import using_weights
 from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.slots import start_meta_nets, with_slots
 from loreal_plugin.students.student import Student, at_size, build_shell, build_student
-from loreal_plugin.trainer.model import LorealModel, build_meta_nets
 
 DATASET = "Caltech101"  # whose templates and attributes are used; no picture is read
 SEED = 1
@@ -48,7 +49,7 @@ class CellModels:
         self.device = torch.device(cell.device)
         self.host = attach_host(host, cell.method)
         self.contract = self.host.contract
-        self.deployed: LorealModel | None = None  # whose predictions are measured
+        self.deployed: Loreal | None = None  # whose predictions are measured
         self.words = list(cell.words) or load_attributes("", DATASET).select(N_ATTRIBUTES)
         torch.manual_seed(SEED)
 
@@ -74,13 +75,9 @@ class CellModels:
         return self.host.setup_cfg([*argv, *words, *(c.tiny_options if self.size.tiny else ())])
 
     @cached_property
-    def classes(self) -> Any:
-        """What hosts ask of Dassl's data manager to build a model: class names."""
-        names = class_names(self.cell.n_classes)
-        dataset = SimpleNamespace(classnames=names)
-        return SimpleNamespace(
-            dataset=dataset, num_classes=len(names), lab2cname=dict(enumerate(names))
-        )
+    def classnames(self) -> list[str]:
+        """C class names."""
+        return class_names(self.cell.n_classes)
 
     @cached_property
     def alpha(self) -> Student:
@@ -100,10 +97,9 @@ class CellModels:
             return build_student(
                 self.host,
                 self.cfg,
-                self.classes,
+                self.classnames,
                 self.device,
                 input_size=input_size,
-                checkpoint_dir=None,
             )
 
     @cached_property
@@ -111,7 +107,7 @@ class CellModels:
         """The host's own trainer at phi, ready for `forward_backward`."""
         with self._quiet():
             cfg = at_size(self.cfg, self.contract.trainer, self.cell.phi)
-            shell = build_shell(self.host, cfg, self.classes, self.device)
+            shell = build_shell(self.host, cfg, self.classnames, self.device)
             shell.build_model()
         shell.set_model_mode("train")
         # never the last batch, so that no step of the schedule is taken
@@ -121,9 +117,9 @@ class CellModels:
     @cached_property
     def nets(self) -> Any:
         """The meta-nets, started such that contents depend on the image."""
-        return build_meta_nets(
-            self.beta, self.words, self.visual_dim, self.options("class_first"), SEED
-        )
+        options = self.options("class_first")
+        beta = with_slots(self.beta, self.words, options)
+        return start_meta_nets(beta, self.visual_dim, options, SEED)
 
     @cached_property
     def visual_dim(self) -> int:
@@ -147,15 +143,13 @@ class CellModels:
         }
         return resolve_options(values)
 
-    def model(self, order: str, mode: str = "exact") -> LorealModel:
+    def model(self, order: str, mode: str = "exact") -> Loreal:
         """Return LOREAL on the students (beta alone where it only predicts)."""
-        alpha = self.alpha if self.cell.trains else None
-        model = LorealModel(
-            alpha, self.beta, self.nets, self.options(order, mode), fusion=self.fusion
-        )
-        model.means.beta = self.features["beta"].float().mean(0).cpu()
-        model.set_words(self.words)
-        return model
+        options = self.options(order, mode)
+        alpha = with_slots(self.alpha, self.words, options) if self.cell.trains else None
+        beta = with_slots(self.beta, self.words, options)
+        beta.mean = self.features["beta"].float().mean(0).cpu()
+        return Loreal(alpha, beta, self.nets, options, fusion=self.fusion)
 
     # ---- inputs ----------------------------------------------------------------------------------
 

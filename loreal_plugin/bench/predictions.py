@@ -8,7 +8,6 @@ Shapes: B images, C classes, H activations of the meta-nets, R directions, T ter
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from loreal_plugin.bench.models import CellModels
 from loreal_plugin.inference.expansion import Directions, Expansion
-from loreal_plugin.inference.modes import FIRST_PASS, Inference
+from loreal_plugin.inference.modes import FIRST_PASS, Mode
 
 
 def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Tensor], Tensor]:
@@ -30,10 +29,10 @@ def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Ten
     mode, _, rate = name.partition("@")
     model = models.model(order, mode)
     if mode != "exact":
-        model.inference = build_mode(models, model)
+        model.mode = build_mode(models, model)
     if rate:
         checked = round(int(rate) / 100 * models.cell.batch)
-        model.inference.margin = margin_for(model.inference.first(models.features["beta"]), checked)
+        model.mode.margin = margin_for(model.mode.first(models.features["beta"]), checked)
     models.deployed = model
 
     # a function of its own: decorating the model would hold its parts a second time
@@ -45,21 +44,15 @@ def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Ten
 
 
 @torch.no_grad()
-def build_mode(models: CellModels, model: Any) -> Inference:
+def build_mode(models: Workmodels, model: Any) -> Mode:
     """Return the mode of a model's options, around the pictures' own mean."""
-    beta, options = models.beta, model.options
-
-    def condition(features: Tensor) -> Tensor:
-        return beta.condition(features, options.mmrl_condition)
-
-    mean = models.nets.hidden(condition(models.features["beta"])).flatten(1).mean(0)
+    beta, options = model.beta, model.options
+    mean = models.nets.hidden(beta.condition(models.features["beta"])).flatten(1).mean(0)
     expands = FIRST_PASS.get(options.inference, options.inference) == "tangent"
-    return Inference(
+    return Mode(
         mode=options.inference,
         student=beta,
-        path=model.paths["beta"],
         meta_nets=models.nets,
-        condition=condition,
         fusion=models.fusion,
         mean=mean,
         expansion=random_expansion(models, mean, options) if expands else None,
@@ -94,13 +87,13 @@ def margin_for(first: Tensor, checked: int) -> float:
     return float(gaps[checked - 1]) * (1 + 1e-5)
 
 
-def slim(models: CellModels, variant: str) -> None:
+def slim(models: Workmodels, variant: str) -> None:
     """Drop what a deployed model of a variant does not hold, such as token embeddings."""
-    beta = models.beta
-    beta.token_weight = beta.token_weight[:1].clone()
+    students = [models.beta, *([models.deployed.beta] if models.deployed is not None else [])]
+    for student in students:
+        student.token_weight = student.token_weight[:1].clone()
     if variant.partition(":")[0] not in ("host", "static", "tangent"):
         return
-    beta.model.text_encoder = None
-    if models.deployed is not None:
-        models.deployed.paths = {}
-        models.deployed.inference = replace(models.deployed.inference, path=None)
+    models.beta.model.text_encoder = None
+    for student in students:
+        student.drop_text()

@@ -6,7 +6,6 @@ import importlib
 import io
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from loreal_plugin.cli.doctor_table import Finding, tried
@@ -160,13 +159,8 @@ def built_shell(attached: Any, weights: str) -> Any:
         "USE_CUDA",
         "False",
     ]
-    names = SimpleNamespace(
-        dataset=SimpleNamespace(classnames=list(_CLASSES)),
-        num_classes=2,
-        lab2cname=dict(enumerate(_CLASSES)),
-    )
     cfg = at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])
     with using_weights(weights):
-        shell = build_shell(attached, cfg, names, torch.device("cpu"))
+        shell = build_shell(attached, cfg, _CLASSES, torch.device("cpu"))
         shell.build_model()
     return shell

@@ -45,16 +45,16 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
     """
     model, host = run.model, run.host.contract.trainer
     alpha, beta, mode = (
-        model.students["alpha"],
-        model.students["beta"],
+        model.alpha,
+        model.beta,
         model.options.mmrl_condition,
     )
     encoders: dict[str, Callable[[Tensor], Tensor]] = {
         f"{host} trained at {run.native_size}": run.alpha_at_phi.encode_image,
         f"{host} trained at {run.phi}": beta.encode_image,
     }
-    if model.drift is not None:
-        encoders[f"{host} trained at {run.phi}, corrected (DRIFT)"] = model.embed_beta
+    if model.correction is not None:
+        encoders[f"{host} trained at {run.phi}, corrected (DRIFT)"] = model.embed
     native: list[Tensor] = []
     low: dict[str, list[Tensor]] = {name: [] for name in encoders}
     for start in range(0, len(items), BATCH):

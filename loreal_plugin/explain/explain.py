@@ -124,7 +124,7 @@ class Explainer:
         pixels = {name: run.pixels(path, size) for name, size in sizes.items()}
         # LOREAL may read beta's embedding corrected for drift, the host never does
         own = {name: students[name].encode_image(pixels[name]) for name in sizes}
-        features = {"alpha": own["alpha"], "beta": run.model.embed_beta(pixels["beta"])}
+        features = {"alpha": own["alpha"], "beta": run.model.embed(pixels["beta"])}
         logits = {name: self._loreal(name, features[name]) for name in features}
         drifted = run.alpha_at_phi.encode_image(pixels["beta"])
         host, phi, native = run.host.contract.trainer, run.phi, run.native_size

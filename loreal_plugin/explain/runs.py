@@ -19,6 +19,7 @@ from torch import Tensor
 from loreal_plugin.config import with_settings
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.errors import CheckpointError, HostError, WeightsError
+from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import flatten
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs.base2new import say_line, using_weights
@@ -29,7 +30,6 @@ from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student, build_student
 from loreal_plugin.students.views import read_picture
 from loreal_plugin.trainer.data import resized
-from loreal_plugin.trainer.model import LorealModel
 
 Say = Callable[[str], None]
 
@@ -88,24 +88,24 @@ class OpenRun:
     classes: str
 
     @property
-    def model(self) -> LorealModel:
+    def model(self) -> Loreal:
         """Both students, the meta-nets and the text paths."""
         return self.trainer.model
 
     @property
     def phi(self) -> int:
         """Side of the low-resolution input in pixels."""
-        return self.model.students["beta"].input_size
+        return self.model.beta.input_size
 
     @property
     def native_size(self) -> int:
         """Side of the standard input in pixels."""
-        return self.model.students["alpha"].input_size
+        return self.model.alpha.input_size
 
     @property
     def classnames(self) -> list[str]:
         """C class names in the order of the logits."""
-        return [name.replace("_", " ") for name in self.model.students["beta"].classnames]
+        return [name.replace("_", " ") for name in self.model.beta.classnames]
 
     @property
     def title(self) -> str:
@@ -136,7 +136,7 @@ class OpenRun:
                     epoch=self.model.options.alpha_epoch,
                 )
             )
-        share_clip_tensors(self.model.students["alpha"], student)
+        share_clip_tensors(self.model.alpha, student)
         return student
 
     @cached_property

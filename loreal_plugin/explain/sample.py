@@ -82,13 +82,13 @@ def hits_at_phi(
     run: OpenRun, items: Sequence[Any], say: Callable[[str], None]
 ) -> tuple[Tensor, Tensor]:
     """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
-    beta, model, host, loreal = run.model.students["beta"], run.model, [], []
+    beta, model, host, loreal = run.model.beta, run.model, [], []
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
         pixels = pixels_of(run, part, run.phi)
         labels = torch.tensor([item.label for item in part], device=pixels.device)
         host.append(run.host_logits(beta, beta.encode_image(pixels)).argmax(1) == labels)
-        loreal.append(model.predict(model.embed_beta(pixels)).argmax(1) == labels)
+        loreal.append(model.predict(model.embed(pixels)).argmax(1) == labels)
         if start and start % (20 * BATCH) == 0:
             say(f"  {start} of {len(items)} pictures classified")
     return torch.cat(host).cpu(), torch.cat(loreal).cpu()

@@ -17,7 +17,7 @@ from torch import Tensor
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 from loreal_plugin.explain.runs import OpenRun
-from loreal_plugin.trainer.model import NEUTRAL_WORD
+from loreal_plugin.students.slots import NEUTRAL_WORD
 from loreal_plugin.weights import import_clip
 
 _WORD = re.compile(r"[a-z]{3,}</w>")
@@ -54,7 +54,7 @@ def load_vocabulary(run: OpenRun) -> Vocabulary:
     name = run.spec.weights
     skip = set(untrained_tokens(decoder, name)) if name in DEMO_WEIGHTS else set()
     found = whole_words(decoder, skip)
-    weight = run.model.students["beta"].token_weight
+    weight = run.model.beta.token_weight
     return Vocabulary(
         tuple(found.values()), weight[torch.tensor(list(found), device=weight.device)]
     )
@@ -73,7 +73,7 @@ def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
         student: `alpha` or `beta`.
     """
     model = run.model
-    beta, mean = model.students["beta"], getattr(model.means, student)
+    beta, mean = model.beta, getattr(model.means, student)
     ids = torch.tensor(text_ids(NEUTRAL_WORD, beta.tokenize), device=beta.device)
     found = {
         "neutral": beta.token_weight[ids].float().mean(0).expand(len(model.meta_nets.meta_nets), -1)

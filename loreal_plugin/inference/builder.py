@@ -24,7 +24,8 @@ from loreal_plugin.inference.expansion_store import (
     stored_statistics,
 )
 from loreal_plugin.inference.modes import FIRST_PASS, Mode
-from loreal_plugin.inference.table_store import FOLDER, TableStore, digest_tensors
+from loreal_plugin.files.tensors import digest_tensors
+from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, flatten
 from loreal_plugin.students.student import Student

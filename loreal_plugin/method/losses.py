@@ -85,6 +85,11 @@ def alpha_learns(options: LorealOptions) -> bool:
     return options.hld_direction != "alpha_to_beta" and used
 
 
+def text_passes(options: LorealOptions) -> int:
+    """Return how many text passes of a training step keep activations for their gradients."""
+    return 1 + int(alpha_learns(options)) + (2 if options.cross_weight else 0)
+
+
 def loreal_loss(
     logits_alpha: Tensor,
     logits_beta: Tensor,

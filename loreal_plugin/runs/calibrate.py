@@ -16,7 +16,8 @@ from torch import Tensor
 from loreal_plugin.errors import CheckpointError, DataError
 from loreal_plugin.files import write_json
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
-from loreal_plugin.inference.modes import Inference, contenders
+from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
+from loreal_plugin.inference.modes import Mode, check_inference, contenders
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.record import git_revision, is_complete, versions
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights
@@ -26,7 +27,6 @@ from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import interleave
 from loreal_plugin.students.embedding_cache import encode_views
 from loreal_plugin.students.views import StudentViews
-from loreal_plugin.trainer.inference import CALIBRATION, check_inference
 
 CALIBRATION_VERSION = 1
 TARGET, PICTURES, BATCH = 0.995, 1000, 32
@@ -60,7 +60,7 @@ def run_calibrate(
         with stage_lock(stage.folder, say):
             trainer = build(engine)
             record = calibrate(trainer, target=target, pictures=pictures, say=say)
-            path = trainer.table_store.folder / CALIBRATION
+            path = trainer.stage3.modes(trainer.device).store.folder / CALIBRATION
             write_json(
                 path, record | {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
             )
@@ -80,24 +80,25 @@ def calibrate(
     trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
 ) -> dict[str, Any]:
     """Return the table of a trainer whose checkpoint is loaded: rows, threshold, what to choose."""
-    options = trainer.options
+    options = trainer.stage3.options
+    builder: ModeBuilder = trainer.stage3.modes(trainer.device)
     check_inference(trainer.contract, dataclasses.replace(options, inference="auto"))
     features, labels, where = held_out(trainer, pictures)
     say(f"{len(features)} held-out embeddings: {where}")
-    exact_mode = trainer.inference_mode(dataclasses.replace(options, inference="exact"))
+    exact_mode = builder.mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
-    first = trainer.inference_mode(dataclasses.replace(options, inference="auto"), margin=0.0)
+    first = builder.mode(dataclasses.replace(options, inference="auto"), margin=0.0)
     margin, promised = choose_margin(
         in_batches(first.first, features, BATCH), exact, options.shortlist_k, target
     )
-    modes = {"exact": exact_mode, **_modes(trainer, options, margin)}
+    modes = {"exact": exact_mode, **_modes(builder, options, margin)}
     rows = [_row(name, mode, features, labels, exact, say) for name, mode in modes.items()]
     for row, times in zip(rows, _times(modes, features, trainer.device), strict=True):
         row |= times
     chosen = cheapest(rows, target)
     return {
         "schema_version": CALIBRATION_VERSION,
-        "belongs_to": trainer.calibration_owner(options),
+        "belongs_to": builder.calibration_owner(options),
         "target": target,
         "margin": margin,
         "promised": promised,
@@ -105,7 +106,7 @@ def calibrate(
         "classes": exact.shape[1],
         "batch": min(BATCH, len(features)),
         "image_encoder_ms": _encoder_ms(trainer),
-        "expansion": trainer.text_expansion(options)[1],
+        "expansion": builder.expansion(options)[1],
         "rows": rows,
         "chosen": {"mode": chosen["mode"], **chosen["keys"]},
         "device": str(trainer.device),
@@ -133,10 +134,10 @@ def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
             "calibration needs pictures of the training classes, and the dataset has none"
         )
     n_views = -(-count // len(items))
-    data, beta = trainer.data, trainer.model.students["beta"]
+    data, beta = trainer.stage3.data, trainer.model.beta
     views = StudentViews(items, beta.input_size, n_views, data.recipe, data.seed, HELD_OUT_STREAM)
     found = encode_views(
-        trainer.model.embed_beta,
+        trainer.model.embed,
         views,
         batch_size=BATCH,
         device=trainer.device,
@@ -149,13 +150,11 @@ def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
     return found[order].to(trainer.device), labels[order], where
 
 
-def _modes(trainer: Any, options: LorealOptions, margin: float) -> dict[str, Inference]:
+def _modes(builder: ModeBuilder, options: LorealOptions, margin: float) -> dict[str, Mode]:
     """Return the modes that are compared with `exact`, by the name of their row."""
 
-    def mode(name: str, **changed: Any) -> Inference:
-        return trainer.inference_mode(
-            dataclasses.replace(options, inference=name, **changed), margin=margin
-        )
+    def mode(name: str, **changed: Any) -> Mode:
+        return builder.mode(dataclasses.replace(options, inference=name, **changed), margin=margin)
 
     return {
         "static": mode("static"),
@@ -167,7 +166,7 @@ def _modes(trainer: Any, options: LorealOptions, margin: float) -> dict[str, Inf
 
 
 def _row(
-    name: str, mode: Inference, features: Tensor, labels: Tensor, exact: Tensor, say: Say
+    name: str, mode: Mode, features: Tensor, labels: Tensor, exact: Tensor, say: Say
 ) -> dict[str, Any]:
     """Return a mode's agreement, how much it checks exactly, and what it holds."""
     keys = {"INFERENCE": mode.mode}
@@ -186,11 +185,11 @@ def _row(
     }
 
 
-def _checks(mode: Inference, features: Tensor) -> dict[str, float]:
+def _checks(mode: Mode, features: Tensor) -> dict[str, float]:
     """Return the share of images in which classes run exactly (percent), and how many classes an
     image on average.
     """
-    n_classes = mode.path.prompts.n_classes
+    n_classes = len(mode.student.classnames)
     if mode.mode == "exact":
         return {"checked": 100.0, "classes_checked": float(n_classes)}
     if mode.mode not in ("shortlist", "auto"):
@@ -204,7 +203,7 @@ def _checks(mode: Inference, features: Tensor) -> dict[str, float]:
 
 
 def _times(
-    modes: dict[str, Inference], features: Tensor, device: torch.device
+    modes: dict[str, Mode], features: Tensor, device: torch.device
 ) -> list[dict[str, float]]:
     """Return each mode's milliseconds an image, from features to logits, in batches and alone;
     medians of turns.
@@ -218,7 +217,7 @@ def _times(
     return [found[name] for name in modes]
 
 
-def _in_turn(mode: Inference, features: Tensor, size: int) -> Callable[[], object]:
+def _in_turn(mode: Mode, features: Tensor, size: int) -> Callable[[], object]:
     """Return a call that predicts another batch each time: what `auto` costs depends on the images."""
     batches = itertools.cycle([part for part in features.split(size) if len(part) == size])
     return lambda: mode(next(batches))
@@ -226,7 +225,7 @@ def _in_turn(mode: Inference, features: Tensor, size: int) -> Callable[[], objec
 
 def _encoder_ms(trainer: Any) -> float:
     """Return beta's image encoder's milliseconds an image, in a batch."""
-    beta = trainer.model.students["beta"]
+    beta = trainer.model.beta
     images = torch.zeros(BATCH, 3, beta.input_size, beta.input_size, device=trainer.device)
     samples = interleave(
         {"encoder": lambda: beta.encode_image(images)},

@@ -238,8 +238,7 @@ def _slices(total: int, size: int) -> list[slice]:
 
 def _student(trainer: Any) -> Student | None:
     """Return the student that tests read, None in a host's own trainer."""
-    students = getattr(trainer.model, "students", None)
-    return students["beta"] if students else None
+    return getattr(trainer.model, "beta", None)
 
 
 def encoder_of(trainer: Any) -> nn.Module:

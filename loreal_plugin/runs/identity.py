@@ -15,6 +15,7 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest, read_json
+from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
@@ -23,7 +24,6 @@ from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
 from loreal_plugin.runs.protocol import TARGET
 from loreal_plugin.trainer.checkpoint import NAME
-from loreal_plugin.trainer.inference import CALIBRATION
 
 
 class Identity:

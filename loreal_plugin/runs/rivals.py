@@ -210,7 +210,7 @@ class _Model:
 
     def _student(self, subset: str, size: int) -> Student:
         """Return this model for the classes of the test set `subset` at `size`."""
-        names = _Names(self.engine.identity.dataset(subset))
+        names = self.engine.identity.dataset(subset).classnames
         cfg = self.config(subset, size)
         return quietly(
             lambda: build_student(
@@ -257,14 +257,6 @@ class _Model:
             is_train=False,
         )
         return embed(lambda images: encode(images.to(self.device)).cpu(), loader)
-
-
-class _Names:
-    """What `build_student` reads of Dassl's data manager."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.num_classes, self.lab2cname = dataset.num_classes, dataset.lab2cname
 
 
 @torch.no_grad()

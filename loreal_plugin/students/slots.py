@@ -16,7 +16,7 @@ from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import HostContract
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method.losses import alpha_learns
+from loreal_plugin.method.losses import text_passes
 from loreal_plugin.method.meta_nets import MetaNets, init_meta_nets_
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, LorealOptions
@@ -84,8 +84,7 @@ def build_text_path(
         contents=options.slot_parts in WITH_CONTENTS,
     )
     # Text passes of a training step hold their activations at the same time.
-    passes = 1 + int(alpha_learns(options)) + (2 if options.cross_weight else 0)
-    budget = options.memory_budget_mb * 2**20 // passes
+    budget = options.memory_budget_mb * 2**20 // text_passes(options)
     if options.text_path == "reference":
         encode, change = student.encode_text, student.embed_contents
         return ReferenceTextPath(prompts, encode, options.class_chunk, change, budget)

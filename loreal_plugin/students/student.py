@@ -116,6 +116,10 @@ class Student:
         """Return the text encoder in pieces, for the prefix path."""
         return self.contract.text_blocks(self.model, self.cfg)
 
+    def drop_text(self) -> None:
+        """Let go of the prompts and the text path, where predictions need none of them."""
+        self.text_path = _no_text_path
+
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""
         return fingerprint(self.learned)

@@ -187,7 +187,8 @@ def test_what_needs_no_text_encoder_is_measured_without_it(cell_models, method: 
     assert made.beta.model.text_encoder is None and len(made.beta.token_weight) == 1
     assert torch.equal(call(), before)
     if variant != "host":
-        assert made.deployed.paths == {} and made.deployed.inference.path is None
+        with pytest.raises(RuntimeError, match="no slots"):
+            made.deployed.beta.text_path(torch.zeros(1, 5, 64))
 
 
 @pytest.mark.parametrize("mode", inference_modes())

@@ -145,11 +145,11 @@ def test_reset_drops_cached_text_features(embedded, clip_file, method):
 def test_conditioning_reads_the_class_feature_or_the_mix(embedded, clip_file):
     student = tiny_student(embedded("mmrl"), clip_file)
     features = student.encode_image(torch.randn(2, 3, 64, 64))
-    assert torch.equal(student.condition(features, "class"), features[:, 0])
+    assert torch.equal(student.condition(features), features[:, 0])
     alpha = student.model.alpha
     mix = alpha * features[:, 0] + (1 - alpha) * features[:, 1]
     torch.testing.assert_close(
-        student.condition(features, "fusion"), mix / mix.norm(dim=-1, keepdim=True)
+        student.condition(features, mode="fusion"), mix / mix.norm(dim=-1, keepdim=True)
     )
     with pytest.raises(ConfigError, match="known: class, fusion"):
         student.condition(features, "both")

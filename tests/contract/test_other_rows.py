@@ -18,21 +18,23 @@ from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.ivlp import rows_of_block
 from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.rivals import run_rivals
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.slots import check_text_path, start_meta_nets, with_slots
 from loreal_plugin.text import ReferenceTextPath
 from loreal_plugin.text.reference import materialise
-from loreal_plugin.trainer.model import LorealModel, build_meta_nets, check_text_path
 
 
 def text_for(student, features):
     """Return the host's text features: (C, D_v), or (B, C, D_v) where images change them."""
-    prompts, shift = student.prompts(), student.prompt_shift(features)
-    if shift is None:
+    prompts = student.prompts()
+    if student.prompt_shift is None:
         return student.encode_text(prompts.embeddings, prompts.tokens)
+    shift = student.prompt_shift(features)
     rows = prompts.embeddings.repeat(len(features), 1, 1, 1)
     rows[:, :, 1 : 1 + shift.shape[1]] += shift[:, None]
     tokens = prompts.tokens.repeat(len(features), 1)
@@ -56,7 +58,9 @@ def test_context_of_cocoop_depends_on_the_image_and_of_ivlp_not(stand_in, clip_f
     shifts = {}
     for method in EXTRA_METHODS:
         student = tiny_student(stand_in(method), clip_file)
-        shifts[method] = student.prompt_shift(student.encode_image(torch.randn(2, 3, 64, 64)))
+        features = student.encode_image(torch.randn(2, 3, 64, 64))
+        shifts[method] = student.contract.prompt_shift(student.model, features)
+        assert (student.prompt_shift is None) == (method == "ivlp")
     assert shifts["ivlp"] is None
     assert shifts["cocoop"].shape == (2, 4, 64)
     assert torch.equal(shifts["cocoop"][:, 0], shifts["cocoop"][:, 3])
@@ -95,10 +99,9 @@ def model_of(student, **keys):
     options = resolve_options(
         {"TEXT_PATH": "reference", "N_ATTRIBUTES": 2, "META_INIT": "default", **keys}
     )
-    nets = build_meta_nets(student, ["color", "shape"], 64, options, seed=1)
-    model = LorealModel(None, student, nets, options, fusion=False)
-    model.set_words(["color", "shape"])
-    return model
+    student = with_slots(student, ["color", "shape"], options)
+    nets = start_meta_nets(student, 64, options, seed=1)
+    return Loreal(None, student, nets, options, fusion=False)
 
 
 @pytest.mark.parametrize("keys", [{}, {"CONDITIONING": "batch"}, {"CONSTANT_CONDITIONING": True}])
@@ -106,7 +109,7 @@ def test_own_prompts_of_cocoop_stay_the_images_under_every_conditioning(stand_in
     student = tiny_student(stand_in("cocoop"), clip_file)
     model = model_of(student, **keys)
     features = student.encode_image(torch.randn(3, 3, 64, 64))
-    model.means.beta = features.mean(0)
+    model.beta.mean = features.mean(0)
     together = model.predict(features).detach()
     if "CONDITIONING" not in keys:
         alone = torch.cat([model.predict(row[None]) for row in features]).detach()

@@ -44,7 +44,7 @@ def test_an_opened_run_predicts_what_the_run_measured(run: OpenRun):
 
 def test_host_logits_are_those_of_the_hosts_own_forward(run: OpenRun):
     item = run.items("test")[0]
-    for student in (*run.model.students.values(), run.alpha_at_phi):
+    for student in (run.model.alpha, run.model.beta, run.alpha_at_phi):
         pixels = run.pixels(item.impath, student.input_size)
         with torch.no_grad():
             own = student.model(pixels)[2]  # MMRL on base classes: the mix of both features
@@ -58,12 +58,12 @@ def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(
 ):
     item = run.items("test")[1]
     found = explainer.explain(item.impath, run.classnames[item.label])
-    model, beta = run.model, run.model.students["beta"]
+    model, beta = run.model, run.model.beta
     with torch.no_grad():
-        features = model.embed_beta(run.pixels(item.impath, run.phi))
-        contents = model.contents("beta", features)
-        mean = model.contents("beta", model.means.beta[None])
-        prompts = model.paths["beta"].prompts
+        features = model.embed(run.pixels(item.impath, run.phi))
+        contents = model.contents(model.beta, features)
+        mean = model.contents(model.beta, model.beta.mean[None])
+        prompts = model.beta.text_path.prompts
 
         def logits(given: torch.Tensor) -> torch.Tensor:
             rows = materialise(prompts, beta.embed_contents(given))[0]

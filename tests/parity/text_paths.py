@@ -20,6 +20,7 @@ import torch
 from loreal_plugin.runs.base2new import prepare, using_weights
 from loreal_plugin.runs.engine import load_checkpoint
 from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.students.slots import with_slots
 
 PATHS = ("prefix", "reference")
 
@@ -41,11 +42,11 @@ def logits_of(trainer: Any) -> dict[str, torch.Tensor]:
     trainer.set_model_mode("eval")
     with torch.no_grad():
         batches = [trainer.parse_batch_test(batch)[0] for batch in trainer.test_loader]
-        features = torch.cat([model.embed_beta(images) for images in batches])
+        features = torch.cat([model.embed(images) for images in batches])
         found = {}
         for name in PATHS:
-            model.options = replace(trainer.options, text_path=name)
-            model.set_words(trainer.words)
+            options = replace(trainer.stage3.options, text_path=name)
+            model.beta = with_slots(model.beta, trainer.stage3.words, options)
             found[name] = model.predict(features).double()
     return found
 

@@ -107,7 +107,7 @@ def test_a_host_setting_that_changes_no_learned_tensor_rebuilds_both(rebuilt, me
 @pytest.mark.parametrize("name", BOTH)
 def test_a_learned_tensor_rebuilds_its_student(rebuilt, name):
     def nudge(trainer: Any) -> None:
-        next(iter(trainer.model.students[name].learned.values())).view(-1)[0].add_(1e-3)
+        next(iter(getattr(trainer.model, name).learned.values())).view(-1)[0].add_(1e-3)
 
     assert rebuilt("coop", change=nudge) == [name]
 
@@ -119,14 +119,14 @@ def test_other_clip_weights_rebuild_both(rebuilt, tmp_path):
 
 def test_the_view_seed_rebuilds_both(rebuilt):
     def reseed(trainer: Any) -> None:
-        trainer.data.seed += 1
+        trainer.stage3.data.seed += 1
 
     assert rebuilt("coop", change=reseed) == BOTH
 
 
 def test_the_bytes_of_one_picture_rebuild_both(rebuilt):
     def repaint(trainer: Any) -> None:
-        path = Path(trainer.data.items[0].impath)
+        path = Path(trainer.stage3.data.items[0].impath)
         kept.append((path, path.read_bytes()))
         Image.open(path).rotate(90).save(path)
 
@@ -142,8 +142,8 @@ def test_the_bytes_of_one_picture_rebuild_both(rebuilt):
 @pytest.mark.parametrize("fact", ["host", "shims", "clip"])
 def test_host_revision_shims_and_clip_package_rebuild_both(rebuilt, fact):
     def update(trainer: Any) -> None:
-        assert trainer.host_facts[fact] is not None
-        trainer.host_facts = {**trainer.host_facts, fact: "other"}
+        assert trainer.stage3.host_facts[fact] is not None
+        trainer.stage3.host_facts = {**trainer.stage3.host_facts, fact: "other"}
 
     assert rebuilt("coop", change=update) == BOTH
 

@@ -50,12 +50,12 @@ def test_one_step_and_inference(family, tmp_path, method, precision):
 def test_inference_modes_run_on_the_device(family, tmp_path, method, precision):
     options = (f"TRAINER.{CONTRACTS[method].cfg_node}.PREC", precision)
     trainer = family.train(method, tmp_path, *options, "TRAINER.LOREAL.CACHE_VIEWS", 8)
-    features = trainer.training_features()[::9].cuda()
-    exact = trainer.inference_mode(trainer.options)(features)
+    features = trainer.stage3.training_features(trainer.device)[::9].cuda()
+    exact = trainer.stage3.modes(trainer.device).mode(trainer.stage3.options)(features)
     errors = {}
     for mode in ("shortlist", "tangent", "auto", "static"):
-        predict = trainer.inference_mode(
-            dataclasses.replace(trainer.options, inference=mode), margin=1.0
+        predict = trainer.stage3.modes(trainer.device).mode(
+            dataclasses.replace(trainer.stage3.options, inference=mode), margin=1.0
         )
         logits, alone = predict(features), predict(features[:1])
         assert (logits.device, logits.dtype) == (exact.device, exact.dtype) and torch.isfinite(

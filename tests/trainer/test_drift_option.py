@@ -26,7 +26,7 @@ def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_
     wanted = fit_correction(kind, loader.beta.flatten(0, 1), loader.alpha.flatten(0, 1), labels)
 
     trainer = family.train(method, tmp_path / "drift", *EPOCH, VIEWS, 2, DRIFT, kind)
-    found = trainer.model.drift
+    found = trainer.model.correction
     assert found.tensors().keys() == wanted.tensors().keys()
     assert all(
         torch.equal(found.tensors()[name], value) for name, value in wanted.tensors().items()
@@ -34,10 +34,10 @@ def test_drift_is_fitted_on_training_views_and_moves_what_beta_sees(family, tmp_
     corrected = wanted(loader.beta.flatten(0, 1)).unflatten(0, loader.beta.shape[:2])
     assert torch.equal(trainer.train_loader_x.beta, corrected)
     assert torch.equal(trainer.train_loader_x.alpha, loader.alpha)
-    assert torch.allclose(trainer.model.means.beta, corrected.mean((0, 1)), atol=1e-6)
+    assert torch.allclose(trainer.model.beta.mean, corrected.mean((0, 1)), atol=1e-6)
 
-    raw = trainer.model.students["beta"].encode_image(pictures(trainer))
-    assert torch.equal(trainer.model.embed_beta(pictures(trainer)), wanted(raw))
+    raw = trainer.model.beta.encode_image(pictures(trainer))
+    assert torch.equal(trainer.model.embed(pictures(trainer)), wanted(raw))
     assert not torch.allclose(
         trainer.model(pictures(trainer)), trainer.model.predict(raw), atol=1e-3
     )
@@ -58,7 +58,7 @@ def test_uncached_training_with_drift_has_the_losses_of_a_cached_one(family, tmp
 def test_a_loaded_run_predicts_as_the_trained_one_and_other_drift_is_refused(family, tmp_path):
     trained = family.train("maple", tmp_path, *EPOCH, DRIFT, "ridge")
     loaded = family.build("maple", tmp_path / "test", DRIFT, "ridge")
-    assert loaded.model.drift is None
+    assert loaded.model.correction is None
     loaded.load_model(str(tmp_path), epoch=1)
     trained.set_model_mode("eval")
     loaded.set_model_mode("eval")

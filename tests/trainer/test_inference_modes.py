@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 
 import pytest
 import torch
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.inference.modes import check_inference
 from loreal_plugin.options import resolve_options
-from loreal_plugin.trainer.inference import check_inference
+from loreal_plugin.students.slots import with_slots
 
 METHODS = ["coop", "maple", "mma", "mmrl"]
 MODES = ["shortlist", "tangent", "auto", "static"]
@@ -39,20 +39,22 @@ def trained(family, tmp_path_factory):
 def features_of(trainer, count: int = 6) -> torch.Tensor:
     images = torch.cat([batch["img"] for batch in trainer.test_loader])[:count]
     with torch.no_grad():
-        return trainer.model.embed_beta(images.to(trainer.device))
+        return trainer.model.embed(images.to(trainer.device))
 
 
 def training_features(trainer, step: int = 1) -> torch.Tensor:
-    return trainer.training_features()[::step].to(trainer.device)
+    return trainer.stage3.training_features(trainer.device)[::step].to(trainer.device)
 
 
 def options_of(trainer, mode: str, **changed):
-    return dataclasses.replace(trainer.options, inference=mode, **changed)
+    return dataclasses.replace(trainer.stage3.options, inference=mode, **changed)
 
 
 def exact_logits(trainer, features: torch.Tensor) -> torch.Tensor:
+    model = trainer.model
     with torch.no_grad():
-        return trainer.model.logits("beta", features, trainer.model.contents("beta", features))
+        contents = model.contents(model.beta, features)
+        return model.logits(model.beta, features, contents, model.fusion)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -61,11 +63,11 @@ def test_modes_that_check_every_class_are_exact(trained, method):
     features, n_classes = features_of(trainer), 3
     wanted = exact_logits(trainer, features)
     everything = {
-        "exact": trainer.inference_mode(options_of(trainer, "exact")),
-        "shortlist": trainer.inference_mode(
+        "exact": trainer.stage3.modes(trainer.device).mode(options_of(trainer, "exact")),
+        "shortlist": trainer.stage3.modes(trainer.device).mode(
             options_of(trainer, "shortlist", shortlist_k=n_classes)
         ),
-        "auto": trainer.inference_mode(
+        "auto": trainer.stage3.modes(trainer.device).mode(
             options_of(trainer, "auto", shortlist_k=n_classes), margin=1e6
         ),
     }
@@ -78,10 +80,12 @@ def test_modes_that_check_every_class_are_exact(trained, method):
 def test_an_image_is_predicted_alone_whatever_the_chunk(trained, method, mode):
     trainer = trained(method)
     features = features_of(trainer)
-    predict = trainer.inference_mode(options_of(trainer, mode, shortlist_k=2), margin=5.0)
+    predict = trainer.stage3.modes(trainer.device).mode(
+        options_of(trainer, mode, shortlist_k=2), margin=5.0
+    )
     together = predict(features)
     assert together.shape == (6, 3) and together.dtype == torch.float32
-    path = trainer.model.paths["beta"]
+    path = trainer.model.beta.text_path
     for chunk in (1, 2, 7):
         path.chunk = chunk
         alone = torch.cat([predict(features[i : i + 1]) for i in range(6)])
@@ -97,15 +101,16 @@ def test_static_is_the_prompt_of_the_mean_training_image(trained, method):
     trainer = trained(method)
     features, model = features_of(trainer), trainer.model
     hidden = (
-        trainer.activations(trainer.training_features())
+        trainer.stage3.modes(trainer.device)
+        .activations(trainer.stage3.training_features(trainer.device))
         .mean(0)
-        .unflatten(0, (len(trainer.words), -1))
+        .unflatten(0, (len(trainer.stage3.words), -1))
     )
     hidden = hidden.to(trainer.device)
     with torch.no_grad():
-        text = model.paths["beta"](model.meta_nets.from_hidden(hidden[None]))[0]
-        wanted = model.students["beta"].logits(features, text, model.fusion)
-    got = trainer.inference_mode(options_of(trainer, "static"))(features)
+        text = model.beta.text_path(model.meta_nets.from_hidden(hidden[None]))[0]
+        wanted = model.beta.logits(features, text, model.fusion)
+    got = trainer.stage3.modes(trainer.device).mode(options_of(trainer, "static"))(features)
     torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -119,9 +124,9 @@ def test_tangent_is_nearer_to_exact_than_static(trained, method, kind):
     )
 
     def error(mode: str) -> float:
-        got = trainer.inference_mode(options_of(trainer, mode, tangent_kind=kind, tangent_rank=16))(
-            features
-        )
+        got = trainer.stage3.modes(trainer.device).mode(
+            options_of(trainer, mode, tangent_kind=kind, tangent_rank=16)
+        )(features)
         return float((got - exact_logits(trainer, features)).abs().mean())
 
     # Contents are strong here: random features bend too much for derivatives at one point.
@@ -144,10 +149,12 @@ def test_other_slot_orders_have_the_same_modes(family, tmp_path, order):
         net.up.weight.data.mul_(8)
     features = training_features(trainer, 9)
     wanted = exact_logits(trainer, features)
-    complete = trainer.inference_mode(options_of(trainer, "shortlist", shortlist_k=3))(features)
+    complete = trainer.stage3.modes(trainer.device).mode(
+        options_of(trainer, "shortlist", shortlist_k=3)
+    )(features)
     torch.testing.assert_close(complete, wanted, atol=1e-4, rtol=1e-4)
     static, tangent = (
-        trainer.inference_mode(options_of(trainer, mode))(features)
+        trainer.stage3.modes(trainer.device).mode(options_of(trainer, mode))(features)
         for mode in ("static", "tangent")
     )
     assert (tangent - wanted).abs().mean() < 0.5 * (static - wanted).abs().mean()
@@ -159,21 +166,27 @@ def test_reference_text_path_gives_the_same_tables(trained):
         options_of(trainer, "tangent", tangent_kind="jacobian"),
         features_of(trainer),
     )
-    wanted = trainer.inference_mode(options)(features)
-    model, store = trainer.model, trainer.table_store.folder
-    prefix, model.paths = model.paths["beta"], dict(model.paths)
-    build = importlib.import_module("loreal_plugin.trainer.model").build_text_path
-    slow = dataclasses.replace(trainer.options, text_path="reference")
+    wanted = trainer.stage3.modes(trainer.device).mode(options)(features)
+    model, store = trainer.model, trainer.stage3.modes(trainer.device).store.folder
+    prefix = model.beta
+    slow = dataclasses.replace(trainer.stage3.options, text_path="reference")
     for path in store.glob("expansion-*"):
         path.unlink()
-    model.paths["beta"] = build(model.students["beta"], trainer.words, slow)
+    model.beta = with_slots(prefix, trainer.stage3.words, slow)
     try:
-        got = trainer.inference_mode(options)(features)
+        got = trainer.stage3.modes(trainer.device).mode(options)(features)
     finally:
-        model.paths["beta"] = prefix
+        model.beta = prefix
         for path in store.glob("expansion-*"):
             path.unlink()
-    scale = (wanted - trainer.inference_mode(options_of(trainer, "static"))(features)).abs().mean()
+    scale = (
+        (
+            wanted
+            - trainer.stage3.modes(trainer.device).mode(options_of(trainer, "static"))(features)
+        )
+        .abs()
+        .mean()
+    )
     assert (got - wanted).abs().mean() < 0.1 * scale
 
 
@@ -181,9 +194,7 @@ def test_test_predicts_in_the_mode_and_validation_exactly(family, tmp_path):
     trainer = family.train("coop", tmp_path, f"{L}INFERENCE", "static", f"{L}META_INIT", "default")
     seen = []
     predict = trainer.model.predict
-    trainer.model.predict = lambda features: (
-        seen.append(trainer.model.inference) or predict(features)
-    )
+    trainer.model.predict = lambda features: seen.append(trainer.model.mode) or predict(features)
     trainer.test()
     assert seen and all(mode.mode == "static" for mode in seen)
     seen.clear()
@@ -196,18 +207,18 @@ def test_new_classes_use_the_statistics_of_the_training(family, tmp_path):
     new = family.build("coop", tmp_path / "new", f"{L}INFERENCE", "tangent", subset="new")
     new.load_model(str(tmp_path))
     with pytest.raises(CheckpointError, match="has another classnames: run loreal calibrate"):
-        new.prepare_inference()
+        new.stage3.prepare_inference(new.device)
     base = family.build("coop", tmp_path / "base", f"{L}INFERENCE", "static")
     base.load_model(str(tmp_path))
-    base.prepare_inference()
-    new.prepare_inference()
+    base.stage3.prepare_inference(base.device)
+    new.stage3.prepare_inference(new.device)
     features = training_features(new)
-    assert (new.model.inference.mode, base.model.inference.mode) == ("tangent", "static")
-    assert torch.equal(new.model.inference.mean, base.model.inference.mean)
-    static = new.inference_mode(options_of(new, "static"))
+    assert (new.model.mode.mode, base.model.mode.mode) == ("tangent", "static")
+    assert torch.equal(new.model.mode.mean, base.model.mode.mean)
+    static = new.stage3.modes(new.device).mode(options_of(new, "static"))
     errors = [
         (mode(features) - exact_logits(new, features)).abs().mean()
-        for mode in (static, new.model.inference)
+        for mode in (static, new.model.mode)
     ]
     assert errors[1] < 0.7 * errors[0]
 
@@ -215,8 +226,13 @@ def test_new_classes_use_the_statistics_of_the_training(family, tmp_path):
 def test_auto_without_a_threshold_says_what_to_do(trained):
     trainer = trained("coop")
     with pytest.raises(ConfigError, match="no threshold.*loreal calibrate"):
-        trainer.inference_mode(options_of(trainer, "auto"))
-    assert trainer.inference_mode(options_of(trainer, "auto", auto_margin=0.5)).margin == 0.5
+        trainer.stage3.modes(trainer.device).mode(options_of(trainer, "auto"))
+    assert (
+        trainer.stage3.modes(trainer.device)
+        .mode(options_of(trainer, "auto", auto_margin=0.5))
+        .margin
+        == 0.5
+    )
 
 
 @pytest.mark.parametrize(

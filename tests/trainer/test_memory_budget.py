@@ -6,8 +6,8 @@ import pytest
 import torch
 from first_step import first_step
 
+from loreal_plugin.method.losses import text_passes
 from loreal_plugin.options import resolve_options
-from loreal_plugin.trainer.model import _text_passes
 
 L = "TRAINER.LOREAL."
 
@@ -19,10 +19,10 @@ def test_a_small_budget_takes_smaller_passes_and_gives_the_same_step(family, tmp
         family.build("coop", tmp_path, *options, f"{L}MEMORY_BUDGET_MB", mb) for mb in (0, 1)
     )
     seen: list[int] = []
-    for path in small.model.paths.values():
+    for path in (small.model.alpha.text_path, small.model.beta.text_path):
         run = path._run_classes
-        path._run_classes = lambda classes, *rest, run=run: (
-            seen.append(len(classes)) or run(classes, *rest)
+        path._run_classes = lambda classes, *rest, run=run, **kept: (
+            seen.append(len(classes)) or run(classes, *rest, **kept)
         )
     (losses, gradient), (wanted, wanted_gradient) = first_step(small), first_step(whole)
     assert set(seen) == {1}, "a quarter of a mebibyte holds one class of the toy CLIP"
@@ -41,4 +41,4 @@ def test_a_small_budget_takes_smaller_passes_and_gives_the_same_step(family, tmp
     ],
 )
 def test_passes_that_hold_activations_at_once_share_the_budget(given, passes):
-    assert _text_passes(resolve_options(given)) == passes
+    assert text_passes(resolve_options(given)) == passes

@@ -43,7 +43,7 @@ def test_mined_words_train_two_epochs(family, tmp_path, toy_model):
     assert main([str(w) for w in words]) == 0
     assert main(["attributes", "check", str(out)]) == 0
     trainer = family.train("coop", tmp_path / "run", "TRAINER.LOREAL.ATTRIBUTES", out)
-    assert trainer.words == module.WORDS and trainer.max_epoch == 2
+    assert trainer.stage3.words == module.WORDS and trainer.max_epoch == 2
     assert (
         f"Attributes (things.json): {', '.join(module.WORDS)}" in trainer.said
         and "* accuracy: " in trainer.said
@@ -106,5 +106,5 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
         out,
     ]
     trained = train("demo.yaml", "CoOp_LOREAL", tmp_path / "loreal", 2, node + "PHI", 96, *places)
-    assert trained.words == words and trained.epoch == 1
+    assert trained.stage3.words == words and trained.epoch == 1
     assert (tmp_path / "loreal" / "loreal" / "model-2.safetensors").is_file()

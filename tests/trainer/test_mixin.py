@@ -74,7 +74,8 @@ def test_disabled_equals_the_host_bit_for_bit(family, tmp_path, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_only_the_meta_nets_train(family, tmp_path, method):
     trainer = family.build(method, tmp_path)
-    students, nets = trainer.model.students, trainer.model.meta_nets
+    students = {"alpha": trainer.model.alpha, "beta": trainer.model.beta}
+    nets = trainer.model.meta_nets
     before = {name: tensors_of(s) for name, s in students.items()}
     start = {name: value.clone() for name, value in nets.state_dict().items()}
     assert list(trainer._models) == ["loreal"] and trainer._models["loreal"] is nets
@@ -127,8 +128,7 @@ def test_text_paths_and_chunks_give_the_same_losses_and_gradients(family, tmp_pa
 
 def test_deployed_model_asks_beta_alone(family, tmp_path):
     trainer = family.build("maple", tmp_path)
-    trainer.model.students["alpha"].model = None
-    trainer.model.paths["alpha"] = None
+    trainer.model.alpha = None
     with torch.no_grad():
         assert trainer.model_inference(pictures(trainer)).shape == (5, 3)
 
@@ -154,9 +154,11 @@ def test_cached_and_uncached_runs_have_the_same_losses(family, tmp_path):
         options = ("TRAINER.LOREAL.CACHE_VIEWS", 2, "TRAINER.LOREAL.DRIFT", "none")
         trainer = family.build("mmrl", tmp_path / views, *options)
         if views == "fresh":
-            trainer.data.feature_loader = lambda *_, t=trainer: t.data.view_loader()
-            trainer.train_loader_x = trainer.data.view_loader()
-            trainer.options = type(trainer.options)(**{**vars(trainer.options), "cache_views": 0})
+            trainer.stage3.data.feature_loader = lambda *_, t=trainer: t.stage3.data.view_loader()
+            trainer.train_loader_x = trainer.stage3.data.view_loader()
+            trainer.stage3.options = type(trainer.stage3.options)(
+                **{**vars(trainer.stage3.options), "cache_views": 0}
+            )
         summaries = []
         step = trainer.forward_backward
         trainer.forward_backward = lambda b, step=step, log=summaries: (
@@ -185,13 +187,13 @@ def test_second_run_embeds_nothing(family, tmp_path, monkeypatch):
 def test_students_same_gives_beta_alphas_parameters(family, tmp_path):
     options = ("TRAINER.LOREAL.STUDENTS", "same", "TRAINER.LOREAL.BETA_DIR", "")
     trainer = family.build("maple", tmp_path, *options)
-    alpha, beta = (trainer.model.students[name] for name in ("alpha", "beta"))
+    alpha, beta = trainer.model.alpha, trainer.model.beta
     assert alpha.fingerprint() == beta.fingerprint() and (alpha.input_size, beta.input_size) == (
         NATIVE,
         PHI,
     )
-    apart = family.build("maple", tmp_path).model.students
-    assert apart["alpha"].fingerprint() != apart["beta"].fingerprint()
+    apart = family.build("maple", tmp_path).model
+    assert apart.alpha.fingerprint() != apart.beta.fingerprint()
 
 
 @pytest.mark.parametrize("method", ["coop", "mmrl"])
@@ -199,11 +201,11 @@ def test_constant_conditioning_gives_every_image_the_same_prompt(family, tmp_pat
     trainer = family.train(method, tmp_path, "TRAINER.LOREAL.CONSTANT_CONDITIONING", True)
     model = trainer.model
     asked = []
-    path = model.paths["beta"]
-    model.paths["beta"] = lambda contents: asked.append(contents) or path(contents)
+    path = model.beta.text_path
+    model.beta.text_path = lambda contents: asked.append(contents) or path(contents)
     with torch.no_grad():
         trainer.model_inference(pictures(trainer))
-        expected = model.meta_nets(model.students["beta"].condition(model.means.beta[None]))
+        expected = model.meta_nets(model.beta.condition(model.beta.mean[None]))
     assert torch.allclose(asked[0], expected, atol=1e-6)
     fresh = family.build(method, tmp_path / "fresh", "TRAINER.LOREAL.CONSTANT_CONDITIONING", True)
     with pytest.raises(ConfigError, match="training mean"):
@@ -223,10 +225,10 @@ def test_mmrl_predicts_new_classes_from_its_class_feature(family, tmp_path):
     base = family.build("mmrl", tmp_path)
     new = family.build("mmrl", tmp_path, subset="new")
     assert base.model.fusion and not new.model.fusion
-    beta = new.model.students["beta"]
+    beta = new.model.beta
     features = beta.encode_image(pictures(new))
     with torch.no_grad():
-        text = new.model.paths["beta"](new.model.meta_nets(features[:, 0]))
+        text = new.model.beta.text_path(new.model.meta_nets(features[:, 0]))
         assert torch.allclose(
             new.model_inference(pictures(new)), beta.logits(features, text, False), atol=1e-4
         )
@@ -245,15 +247,15 @@ def test_presets_train_where_the_method_takes_their_slots(family, tmp_path, meth
                 family.build(method, tmp_path, *options)
             options += ["TRAINER.LOREAL.SLOT_ORDER", "ctx_first"]
         trainer = family.train(method, tmp_path / preset, *options)
-        assert trainer.options.preset == preset and "* accuracy: " in trainer.said
+        assert trainer.stage3.options.preset == preset and "* accuracy: " in trainer.said
 
 
 @pytest.mark.parametrize("init", ["words", "neutral"])
 def test_meta_init_sets_the_start_of_the_contents(family, tmp_path, init):
     trainer = family.build("coop", tmp_path, "TRAINER.LOREAL.META_INIT", init)
     biases = torch.stack([net.up.bias.detach() for net in trainer.model.meta_nets.meta_nets])
-    beta = trainer.model.students["beta"]
-    texts = trainer.words if init == "words" else ["some"] * 5
+    beta = trainer.model.beta
+    texts = trainer.stage3.words if init == "words" else ["some"] * 5
     rows = [beta.token_embedding(beta.tokenize(t)[0]) for t in texts]
     ends = [int(beta.tokenize(t)[0].argmax()) for t in texts]
     expected = torch.stack([r[1:e].mean(0) for r, e in zip(rows, ends, strict=True)])

@@ -40,7 +40,7 @@ def per_class(path: Path) -> tuple[Any, ...]:
 
 def one_batch(trainer: Any, epoch: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     trainer.train_loader_x.set_epoch(epoch)
-    trainer.model.means.restart()
+    [mean.restart() for mean in trainer.stage3.means]
     return trainer.parse_batch_train(next(iter(trainer.train_loader_x)))
 
 
@@ -59,10 +59,10 @@ def test_words_of_a_class_change_its_own_text_alone_on_both_text_paths(family, t
             trainer = family.build(
                 "coop", tmp_path / "out", *per_class(file), LOREAL + "TEXT_PATH", path
             )
-            found[path, file.stem] = trainer.model.paths["beta"](contents).detach()
-    whole = family.build("coop", tmp_path / "out", LOREAL + "ATTRIBUTES", plain).model.paths[
-        "beta"
-    ](contents)
+            found[path, file.stem] = trainer.model.beta.text_path(contents).detach()
+    whole = family.build(
+        "coop", tmp_path / "out", LOREAL + "ATTRIBUTES", plain
+    ).model.beta.text_path(contents)
     assert torch.allclose(found["prefix", "plain"], whole, atol=1e-4)
     for stem in ("plain", "other"):
         assert torch.allclose(found["prefix", stem], found["reference", stem], atol=1e-4)
@@ -82,7 +82,7 @@ def test_scope_class_trains_and_tests_new_classes(family, tmp_path, path):
     assert "* accuracy: " in trainer.said
     new = family.build("coop", tmp_path / "new", *options, subset="new")
     new.load_model(str(tmp_path), epoch=1)
-    assert ["hull", "deck", "bow", "stern", "bridge"] in [list(words) for words in new.words]
+    assert ["hull", "deck", "bow", "stern", "bridge"] in [list(words) for words in new.stage3.words]
 
 
 def test_resume_with_other_words_of_a_class_is_refused(family, tmp_path):
@@ -106,7 +106,7 @@ def test_scope_class_without_words_for_a_class_is_refused(family, tmp_path):
 
 @pytest.mark.parametrize("mix_alpha", ["own", "cross"])
 def test_mix_follows_the_trainers_progress(family, tmp_path, monkeypatch, mix_alpha):
-    module, calls = importlib.import_module("loreal_plugin.trainer.model"), []
+    module, calls = importlib.import_module("loreal_plugin.method.loreal"), []
     inputs = module.condition_inputs
 
     def spy(f_alpha: torch.Tensor, f_beta: torch.Tensor, **options: Any) -> Any:
@@ -140,7 +140,8 @@ def test_mix_alpha_cross_fills_alphas_prompt_with_betas_contents(family, tmp_pat
 
         return run
 
-    model.paths = {name: recorded(name, path) for name, path in model.paths.items()}
+    for name, student in (("alpha", model.alpha), ("beta", model.beta)):
+        student.text_path = recorded(name, student.text_path)
     alpha, beta, labels = one_batch(trainer)
     model.losses(alpha, beta, labels, 0.0)
     assert torch.equal(asked["alpha"], model.meta_nets(beta[:, 0]))
@@ -151,14 +152,14 @@ def test_cross_weight_adds_the_kl_of_the_crossed_prompts(family, tmp_path):
     trainer = family.build(
         "coop", tmp_path, LOREAL + "CROSS_WEIGHT", 0.7, LOREAL + "BRIDGE", "self"
     )
-    model, options = trainer.model, trainer.options
+    model, options = trainer.model, trainer.stage3.options
     alpha, beta, labels = one_batch(trainer)
     found, _ = model.losses(alpha, beta, labels, 0.3)
     logits = []
     for name, features, other in (("alpha", alpha, beta), ("beta", beta, alpha)):
-        student = model.students[name]
+        student = getattr(model, name)
         logits.append(
-            student.logits(features, model.paths[name](model.meta_nets(other[:, 0])), True)
+            student.logits(features, student.text_path(model.meta_nets(other[:, 0])), True)
         )
     wanted = high_level_distillation(
         *logits, options.hld_temperature, options.hld_direction, options.hld_tau_squared
@@ -183,7 +184,7 @@ def test_cached_embeddings_are_of_the_students_own_boxes(family, tmp_path, views
     trainer = family.build("coop", tmp_path, *words)
     trainer.before_train()
     trainer.close_writer()
-    plan, loader = trainer.data, trainer.train_loader_x
+    plan, loader = trainer.stage3.data, trainer.train_loader_x
     for index, number in ((0, 0), (3, 1)):
         image = read_picture(plan.items[index].impath)
         boxes = [
@@ -194,11 +195,11 @@ def test_cached_embeddings_are_of_the_students_own_boxes(family, tmp_path, views
         low = boxes[1] if views == "independent" else boxes[0]
         for name, box, size in (("alpha", boxes[0], NATIVE), ("beta", low, PHI)):
             picture = render_view(image, box, size, plan.recipe)[None]
-            wanted = trainer.model.students[name].encode_image(picture)[0]
+            wanted = getattr(trainer.model, name).encode_image(picture)[0]
             assert torch.allclose(getattr(loader, name)[index, number], wanted, atol=1e-5)
     uncached = plan.view_loader().dataset
     uncached.set_view(1)
-    wanted = trainer.model.students["beta"].encode_image(uncached[3]["img_low"][None])[0]
+    wanted = trainer.model.beta.encode_image(uncached[3]["img_low"][None])[0]
     assert torch.allclose(loader.beta[3, 1], wanted, atol=1e-5)
 
 
@@ -213,12 +214,12 @@ def test_words_of_a_run_that_is_built_on_another_dataset(family, tmp_path, choic
         elsewhere.symlink_to(family.data / "pictures", target_is_directory=True)
     options = ("DATASET.FOLDER", "food101", LOREAL + "TEST_ATTRIBUTES", choice)
     there = family.build("coop", tmp_path / choice, *options, subset="new")
-    own = list(there.words)
-    assert own != trained.words and own[0] == "main color"
-    before = there.model.paths["beta"]
+    own = list(there.stage3.words)
+    assert own != trained.stage3.words and own[0] == "main color"
+    before = there.model.beta.text_path
     there.load_model(str(tmp_path), epoch=1)
-    assert list(there.words) == (trained.words if choice == "source" else own)
-    assert (there.model.paths["beta"] is before) == (choice == "target")
+    assert list(there.stage3.words) == (trained.stage3.words if choice == "source" else own)
+    assert (there.model.beta.text_path is before) == (choice == "target")
     there.test()
     wrong = family.build(
         "coop", tmp_path / "wrong", "DATASET.FOLDER", "food101", LOREAL + "HIDDEN_DIM", 8

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.students.slots import with_slots
 from loreal_plugin.trainer.checkpoint import read_checkpoint
 
 RUN = ("OPTIM.MAX_EPOCH", 4, "TRAIN.CHECKPOINT_FREQ", 1)
@@ -75,7 +76,7 @@ def test_training_means_are_of_the_cached_embeddings(family, tmp_path):
         )
     fresh = family.build("mmrl", tmp_path / "fresh")
     fresh.load_model(str(tmp_path), epoch=2)
-    assert torch.equal(fresh.model.means.beta, tensors["means.beta"])
+    assert torch.equal(fresh.model.beta.mean, tensors["means.beta"])
 
 
 def test_loaded_model_predicts_as_the_trained_one(family, tmp_path):
@@ -113,7 +114,7 @@ def test_checkpoint_of_another_method_or_backbone_is_refused(family, tmp_path, m
     with pytest.raises(CheckpointError, match="method is 'coop' in the file, 'maple' here"):
         other.load_model(str(tmp_path), epoch=1)
     same = family.build("coop", tmp_path / "same")
-    same.identity["backbone"] = "f" * 64
+    same.stage3.identity["backbone"] = "f" * 64
     with pytest.raises(CheckpointError, match="backbone is '.*' in the file, 'ffff"):
         same.load_model(str(tmp_path), epoch=1)
 
@@ -132,24 +133,23 @@ def test_other_classes_may_be_tested_and_not_trained_on(family, tmp_path):
 def test_words_of_the_source_or_the_target_dataset(family, tmp_path, monkeypatch):
     trainer = family.train("coop", tmp_path, "OPTIM.MAX_EPOCH", 1)
     there = family.cfg("coop", tmp_path / "there")
-    assert trainer.words == ["color", "shape", "size", "structure", "outline"]
+    assert trainer.stage3.words == ["color", "shape", "size", "structure", "outline"]
     own = ["fur", "ears", "tail", "legs", "eyes"]
-    for choice, words in (("source", trainer.words), ("target", own)):
+    for choice, words in (("source", trainer.stage3.words), ("target", own)):
         elsewhere = family.build(
             "coop", tmp_path / choice, "TRAINER.LOREAL.TEST_ATTRIBUTES", choice
         )
         cfg = there.clone()
         cfg.defrost()
         cfg.DATASET.NAME = "Elsewhere"
-        elsewhere.cfg, elsewhere.words = cfg, own
-        elsewhere.identity["attributes"] = own
-        elsewhere.model.set_words(own)
+        stage3 = elsewhere.stage3
+        stage3.cfg, stage3.words = cfg, own
+        stage3.identity["attributes"] = own
+        elsewhere.model.beta = with_slots(elsewhere.model.beta, own, stage3.options)
         elsewhere.load_model(str(tmp_path), epoch=1)
-        ids = [
-            t for w in words for t in elsewhere.model.students["beta"].tokenize(w)[0].tolist()[1:2]
-        ]
+        ids = [t for w in words for t in elsewhere.model.beta.tokenize(w)[0].tolist()[1:2]]
         assert elsewhere.words == words
-        assert set(ids) <= set(elsewhere.model.paths["beta"].prompts.tokens[0].tolist())
+        assert set(ids) <= set(elsewhere.model.beta.text_path.prompts.tokens[0].tolist())
 
 
 def test_best_by_validation_is_deployed(family, tmp_path):

@@ -27,7 +27,7 @@ def features(trainer, scale: float = 1.0) -> torch.Tensor:
     contents = scale * torch.randn(
         2, len(nets.meta_nets), 64, generator=torch.Generator().manual_seed(0)
     )
-    return trainer.model.paths["beta"](contents).detach()
+    return trainer.model.beta.text_path(contents).detach()
 
 
 @pytest.mark.parametrize("parts", SLOT_PARTS)
@@ -43,7 +43,7 @@ def test_words_alone_are_one_prompt_for_all_images(family, tmp_path, path):
     found = features(trainer)
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.allclose(found, features(trainer, scale=5.0), atol=1e-5)
-    prompts = trainer.model.paths["beta"].prompts
+    prompts = trainer.model.beta.text_path.prompts
     words = [*prompts.word_embeddings]
     assert len(words) > 5 and int(prompts.source.max()) < prompts.first_content_source
 
@@ -54,7 +54,7 @@ def test_without_slots_the_features_are_the_hosts_own(family, tmp_path, method, 
     trainer = family.build(
         method, tmp_path, "TRAINER.LOREAL.SLOT_PARTS", "none", "TRAINER.LOREAL.TEXT_PATH", path
     )
-    beta = trainer.model.students["beta"]
+    beta = trainer.model.beta
     with torch.no_grad():
         prompts = beta.prompts()
         own = beta.encode_text(prompts.embeddings, prompts.tokens)
