@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.expansion import Expansion
 from loreal_plugin.inference.expansion_store import (
     ExpansionPlan,
@@ -24,7 +25,6 @@ from loreal_plugin.inference.expansion_store import (
     stored_statistics,
 )
 from loreal_plugin.inference.modes import FIRST_PASS, Mode
-from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, flatten

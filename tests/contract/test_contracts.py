@@ -152,7 +152,7 @@ def test_conditioning_reads_the_class_feature_or_the_mix(embedded, clip_file):
         student.condition(features, mode="fusion"), mix / mix.norm(dim=-1, keepdim=True)
     )
     with pytest.raises(ConfigError, match="known: class, fusion"):
-        student.condition(features, "both")
+        student.condition(features, mode="both")
 
 
 @pytest.mark.parametrize(

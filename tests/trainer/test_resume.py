@@ -148,7 +148,7 @@ def test_words_of_the_source_or_the_target_dataset(family, tmp_path, monkeypatch
         elsewhere.model.beta = with_slots(elsewhere.model.beta, own, stage3.options)
         elsewhere.load_model(str(tmp_path), epoch=1)
         ids = [t for w in words for t in elsewhere.model.beta.tokenize(w)[0].tolist()[1:2]]
-        assert elsewhere.words == words
+        assert elsewhere.stage3.words == words
         assert set(ids) <= set(elsewhere.model.beta.text_path.prompts.tokens[0].tolist())
 
 
