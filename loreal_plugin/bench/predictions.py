@@ -44,7 +44,7 @@ def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Ten
 
 
 @torch.no_grad()
-def build_mode(models: Workmodels, model: Any) -> Mode:
+def build_mode(models: CellModels, model: Any) -> Mode:
     """Return the mode of a model's options, around the pictures' own mean."""
     beta, options = model.beta, model.options
     mean = models.nets.hidden(beta.condition(models.features["beta"])).flatten(1).mean(0)
@@ -87,7 +87,7 @@ def margin_for(first: Tensor, checked: int) -> float:
     return float(gaps[checked - 1]) * (1 + 1e-5)
 
 
-def slim(models: Workmodels, variant: str) -> None:
+def slim(models: CellModels, variant: str) -> None:
     """Drop what a deployed model of a variant does not hold, such as token embeddings."""
     students = [models.beta, *([models.deployed.beta] if models.deployed is not None else [])]
     for student in students:
