@@ -12,9 +12,8 @@ from loreal_plugin.options import INFERENCE_ONLY, flatten
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
-# the views, the demo's pictures or loss. Every stage is then run again. New keys, log lines and faster code
-# with equal results need nothing.
-
+# the views, the demo's pictures or loss. Every stage is then run again. New keys, log lines and
+# faster code with equal results need nothing.
 METHOD_VERSION = 1
 
 # places and print-outs: the same run in another folder, or with more log lines, is the same run
@@ -36,8 +35,7 @@ VOLATILE = frozenset(
 
 
 LOREAL = "TRAINER.LOREAL."
-# keys that came after runs had been made, left out of a key where they have the value that says "as
-# before"
+# keys that came after runs had been made: left out of a key where their value says "as before"
 LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
 # values that mean something else since runs were made with them: key -> value -> what a key has
 # instead
