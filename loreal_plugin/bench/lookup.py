@@ -19,17 +19,16 @@ def title_of(method: str) -> str:
 
 @dataclass(frozen=True)
 class Results:
-    """The records of one setting (size, device, threads, precision), looked up by what was
-    measured.
-    """
+    """The records of one setting: size, device, threads and precision."""
 
     setting: tuple[str, str, int, str]
     records: dict[Cell, dict[str, Any]]
 
     @property
     def clock(self) -> str:
-        """Return the clock of the tables: on one processor thread its time, which other programs do
-        not lengthen.
+        """Return the clock of the tables: `cpu` on one thread, else `wall`.
+
+        Other programs do not lengthen the processor time of one thread.
         """
         _, device, threads, _ = self.setting
         return "cpu" if device == "cpu" and threads == 1 else "wall"
@@ -87,9 +86,7 @@ class Results:
     def first_ms(
         self, method: str, phi: int, n_classes: int, batch: int, variant: str, kind: str
     ) -> float | None:
-        """Return the processor time of a variant's first call in ms a sample, None where it was not
-        measured.
-        """
+        """Return the processor time of a variant's first call in ms a sample, or None."""
         record = self.find(kind, method, phi, n_classes, batch, variant)
         seconds = record["memory"][variant].get("first_s") if record else None
         return None if seconds is None else 1e3 * seconds / batch

@@ -82,8 +82,9 @@ def get_size(name: str) -> ModelSize:
 
 
 def random_state_dict(size: ModelSize, seed: int = 0) -> dict[str, Tensor]:
-    """Return random CLIP weights under OpenAI's keys, scaled so that features stay finite in half
-    precision.
+    """Return random CLIP weights under OpenAI's keys.
+
+    They are scaled so that features stay finite in half precision.
     """
     generator = torch.Generator().manual_seed(seed)
     state = {}

@@ -1,6 +1,4 @@
-"""The results file: one record a cell, written whole after every cell, so that a broken run goes on
-where it was.
-"""
+"""The results file: one record a cell, written whole after every cell."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ class BenchStore:
             self.records = content["cells"]
 
     def has(self, cell: Cell, where: dict[str, Any]) -> bool:
-        """Return whether a cell was measured, with all its variants, on this device with this
-        torch.
-        """
+        """Return whether all variants of a cell were measured on this device with this torch."""
         record = self.records.get(cell.id)
         if (
             record is None

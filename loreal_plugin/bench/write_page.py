@@ -1,6 +1,4 @@
-"""docs/BENCHMARKS.md from the results: tables are put between marks, the text around them is
-written by hand.
-"""
+"""docs/BENCHMARKS.md from the results: tables between marks, with text by hand around them."""
 
 from __future__ import annotations
 

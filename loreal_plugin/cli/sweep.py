@@ -54,14 +54,14 @@ def run(args: argparse.Namespace) -> int:
     """Run the sweep; 0 when everything is done, 1 when a run failed or a row has no mean."""
     from loreal_plugin.runs.spec import whole_number
     from loreal_plugin.sweep.plan_file import read_plan
-    from loreal_plugin.sweep.planned_runs import Place, expand
+    from loreal_plugin.sweep.planned_runs import Locations, expand
     from loreal_plugin.sweep.run_sweep import describe, known_evidence, sweep
 
     jobs = whole_number("--jobs", args.jobs, minimum=1)
     out = Path(args.out or os.environ.get("OUT") or "output").expanduser().resolve()
-    place, plan = Place(out, args.data, args.host), read_plan(args.plan)
+    locations, plan = Locations(out, args.data, args.host), read_plan(args.plan)
     if args.dry_run:
-        runs = expand(plan, place)
+        runs = expand(plan, locations)
         print("\n".join(describe(plan, runs, known_evidence(out), jobs)))
         return 0
     settings = None
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         from loreal_plugin.sweep.slurm import parse_settings
 
         settings = parse_settings(args.slurm)
-    ended = sweep(plan, place, jobs=jobs, slurm=settings, report=not args.no_report, say=_say)
+    ended = sweep(plan, locations, jobs=jobs, slurm=settings, report=not args.no_report, say=_say)
     return 1 if ended.failed or ended.open or ended.refused else 0
 
 

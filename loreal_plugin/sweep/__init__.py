@@ -1,3 +1,1 @@
-"""Many runs from one plan: expanded, skipped where complete, run here or as a SLURM array, reported
-at the end.
-"""
+"""Many runs from one plan, made here or as a SLURM array, with a report at the end."""

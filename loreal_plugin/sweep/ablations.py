@@ -1,6 +1,4 @@
-"""The ablation page: one table a factor of the plans, a sentence a finding, and whether the paper
-found the same.
-"""
+"""The ablation page: a table a factor, a sentence a finding, and what the paper says of it."""
 
 from __future__ import annotations
 
@@ -24,24 +22,25 @@ from loreal_plugin.results.markdown import table_markdown
 from loreal_plugin.results.reader import Evidence, Result, collect
 from loreal_plugin.sweep.factors import Claim, Factor
 from loreal_plugin.sweep.plan_file import PlanFile, read_plan
-from loreal_plugin.sweep.planned_runs import Place, Run, expand
+from loreal_plugin.sweep.planned_runs import Locations, Run, expand
 
 NOISE = 0.05
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The group of each variant of a factor, for one setting (method, phi, dataset); None where no
-    run has ended.
+    """What is known of a factor in one setting: method, phi and dataset.
+
+    Attributes:
+        title: of the setting.
+        groups: runs of each variant, None where none has ended.
     """
 
     title: str
     groups: dict[str, Group | None]
 
     def against(self, one: str, other: str) -> Comparison | None:
-        """Return the comparison of two variants, None where one was not measured or no seed is
-        common.
-        """
+        """Return the comparison of two variants, None where they have no seed in common."""
         ours, theirs = self.groups[one], self.groups[other]
         return compare(ours, theirs) if ours and theirs else None
 
@@ -94,7 +93,7 @@ def ablation_page(evidence: Evidence, plans: Sequence[PlanFile], out: Path) -> s
     ]
     tables, verdicts = [], []
     for plan in plans:
-        runs = expand(plan, Place(out))
+        runs = expand(plan, Locations(out))
         tables += [f"## {plan.title or plan.name}"]
         for factor in plan.factors:
             known = measured(factor, runs, groups)
@@ -212,9 +211,7 @@ def _halves(entry: Measured, group: Group | None) -> list[str]:
 
 
 def findings(factor: Factor, entry: Measured) -> list[str]:
-    """Return the sentences of one table: what differs from the first variant, then each claim of
-    the paper.
-    """
+    """Return the sentences of a table: what differs from the first variant, then the claims."""
     first, *others = factor.variants
     found = {name: entry.against(name, first) for name in others}
     there = {name: c for name, c in found.items() if c}
@@ -251,9 +248,7 @@ VERDICTS = ("agrees", "disagrees", "undecided", "not measured")
 
 
 def verdict(comparison: Comparison | None) -> str:
-    """Return whether a measured difference says what the paper says, which is that it is above
-    zero.
-    """
+    """Return whether a measured difference is above zero, as the paper says."""
     if comparison is None:
         return "not measured"
     return (

@@ -1,5 +1,6 @@
-"""How long a sweep will take, from the seconds of runs that have ended; stages that runs share
-count once.
+"""How long a sweep will take, from the seconds of runs that have ended.
+
+A *unit* is work that runs may share, such as training the host at phi. It counts once.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from loreal_plugin.runs.spec import REACH
 from loreal_plugin.sweep.planned_runs import Run
 
 STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal"}
-Piece = tuple[object, ...]
+Unit = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of one run that is still to be made; None where no finished run tells. `rough`: from
-    other settings.
+    """Seconds of one run that is still to be made, None where no finished run tells.
+
+    `rough` says that they are those of another setting.
     """
 
     seconds: float | None
@@ -29,9 +31,7 @@ class Estimate:
 
 
 def finished(run: Run, evidence: Evidence | None) -> bool:
-    """Return whether a record of the run is there; whether it is still valid, the run itself finds
-    out from its key.
-    """
+    """Return whether there is a record of the run; its key alone tells whether it is valid."""
     if evidence is None:
         return False
     for result in evidence.results:
@@ -54,24 +54,28 @@ def _same_zero_shot(result: Result, run: Run) -> bool:
 
 
 def estimate(
-    runs: Sequence[Run], evidence: Evidence | None, *, anew: bool = False
+    runs: Sequence[Run], evidence: Evidence | None, *, from_nothing: bool = False
 ) -> list[Estimate]:
-    """Return the estimate of each run in order, 0 seconds for those that are there; `anew`: as if
-    none were.
+    """Return the estimate of each run in order, 0 seconds for those that are there.
+
+    Args:
+        runs: in the order in which they will be made.
+        evidence: what runs that have ended took.
+        from_nothing: as if none of the runs were there.
     """
     times = _Times(evidence)
-    there = set() if anew else {run for run in runs if finished(run, evidence)}
-    paid: set[Piece] = set()
+    there = set() if from_nothing else {run for run in runs if finished(run, evidence)}
+    paid: set[Unit] = set()
     for run in there:
-        paid |= set(_pieces(run).values())
+        paid |= set(_units(run).values())
     found = []
     for run in runs:
         if run in there:
             found.append(Estimate(0.0))
             continue
-        pieces = {name: piece for name, piece in _pieces(run).items() if piece not in paid}
-        paid |= set(pieces.values())
-        known = [times.seconds(run, name) for name in pieces]
+        units = {name: unit for name, unit in _units(run).items() if unit not in paid}
+        paid |= set(units.values())
+        known = [times.seconds(run, name) for name in units]
         if any(seconds is None for seconds, _ in known):
             found.append(Estimate(None))
         else:
@@ -79,8 +83,8 @@ def estimate(
     return found
 
 
-def _pieces(run: Run) -> dict[str, Piece]:
-    """Return what a run is made of, each with what makes it the same piece in another run."""
+def _units(run: Run) -> dict[str, Unit]:
+    """Return the units of a run by name; equal units of two runs are the same work."""
     s = run.spec
     if run.rivals or run.protocol == "zero_shot":
         return {"rivals" if run.rivals else "zero_shot": (run.protocol, run.family, s.phi)}
@@ -89,7 +93,7 @@ def _pieces(run: Run) -> dict[str, Piece]:
         for stage in ("alpha", "beta", "loreal")
     }
     host = (*reach["alpha"], *reach["beta"])
-    pieces: dict[str, Piece] = {
+    units: dict[str, Unit] = {
         "alpha": ("alpha", run.family, reach["alpha"]),
         "beta": ("beta", run.family, s.phi, reach["beta"]),
         "loreal": ("loreal", run.family, s.phi, host, reach["loreal"]),
@@ -100,33 +104,29 @@ def _pieces(run: Run) -> dict[str, Piece]:
     dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(
         run.until or "", ()
     )
-    return {name: piece for name, piece in pieces.items() if name not in dropped}
+    return {name: unit for name, unit in units.items() if name not in dropped}
 
 
 class _Times:
-    """Mean seconds by piece: of the same setting, else of other overrides, phi, shots, methods,
-    protocols.
-    """
+    """Mean seconds of a unit: of its setting, else of other overrides, phi, shots, and so on."""
 
     def __init__(self, evidence: Evidence | None) -> None:
         self._seconds: dict[tuple[object, ...], list[float]] = defaultdict(list)
-        # pieces such as the tests of the host are spread over a record's rows
+        # units such as the tests of the host are spread over a record's rows
         of_record: dict[tuple[Path, Setting], dict[str, float]] = defaultdict(
             lambda: defaultdict(float)
         )
         for result in evidence.results if evidence else ():
             for name, seconds in _seconds_of(result).items():
                 of_record[result.path, result.setting][name] += seconds
-        for (_, setting), pieces in of_record.items():
-            for name, seconds in pieces.items():
+        for (_, setting), units in of_record.items():
+            for name, seconds in units.items():
                 for key in self._keys(setting, name):
                     self._seconds[key].append(seconds)
 
     @staticmethod
     def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
-        """Return what a piece is looked up by: its own setting, then any shots, phi, method,
-        protocol.
-        """
+        """Return the keys of a unit: its own setting, then any shots, phi, method, protocol."""
         plain = replace(setting, recipe="", host="")
         steps = [plain, replace(plain, overrides=())]
         steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]
@@ -134,7 +134,7 @@ class _Times:
         return [(name, step, key) for step, key in enumerate(steps)]
 
     def seconds(self, run: Run, name: str) -> tuple[float | None, bool]:
-        """Return the seconds of a piece of a run, and whether they are of another setting."""
+        """Return the seconds of a unit of a run, and whether they are of another setting."""
         for step, key in enumerate(self._keys(run.setting, name)):
             if self._seconds.get(key):
                 return statistics.fmean(self._seconds[key]), step > 1
@@ -142,7 +142,7 @@ class _Times:
 
 
 def _seconds_of(result: Result) -> dict[str, float]:
-    """Return what a row says about the seconds of pieces."""
+    """Return what a row says about the seconds of units."""
     tests = sum(score.seconds or 0.0 for score in result.scores.values())
     if result.setting.protocol == "zero_shot":
         return {"zero_shot": tests}

@@ -27,9 +27,7 @@ CLAIM = ("better", "worse", "published")
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says: one variant is better than another; `published` has its words or
-    numbers.
-    """
+    """One variant is better than another; `published` has the paper's words or numbers."""
 
     better: str
     worse: str
@@ -38,8 +36,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor; `variants` holds the words KEY VALUE ... by name, the first variant is what
-    others compare with.
+    """One factor of an ablation.
+
+    Attributes:
+        name: of the factor.
+        question: what it asks.
+        variants: words KEY VALUE ... by name; others are compared with the first one.
+        claims: what the paper says about them.
+        methods: the only ones that it is for; empty: all of the plan.
     """
 
     name: str

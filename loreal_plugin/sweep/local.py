@@ -1,6 +1,4 @@
-"""Runs of a sweep on this machine, N at a time, each in a process that is kept for runs of the same
-host and method.
-"""
+"""Runs of a sweep on this machine, N at a time; processes are used again for the same host."""
 
 from __future__ import annotations
 
@@ -21,18 +19,14 @@ OnEnd = Callable[[Run, Outcome], None]
 
 
 class Worker:
-    """A process that makes runs; it is replaced when it has died or is for another host, method or
-    CLIP.
-    """
+    """A process that makes runs; replaced when it has died or is for another kind of run."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._for: tuple[str, ...] = ()
 
     def run(self, run: Run, log: Path) -> tuple[int, str]:
-        """Return exit code and error line of a run; a process that dies is the run's failure, not
-        the sweep's.
-        """
+        """Return exit code and error line of a run; if its process dies, the run has failed."""
         if self._process is None or self._process.poll() is not None or self._for != run.process:
             self.stop()
             self._start(run.process, log)
@@ -51,8 +45,7 @@ class Worker:
         return code, f"the process ended with {how}; the last line of its log: {last_error(log)}"
 
     def _start(self, kind: tuple[str, ...], log: Path) -> None:
-        """Start the process; its own session keeps the terminal's interrupt from reaching it before
-        us.
+        """Start the process, in a session of its own: Ctrl-C must reach the sweep first.
 
         What it says outside of runs, such as why it cannot start, goes to the log of its first run.
         """
@@ -86,9 +79,7 @@ def _path() -> str:
 
 
 class Schedule:
-    """Hands out runs: of two that share a stage the second would only wait, so others go first
-    where there are any.
-    """
+    """Hands out runs; of two that share a stage the second would only wait, so others go first."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._waiting = list(runs)
@@ -97,11 +88,11 @@ class Schedule:
         self._stopped = False
 
     def take(self, last: Run | None) -> Run | None:
-        """Return the next run for a worker that ended `last`, None when there is none; wait where
-        all are in use.
+        """Return the next run for a worker that ended `last`, None when there is none left.
 
-        The first that is free, of the worker's own family if possible, then of its kind of process.
-        Rivals are measured on what their family trains, so they never go beside it.
+        It is the first one that is free, of the worker's own family if possible, then of its kind
+        of process. Rivals are measured on what their family trains, so they never run beside it.
+        Where no run is free, wait.
         """
         with self._changed:
             while self._waiting and not self._stopped:

@@ -56,8 +56,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """One block: every axis with its values, the variants, the last stage (None: all), targets of
-    xd and dg.
+    """One block of runs.
+
+    Attributes:
+        axes: every axis with its values.
+        variants: named sets of overrides.
+        until: the last stage; None: all of them.
+        targets: datasets that xd and dg test on; empty: those of the source.
     """
 
     axes: Mapping[str, tuple[Any, ...]]

@@ -1,6 +1,4 @@
-"""The runs of a plan, each with the words of its command line and the setting that its record will
-have.
-"""
+"""The runs of a plan, each with its command line and the setting that its record will have."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ from loreal_plugin.sweep.plan_file import RIVALS, BlockPlan, PlanFile
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the runs read and write; None leaves it to the environment, as for a single run."""
+class Locations:
+    """Folders that the runs read and write; None leaves one to the environment."""
 
     out: Path
     data: str | None = None
@@ -89,7 +87,7 @@ class Run:
 
     @property
     def family(self) -> tuple[str, ...]:
-        """Return what runs that share a stage have in common; two of a family wait for each other."""
+        """Return what runs that share a stage have in common; they wait for each other."""
         s = self.spec
         stages = "xd" if self.table == "dg" else self.table
         return (
@@ -104,7 +102,7 @@ class Run:
         )
 
 
-def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) -> list[Run]:
+def expand(plan: PlanFile, locations: Locations, env: Mapping[str, str] = os.environ) -> list[Run]:
     """Return the runs of a plan without repetitions: rivals after the runs that they are measured
     on.
 
@@ -113,13 +111,13 @@ def expand(plan: PlanFile, place: Place, env: Mapping[str, str] = os.environ) ->
     """
     runs: dict[tuple[str, ...], Run] = {}
     for block in plan.blocks:
-        for run in _of_block(block, plan, place, env):
+        for run in _of_block(block, plan, locations, env):
             runs.setdefault(run.words, run)
     return sorted(runs.values(), key=lambda run: run.rivals)
 
 
 def _of_block(
-    block: BlockPlan, plan: PlanFile, place: Place, env: Mapping[str, str]
+    block: BlockPlan, plan: PlanFile, locations: Locations, env: Mapping[str, str]
 ) -> Iterable[Run]:
     axes = block.axes
     for protocol in axes["protocols"]:
@@ -148,9 +146,9 @@ def _of_block(
                     str(phi),
                     dataset,
                     str(seed),
-                    out=str(place.out),
-                    data=place.data,
-                    host=place.host,
+                    out=str(locations.out),
+                    data=locations.data,
+                    host=locations.host,
                     opts=opts,
                     env=env,
                     **named,
@@ -171,9 +169,7 @@ def run_words(
     until: str | None = None,
     targets: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Return the words after `loreal` that make this run; everything is written out, nothing left
-    to variables.
-    """
+    """Return the words after `loreal` that make this run, with nothing left to the environment."""
     where = ["--out", str(spec.out), "--data", str(spec.data), "--weights", spec.weights]
     if protocol == "zero_shot":
         return ("zero_shot", str(spec.phi), spec.dataset, *where)

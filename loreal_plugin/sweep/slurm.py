@@ -1,6 +1,4 @@
-"""A sweep as a SLURM array through submitit: one task a family of runs, which share stages and so
-go one by one.
-"""
+"""A sweep as a SLURM array through submitit: one task a family of runs, which share stages."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ def parse_settings(words: Sequence[str]) -> dict[str, Any]:
 
 
 def families(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return the runs in lists that share no stage with each other; a list has one kind of process."""
+    """Return the runs in lists that share no stage; a list is for one kind of process."""
     found: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         found.setdefault((*run.family, *run.process), []).append(run)
@@ -49,8 +47,7 @@ def families(runs: Sequence[Run]) -> list[list[Run]]:
 def run_family(
     tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
 ) -> list[tuple[int, str, float]]:
-    """Make runs one after another in this process; return exit code, error line and seconds of
-    each.
+    """Make runs one after another here; return exit code, error line and seconds of each.
 
     Args:
         tasks: words of the command line and log file of each run.

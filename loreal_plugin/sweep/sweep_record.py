@@ -1,6 +1,4 @@
-"""A sweep's own results.json: which runs it has, how each ended, and the wall time; written after
-every run.
-"""
+"""A sweep's own results.json: its runs, how each ended, the wall time; written after every run."""
 
 from __future__ import annotations
 
@@ -27,10 +25,9 @@ class Outcome:
 
 
 class SweepRecord:
-    """Keeps `<out>/sweeps/<name>/results.json` up to date.
+    """Writes `<out>/sweeps/<name>/results.json`.
 
-    Wall time adds up over calls, so that a sweep that was broken off and went on says what it took
-    altogether.
+    Wall time adds up over calls: a sweep that was broken off and went on says what all of it took.
     """
 
     def __init__(self, folder: Path, name: str, runs: Sequence[Run], jobs: int) -> None:

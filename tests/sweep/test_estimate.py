@@ -11,14 +11,14 @@ from sweep.test_plan import write
 from loreal_plugin.results.reader import collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.plan_file import read_plan
-from loreal_plugin.sweep.planned_runs import Place, expand
+from loreal_plugin.sweep.planned_runs import Locations, expand
 
 STAGE = 40.0  # seconds of each stage in the written records; their base-to-new tests tell none
 
 
 def estimates(tmp_path: Path, **plan: object) -> list[Estimate]:
     base = {"methods": ["maple"], "phis": [96], "seeds": [1]}
-    runs = expand(read_plan(write(tmp_path, base | plan)), Place(tmp_path / "out"), env={})
+    runs = expand(read_plan(write(tmp_path, base | plan)), Locations(tmp_path / "out"), env={})
     return estimate(runs, collect(tmp_path / "out"))
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:
 def test_rivals_are_no_run_and_a_run_no_rivals(tmp_path: Path) -> None:
     write_run(tmp_path / "out")
     plan = {"methods": ["maple"], "phis": [96], "protocols": ["base2new", "rivals"]}
-    runs = expand(read_plan(write(tmp_path, plan)), Place(tmp_path / "out"), env={})
+    runs = expand(read_plan(write(tmp_path, plan)), Locations(tmp_path / "out"), env={})
     assert [finished(run, collect(tmp_path / "out")) for run in runs] == [True, False]
     assert not finished(runs[0], None)
 
@@ -87,9 +87,9 @@ def test_a_plan_from_nothing_counts_what_is_there_and_shared_stages_once(tmp_pat
         "phis": [96],
         "variants": {"": {}, "other": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}},
     }
-    runs = expand(read_plan(write(tmp_path, plan)), Place(tmp_path / "out"), env={})
+    runs = expand(read_plan(write(tmp_path, plan)), Locations(tmp_path / "out"), env={})
     evidence = collect(tmp_path / "out")
-    whole, missing = estimate(runs, evidence, anew=True), estimate(runs, evidence)
+    whole, missing = estimate(runs, evidence, from_nothing=True), estimate(runs, evidence)
     assert missing[0].seconds == 0 and whole[0].seconds >= 3 * STAGE, "all three stages"
     assert whole[1].seconds == missing[1].seconds, "the host stages count with the first run"
 

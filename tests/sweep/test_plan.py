@@ -14,7 +14,7 @@ from loreal_plugin.cli.main import main, parse
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.sweep.plan_file import read_plan
-from loreal_plugin.sweep.planned_runs import Place, Run, expand
+from loreal_plugin.sweep.planned_runs import Locations, Run, expand
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"methods": ["coop", "maple"], "phis": [96], "seeds": [1, 2]}
@@ -35,7 +35,7 @@ def write(folder: Path, content: object, name: str = "plan.yaml") -> Path:
 
 
 def runs_of(path: Path) -> list[Run]:
-    return expand(read_plan(path), Place(path.parent / "out"))
+    return expand(read_plan(path), Locations(path.parent / "out"))
 
 
 def test_lists_are_crossed_seeds_outside(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_name_that_is_no_plan_lists_the_known_ones(capsys: pytest.CaptureFixtu
 )
 def test_every_shipped_plan_expands(path: Path, tmp_path: Path) -> None:
     plan = read_plan(path.stem)
-    runs = expand(plan, Place(tmp_path))
+    runs = expand(plan, Locations(tmp_path))
     assert plan.name == path.stem and runs and len({run.command for run in runs}) == len(runs)
     for factor in plan.factors:
         first, *others = factor.variants
