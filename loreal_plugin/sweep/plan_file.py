@@ -5,8 +5,8 @@ include: [other.yaml]         # runs of other plans first; a path beside this fi
 methods: [coop, maple]        # lists are crossed with each other
 phis: [96, 144]
 seeds: [1, 2, 3]
-runs:                         # blocks, each with the keys above in place of those at the top; one
-block if left out
+runs:                         # blocks with keys as above, which replace those at the top;
+                              # one block if left out
   - protocols: [base2new, rivals]
   - protocols: [few_shot]
     shots: [1, 2, 4]
