@@ -1,6 +1,4 @@
-"""Attaching a host: the one place that puts a stranger's checkout on the path, without touching its
-files.
-"""
+"""Attaching a host: a stranger's checkout comes on the path, and its files are not touched."""
 
 from loreal_plugin.attach.host import (
     AttachedHost,

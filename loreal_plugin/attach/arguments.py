@@ -30,9 +30,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def family_parser() -> argparse.ArgumentParser:
-    """Return a parser with the family's arguments and defaults; what follows them are `KEY VALUE`
-    options.
-    """
+    """Return a parser of the family's arguments; `KEY VALUE` options follow them."""
     parser = _Parser(prog="train.py", allow_abbrev=False)
     for name in _TEXTS:
         parser.add_argument(f"--{name}", default="")

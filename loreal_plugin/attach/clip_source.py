@@ -1,6 +1,4 @@
-"""Where a host's CLIP comes from: our weights under any name, made to read the configured input
-size.
-"""
+"""Where a host's CLIP comes from: our weights under any name, at the configured input size."""
 
 from __future__ import annotations
 
@@ -116,9 +114,7 @@ class ClipSource:
 
     @contextmanager
     def _served(self, loader: Callable, cfg: Any) -> Iterator[None]:
-        """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file
-        instead.
-        """
+        """Make a loader that downloads (`clip._download(clip._MODELS[name])`) read our file."""
         if WEIGHTS not in self._allowed or "_download" not in loader.__code__.co_names:
             yield
             return
@@ -134,8 +130,7 @@ class ClipSource:
 
 
 def plain_file(name: str) -> Path:
-    """Return a plain state-dict file of the weights: every host reads that, whatever the source
-    was.
+    """Return a plain state-dict file of the weights, which every host can read.
 
     It lies in the cache under the fingerprint of the weights, so that all processes share one file.
 

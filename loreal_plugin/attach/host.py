@@ -1,6 +1,4 @@
-"""Attaching a host: inspect, check, then act; all of it can be undone, nothing of it is written to
-disk.
-"""
+"""Attaching a host: inspect, check, then act; it can be undone, and nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ class AttachedHost:
 
     @property
     def clip_version(self) -> str:
-        """Which CLIP package builds the models: a hash of its sources, the host's own or an
-        installed one.
-        """
+        """The CLIP package that builds the models, the host's or an installed one: its hash."""
         return sources_digest(Path(sys.modules["clip"].__file__).parent)
 
     @property
@@ -126,8 +122,8 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
     if _session is not None and _session.inspection.path != path:
         there = _session.inspection.path
         raise HostError(
-            f"host {path} was asked for, but {there} is attached in this process; hosts share module"
-            " names (trainers, datasets, clip): use one process a host"
+            f"host {path} was asked for, but {there} is attached in this process; hosts share"
+            " module names (trainers, datasets, clip): use one process a host"
         )
     inspection = inspect_host(path, contract, Path(dassl) if dassl else None)
     advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
@@ -146,9 +142,7 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
 
 @dataclass(frozen=True)
 class ShimState:
-    """A repair and what became of it: `applied`, `not needed`, `switched off`, or `known` (no host
-    is attached).
-    """
+    """A repair and its state: `applied`, `not needed`, `switched off`, or `known` (no host yet)."""
 
     facts: ShimFacts
     state: str
@@ -189,9 +183,7 @@ def format_shims(states: Iterable[ShimState]) -> str:
 
 
 def detach_host() -> None:
-    """Undo `attach_host`: paths, modules, shims and loaders are as before; without a host nothing
-    happens.
-    """
+    """Undo `attach_host`: paths, modules, shims and loaders are as before."""
     global _session
     if _session is not None:
         session, _session = _session, None

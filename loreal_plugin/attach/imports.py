@@ -1,6 +1,4 @@
-"""Where a host's modules come from, and what is added to them; every change here is taken back at
-the end.
-"""
+"""Where a host's modules come from, and what is added to them; all of it is taken back."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ def imports_from(inspection: HostInspection) -> Iterator[None]:
     """Let the host's top-level names come from the host; put modules and paths back afterwards.
 
     Modules of these names from elsewhere (another `datasets`, an installed `clip`) are set aside.
-    No byte
-    code is written meanwhile: nothing may change under the host.
+    No byte code is written meanwhile: nothing may change under the host.
 
     Where a part of the host was imported already, what came with it stays imported: its registries
     remember it, and importing it once more would register it twice.
@@ -67,8 +64,7 @@ def imports_from(inspection: HostInspection) -> Iterator[None]:
 
 @contextmanager
 def own_keys() -> Iterator[Callable[[ModuleType], None]]:
-    """Give every default configuration our own keys; yields what does so for a module with the old
-    function.
+    """Give every default configuration our own keys; yields what does so for one more module.
 
     The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
     """

@@ -21,9 +21,7 @@ _OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports
 
 @dataclass(frozen=True)
 class HostInspection:
-    """What a folder holds; `dassl` is the folder with the `dassl` package in it, None if it is
-    installed.
-    """
+    """What a folder holds; `dassl` is where the `dassl` package lies, None if it is installed."""
 
     path: Path
     dassl: Path | None
@@ -32,9 +30,7 @@ class HostInspection:
 
     @property
     def dassl_root(self) -> Path | None:
-        """Return the folder that holds the `dassl` package, an installed one included; None where
-        there is none.
-        """
+        """Return where the `dassl` package lies, an installed one included; None: nowhere."""
         return self.dassl or _installed_dassl()
 
     @property

@@ -1,6 +1,4 @@
-"""What a host's sources import, followed file by file without importing: absent packages and absent
-files at once.
-"""
+"""What a host's sources import, followed without importing: all that is absent, at once."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ _STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds",)  # the shim `wilds` stands in 
 
 
 def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[PartCheck]:
-    """Return one check for each package or file that is imported and not there; none where all is
-    found.
+    """Return one check for each package or file that is imported and not there.
 
     Only what a module imports at its top is followed: imports in functions and in `try` are the
     host's own care.
@@ -53,9 +50,7 @@ def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> lis
 
 
 def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[str]:
-    """Give the dotted names that a file imports at its top; of `from a import b` a.b too, where
-    that is a module.
-    """
+    """Give the dotted names that a file imports at its top; a.b, too, if b is a module of a."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in _top_nodes(file):
         if isinstance(node, ast.Import):

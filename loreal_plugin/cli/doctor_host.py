@@ -24,6 +24,7 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
     """
     from loreal_plugin.attach.inspect_host import inspect_host, methods_of, trainers_of
     from loreal_plugin.contract import CONTRACTS, DEFAULT_METHOD, get_contract
+    from loreal_plugin.contract.registry import rows_from_outside
     from loreal_plugin.runs.spec import find_host
 
     try:
@@ -40,6 +41,10 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
     rows = [
         Finding("host", str(path), True),
         Finding("methods recognised", ", ".join(methods) or "none", bool(methods)),
+        *[
+            Finding(f"row of {name}", owner, True, needed=False)
+            for name, owner in rows_from_outside().items()
+        ],
         Finding("trainers without a row", ", ".join(others) or "none", True, needed=False),
         Finding("method checked", method, method in methods),
         *[check_finding("host", check) for check in inspection.checks],

@@ -115,7 +115,7 @@ class MMRLContract(HostContract):
         return 100.0  # a literal in the host's forward
 
     def use_fusion(self, cfg: Any, training: bool = False) -> bool:
-        """Say whether both image features count: in training always, at test by task and classes."""
+        """Say whether both image features count: always in training, at test by the task."""
         if training or cfg.TASK == "FS":
             return True
         if cfg.TASK == "B2N":

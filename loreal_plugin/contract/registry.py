@@ -34,6 +34,8 @@ _OUR_ROWS = {
     "mma": "loreal_plugin.contract.mma:MMAContract",
     "mmrl": "loreal_plugin.contract.mmrl:MMRLContract",
 }
+# zero-shot CLIP stands under this name in results
+_NO_METHODS = ("clip",)
 # its row has `zero_shot_options`, and every host has its trainer
 PLAIN_METHOD = "coop"
 # what the doctor checks where no method is named
@@ -67,19 +69,19 @@ class Contracts(Mapping[str, "HostContract"]):
 
     def __getitem__(self, method: str) -> HostContract:
         """Return the row of a method; HostError where its package is broken."""
-        return _row(method, _sources(os.environ.get(VARIABLE, ""))[method])
+        return _row(method, _known()[method])
 
     def __iter__(self) -> Iterator[str]:
         """Go through the methods' names; HostError where two rows have one name."""
-        return iter(_sources(os.environ.get(VARIABLE, "")))
+        return iter(_known())
 
     def __contains__(self, method: object) -> bool:
         """Say whether a method has a row, without importing it."""
-        return method in _sources(os.environ.get(VARIABLE, ""))
+        return method in _known()
 
     def __len__(self) -> int:
         """Return the number of methods."""
-        return len(_sources(os.environ.get(VARIABLE, "")))
+        return len(_known())
 
 
 CONTRACTS = Contracts()
@@ -110,10 +112,20 @@ def contract_of(trainer: type) -> HostContract:
     raise ConfigError(unknown_name("trainer", trainer.__name__, rows))
 
 
+def rows_from_outside() -> dict[str, str]:
+    """Return the methods that other packages brought, each with its package."""
+    return {method: one.owner for method, one in _known().items() if one.owner != OURS}
+
+
 def forget_rows() -> None:
     """Look for rows again when they are next asked for."""
     _sources.cache_clear()
     _row.cache_clear()
+
+
+def _known() -> dict[str, Source]:
+    """Return method -> source, as LOREAL_HOSTS is now."""
+    return _sources(os.environ.get(VARIABLE, ""))
 
 
 @lru_cache(maxsize=8)
@@ -126,8 +138,8 @@ def _sources(variable: str) -> dict[str, Source]:
         _add(found, point.name, Source(owner, point.load))
     for module in filter(None, (word.strip() for word in variable.split(","))):
         owner = f"module '{module}' ({VARIABLE})"
-        rows = Source(owner, _loader(f"{module}:ROWS")).loaded()
-        for row in rows:
+        rows = _loader(f"{module}:ROWS")
+        for row in Source(owner, lambda rows=rows: tuple(rows())).loaded():
             _add(found, getattr(row, "method", "(no name)"), Source(owner, lambda row=row: row))
     return found
 
@@ -140,15 +152,13 @@ def _loader(place: str) -> Callable[[], Any]:
 
 def _add(found: dict[str, Source], method: str, source: Source) -> None:
     """Take in one row; HostError where its name is taken by another."""
+    other = found.setdefault(method, source)
     # an installed package may be named in LOREAL_HOSTS, too
-    if method in found and (
-        found[method].owner == OURS or found[method].loaded() != source.loaded()
-    ):
+    if other is not source and (other.owner == OURS or other.loaded() != source.loaded()):
         raise HostError(
-            f"{source.owner} brings a row for method '{method}', but {found[method].owner} has one"
-            " already; rename the method, or uninstall one of them"
+            f"{source.owner} brings a row for method '{method}', but {other.owner} has one already;"
+            " rename the method, or uninstall one of them"
         )
-    found.setdefault(method, source)
 
 
 @cache
@@ -165,6 +175,8 @@ def _row(method: str, source: Source) -> HostContract:
         raise source.broken(f"the row {kind.__name__} lacks {', '.join(missing)}")
     if kind.method != method:
         raise source.broken(f"the row {kind.__name__} is for method '{kind.method}'")
+    if method != method.lower() or method in _NO_METHODS:
+        raise source.broken(f"'{method}' is no name for a method: lower case, and not 'clip'")
     if source.owner != OURS:
         _check_trainers(kind, source)
     return kind()

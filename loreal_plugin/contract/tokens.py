@@ -24,8 +24,7 @@ def name_ids(classname: str, tokenize: Tokenize) -> list[int]:
 
 
 def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) -> Tensor:
-    """Return for each row of `tokens` (C, L) the position of the first token of its class name,
-    (C,).
+    """Return where the class name starts in each row of `tokens` (C, L), as positions (C,).
 
     The template before the name is the same for all classes, so the start is too: it is the
     position where every class finds its own name, and not after the point where the prompts begin

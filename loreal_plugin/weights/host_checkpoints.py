@@ -72,8 +72,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_saved(path: str | Path) -> Any:
-    """Return what torch.save wrote, on the CPU; objects other than tensors, numbers, texts and
-    containers are empty.
+    """Return what torch.save wrote, on the CPU: tensors, numbers, texts, containers; nothing else.
 
     Dassl's checkpoints carry a pickled learning-rate scheduler. torch refuses such files, rightly;
     here the scheduler is left out and nothing of the file is executed. Only files that the user

@@ -31,8 +31,7 @@ def grid_size_of(input_size: int, patch_size: int, name: str = "input size") -> 
 
 
 def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int = 1) -> Tensor:
-    """Return `pos_embed` ((prefix + g*g), D) for a `grid_size` x `grid_size` grid, in its own
-    dtype.
+    """Return `pos_embed` ((prefix + g*g), D) for another `grid_size`, in its own dtype.
 
     The same object comes back where the grid already has that size. Rows of prefix tokens (the
     class token) are kept as they are.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -96,6 +97,9 @@ LAST = "def image_features(self, model, images): ..."
         ("x = 1", "has no attribute 'ROWS'"),
         ("ROWS = (int,)", "<class 'int'> is no subclass of HostContract"),
         (ROW.format(method="x", trainer="X", last=""), "the row Row lacks image_features"),
+        ("ROWS = 3", "TypeError: 'int' object is not iterable"),
+        (ROW.format(method="VPT", trainer="X", last=LAST), "'VPT' is no name for a method: lower"),
+        (ROW.format(method="clip", trainer="X", last=LAST), "'clip' is no name for a method"),
         (ROW.format(method="x", trainer="CoOp", last=LAST), "trainer 'CoOp' has the row 'coop' of"),
         (ROW.format(method="maple", trainer="X", last=LAST), "a row for method 'maple', but the"),
         (
@@ -140,6 +144,18 @@ def test_a_broken_package_is_named_on_the_command_line(
     assert said in " ".join(line.split())
 
 
+def test_a_package_may_be_installed_and_named_too(softprompt: Path, monkeypatch):
+    installed = importlib.import_module(PACKAGE).SoftPromptContract
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point(METHOD, lambda: installed)])
+    assert list(CONTRACTS) == [*OURS, METHOD] and type(get_contract(METHOD)) is installed
+
+
+def test_two_packages_with_one_method_are_both_named(softprompt: Path, monkeypatch):
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point(METHOD, lambda: int)])
+    with pytest.raises(HostError, match="module 'loreal_softprompt'.*package 'loreal-faulty'"):
+        list(CONTRACTS)
+
+
 def test_without_packages_there_are_our_rows_in_the_order_of_tables(on_the_path: Path):
     assert list(CONTRACTS) == OURS and len(CONTRACTS) == len(OURS)
 
@@ -169,7 +185,7 @@ def test_logits_through_it_are_the_hosts(softprompt: Path, tmp_path: Path, clip_
     torch.testing.assert_close(
         student.logits(student.encode_image(images), text), want, rtol=1e-5, atol=1e-4
     )
-    trainer = __import__(host.contract.loreal_module, fromlist=["x"]).SoftPrompt_LOREAL
+    trainer = importlib.import_module(host.contract.loreal_module).SoftPrompt_LOREAL
     assert contract_of(trainer) is host.contract  # although CoOp is one of its bases, too
 
 
@@ -238,6 +254,7 @@ def test_an_installed_package_is_checked_and_trained(installed: Path, tmp_path: 
     assert METHOD in run(*loreal, "base2new", "--help", cwd=tmp_path, **env)
     doctor = run(*loreal, "doctor", "--method", METHOD, cwd=tmp_path, **env)
     assert doctor.endswith("a run can start\n") and "trainer SoftPrompt_LOREAL" in doctor
+    assert f"row of {METHOD}" in doctor and "package 'loreal-softprompt'" in doctor
     words = ("base2new", METHOD, "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
     options = ("OPTIM.MAX_EPOCH", "1")
     plan = run(*loreal, *words, "--dry-run", "--", *options, cwd=tmp_path, **env)

@@ -1,6 +1,4 @@
-"""What the shims share: finding imported modules, reading what a function names, replacing and
-putting back.
-"""
+"""What the shims share: finding modules, reading what a function names, replacing, restoring."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def classes_of(owner: ModuleType) -> list[type]:
 
 
 def names_in(function: Any) -> set[str]:
-    """Return the names and attributes that a Python function uses, those of nested functions
-    included.
-    """
+    """Return the names and attributes that a function uses, and those of nested functions."""
     code = _code(function)
     return _names(code) if code is not None else set()
 
@@ -85,9 +81,7 @@ def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
 
 
 def replace(owner: Any, name: str, value: Any) -> Undo:
-    """Set an attribute and return what puts the old one back; on a class also where it was
-    inherited.
-    """
+    """Set an attribute and return what puts the old one back, where it was inherited, too."""
     old = vars(owner).get(name, _MISSING) if isinstance(owner, type) else getattr(owner, name)
     setattr(owner, name, value)
     if old is _MISSING:

@@ -130,9 +130,7 @@ def _resume_with_the_live_schedule(_inspection: HostInspection) -> Undo:
 
 
 def _names_a_checkpoint(folder: Path) -> bool:
-    """Say whether the file `checkpoint`, which is written last, names one; it is mended where a
-    kill left it empty.
-    """
+    """Say whether the file `checkpoint` names one; where a kill left it empty, it is mended."""
     path = folder / "checkpoint"
     if not path.is_file():
         return False

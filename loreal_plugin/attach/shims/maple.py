@@ -1,5 +1,4 @@
-"""Repairs of MaPLe's repository: casts to half precision whatever PREC says, widths of one CLIP
-written in, its parser.
+"""Repairs of MaPLe's repository: casts to half precision, widths of one CLIP, its parser.
 
 Source of the failures: docs/HOSTS.md.
 """
@@ -51,9 +50,7 @@ def _widths_written_in(_inspection: HostInspection) -> bool:
 
 
 def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
-    """Make the learned parts anew, where a CLIP has other widths, as the host makes them for
-    ViT-B/16.
-    """
+    """Make the learned parts anew where a CLIP has other widths than ViT-B/16."""
 
     def around(original: Callable) -> Callable:
         def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:

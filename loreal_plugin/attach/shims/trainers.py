@@ -81,9 +81,7 @@ def _tables_without_ours(_inspection: HostInspection) -> list[dict[str, str]]:
 
 
 def _indexes_table(owner: ModuleType) -> bool:
-    """Say whether a module looks a dataset up in its table in the way that fails for an unknown
-    one.
-    """
+    """Say whether a module looks a dataset up in its table such that an unknown one fails."""
     return isinstance(vars(owner).get(_TEMPLATES), dict) and any(
         isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
