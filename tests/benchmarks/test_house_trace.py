@@ -117,3 +117,13 @@ def test_the_table_has_a_column_a_checkout(counts, monkeypatch):
     table = trace.markdown({"old": {"visits": [3, 2], "long": ["a", "b"]}, "new": {"long": []}})
     assert table.splitlines()[0] == "| measure | old | new |"
     assert table.splitlines()[2:] == ["| visits | 3, 2 |  |", "| long | 2 | 0 |"]
+
+
+def test_a_prediction_and_a_step_stay_within_few_files(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    trace = importlib.import_module("house_trace")
+    rows = trace.call_rows(trace.probed(BENCHMARKS.parent), BENCHMARKS.parent)
+    _, files, visits = rows["prediction: calls, files, visits (package)"]
+    assert files <= 8 and visits <= 15
+    _, files, visits = rows["uncached step: calls, files, visits (package)"]
+    assert files <= 12 and visits <= 40
