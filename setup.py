@@ -42,6 +42,7 @@ EXTRAS = {
         "pytest-httpserver",
         "openai",
         "ruff",
+        "mypy",
         "build",
         "wheel",
         "jinja2",
@@ -93,7 +94,14 @@ setup(
         include=["loreal_plugin", "loreal_plugin.*"], exclude=["loreal_plugin.bundle*"]
     ),
     package_data={
-        "loreal_plugin": ["**/*.safetensors", "**/*.json", "**/*.npz", "**/*.txt", "**/*.yaml"]
+        "loreal_plugin": [
+            "py.typed",
+            "**/*.safetensors",
+            "**/*.json",
+            "**/*.npz",
+            "**/*.txt",
+            "**/*.yaml",
+        ]
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,

@@ -1,23 +1,30 @@
 #!/usr/bin/env bash
-# Runs ruff and the whole test suite; arguments go to pytest.
+# Runs ruff, mypy and the whole test suite; arguments go to pytest.
 #
 #   bash scripts/test.sh [PYTEST ARGUMENTS]
 #
-# Uses LOREAL_PYTHON or an active environment that has loreal_plugin, pytest and ruff; otherwise makes .venv.
+# Uses LOREAL_PYTHON or an active environment that has loreal_plugin and the test tools;
+# otherwise makes .venv.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/loreal/env.sh"
 
-has_test_tools() { "$1" -c 'import pytest, xdist, pytest_timeout, pytest_httpserver, openai' >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1; }
+TOOLS="pytest xdist pytest_timeout pytest_httpserver openai mypy"
+
+has_test_tools() {
+    "$1" -c "import ${TOOLS// /, }" >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1
+}
 
 loreal_environment test
 if ! has_test_tools "$LOREAL_PY"; then
-    [ -z "${LOREAL_PYTHON:-}" ] || loreal_fail "LOREAL_PYTHON lacks a test tool; pip install pytest pytest-xdist pytest-timeout pytest-httpserver openai ruff"
+    [ -z "${LOREAL_PYTHON:-}" ] || loreal_fail "LOREAL_PYTHON lacks a test tool; pip install -e '.[test]'"
     loreal_say "the active environment lacks the test tools; using $LOREAL_VENV"
     loreal_set_up_locked test
     LOREAL_PY="$LOREAL_VENV/bin/python"
 fi
 cd "$LOREAL_ROOT"
 "$LOREAL_PY" -m ruff check .
+"$LOREAL_PY" -m ruff format --check .
+"$LOREAL_PY" -m mypy
 # one thread a worker: tests are small, and more threads than cores only slow them down
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec "$LOREAL_PY" -m pytest "$@"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from loreal_plugin.contract.part_checks import (
 from loreal_plugin.contract.tokens import Tokenize, class_starts
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.text.blocks import TextBlocks
+
+# A module that a stranger's code built. Its attributes are known to the rows alone, not to a type.
+HostModel: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class HostContract(HostFacts, ABC):
 
     # ---- what the host trains --------------------------------------------------------------------
 
-    def learned(self, model: nn.Module) -> dict[str, nn.Parameter]:
+    def learned(self, model: HostModel) -> dict[str, nn.Parameter]:
         """Return what the host trains, by name in `model`; ask before anything is frozen."""
         return {name: value for name, value in model.named_parameters() if value.requires_grad}
 
@@ -81,18 +84,18 @@ class HostContract(HostFacts, ABC):
         """Return the name of the one CLIP tensor that depends on the input size."""
         return "image_encoder.positional_embedding"
 
-    def own(self, model: nn.Module) -> Any:
+    def own(self, model: HostModel) -> Any:
         """Return the host's prompt learner."""
         return getattr(model, self.learner)
 
     # ---- text ------------------------------------------------------------------------------------
 
     @abstractmethod
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the host's prompts as embeddings (C, L, D_t), and their tokens (C, L)."""
 
     def prompts(
-        self, model: nn.Module, classnames: Sequence[str], tokenize: Tokenize
+        self, model: HostModel, classnames: Sequence[str], tokenize: Tokenize
     ) -> HostPrompts:
         """Return the host's prompts and where each class name starts, without gradients."""
         with torch.no_grad():
@@ -101,11 +104,11 @@ class HostContract(HostFacts, ABC):
         starts = class_starts(tokens, classnames, tokenize).to(embeddings.device)
         return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
 
-    def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def embed_contents(self, model: HostModel, rows: Tensor) -> Tensor:
         """Return token embeddings (..., D_t) as the host changes them before its text encoder."""
         return rows
 
-    def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
+    def prompt_shift(self, model: HostModel, features: Tensor) -> Tensor | None:
         """Return what images add to rows 1..n of the host's prompts, (B, n, D_t); None: nothing.
 
         `features` (B, F, D_v) are the images' own, of this model, normalised.
@@ -113,10 +116,10 @@ class HostContract(HostFacts, ABC):
         return None
 
     @abstractmethod
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of prompts (N, L, D_t) with tokens (N, L), unnormalised."""
 
-    def text_blocks(self, model: nn.Module, cfg: Any) -> TextBlocks:
+    def text_blocks(self, model: HostModel, cfg: Any) -> TextBlocks:
         """Return the text encoder in pieces, such that the prefix path equals `encode_text`.
 
         `cfg` is what the model was built from.
@@ -133,13 +136,13 @@ class HostContract(HostFacts, ABC):
             **self.block_parts(model, cfg),
         )
 
-    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return the fields of `TextBlocks` in which this method differs from plain CLIP."""
         return {}
 
     # ---- images and logits -----------------------------------------------------------------------
 
-    def image_attention(self, model: nn.Module) -> list[nn.MultiheadAttention]:
+    def image_attention(self, model: HostModel) -> list[nn.MultiheadAttention]:
         """Return the attention of each block of the image tower, first block first.
 
         Raises:
@@ -148,20 +151,21 @@ class HostContract(HostFacts, ABC):
         encoder = getattr(model, "image_encoder", None)
         blocks = getattr(getattr(encoder, "transformer", None), "resblocks", ())
         found = [getattr(block, "attn", None) for block in blocks]
-        if not found or not all(isinstance(one, nn.MultiheadAttention) for one in found):
+        usable = [one for one in found if isinstance(one, nn.MultiheadAttention)]
+        if not found or len(usable) < len(found):
             kinds = ", ".join(sorted({type(one).__name__ for one in found})) or "no blocks"
             raise HostError(
                 f"{self.trainer}: attention was looked for in"
                 f" image_encoder.transformer.resblocks.*.attn, found {kinds}; only CLIP's vision"
                 " transformers can be looked into"
             )
-        return found
+        return usable
 
     @abstractmethod
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return F image features (B, D_v) of images (B, 3, H, W), unnormalised."""
 
-    def encode_image(self, model: nn.Module, images: Tensor) -> Tensor:
+    def encode_image(self, model: HostModel, images: Tensor) -> Tensor:
         """Return L2-normalised image features (B, F, D_v)."""
         features = self.image_features(model, images.type(model.dtype))
         return F.normalize(torch.stack(features, dim=1), dim=-1)
@@ -181,16 +185,16 @@ class HostContract(HostFacts, ABC):
             return features[:, 0]
         return F.normalize(alpha * features[:, 0] + (1 - alpha) * features[:, 1], dim=-1)
 
-    def fusion_weight(self, model: nn.Module) -> float:
+    def fusion_weight(self, model: HostModel) -> float:
         """Return the share of the class feature where two features are mixed."""
         return 1.0
 
-    def logit_scale(self, model: nn.Module) -> Tensor | float:
+    def logit_scale(self, model: HostModel) -> Tensor | float:
         """Return the factor between cosine similarity and logit."""
         return model.logit_scale.exp().detach()
 
     def logits(
-        self, model: nn.Module, features: Tensor, text_features: Tensor, fusion: bool = False
+        self, model: HostModel, features: Tensor, text_features: Tensor, fusion: bool = False
     ) -> Tensor:
         """Return scaled logits (B, C) of image features against text features.
 
@@ -207,7 +211,7 @@ class HostContract(HostFacts, ABC):
         weight = self.fusion_weight(model)
         return weight * per_feature[0] + (1 - weight) * per_feature[1]
 
-    def reset(self, model: nn.Module) -> None:
+    def reset(self, model: HostModel) -> None:
         """Drop what the host remembers between forwards: cached text features, enlarged masks."""
         return None
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, HostModel
 
 
 class CoCoOpContract(HostContract):
@@ -35,7 +35,7 @@ class CoCoOpContract(HostContract):
         "logit scale": "logit_scale",
     }
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t), shifted by no image, and the ids (C, L)."""
         learner = self.own(model)
         context = learner.ctx.expand(learner.token_prefix.shape[0], -1, -1)
@@ -43,7 +43,7 @@ class CoCoOpContract(HostContract):
         return rows, model.tokenized_prompts
 
     @torch.no_grad()
-    def prompt_shift(self, model: nn.Module, features: Tensor) -> Tensor | None:
+    def prompt_shift(self, model: HostModel, features: Tensor) -> Tensor | None:
         """Return (B, n_ctx, D_t): the same vector of the image for each context row."""
         learner = self.own(model)
         # The host's network has a type of its own: half under PREC fp16.
@@ -51,10 +51,10 @@ class CoCoOpContract(HostContract):
         shift = learner.meta_net(features[:, 0].to(dtype))  # (B, D_t)
         return shift[:, None].expand(-1, learner.ctx.shape[0], -1)
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder(images),)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, HostModel
 from loreal_plugin.errors import HostError
 
 
@@ -30,7 +30,7 @@ class CoOpContract(HostContract):
         "logit scale": "logit_scale",
     }
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         learner = self.own(model)
         order = _row_order(learner, model.tokenized_prompts.shape)
@@ -38,16 +38,16 @@ class CoOpContract(HostContract):
             1, order.to(model.tokenized_prompts.device)
         )
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder(images),)
 
 
-def _row_order(learner: nn.Module, shape: torch.Size) -> Tensor:
+def _row_order(learner: HostModel, shape: torch.Size) -> Tensor:
     """Return for each prompt row the position of its token in the host's tokens, (C, L).
 
     The host tokenises "X X X name." and moves the context rows behind the name, or half of them,

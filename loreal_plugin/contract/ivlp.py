@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, HostModel
 from loreal_plugin.contract.facts import context_template
 
 
@@ -48,19 +48,19 @@ class IVLPContract(HostContract):
         n_ctx = node.get("N_CTX_TEXT", 0)
         return context_template("" if n_ctx > 4 else node.get("CTX_INIT", ""), n_ctx)
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return self.own(model)(), model.tokenized_prompts
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder(images),)
 
-    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: the rows that a block holds replace rows 1..n_ctx."""
         length = model.text_encoder.positional_embedding.shape[0]
         held = {
@@ -79,7 +79,7 @@ class IVLPContract(HostContract):
 
 
 @torch.no_grad()
-def rows_of_block(block: nn.Module, length: int) -> Tensor:
+def rows_of_block(block: HostModel, length: int) -> Tensor:
     """Return the rows (n_ctx, D_t) that a text block writes, as it writes them.
 
     The public IVLP rounds them to half precision whatever its PREC is (clip/model.py, `.half()`).

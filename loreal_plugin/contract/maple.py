@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, HostModel
 
 
 class MaPLeContract(HostContract):
@@ -37,20 +37,20 @@ class MaPLeContract(HostContract):
         "logit scale": "logit_scale",
     }
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return self.own(model)()[0], model.tokenized_prompts
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens, self.own(model).compound_prompts_text)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         _, shared_ctx, _, deep_visual = self.own(model)()
         return (model.image_encoder(images, shared_ctx, deep_visual),)
 
-    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: deep prompts replace rows 1..n_ctx from the second block on."""
         deep = [rows.detach() for rows in self.own(model).compound_prompts_text]
         if deep and rounds_to_half(model, deep):
@@ -66,7 +66,7 @@ class MaPLeContract(HostContract):
 
 
 @torch.no_grad()
-def rounds_to_half(model: nn.Module, deep: list[Tensor]) -> bool:
+def rounds_to_half(model: HostModel, deep: list[Tensor]) -> bool:
     """Say whether the host rounds deep text prompts to half precision inside its blocks.
 
     The public MaPLe does so whatever its PREC is (clip/model.py, `.half()`). Looked for by

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract
+from loreal_plugin.contract.base import HostContract, HostModel
 from loreal_plugin.contract.facts import context_template
 
 
@@ -44,24 +44,24 @@ class MMAContract(HostContract):
         """Return the text of the prompts: fixed words, no learned context."""
         return context_template(cfg.TRAINER[self.cfg_node].get("TEXT_CTX_INIT", ""), 0)
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return self.own(model)()[0], model.tokenized_prompts
 
-    def embed_contents(self, model: nn.Module, rows: Tensor) -> Tensor:
+    def embed_contents(self, model: HostModel, rows: Tensor) -> Tensor:
         """Return rows (..., D_t) as the adapter of the embedding layer makes them."""
         change = _adapt(self.own(model).text_adapter_func(0), rows)
         return rows if change is None else rows + change
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         return model.text_encoder(embeddings, tokens, self.own(model).text_adapter_func)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         return (model.image_encoder([images, self.own(model).visual_adapter_func]),)
 
-    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `branch`: the adapter beside each block."""
         look_up = self.own(model).text_adapter_func
         layers = list(model.text_encoder.transformer.resblocks)
@@ -76,12 +76,12 @@ class MMAContract(HostContract):
             "embed_contents": lambda rows: self.embed_contents(model, rows),
         }
 
-    def reset(self, model: nn.Module) -> None:
+    def reset(self, model: HostModel) -> None:
         """Forget the text features kept for inference."""
         model.text_features_for_inference = None
 
 
-def _adapt(found: tuple[nn.Module | None, nn.Module | None, float], x: Tensor) -> Tensor | None:
+def _adapt(found: tuple[HostModel, HostModel, float], x: Tensor) -> Tensor | None:
     """Return scale * up(shared(down(x))), or None where the layer has no adapter."""
     adapter, shared, scale = found
     if adapter is None:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from loreal_plugin.contract.base import HostContract, bare_model
+from loreal_plugin.contract.base import HostContract, HostModel, bare_model
 from loreal_plugin.contract.part_checks import PartCheck
 
 _CACHES = (
@@ -72,22 +72,22 @@ class MMRLContract(HostContract):
         own = [table for table in tables if isinstance(table, dict) and cfg.DATASET.NAME in table]
         return own[0][cfg.DATASET.NAME] if own else "a photo of a {}."
 
-    def prompt_rows(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         return model.prompt_embeddings, model.tokenized_prompts
 
-    def encode_text(self, model: nn.Module, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
         rep_text, _ = self.own(model)()
         with _masks_kept(model):
             return model.text_encoder(embeddings, tokens, rep_text)
 
-    def image_features(self, model: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
         _, rep_visual = self.own(model)()
         return tuple(model.image_encoder([images, rep_visual]))
 
-    def block_parts(self, model: nn.Module, cfg: Any) -> dict[str, Any]:
+    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: tokens come in at the first listed block, and the others replace them."""
         with torch.no_grad():
             rep_text = [rows.detach() for rows in self.own(model)()[0]]
@@ -106,11 +106,11 @@ class MMRLContract(HostContract):
 
         return {"enter": enter}
 
-    def fusion_weight(self, model: nn.Module) -> float:
+    def fusion_weight(self, model: HostModel) -> float:
         """Return the weight of the class feature's logits; the other feature has the rest."""
         return float(model.alpha)
 
-    def logit_scale(self, model: nn.Module) -> Tensor | float:
+    def logit_scale(self, model: HostModel) -> Tensor | float:
         """Return the factor of the cosines."""
         return 100.0  # a literal in the host's forward
 
@@ -122,7 +122,7 @@ class MMRLContract(HostContract):
             return cfg.DATASET.SUBSAMPLE_CLASSES == "base"
         return cfg.DATASET.NAME == "ImageNet"
 
-    def reset(self, model: nn.Module) -> None:
+    def reset(self, model: HostModel) -> None:
         """Forget kept features and tokens; attention masks get their own size back."""
         for name in _CACHES:
             setattr(model, name, None)
@@ -139,7 +139,7 @@ def _rep_layers(cfg: Any) -> list[int]:
 
 
 @contextmanager
-def _masks_kept(model: nn.Module) -> Iterator[None]:
+def _masks_kept(model: HostModel) -> Iterator[None]:
     """Put each text block's attention mask back: the host leaves them enlarged by its tokens."""
     blocks = [
         block for block in model.text_encoder.transformer.resblocks if hasattr(block, "attn_mask")

@@ -144,6 +144,10 @@ def _sources(variable: str) -> dict[str, Source]:
     return found
 
 
+def _given(row: Any) -> Any:
+    return row
+
+
 def _loader(place: str) -> Callable[[], Any]:
     """Return a function that imports `module:Class`."""
     module, _, name = place.partition(":")
