@@ -14,7 +14,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -138,10 +138,13 @@ def _sources(variable: str) -> dict[str, Source]:
         _add(found, point.name, Source(owner, point.load))
     for module in filter(None, (word.strip() for word in variable.split(","))):
         owner = f"module '{module}' ({VARIABLE})"
-        rows = _loader(f"{module}:ROWS")
-        for row in Source(owner, lambda rows=rows: tuple(rows())).loaded():
-            _add(found, getattr(row, "method", "(no name)"), Source(owner, lambda row=row: row))
+        for row in Source(owner, partial(_rows_of, module)).loaded():
+            _add(found, getattr(row, "method", "(no name)"), Source(owner, partial(_given, row)))
     return found
+
+
+def _rows_of(module: str) -> tuple[Any, ...]:
+    return tuple(_loader(f"{module}:ROWS")())
 
 
 def _given(row: Any) -> Any:
