@@ -264,7 +264,8 @@ def main() -> None:
     if args.probe:
         print(json.dumps(probe(roots[0])))
         return
-    found = {root.name: measured(root) for root in roots}
+    same_name = len({root.name for root in roots}) < len(roots)
+    found = {str(root) if same_name else root.name: measured(root) for root in roots}
     columns = {name: rows for name, (rows, _) in found.items()}
     print(json.dumps(columns, indent=2) if args.json else markdown(columns))
     if args.transitions:

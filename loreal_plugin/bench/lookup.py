@@ -42,8 +42,8 @@ class Results:
     @property
     def phis(self) -> list[int]:
         """Return the resolutions that have a record."""
-        told = [int(v[3:]) for c in self.records for v in c.variants if v.startswith("phi")]
-        return sorted({cell.phi for cell in self.records} | set(told))
+        encoded = [int(v[3:]) for c in self.records for v in c.variants if v.startswith("phi")]
+        return sorted({cell.phi for cell in self.records} | set(encoded))
 
     def find(
         self, kind: str, method: str, phi: int, n_classes: int, batch: int, variant: str = ""
