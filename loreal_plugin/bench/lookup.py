@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loreal_plugin.bench.cells import Cell, cell_of
-from loreal_plugin.bench.store import BenchStore
+from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import DataError
 from loreal_plugin.runs.timing import ratios, spread

@@ -15,8 +15,8 @@ import torch
 
 from loreal_plugin.bench.cells import Cell, plan
 from loreal_plugin.bench.measure_cell import machine_facts
+from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.bench.sizes import ModelSize
-from loreal_plugin.bench.store import BenchStore
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.runs.timing import spread
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from loreal_plugin.errors import CacheError, ConfigError, unknown_name
 from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.paths import bundle_root, cache_root
-from loreal_plugin.weights.layout import expected_shapes
+from loreal_plugin.weights.clip_layout import expected_shapes
 
 N_ATTRIBUTES, N_CONTENT = 5, 2  # K and M of every measurement
 
@@ -27,7 +27,7 @@ class ModelSize:
     """One size of CLIP.
 
     Attributes:
-        facts: what `weights.layout.describe` would say of its weights.
+        facts: what `weights.clip_layout.describe` would say of its weights.
         dtype: type the weights are stored in; OpenAI's file is in half precision.
         recipe: `configs/trainers/<X>_LOREAL/host_<recipe>.yaml`.
         phis: low resolutions that fit, in pixels, and the native size last.

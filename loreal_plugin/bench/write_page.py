@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loreal_plugin.bench.lookup import Results, group
 from loreal_plugin.bench.page_tables import PARTS
-from loreal_plugin.bench.store import BenchStore
+from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.bench.table_cells import ABSENT, table
 from loreal_plugin.files import replace_between, write_text
 

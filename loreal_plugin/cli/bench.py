@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, list or report; 1 where a cell failed."""
     _check(args)
 
-    from loreal_plugin.bench.store import BenchStore
+    from loreal_plugin.bench.results_file import BenchStore
 
     store = BenchStore(Path(args.out).expanduser())
     if args.report:

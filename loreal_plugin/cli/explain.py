@@ -143,7 +143,7 @@ def run_explain(args: argparse.Namespace) -> int:
     from loreal_plugin.runs.spec import whole_number
 
     count = whole_number("--count", args.count, minimum=1)
-    from loreal_plugin.explain.commands import explain_pictures
+    from loreal_plugin.explain.write_pages import explain_pictures
 
     folder = Path(args.to).expanduser()
     pages = explain_pictures(
@@ -166,7 +166,7 @@ def run_embed(args: argparse.Namespace) -> int:
         raise ConfigError(f"--to '{args.to}' must end in .png")
     from tabulate import tabulate
 
-    from loreal_plugin.explain.commands import embed_dataset
+    from loreal_plugin.explain.write_pages import embed_dataset
 
     numbers = embed_dataset(
         args.dataset,

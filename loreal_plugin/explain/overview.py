@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.explain.explain import Explanation
+from loreal_plugin.explain.explanation import Explanation
 from loreal_plugin.explain.page import PLAIN, RIGHT, WRONG, draw_look, png_bytes, shortened
 from loreal_plugin.files import write_bytes
 

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.explain.explain import Explanation, Prediction, Slot
+from loreal_plugin.explain.explanation import Explanation, Prediction, Slot
 from loreal_plugin.files import write_bytes
 
 DPI = 100

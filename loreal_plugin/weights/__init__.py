@@ -5,7 +5,7 @@ archive, a plain state dict, a Hugging Face `CLIPModel`, an OpenCLIP checkpoint,
 safetensors.
 """
 
-from loreal_plugin.weights.layout import describe
+from loreal_plugin.weights.clip_layout import describe
 from loreal_plugin.weights.package import import_clip
 from loreal_plugin.weights.sources import load_clip_state_dict, weights_fingerprint, weights_place
 

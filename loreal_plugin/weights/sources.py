@@ -12,9 +12,9 @@ from torch import Tensor
 
 from loreal_plugin.errors import WeightsError, unknown_name
 from loreal_plugin.files.tensors import digest_tensors
+from loreal_plugin.weights.clip_layout import checked
 from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_hugging_face
 from loreal_plugin.weights.formats import check_model_card, read_tensors
-from loreal_plugin.weights.layout import checked
 from loreal_plugin.weights.package import borrowed_clip
 
 DEMO_NAMES = ("demo", "demo-2")

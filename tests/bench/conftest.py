@@ -14,7 +14,7 @@ from loreal_plugin.paths import embedded_host
 
 @pytest.fixture(scope="session")
 def cell_models(embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Give a function (kind, method, variants, ...) that returns models of 6 classes, 3 pictures."""
+    """Give a function (kind, method, variants, ...) that returns models of 6 classes."""
     from loreal_plugin.bench.models import CellModels
 
     before = os.environ.get("LOREAL_CACHE")

@@ -13,7 +13,7 @@ from loreal_plugin.bench import run_cells
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.lookup import group
 from loreal_plugin.bench.measure_cell import machine_facts
-from loreal_plugin.bench.store import BenchStore
+from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.bench.write_page import parts, skeleton, write_report
 from loreal_plugin.cli import main
 from loreal_plugin.errors import DataError

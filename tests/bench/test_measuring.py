@@ -27,7 +27,7 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.modes import contenders
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.timing import interleave, ratios, spread
-from loreal_plugin.weights.layout import checked, describe
+from loreal_plugin.weights.clip_layout import checked, describe
 
 CPU = torch.device("cpu")
 

@@ -17,12 +17,12 @@ from PIL import Image
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.explain import sample as pictures
-from loreal_plugin.explain.commands import NUMBERS, OVERVIEW, page_name
-from loreal_plugin.explain.explain import Explainer, attributes_of
+from loreal_plugin.explain.explanation import Explainer, attributes_of
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.explain.sample import choose, hits_at_phi, label_of, split_words, spread
-from loreal_plugin.explain.slots import load_vocabulary
+from loreal_plugin.explain.slot_worth import load_vocabulary
+from loreal_plugin.explain.write_pages import NUMBERS, OVERVIEW, page_name
 from loreal_plugin.text.reference import materialise
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from loreal_plugin.errors import DataError
 from loreal_plugin.explain.drift import Embedded, drift_numbers, in_the_plane
-from loreal_plugin.explain.slots import Vocabulary, leave_one_out, moves, whole_words
+from loreal_plugin.explain.slot_worth import Vocabulary, leave_one_out, moves, whole_words
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.explain.drift import drift_numbers, embed_pictures, in_the_plane
-from loreal_plugin.explain.explain import Explainer
+from loreal_plugin.explain.explanation import Explainer
 from loreal_plugin.explain.map_page import save_map
 from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, Say, open_run
 from loreal_plugin.explain.sample import choose, label_of, split_words
-from loreal_plugin.explain.slots import load_vocabulary
+from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.files import write_json
 from loreal_plugin.runs.base2new import say_line
 

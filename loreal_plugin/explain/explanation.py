@@ -14,7 +14,7 @@ from torch import Tensor
 
 from loreal_plugin.explain.rollout import look
 from loreal_plugin.explain.runs import OpenRun
-from loreal_plugin.explain.slots import Vocabulary, leave_one_out, moves, stand_ins
+from loreal_plugin.explain.slot_worth import Vocabulary, leave_one_out, moves, stand_ins
 from loreal_plugin.options import WITH_CONTENTS
 
 TOP = 5
