@@ -1,7 +1,6 @@
-"""Zero-shot accuracy on the demonstration world's target worlds at four input sizes, as a table for
-docs/WORLD.md.
+"""Zero-shot accuracy on the demonstration world's target worlds at four input sizes, as a table.
 
-    python benchmarks/demo_targets.py --pictures 320 --write docs/WORLD.md
+    python -m benchmarks.demo_targets --pictures 320 --write docs/WORLD.md
 
 A quick look at a few pictures of every class, straight from the drawing;
 `loreal zero_shot PHI NAME` tests all 1200 of a target from their files.
@@ -15,10 +14,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from benchmarks.demo_world.checker import RESOLUTIONS, load_check_model
+from benchmarks.demo_world.features import BATCH, encode_images, resize
 from loreal_plugin.cli.results import deliver
 from loreal_plugin.data.templates import DEFAULT_TEMPLATE
-from loreal_plugin.demo.checks import RESOLUTIONS, load_check_model
-from loreal_plugin.demo.features import BATCH, encode_images, resize
 from loreal_plugin.demo.targets import TargetWorld, target_worlds
 from loreal_plugin.weights import import_clip
 

@@ -1,8 +1,7 @@
-"""Compares attribute words on the demonstration world: HM of LOREAL with each set, and writes
-docs/RESULTS.md's table.
+"""Compares attribute words on the demonstration world: a table of LOREAL's HM with each set.
 
-    python benchmarks/demo_words.py --methods maple coop --seeds 1 2 3 --out output --write
-    docs/RESULTS.md
+    python -m benchmarks.demo_words --methods maple coop --seeds 1 2 3 --out output \\
+        --write docs/RESULTS.md
 
 The sets have five words each. `coarse` is attributes/demo.json; `fine` names details that a small
 picture loses (the world's patterns and marks); `generic` is attributes/generic.json; `random` are
@@ -23,9 +22,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.demo_world.captions import NEUTRAL, THING, vocabulary
 from loreal_plugin.attributes.attribute_set import SCHEMA_VERSION
 from loreal_plugin.cli.results import deliver
-from loreal_plugin.demo.captions import NEUTRAL, THING, vocabulary
 from loreal_plugin.demo.world import ATTRIBUTES, NAMES, VALUES
 from loreal_plugin.files import write_text
 from loreal_plugin.runs.base2new import run_base2new

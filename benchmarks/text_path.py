@@ -1,7 +1,7 @@
 """Cost of the prefix text path against the reference path, as ratios measured in one run.
 
-    python benchmarks/text_path.py                          # CLIP's text size: 12 layers, 512 wide,
-    77 tokens python benchmarks/text_path.py --width 128 --layers 4 --classes 24 --images 8
+    python benchmarks/text_path.py    # CLIP's text size: 12 layers, 512 wide, 77 tokens
+    python benchmarks/text_path.py --width 128 --layers 4 --classes 24 --images 8
 
 Weights are random: time and memory do not depend on them. Ratios are reference / prefix, so larger
 is better for prefix. Peak memory is what PyTorch's allocator held at most during a call, beyond

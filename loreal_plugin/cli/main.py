@@ -28,7 +28,7 @@ COMMANDS = {
     "doctor": "loreal_plugin.cli.doctor",
     "patch": "loreal_plugin.cli.patch",
     "unpatch": "loreal_plugin.cli.patch",
-    "demo": "loreal_plugin.demo.cli",
+    "demo": "loreal_plugin.cli.demo",
     "table": "loreal_plugin.cli.table",
     "results": "loreal_plugin.cli.results",
     "sweep": "loreal_plugin.cli.sweep",

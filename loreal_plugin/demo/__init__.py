@@ -1,6 +1,6 @@
-"""The demonstration world: pictures drawn by code, and a small CLIP pre-trained on them.
+"""The demonstration world: pictures drawn by code, and the weights of a small CLIP of its own.
 
-`world` says what there is, `render` draws it, `captions` describes it, `pretrain` trains a CLIP on
-it, `weights` packs that CLIP, `pictures` keeps the pictures on disk, `checks` measures what the
-world is good for.
+`world` says what there is, `render` draws it, `targets` and `styles` draw other worlds, `pictures`
+keeps the pictures on disk, `weights` reads the packed CLIP. How that CLIP is made is in the
+checkout, in `benchmarks/demo_world/`.
 """

@@ -214,24 +214,3 @@ def draw_picture(split: str, label: int, index: int) -> tuple[np.ndarray, np.nda
 def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
     """Returns the eight value indices of a picture without drawing it."""
     return world.sample_attributes(label, world.picture_rng(split, label, index))
-
-
-@dataclass(frozen=True)
-class PretrainPicture:
-    """A picture (S, S, 3), its value indices, its class (-1: a thing), `draw`'s masks (2, S, S)."""
-
-    picture: np.ndarray
-    attributes: np.ndarray
-    label: int
-    coverage: np.ndarray
-
-
-def draw_pretrain_picture(index: int) -> PretrainPicture:
-    """Returns pre-training picture `index`."""
-    rng = world.pretrain_rng(index)
-    label = (
-        int(rng.integers(world.NUM_CLASSES)) if rng.random() < world.PRETRAIN_CLASS_SHARE else None
-    )
-    attributes = world.sample_attributes(label, rng)
-    picture, coverage = draw(attributes, rng, world.PRETRAIN_ZOOM)
-    return PretrainPicture(picture, attributes, -1 if label is None else label, coverage)

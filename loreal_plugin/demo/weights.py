@@ -1,10 +1,8 @@
-"""Packs a pre-trained demonstration CLIP into a small file and expands it to a full CLIP state
-dict.
+"""Packs a demonstration CLIP into a small file, and expands that to a full CLIP state dict.
 
 The file holds fp16 tensors under OpenAI's keys, except that of the token embedding only the trained
 rows are kept, beside their token ids. Expanding fills the other rows with fixed random vectors of
-the same mean and
-spread: they let any prompt run, and mean nothing.
+the same mean and spread: they let any prompt run, and mean nothing.
 
 Importing this module needs numpy and torch; reading and writing need safetensors.
 """
@@ -42,7 +40,7 @@ def weights_file(name_or_path: str | Path = "demo") -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"demonstration weights '{name_or_path}': no file {path}; the shipped ones are "
-            f"{', '.join(DEMO_WEIGHTS)}, others are made by: loreal demo build --out FILE"
+            f"{', '.join(DEMO_WEIGHTS)}, others are made by benchmarks/demo_world of the checkout"
         )
     return path
 

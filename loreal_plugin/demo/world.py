@@ -105,10 +105,6 @@ POOLS: dict[str, Pool] = {
     "val": Pool(stream=2, per_class=40, zoom=(0.85, 1.15)),
     "test": Pool(stream=3, per_class=150, zoom=(0.85, 1.15)),
 }
-# Pre-training zooms out to half size, as photographs show things at many distances.
-PRETRAIN_STREAM = 10
-PRETRAIN_ZOOM = (0.42, 1.2)
-PRETRAIN_CLASS_SHARE = 0.7  # the other pictures show a "thing": eight attributes drawn at random
 
 
 @dataclass(frozen=True)
@@ -225,11 +221,6 @@ def picture_rng(split: str, label: int, index: int) -> np.random.Generator:
             f" with {pool.per_class} pictures each"
         )
     return np.random.default_rng([WORLD_VERSION, pool.stream, label, index])
-
-
-def pretrain_rng(index: int) -> np.random.Generator:
-    """Returns the random stream of pre-training picture `index`."""
-    return np.random.default_rng([WORLD_VERSION, PRETRAIN_STREAM, index])
 
 
 def get_pool(split: str) -> Pool:

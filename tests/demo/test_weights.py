@@ -1,91 +1,20 @@
-"""Packing, expanding, and clip-anytorch's own model against the one that was trained."""
+"""The shipped weights of the demonstration CLIP: there, whole, expanded, and refused if not."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
 
 import clip
 import pytest
 import torch
 from clip.model import build_model
 
-from loreal_plugin.demo import towers, weights
-from loreal_plugin.demo.pretrain import PretrainConfig
-from loreal_plugin.demo.tokens import token_table
-
-PROMPTS = ("a photo of a anchor.", "a photo of a saddle with red red color low low place.")
+from loreal_plugin.demo import weights
 
 
 def shipped():
     folder = weights.Path(weights.__file__).parent / "weights"
     return [name for name, file in weights.DEMO_WEIGHTS.items() if (folder / file).exists()]
-
-
-def full_model(path):
-    return build_model(weights.expand_demo_state_dict(path)).float()
-
-
-def test_packed_file_is_small_and_carries_its_settings(tiny_weights):
-    assert tiny_weights.stat().st_size < weights.MAX_BYTES
-    metadata = weights.read_metadata(tiny_weights)
-    assert (
-        metadata["steps"] == 6
-        and metadata["config"]["seed"] == 1
-        and metadata["world_version"] == 1
-    )
-
-
-def test_expanding_returns_the_trained_tensors(tiny_trainer, tiny_weights):
-    full, trained = weights.expand_demo_state_dict(tiny_weights), tiny_trainer.model.state_dict()
-    assert full.keys() == trained.keys()
-    for key, value in trained.items():
-        found = (
-            full[key][tiny_trainer.table.token_ids]
-            if key == "token_embedding.weight"
-            else full[key]
-        )
-        assert torch.equal(found, value.half().float()), key
-
-
-def test_expansion_is_fixed_and_of_the_same_scale(tiny_trainer, tiny_weights):
-    one, two = (
-        weights.expand_demo_state_dict(tiny_weights)["token_embedding.weight"] for _ in range(2)
-    )
-    assert one.shape[0] == weights.VOCAB_SIZE and torch.equal(one, two)
-    rows = tiny_trainer.model.token_embedding.weight
-    assert one.std() == pytest.approx(rows.std().item(), rel=0.1)
-
-
-def test_build_model_equals_the_training_model(tiny_trainer, tiny_weights):
-    model, table = full_model(tiny_weights), tiny_trainer.table
-    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
-    patches = towers.normalise_patches(towers.patchify(images))
-    mean, std = (
-        torch.tensor(value).view(3, 1, 1) for value in (towers.PIXEL_MEAN, towers.PIXEL_STD)
-    )
-    with torch.no_grad():
-        fast = towers.encode_patches(tiny_trainer.model, patches, None)[0]
-        own = model.encode_image((images / 255 - mean) / std)
-        assert torch.allclose(own / own.norm(dim=-1, keepdim=True), fast, atol=3e-3)
-        words = [prompt.replace(".", " .").split() for prompt in PROMPTS]
-        fast = towers.encode_text(tiny_trainer.model, table.encode(words))
-        own = model.encode_text(clip.tokenize(list(PROMPTS)))
-        assert torch.allclose(own / own.norm(dim=-1, keepdim=True), fast, atol=3e-3)
-
-
-def test_fast_towers_equal_the_modules_they_read(tiny_weights):
-    model = full_model(tiny_weights)
-    images = torch.randn(2, 3, 224, 224)
-    with torch.no_grad():
-        own = model.encode_image(images)
-        fast = towers.encode_patches(model, towers.patchify(images), None)[0]
-        assert torch.allclose(own / own.norm(dim=-1, keepdim=True), fast, atol=1e-5)
-        tokens = clip.tokenize(list(PROMPTS))
-        own = model.encode_text(tokens)
-        assert torch.allclose(
-            own / own.norm(dim=-1, keepdim=True), towers.encode_text(model, tokens), atol=1e-5
-        )
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-2"])
@@ -101,46 +30,22 @@ def test_shipped_weights_load_and_have_heads_of_64(name):
     assert weights.read_metadata(name)["steps"] > 1000
 
 
-@pytest.mark.parametrize(("name", "seed"), [("demo", 1), ("demo-2", 2)])
-def test_shipped_weights_are_those_of_the_default_recipe(name, seed):
-    recipe = json.loads(json.dumps(asdict(replace(PretrainConfig(), seed=seed))))
-    metadata = weights.read_metadata(name)
-    assert (
-        metadata["config"] == recipe
-        and metadata["steps"] == recipe["steps"]
-        and metadata["threads"] == 1
-    )
-
-
-def test_shipped_weights_know_every_caption_word():
-    assert weights.untrained_tokens(token_table().token_ids, "demo") == []
-
-
-def test_untrained_tokens_are_named_once_each(tiny_weights):
+def test_untrained_tokens_are_named_once_each():
     ids = clip.tokenize(["a photo of a zebra zebra anchor."])[0].tolist()
-    assert [
-        clip.clip._tokenizer.decode([t]).strip()
-        for t in weights.untrained_tokens(ids, tiny_weights)
-    ] == ["zebra"]
+    unknown = weights.untrained_tokens(ids, "demo")
+    assert [clip.clip._tokenizer.decode([token]).strip() for token in unknown] == ["zebra"]
 
 
-def test_resampling_positions_keeps_the_class_row():
-    position = torch.randn(197, 8)
-    assert towers.resample_position(position, 14) is position
-    small = towers.resample_position(position, 6)
-    assert small.shape == (37, 8) and torch.equal(small[0], position[0])
+def test_damaged_weights_are_refused(tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(weights.weights_file("demo").read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        weights.expand_demo_state_dict(broken)
 
 
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="'nothing'.*demo, demo-2"):
         weights.weights_file("nothing")
-
-
-def test_damaged_weights_are_refused(tmp_path, tiny_weights):
-    broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(tiny_weights.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="not a whole safetensors file"):
-        weights.expand_demo_state_dict(broken)
 
 
 def test_another_safetensors_file_is_refused(tmp_path):

@@ -137,5 +137,5 @@ def test_a_packed_demo_file_loads_by_path(tmp_path: Path, clip_file: Path) -> No
 def test_missing_demo_weights_say_how_to_build_them(monkeypatch: pytest.MonkeyPatch) -> None:
     demo = importlib.import_module("loreal_plugin.demo.weights")
     monkeypatch.setattr(demo, "DEMO_WEIGHTS", {"demo": "absent.safetensors"})
-    with pytest.raises(WeightsError, match="absent.safetensors.*loreal demo build"):
+    with pytest.raises(WeightsError, match="absent.safetensors.*benchmarks/demo_world"):
         load_clip_state_dict("demo")

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from loreal_plugin.demo.objective import Batch, Heads, LossWeights, Objective
-from loreal_plugin.demo.pool import PretrainPool
-from loreal_plugin.demo.tokens import TokenTable, token_table
-from loreal_plugin.demo.towers import (
+from benchmarks.demo_world.objective import Batch, Heads, LossWeights, Objective
+from benchmarks.demo_world.pool import PretrainPool
+from benchmarks.demo_world.tokens import TokenTable, token_table
+from benchmarks.demo_world.towers import (
     GRID,
     PATCH_SIZE,
     TowerConfig,

@@ -12,12 +12,35 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.demo_world.towers import GRID, PATCH_SIZE
 from loreal_plugin.demo import world
-from loreal_plugin.demo.render import draw_pretrain_picture
-from loreal_plugin.demo.towers import GRID, PATCH_SIZE
+from loreal_plugin.demo.render import draw
 from loreal_plugin.files import replacing
 
 PATCH_VALUES = 3 * PATCH_SIZE * PATCH_SIZE
+# Pre-training zooms out to half size, as photographs show things at many distances.
+STREAM = 10
+ZOOM = (0.42, 1.2)
+CLASS_SHARE = 0.7  # the other pictures show a "thing": eight attributes drawn at random
+
+
+@dataclass(frozen=True)
+class PretrainPicture:
+    """A picture (S, S, 3), its value indices, its class (-1: a thing), `draw`'s masks (2, S, S)."""
+
+    picture: np.ndarray
+    attributes: np.ndarray
+    label: int
+    coverage: np.ndarray
+
+
+def draw_pretrain_picture(index: int) -> PretrainPicture:
+    """Returns pre-training picture `index`."""
+    rng = np.random.default_rng([world.WORLD_VERSION, STREAM, index])
+    label = int(rng.integers(world.NUM_CLASSES)) if rng.random() < CLASS_SHARE else None
+    attributes = world.sample_attributes(label, rng)
+    picture, coverage = draw(attributes, rng, ZOOM)
+    return PretrainPicture(picture, attributes, -1 if label is None else label, coverage)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from loreal_plugin.demo import pool, pretrain, towers, weights
-from loreal_plugin.demo.build import build
+from benchmarks.demo_world import pool, pretrain, towers
+from benchmarks.demo_world.build import build
+from loreal_plugin.demo import weights
 
 
 def all_weights(trainer):

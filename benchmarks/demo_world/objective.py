@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.demo import captions, world
-from loreal_plugin.demo.tokens import TokenTable
-from loreal_plugin.demo.towers import encode_text
+from benchmarks.demo_world import captions
+from benchmarks.demo_world.tokens import TokenTable
+from benchmarks.demo_world.towers import encode_text
+from loreal_plugin.demo import world
 
 ATTRIBUTE_WEIGHTS = {
     name: 1.0 if name in world.SLOT_ATTRIBUTES else 2.0 for name in world.ATTRIBUTES

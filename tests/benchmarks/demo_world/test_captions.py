@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loreal_plugin.demo import captions, tokens, world
+from benchmarks.demo_world import captions, tokens
+from loreal_plugin.demo import world
+from loreal_plugin.demo.targets import target_worlds
 
 clip = pytest.importorskip("clip", reason="captions are checked with CLIP's own tokenizer")
 
@@ -95,3 +97,9 @@ def test_all_layouts_and_positions_up_to_forty_occur():
     assert max(lengths) >= 38
     rng = np.random.default_rng(1)
     assert {captions.Style.draw(rng).layout for _ in range(60)} == set(captions.LAYOUTS)
+
+
+@pytest.mark.parametrize("name", target_worlds())
+def test_class_names_of_target_worlds_are_words_of_captions(name):
+    words = {word for known in target_worlds()[name].classnames for word in known.split()}
+    assert words <= set(captions.vocabulary())

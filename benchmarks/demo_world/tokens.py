@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from loreal_plugin.demo import captions
+from benchmarks.demo_world import captions
 from loreal_plugin.weights import import_clip
 
 START, END = 49406, 49407

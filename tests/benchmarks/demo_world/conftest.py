@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loreal_plugin.demo import pretrain
-from loreal_plugin.demo.pool import open_pool
+from benchmarks.demo_world import pretrain
+from benchmarks.demo_world.pool import open_pool
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,6 +38,6 @@ def tiny_trainer(tiny_config, tiny_pool):
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory, tiny_trainer):
-    from loreal_plugin.demo.build import pack
+    from benchmarks.demo_world.build import pack
 
     return pack(tiny_trainer, tmp_path_factory.mktemp("weights") / "tiny.safetensors")

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import numpy as np
 import pytest
 import torch
 
-from loreal_plugin.demo import checks, cli, probes, world
-from loreal_plugin.demo.tokens import token_table
+from benchmarks.demo_world import probes
+from benchmarks.demo_world.__main__ import main
+from benchmarks.demo_world.checker import CheckConfig, Checker, shuffle_within_classes
+from benchmarks.demo_world.tokens import token_table
+from loreal_plugin.demo import world
 
 
 @pytest.fixture(scope="module")
 def checker(tiny_weights):
-    return checks.Checker(tiny_weights, checks.CheckConfig.quick())
-
-
-def parse(*arguments):
-    parser = argparse.ArgumentParser()
-    cli.add_parser(parser.add_subparsers(dest="command", required=True))
-    return parser.parse_args(["demo", *map(str, arguments)])
+    return Checker(tiny_weights, CheckConfig.quick())
 
 
 def test_quick_check_prints_every_test_and_writes_json(tiny_weights, tmp_path, capsys):
     out = tmp_path / "check.json"
-    arguments = parse("check", "--weights", tiny_weights, "--quick", "--threads", 1, "--json", out)
-    code = arguments.run(arguments)
+    arguments = ["check", "--weights", tiny_weights, "--quick", "--threads", 1, "--json", out]
+    code = main([str(word) for word in arguments])
     printed, stored = capsys.readouterr().out, json.loads(out.read_text())
     tests = [result["test"] for result in stored["results"]]
     assert tests == ["T1", "T2", "T3", "T3b", "T4", "T5", "T6"]
@@ -46,22 +42,16 @@ def test_quick_check_prints_every_test_and_writes_json(tiny_weights, tmp_path, c
 
 
 def test_check_names_missing_weights(tmp_path, capsys):
-    arguments = parse("check", "--weights", tmp_path / "none.safetensors")
-    assert arguments.run(arguments) == 2
+    arguments = ["check", "--weights", tmp_path / "none.safetensors"]
+    assert main([str(word) for word in arguments]) == 2
     assert "none.safetensors" in capsys.readouterr().err
 
 
 def test_build_refuses_to_replace_a_checkpoint(tmp_path, capsys):
     (tmp_path / "new.pt").write_bytes(b"")
-    arguments = parse("build", "--out", tmp_path / "new.safetensors")
-    assert arguments.run(arguments) == 2
+    arguments = ["build", "--out", tmp_path / "new.safetensors"]
+    assert main([str(word) for word in arguments]) == 2
     assert "--resume" in capsys.readouterr().err
-
-
-def test_draw_writes_a_sheet(tmp_path):
-    arguments = parse("draw", "--sheet-only", "--sheet", tmp_path / "sheet.png")
-    assert arguments.run(arguments) == 0
-    assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
 def test_zero_shot_uses_each_half_on_its_own(checker):
@@ -104,7 +94,7 @@ def test_slots_with_value_words_are_the_written_caption(checker):
 
 def test_shuffled_words_come_from_other_pictures_of_the_same_class(checker):
     rows = checker.rows("test", "base")
-    order = checks.shuffle_within_classes(rows.target.numpy(), seed=0)
+    order = shuffle_within_classes(rows.target.numpy(), seed=0)
     assert sorted(order) == list(range(len(order)))
     assert (rows.target.numpy()[order] == rows.target.numpy()).all()
     assert (order != np.arange(len(order))).all()

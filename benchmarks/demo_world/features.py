@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.demo_world.towers import encode_patches, normalise_patches, patchify
 from loreal_plugin.demo import render, world
 from loreal_plugin.demo.pictures import encode_jpeg
-from loreal_plugin.demo.towers import encode_patches, normalise_patches, patchify
 
 BATCH = 48
 

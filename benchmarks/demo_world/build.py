@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from loreal_plugin.demo import pretrain
-from loreal_plugin.demo.pool import open_pool
+from benchmarks.demo_world import pretrain
+from benchmarks.demo_world.pool import open_pool
 from loreal_plugin.demo.weights import MAX_BYTES, pack_state_dict
 
 REPORT_EVERY = 100

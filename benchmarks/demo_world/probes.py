@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.demo import captions, world
-from loreal_plugin.demo.tokens import TokenTable
-from loreal_plugin.demo.towers import encode_embeddings
+from benchmarks.demo_world import captions
+from benchmarks.demo_world.tokens import TokenTable
+from benchmarks.demo_world.towers import encode_embeddings
+from loreal_plugin.demo import world
 
 CONTENT_TOKENS = 2
 CHUNK = 64  # pictures whose texts are encoded at once
