@@ -1,9 +1,9 @@
 """What else costs time: start-up, decoding, resizing, loader workers, checkpoints, looking into the
 cache.
 
-    python benchmarks/other_costs.py --out docs/benchmarks/other.json
+    python benchmarks/other_costs.py --out results/benchmarks/other.json
 
-Writes rows of `{"what", "found"}` for docs/BENCHMARKS.md (`loreal bench --report`). Times are
+Writes rows of `{"what", "found"}` for results/BENCHMARKS.md (`loreal bench --report`). Times are
 processor time of one thread, medians, so that other programs on the machine hardly count; wall time
 only where processes work together.
 """

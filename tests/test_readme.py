@@ -13,6 +13,7 @@ from loreal_plugin.options import options_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")])
 
 
 def test_options_table_is_the_generated_one() -> None:
@@ -21,9 +22,22 @@ def test_options_table_is_the_generated_one() -> None:
     )
 
 
-def test_linked_files_exist() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links and [link for link in links if not (ROOT / link).is_file()] == []
+def links_of(page: Path) -> list[str]:
+    """Return the files that a page links to, as it writes them."""
+    found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [link for link in found if "://" not in link]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_linked_files_exist(page: Path) -> None:
+    assert [link for link in links_of(page) if not (page.parent / link).is_file()] == []
+
+
+def test_index_of_the_documentation_has_every_page() -> None:
+    for folder in ("docs", "results"):
+        index = ROOT / folder / "README.md"
+        pages = {page.name for page in index.parent.glob("*.md")} - {"README.md"}
+        assert pages - set(links_of(index)) == set()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -1,4 +1,4 @@
-"""The plots of docs/BENCHMARKS.md, as small SVG files."""
+"""The plots of results/BENCHMARKS.md, as small SVG files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of docs/BENCHMARKS.md, as markdown; what has no record is "not measured"."""
+"""The tables of results/BENCHMARKS.md, as markdown; what has no record is "not measured"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/BENCHMARKS.md from the results: tables between marks, with text by hand around them."""
+"""results/BENCHMARKS.md from the results: tables between marks, with text by hand around them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ examples:
   loreal bench --list
   loreal bench --cells 'versus-*/coop/*'
   loreal bench --size tiny --out tiny.json
-  loreal bench --out docs/benchmarks/results.json --report docs/BENCHMARKS.md     (measures nothing)
+  loreal bench --out results/benchmarks/results.json --report results/BENCHMARKS.md   (page only)
 """
 
 

@@ -16,8 +16,8 @@ differs, and the exit code is 1.
 
 examples:
   loreal report output
-  loreal report output --out docs/report
-  loreal report output --ablations docs/ABLATIONS.md
+  loreal report output --out report
+  loreal report output --ablations results/ABLATIONS.md
 """
 
 

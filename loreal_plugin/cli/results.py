@@ -11,7 +11,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser(
         "results",
-        help="make the tables of docs/RESULTS.md from results.json files",
+        help="make the tables of results/RESULTS.md from results.json files",
         description=__doc__,
     )
     parser.add_argument(
