@@ -43,12 +43,8 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
     Raises:
         DataError: a picture is missing or broken.
     """
-    model, host = run.model, run.host.contract.trainer
-    alpha, beta, mode = (
-        model.alpha,
-        model.beta,
-        model.options.mmrl_condition,
-    )
+    model, host = run.model, run.host_trainer
+    alpha, beta = run.alpha, run.beta
     encoders: dict[str, Callable[[Tensor], Tensor]] = {
         f"{host} trained at {run.native_size}": run.alpha_at_phi.encode_image,
         f"{host} trained at {run.phi}": beta.encode_image,
@@ -59,12 +55,10 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
     low: dict[str, list[Tensor]] = {name: [] for name in encoders}
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
-        native.append(
-            alpha.condition(alpha.encode_image(pixels_of(run, part, run.native_size)), mode)
-        )
+        native.append(alpha.condition(alpha.encode_image(pixels_of(run, part, run.native_size))))
         pixels = pixels_of(run, part, run.phi)
         for name, encode in encoders.items():
-            low[name].append(beta.condition(encode(pixels), mode))
+            low[name].append(beta.condition(encode(pixels)))
         if start and start % (10 * BATCH) == 0:
             say(f"  {start} of {len(items)} pictures embedded")
     joined = {name: torch.cat(parts).float().cpu() for name, parts in low.items()}

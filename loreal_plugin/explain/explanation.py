@@ -16,6 +16,7 @@ from loreal_plugin.explain.rollout import look
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.explain.slot_worth import Vocabulary, leave_one_out, moves, stand_ins
 from loreal_plugin.options import WITH_CONTENTS
+from loreal_plugin.students.student import Student
 
 TOP = 5
 NEAREST = 3
@@ -107,10 +108,9 @@ class Explainer:
 
     def __init__(self, run: OpenRun, vocabulary: Vocabulary) -> None:
         self.run, self.vocabulary = run, vocabulary
-        parts = run.model.options.slot_parts
-        self._stand_ins = {
-            name: stand_ins(run, name) for name in ("alpha", "beta") if parts in WITH_CONTENTS
-        }
+        filled = run.model.options.slot_parts in WITH_CONTENTS
+        students = (run.alpha, run.beta) if filled else ()
+        self._stand_ins = {student: stand_ins(run.model, student) for student in students}
 
     @torch.no_grad()
     def explain(self, path: str, label: str = "") -> Explanation:
@@ -119,45 +119,45 @@ class Explainer:
         Raises:
             DataError: it is missing or broken.
         """
-        run, students = self.run, self.run.model.students
-        sizes = {"alpha": run.native_size, "beta": run.phi}
-        pixels = {name: run.pixels(path, size) for name, size in sizes.items()}
-        # LOREAL may read beta's embedding corrected for drift, the host never does
-        own = {name: students[name].encode_image(pixels[name]) for name in sizes}
-        features = {"alpha": own["alpha"], "beta": run.model.embed(pixels["beta"])}
-        logits = {name: self._loreal(name, features[name]) for name in features}
-        drifted = run.alpha_at_phi.encode_image(pixels["beta"])
-        host, phi, native = run.host.contract.trainer, run.phi, run.native_size
+        run, alpha, beta = self.run, self.run.alpha, self.run.beta
+        native, low = run.pixels(path, run.native_size), run.pixels(path, run.phi)
+        # LOREAL may read beta's embedding corrected, the host never does
+        own_alpha, own_beta = alpha.encode_image(native), beta.encode_image(low)
+        features = {alpha: own_alpha, beta: run.model.embed(low)}
+        logits = {student: self._loreal(student, f) for student, f in features.items()}
+        drifted = run.alpha_at_phi.encode_image(low)
+        host, phi, size = run.host_trainer, run.phi, run.native_size
+        at_size = f"{host}, trained at {size}"
         predictions = (
-            self._prediction(host, native, run.host_logits(students["alpha"], own["alpha"])),
-            self._prediction("+ LOREAL", native, logits["alpha"]),
-            self._prediction(
-                f"{host}, trained at {native}", phi, run.host_logits(run.alpha_at_phi, drifted)
-            ),
-            self._prediction(
-                f"{host}, trained at {phi}", phi, run.host_logits(students["beta"], own["beta"])
-            ),
-            self._prediction("+ LOREAL", phi, logits["beta"]),
+            self._prediction(host, size, run.host_logits(alpha, own_alpha)),
+            self._prediction("+ LOREAL", size, logits[alpha]),
+            self._prediction(at_size, phi, run.host_logits(run.alpha_at_phi, drifted)),
+            self._prediction(f"{host}, trained at {phi}", phi, run.host_logits(beta, own_beta)),
+            self._prediction("+ LOREAL", phi, logits[beta]),
         )
         return Explanation(
             path=path,
             label=label,
-            pictures={sizes[name]: run.shown(pixels[name]) for name in sizes},
+            pictures={size: run.shown(native), phi: run.shown(low)},
             maps={
-                "alpha": look(students["alpha"], pixels["alpha"])[0],
-                "alpha_at_phi": look(run.alpha_at_phi, pixels["beta"])[0],
-                "beta": look(students["beta"], pixels["beta"])[0],
+                "alpha": look(alpha, native)[0],
+                "alpha_at_phi": look(run.alpha_at_phi, low)[0],
+                "beta": look(beta, low)[0],
             },
             predictions=predictions,
-            slots={sizes[n]: self._slots(n, features[n], logits[n]) for n in self._stand_ins},
+            slots={
+                student.input_size: self._slots(student, features[student], logits[student])
+                for student in self._stand_ins
+            },
         )
 
-    def _loreal(self, name: str, features: Tensor) -> Tensor:
+    def _loreal(self, student: Student, features: Tensor) -> Tensor:
         """Return a student's logits (1, C) with contents of its own embedding."""
         model = self.run.model
-        return model.logits(name, features, model.contents(name, features)).float()
+        contents = model.contents(student, features)
+        return model.logits(student, features, contents, model.fusion).float()
 
-    def _logits_of(self, name: str, features: Tensor) -> Callable[[Tensor], Tensor]:
+    def _logits_of(self, student: Student, features: Tensor) -> Callable[[Tensor], Tensor]:
         """Return contents (B, K, D_t) -> logits (B, C) of one picture's features (1, F, D_v)."""
         model, options = self.run.model, self.run.model.options
         # with these, rows of a batch share their contents
@@ -165,8 +165,10 @@ class Explainer:
 
         def logits(given: Tensor) -> Tensor:
             if alone:
-                return torch.cat([model.logits(name, features, one[None]) for one in given])
-            return model.logits(name, features.expand(len(given), -1, -1), given)
+                each = [model.logits(student, features, one[None], model.fusion) for one in given]
+                return torch.cat(each)
+            repeated = features.expand(len(given), -1, -1)
+            return model.logits(student, repeated, given, model.fusion)
 
         return logits
 
@@ -176,21 +178,19 @@ class Explainer:
         names = tuple(self.run.classnames[i] for i in best.indices.tolist())
         return Prediction(name, size, names, tuple(best.values.tolist()))
 
-    def _slots(self, name: str, features: Tensor, logits: Tensor) -> tuple[Slot, ...]:
+    def _slots(self, student: Student, features: Tensor, logits: Tensor) -> tuple[Slot, ...]:
         """Return a student's slots for features (1, F, D_v) with which it gave `logits` (1, C)."""
-        model, predicted = self.run.model, int(logits[0].argmax())
-        contents, instead = model.contents(name, features), self._stand_ins[name]
-        found = {
-            k: leave_one_out(self._logits_of(name, features), contents, v)
-            for k, v in instead.items()
-        }
+        predicted = int(logits[0].argmax())
+        contents, instead = self.run.model.contents(student, features), self._stand_ins[student]
+        with_each = self._logits_of(student, features)
+        found = {kind: leave_one_out(with_each, contents, v) for kind, v in instead.items()}
         words = self.vocabulary.nearest(contents[0], NEAREST)
         far = (
             moves(contents[0], instead["mean"]).tolist()
             if "mean" in instead
             else [None] * len(words)
         )
-        attributes = attributes_of(self.run.trainer.words, predicted)
+        attributes = attributes_of(self.run.beta.words, predicted)
         return tuple(
             Slot(
                 attribute,

@@ -82,7 +82,7 @@ def hits_at_phi(
     run: OpenRun, items: Sequence[Any], say: Callable[[str], None]
 ) -> tuple[Tensor, Tensor]:
     """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
-    beta, model, host, loreal = run.model.beta, run.model, [], []
+    beta, model, host, loreal = run.beta, run.model, [], []
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
         pixels = pixels_of(run, part, run.phi)

@@ -17,7 +17,9 @@ from torch import Tensor
 from loreal_plugin.contract.tokens import text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 from loreal_plugin.explain.runs import OpenRun
+from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.students.slots import NEUTRAL_WORD
+from loreal_plugin.students.student import Student
 from loreal_plugin.weights import import_clip
 
 _WORD = re.compile(r"[a-z]{3,}</w>")
@@ -51,17 +53,17 @@ def whole_words(decoder: dict[int, str], skip: set[int] = frozenset()) -> dict[i
 def load_vocabulary(run: OpenRun) -> Vocabulary:
     """Return the words of the run's CLIP; of a demonstration CLIP those that it has learned."""
     decoder = import_clip().clip._tokenizer.decoder
-    name = run.spec.weights
+    name = run.trained.weights
     skip = set(untrained_tokens(decoder, name)) if name in DEMO_WEIGHTS else set()
     found = whole_words(decoder, skip)
-    weight = run.model.beta.token_weight
+    weight = run.beta.token_weight
     return Vocabulary(
         tuple(found.values()), weight[torch.tensor(list(found), device=weight.device)]
     )
 
 
 @torch.no_grad()
-def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
+def stand_ins(model: Loreal, student: Student) -> dict[str, Tensor]:
     """Return what takes a content's place when its slot is left out, (K, D_t) each.
 
     - `mean`: the contents of the training pictures' mean embedding; tells what this picture put
@@ -70,16 +72,18 @@ def stand_ins(run: OpenRun, student: str) -> dict[str, Tensor]:
       means next to nothing before an attribute; tells what the content is worth at all.
 
     Args:
-        student: `alpha` or `beta`.
+        model: has the meta-nets.
+        student: whose slots they are.
     """
-    model = run.model
-    beta, mean = model.beta, getattr(model.means, student)
-    ids = torch.tensor(text_ids(NEUTRAL_WORD, beta.tokenize), device=beta.device)
+    ids = torch.tensor(text_ids(NEUTRAL_WORD, student.tokenize), device=student.device)
     found = {
-        "neutral": beta.token_weight[ids].float().mean(0).expand(len(model.meta_nets.meta_nets), -1)
+        "neutral": student.token_weight[ids]
+        .float()
+        .mean(0)
+        .expand(len(model.meta_nets.meta_nets), -1)
     }
-    if mean is not None:
-        found["mean"] = model.contents(student, mean[None].to(beta.device))[0]
+    if student.mean is not None:
+        found["mean"] = model.contents(student, student.mean[None].to(student.device))[0]
     return found
 
 

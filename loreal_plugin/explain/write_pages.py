@@ -78,7 +78,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
     return {
         **named,
         "trained_on": record["dataset"],
-        "dataset": run.spec.dataset,
+        "dataset": run.dataset,
         "classes": run.classes,
     }
 
@@ -118,7 +118,7 @@ def embed_dataset(
         name: drift_numbers(embedded.native, low, embedded.labels)
         for name, low in embedded.low.items()
     }
-    pictures = f"{len(items)} {part} pictures of {run.spec.dataset}, {run.classes} classes"
+    pictures = f"{len(items)} {part} pictures of {run.dataset}, {run.classes} classes"
     places, sizes = in_the_plane(embedded, kind), (run.native_size, run.phi)
     names, title = run.classnames, f"{run.title}: {pictures}"
     save_map(path, title, places, embedded.labels, names, numbers, sizes, kind)

@@ -24,6 +24,7 @@ from loreal_plugin.results.record import (
     read_results,
     versions,
 )
+from loreal_plugin.runs.deployment import write_deployment
 from loreal_plugin.runs.evaluation_cache import Source, keep_test_embeddings
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
@@ -124,6 +125,9 @@ class Engine:
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
             trainer.train()
+        if stage.loreal:
+            names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
+            write_deployment(stage.folder, trainer, names, self.plan.source)
         outcome = {
             "parameters": tunable,
             "seconds": meter.seconds,

@@ -182,7 +182,7 @@ def test_no_run_is_one_clear_line(toy: Any, refused: Callable[..., str], tmp_pat
     assert "is the record of 'stage alpha'" in refused("explain", "--run", alpha)
     alone = tmp_path / "moved"
     shutil.copytree(toy.run, alone)
-    assert "keep the folders of an output together" in refused("explain", "--run", alone)
+    assert "open the run in its output folder" in refused("explain", "--run", alone)
 
 
 def test_wrong_pictures_datasets_and_options_are_one_clear_line(

@@ -1,0 +1,159 @@
+"""A trained run, ready to predict: pictures in, classes out.
+
+Shapes: B images, C classes, F features an image, D_v joint width, S side of the images in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.builder import ModeBuilder
+from loreal_plugin.inference.modes import check_inference
+from loreal_plugin.method.loreal import Loreal
+from loreal_plugin.options import LorealOptions
+from loreal_plugin.students.student import Student
+from loreal_plugin.students.views import read_picture
+
+# Modes that predict without the text encoder.
+WITHOUT_TEXT = ("static", "tangent")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of a picture, with its probability among the model's classes."""
+
+    classname: str
+    probability: float
+
+
+@dataclass(eq=False)
+class Deployed:
+    """A model that embeds and predicts pictures at phi; `loreal_plugin.load_run` opens one.
+
+    Attributes:
+        model: beta, the meta-nets and the correction.
+        modes: builds other inference modes.
+        transform: PIL picture -> tensor (3, S, S), as the host's test transform gives it at phi.
+        facts: where the model comes from, in JSON's types.
+    """
+
+    model: Loreal
+    modes: ModeBuilder
+    transform: Callable[[Image.Image], Tensor]
+    facts: Mapping[str, Any]
+
+    @property
+    def beta(self) -> Student:
+        """The student that predicts."""
+        return self.modes.beta
+
+    @property
+    def classnames(self) -> list[str]:
+        """C class names in the order of the logits, as people write them."""
+        return [name.replace("_", " ") for name in self.beta.classnames]
+
+    @property
+    def phi(self) -> int:
+        """Side of the pictures that the model reads, pixels."""
+        return self.beta.input_size
+
+    @property
+    def inference(self) -> str:
+        """The inference mode in use, a choice of the key INFERENCE."""
+        return "exact" if self.model.mode is None else self.model.mode.mode
+
+    def use(self, options: LorealOptions, margin: float | None = None) -> None:
+        """Predict in the inference mode that the options name.
+
+        Raises:
+            ConfigError: the method or the options do not allow the mode, or `auto` has no threshold.
+            CheckpointError: its tables are not there and cannot be made here.
+        """
+        check_inference(self.beta.contract, options)
+        exact = options.inference == "exact"
+        self.model.mode = None if exact else self.modes.mode(options, margin)
+
+    # ---- tensors ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Return features (B, F, D_v) of images (B, 3, phi, phi), L2-normalised and corrected."""
+        return self.model.embed(images.to(self.beta.device))
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (B, C) of images (B, 3, phi, phi); each row depends on its image alone."""
+        return self.model(images.to(self.beta.device))
+
+    # ---- pictures --------------------------------------------------------------------------------
+
+    def pixels(self, picture: str | Path | Image.Image) -> Tensor:
+        """Return a picture as the model reads it, (3, phi, phi), on the CPU.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        if not isinstance(picture, Image.Image):
+            picture = read_picture(str(picture))
+        return self.transform(picture.convert("RGB"))
+
+    def predict(
+        self,
+        pictures: Iterable[str | Path | Image.Image],
+        *,
+        top: int = 5,
+        batch: int = 32,
+    ) -> list[list[Prediction]]:
+        """Return the classes of each picture, the most probable first.
+
+        Args:
+            pictures: files or PIL pictures of any size.
+            top: classes a picture.
+            batch: pictures that run at once; no prediction depends on it.
+
+        Raises:
+            ConfigError: `top` or `batch` below 1.
+            DataError: a file is missing or broken.
+        """
+        if top < 1 or batch < 1:
+            raise ConfigError(f"top and batch must be at least 1, got {top} and {batch}")
+        found: list[list[Prediction]] = []
+        waiting: list[Tensor] = []
+        for picture in pictures:
+            waiting.append(self.pixels(picture))
+            if len(waiting) == batch:
+                found += self._best(torch.stack(waiting), top)
+                waiting = []
+        return found + (self._best(torch.stack(waiting), top) if waiting else [])
+
+    def _best(self, images: Tensor, top: int) -> list[list[Prediction]]:
+        names = self.classnames
+        best = self.logits(images).float().softmax(-1).topk(min(top, len(names)), dim=-1)
+        rows: Sequence[tuple[list[int], list[float]]] = list(
+            zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        )
+        return [
+            [Prediction(names[i], value) for i, value in zip(*row, strict=True)] for row in rows
+        ]
+
+    # ---- size ------------------------------------------------------------------------------------
+
+    def slim(self) -> None:
+        """Let go of what this mode's predictions do not need: token embeddings, a text encoder.
+
+        Other modes and class sets cannot be built afterwards.
+        """
+        beta = self.beta
+        beta.token_weight = beta.token_weight[:1].clone()
+        if self.inference in WITHOUT_TEXT:
+            if self.inference == "static" and self.model.mode is not None:
+                self.model.mode.static_text()  # computed once, with the text encoder
+            beta.drop_text()

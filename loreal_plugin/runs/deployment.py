@@ -1,0 +1,118 @@
+"""What a trained run keeps so that it can be opened alone, without dataset and other stages.
+
+`<stage 3>/loreal/deployment.json` has the classes of every test set and the settings that a student
+is built from; `deployment.safetensors` has what beta learned in stage 2. Both are written when
+stage 3 has ended. Runs of earlier releases lack them: their record, stage 3's checkpoint and stage
+2's folder tell the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import digest_bytes, read_json, write_json
+from loreal_plugin.files.tensors import write_tensors
+from loreal_plugin.options import flatten
+from loreal_plugin.trainer.checkpoint import NAME
+
+NOTE, TENSORS = "deployment.json", "deployment.safetensors"
+DEPLOYMENT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What of a run a prediction needs beside stage 3's checkpoint.
+
+    Attributes:
+        settings: configuration of the students by key, in JSON's types.
+        classnames: class names by test set (`base`, `new`, or a dataset), as the dataset has them.
+        trained_on: the test set whose classes were trained on.
+        learned: beta's learned tensors by name; None: they lie in stage 2's folder.
+    """
+
+    settings: Mapping[str, Any]
+    classnames: Mapping[str, list[str]]
+    trained_on: str
+    learned: Mapping[str, Tensor] | None
+
+
+def student_settings(cfg: Any, node: str) -> dict[str, Any]:
+    """Return the settings of a configuration that a student and its pictures depend on.
+
+    Args:
+        node: the method's own node under TRAINER.
+    """
+    wanted = ("INPUT.", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES", f"TRAINER.{node}.", "TASK")
+    return {key: value for key, value in flatten(cfg).items() if key.startswith(wanted)}
+
+
+def write_deployment(
+    folder: Path, trainer: Any, classnames: Mapping[str, list[str]], trained_on: str
+) -> None:
+    """Write the deployment of a trained stage 3 into its folder.
+
+    Args:
+        trainer: the `<X>_LOREAL` trainer after its training.
+        classnames: by test set.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    beta, place = trainer.model.beta, folder / NAME
+    try:
+        sha256 = write_tensors(place / TENSORS, beta.learned)
+    except OSError as error:
+        raise CheckpointError(f"{place / TENSORS} cannot be written: {error}") from error
+    note = {
+        "schema_version": DEPLOYMENT_VERSION,
+        "sha256": sha256,
+        "settings": student_settings(trainer.cfg, trainer.contract.cfg_node),
+        "classnames": {name: list(names) for name, names in classnames.items()},
+        "trained_on": trained_on,
+    }
+    write_json(place / NOTE, note)
+
+
+def read_deployment(
+    folder: Path, record: Mapping[str, Any], checkpoint: Mapping[str, Any]
+) -> Deployment:
+    """Return the deployment that lies in stage 3's folder, or what earlier releases kept of it.
+
+    Args:
+        record: the run's results.json.
+        checkpoint: the record of stage 3's checkpoint.
+
+    Raises:
+        CheckpointError: it is damaged or of a later release.
+    """
+    place = folder / NAME
+    if not (place / NOTE).is_file():
+        trained_on = record["config"]["DATASET.SUBSAMPLE_CLASSES"]
+        return Deployment(
+            record["config"], {trained_on: checkpoint["classnames"]}, trained_on, None
+        )
+    note = read_json(place / NOTE) or {}
+    if note.get("schema_version") != DEPLOYMENT_VERSION:
+        raise CheckpointError(
+            f"{place / NOTE} has schema version {note.get('schema_version')}, this release reads"
+            f" {DEPLOYMENT_VERSION}; run the same command again to write it anew"
+        )
+    try:
+        content = (place / TENSORS).read_bytes()
+        if digest_bytes(content) != note["sha256"]:
+            raise ValueError("its content is not what was written")
+        learned = load(content)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{place / TENSORS} cannot be used ({error}); train stage 3 again, or remove"
+            f" {place / NOTE} to read stage 2's folder instead"
+        ) from error
+    return Deployment(note["settings"], note["classnames"], note["trained_on"], learned)
