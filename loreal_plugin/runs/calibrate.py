@@ -13,25 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.errors import CheckpointError, DataError
+from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import write_json
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
+from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode, check_inference, contenders
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.record import git_revision, is_complete, versions
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights
-from loreal_plugin.runs.engine import Engine, Say, load_checkpoint, quietly
+from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.held_out import BATCH, HeldOut, held_out_pictures
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import interleave
-from loreal_plugin.students.embedding_cache import encode_views
-from loreal_plugin.students.views import StudentViews
+from loreal_plugin.runs.trained_run import TrainedRun
+from loreal_plugin.students.student import Student
+from loreal_plugin.trainer.data import DataPlan
 
 CALIBRATION_VERSION = 1
-TARGET, PICTURES, BATCH = 0.995, 1000, 32
-# Views that stage 3 never draws: its own are streams 0 and 1.
-HELD_OUT_STREAM = 2
+TARGET, PICTURES = 0.995, 1000
 _ROUNDS, _SECONDS = 7, 20.0
 
 
@@ -58,32 +59,49 @@ def run_calibrate(
                 f"stage 3 ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
             )
         with stage_lock(stage.folder, say):
-            trainer = build(engine)
-            record = calibrate(trainer, target=target, pictures=pictures, say=say)
-            path = trainer.stage3.modes(trainer.device).store.folder / CALIBRATION
-            write_json(
-                path, record | {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
+            pictures_of = held_out_pictures(engine)
+            trained = TrainedRun.open(
+                stage.folder, host=str(engine.host.path), weights=spec.weights
             )
+            deployed = trained.deployed(
+                inference="exact", training_features=lambda: _training_features(engine, deployed)
+            )
+            options = engine.identity.options
+            record = calibrate(
+                deployed, pictures_of, options, target=target, pictures=pictures, say=say
+            )
+            path = deployed.modes.store.folder / CALIBRATION
+            facts = {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
+            write_json(path, record | facts)
     say(f"written: {path}")
     return record
 
 
-def build(engine: Engine) -> Any:
-    """Return stage 3's trainer with the checkpoint of its last epoch."""
-    stage, cfg = engine.plan.stages["loreal"], engine.cfgs["loreal"]
-    trainer = quietly(lambda: engine._build(cfg))
-    quietly(lambda: load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH)))
-    return trainer
+def _training_features(engine: Engine, deployed: Deployed) -> Tensor:
+    """Return beta's corrected features (N, F, D_v) of the training pictures, from the cache."""
+    o, cfg = engine.identity.options, engine.cfgs["loreal"]
+    options = dataclasses.replace(o, cache_views=o.cache_views or 1)
+    items = engine.identity.dataset(engine.plan.source).train_x
+    plan = DataPlan(cfg, options, items, engine.plan.spec.seed)
+    facts = {**deployed.modes.facts["host"], "weights": deployed.modes.facts["backbone"]}
+    beta, correction = deployed.beta, deployed.model.correction
+    found = plan.features("beta", beta, facts, beta.device).flatten(0, 1)
+    return found if correction is None else correction(found)
 
 
 def calibrate(
-    trainer: Any, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
+    deployed: Deployed,
+    held_out: HeldOut,
+    options: LorealOptions,
+    *,
+    target: float = TARGET,
+    pictures: int = PICTURES,
+    say: Say = say_line,
 ) -> dict[str, Any]:
-    """Return the table of a trainer whose checkpoint is loaded: rows, threshold, what to choose."""
-    options = trainer.stage3.options
-    builder: ModeBuilder = trainer.stage3.modes(trainer.device)
-    check_inference(trainer.contract, dataclasses.replace(options, inference="auto"))
-    features, labels, where = held_out(trainer, pictures)
+    """Return the table of a trained model: rows, threshold, what to choose."""
+    builder, device = deployed.modes, deployed.beta.device
+    check_inference(deployed.beta.contract, dataclasses.replace(options, inference="auto"))
+    features, labels, where = held_out.embed(deployed, pictures)
     say(f"{len(features)} held-out embeddings: {where}")
     exact_mode = builder.mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
@@ -93,7 +111,7 @@ def calibrate(
     )
     modes = {"exact": exact_mode, **_modes(builder, options, margin)}
     rows = [_row(name, mode, features, labels, exact, say) for name, mode in modes.items()]
-    for row, times in zip(rows, _times(modes, features, trainer.device), strict=True):
+    for row, times in zip(rows, _times(modes, features, device), strict=True):
         row |= times
     chosen = cheapest(rows, target)
     return {
@@ -105,49 +123,16 @@ def calibrate(
         "pictures": {"where": where, "embeddings": len(features)},
         "classes": exact.shape[1],
         "batch": min(BATCH, len(features)),
-        "image_encoder_ms": _encoder_ms(trainer),
+        "image_encoder_ms": _encoder_ms(deployed.beta),
         "expansion": builder.expansion(options)[1],
         "rows": rows,
         "chosen": {"mode": chosen["mode"], **chosen["keys"]},
-        "device": str(trainer.device),
-        "clock": clock_of(trainer.device),
+        "device": str(device),
+        "clock": clock_of(device),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "git_revision": git_revision(),
     }
-
-
-def held_out(trainer: Any, count: int) -> tuple[Tensor, Tensor, str]:
-    """Return beta's features (N, F, D_v) of pictures that stage 3 did not train on, their labels,
-    and what they are.
-
-    Pictures of the validation split where the dataset has one, else training pictures; seen in
-    crops and flips that stage 3 never draws, as many of each as reach `count`.
-
-    Raises:
-        DataError: the dataset has neither.
-    """
-    split = "val" if trainer.dm.dataset.val else "train_x"
-    items = list(getattr(trainer.dm.dataset, split))
-    if not items:
-        raise DataError(
-            "calibration needs pictures of the training classes, and the dataset has none"
-        )
-    n_views = -(-count // len(items))
-    data, beta = trainer.stage3.data, trainer.model.beta
-    views = StudentViews(items, beta.input_size, n_views, data.recipe, data.seed, HELD_OUT_STREAM)
-    found = encode_views(
-        trainer.model.embed,
-        views,
-        batch_size=BATCH,
-        device=trainer.device,
-        title="embedding held-out pictures",
-    ).flatten(0, 1)
-    labels = torch.tensor([item.label for item in items]).repeat_interleave(n_views)
-    kind = "pictures of the validation split" if split == "val" else "training pictures"
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
-    where = f"{len(items)} {kind}, each in {n_views} crops that stage 3 never drew"
-    return found[order].to(trainer.device), labels[order], where
 
 
 def _modes(builder: ModeBuilder, options: LorealOptions, margin: float) -> dict[str, Mode]:
@@ -223,17 +208,13 @@ def _in_turn(mode: Mode, features: Tensor, size: int) -> Callable[[], object]:
     return lambda: mode(next(batches))
 
 
-def _encoder_ms(trainer: Any) -> float:
-    """Return beta's image encoder's milliseconds an image, in a batch."""
-    beta = trainer.model.beta
-    images = torch.zeros(BATCH, 3, beta.input_size, beta.input_size, device=trainer.device)
-    samples = interleave(
-        {"encoder": lambda: beta.encode_image(images)},
-        rounds=3,
-        budget_s=_SECONDS,
-        device=trainer.device,
-    )
-    return 1000 * statistics.median(samples["encoder"][clock_of(trainer.device)]) / BATCH
+def _encoder_ms(beta: Student) -> float:
+    """Return a student's image encoder's milliseconds an image, in a batch."""
+    device = beta.device
+    images = torch.zeros(BATCH, 3, beta.input_size, beta.input_size, device=device)
+    encoder = {"encoder": lambda: beta.encode_image(images)}
+    samples = interleave(encoder, rounds=3, budget_s=_SECONDS, device=device)
+    return 1000 * statistics.median(samples["encoder"][clock_of(device)]) / BATCH
 
 
 def clock_of(device: torch.device) -> str:
