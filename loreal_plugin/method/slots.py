@@ -1,10 +1,8 @@
 """Splicing attribute slots into the prompts a host made, by token position.
 
-Shapes: B images, C classes, K attributes, M content tokens per slot, L context length, D_t text
-width.
+Shapes: C classes, K attributes, M content tokens per slot, L context length, D_t text width.
 
-A spliced prompt is a list of *sources*, one a row. Sources index a bank of rows that each class
-has:
+A spliced prompt is a list of *sources*, one a row. They index a bank of rows that each class has:
 
     [ L rows of the host's own prompt | W word embeddings | K contents ]
 
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,13 +28,13 @@ CONTENT_TOKEN = 0
 
 @dataclass(frozen=True)
 class SplicedPrompts:
-    """The prompts of C classes with their slots; made by :func:`splice_slots`.
+    """The prompts of C classes with their slots; made by `splice_slots`.
 
     Attributes:
         host_embeddings: (C, L, D_t) rows of the host's own prompts.
         word_embeddings: (W, D_t) rows of attribute words and of "with".
         source: (C, L) index of each row in the bank [L host rows | W word rows | K content rows].
-        tokens: (C, L) ids of the spliced prompts; ``tokens.argmax(-1)`` is the end of text.
+        tokens: (C, L) ids of the spliced prompts; `tokens.argmax(-1)` is the end of text.
         eot: (C,) position of the end of text.
         first_content: (C,) number of rows before the first content, the same for every image.
         n_attributes: K.
@@ -106,11 +103,11 @@ def splice_slots(
     words: bool = True,
     contents: bool = True,
 ) -> SplicedPrompts:
-    """Return the host's prompts with K slots ``S_k [A_k]`` spliced in.
+    """Return the host's prompts with K slots `S_k [A_k]` spliced in.
 
-    ``class_first`` puts ``with`` and the slots before the final period (or the end of text where
-    the prompt has none), ``slots_first`` the slots right after the start token, ``ctx_first`` at
-    ``class_start``.
+    `class_first` puts "with" and the slots before the final period (or the end of text where the
+    prompt has none), `slots_first` the slots right after the start token, `ctx_first` the slots at
+    `class_start`.
 
     Args:
         host_embeddings: (C, L, D_t) token embeddings of the host's prompts, without positions.
@@ -119,8 +116,8 @@ def splice_slots(
             of K.
         embed: token embedding of the host's CLIP, ids (N,) -> (N, D_t).
         n_content: M, positions that repeat a content.
-        order: one of ``SLOT_ORDERS``.
-        class_start: (C,) position of the class name's first token (used by ``ctx_first``).
+        order: one of `SLOT_ORDERS`.
+        class_start: (C,) position of the class name's first token (used by `ctx_first`).
         with_token, period_token: ids of "with" and ".".
         classnames: C names, for messages.
         words, contents: False leaves the attribute words, or the contents, out (ablations); without
@@ -134,18 +131,28 @@ def splice_slots(
     _check(order, n_content)
     n_classes, length = tokens.shape
     per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
-    vocabulary = sorted(
-        {t for attributes in per_class for ids in attributes for t in ids} | {with_token}
-    )
-    lead = (with_token,) if _has_lead(order, words, contents) else ()
-    slots = _SlotRows(lead, tuple(vocabulary), length, n_content if contents else 0, words)
-    rows = [slots.of(attributes) for attributes in per_class]
+    used = {token for attributes in per_class for ids in attributes for token in ids}
+    vocabulary = sorted(used | {with_token})
+    # a row is a pair: its source in the bank, and its id
+    word = {token: (length + i, token) for i, token in enumerate(vocabulary)}
+    content_source = length + len(vocabulary)
+
+    def slots_of(attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        rows = [word[with_token]] if _has_lead(order, words, contents) else []
+        for k, ids in enumerate(attributes):
+            rows += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
+            rows += [word[token] for token in ids] if words else []
+        return rows
+
+    rows = [slots_of(attributes) for attributes in per_class]
     places = _places(tokens, order, class_start, period_token)
     source, ids, eot = _spliced(tokens, rows, places, classnames, len(per_class[0]))
-    is_content = source >= slots.content_source
+    is_content = source >= content_source
+    with torch.no_grad():
+        word_rows = embed(torch.tensor(vocabulary, device=host_embeddings.device))
     prompts = SplicedPrompts(
         host_embeddings=host_embeddings,
-        word_embeddings=_word_rows(embed, vocabulary, host_embeddings),
+        word_embeddings=word_rows.to(host_embeddings),
         source=source,
         tokens=ids,
         eot=eot,
@@ -160,17 +167,13 @@ def splice_slots(
 def slot_length(
     attributes: Sequence[Sequence[int]], *, order: str, n_content: int, words: bool, contents: bool
 ) -> int:
-    """Return how many tokens the slots add to a prompt; arguments as in :func:`splice_slots`, of
-    one class.
-    """
+    """Return how many tokens the slots of one class add; arguments as in `splice_slots`."""
     rows = sum((n_content if contents else 0) + (len(ids) if words else 0) for ids in attributes)
     return int(_has_lead(order, words, contents)) + rows
 
 
 def check_length(classname: str, n_slots: int, n_tokens: int, length: int) -> None:
-    """Raise ConfigError where a prompt of `n_tokens` (start and end included) does not fit into
-    `length`.
-    """
+    """Raise ConfigError where `n_tokens` (start and end included) are more than `length`."""
     if n_tokens > length:
         raise ConfigError(
             f"class '{classname}': its prompt with {n_slots} slots takes {n_tokens} tokens, the"
@@ -192,51 +195,6 @@ def _check(order: str, n_content: int) -> None:
         raise ConfigError(f"N_CONTENT must be at least 1, got {n_content}")
 
 
-@torch.no_grad()
-def _word_rows(
-    embed: Callable[[Tensor], Tensor], vocabulary: Sequence[int], like: Tensor
-) -> Tensor:
-    """Return the embeddings (W, D_t) of the vocabulary, on the device and in the type of `like`."""
-    return embed(torch.tensor(vocabulary, device=like.device)).to(like)
-
-
-@dataclass(frozen=True)
-class _SlotRows:
-    """Makes the rows of a class's slots, as pairs of source and id.
-
-    Attributes:
-        lead: ids before the first slot.
-        vocabulary: W ids, in the order of the bank's word rows.
-        length: L.
-        n_content: M, or 0 where contents are left out.
-        words: False where attribute words are left out.
-    """
-
-    lead: tuple[int, ...]
-    vocabulary: tuple[int, ...]
-    length: int
-    n_content: int
-    words: bool
-
-    @cached_property
-    def word_source(self) -> dict[int, int]:
-        """Source of each word's row, by id."""
-        return {token: self.length + i for i, token in enumerate(self.vocabulary)}
-
-    @property
-    def content_source(self) -> int:
-        """Source of the first content."""
-        return self.length + len(self.vocabulary)
-
-    def of(self, attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Return the rows for K attributes, each a list of ids."""
-        rows = [(self.word_source[token], token) for token in self.lead]
-        for k, ids in enumerate(attributes):
-            rows += [(self.content_source + k, CONTENT_TOKEN)] * self.n_content
-            rows += [(self.word_source[token], token) for token in ids] if self.words else []
-        return rows
-
-
 def _places(tokens: Tensor, order: str, class_start: Tensor, period_token: int) -> list[int]:
     """Return for each class the position before which its slots go."""
     if order == "slots_first":
@@ -256,9 +214,7 @@ def _spliced(
     classnames: Sequence[str],
     n_attributes: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return source (C, L), ids (C, L) and end of text (C,) of the prompts with `rows` put in at
-    `places`.
-    """
+    """Return source (C, L), ids (C, L) and end of text (C,) with `rows` put in at `places`."""
     length = tokens.shape[1]
     spliced: list[list[tuple[int, int]]] = []
     eot: list[int] = []
@@ -283,9 +239,7 @@ def _attributes_per_class(
 ) -> list[Sequence[Sequence[int]]]:
     """Return C lists of K lists of ids, checked."""
     if not len(attribute_tokens) or not len(attribute_tokens[0]):
-        raise ConfigError(
-            "no attribute, or one without a token, was given; every slot needs a word"
-        )
+        raise ConfigError("no attribute, or one without a token; every slot needs a word")
     per_class = not isinstance(attribute_tokens[0][0], int)
     table = list(attribute_tokens) if per_class else [attribute_tokens] * n_classes
     if len(table) != n_classes:

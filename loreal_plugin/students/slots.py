@@ -83,8 +83,9 @@ def build_text_path(
         words=options.slot_parts in WITH_WORDS,
         contents=options.slot_parts in WITH_CONTENTS,
     )
-    # Text passes of a training step hold their activations at the same time.
-    budget = options.memory_budget_mb * 2**20 // text_passes(options)
+    budget = options.memory_budget_mb * 2**20
+    if budget:  # text passes of a training step hold their activations at the same time
+        budget //= text_passes(options)
     if options.text_path == "reference":
         encode, change = student.encode_text, student.embed_contents
         return ReferenceTextPath(prompts, encode, options.class_chunk, change, budget)

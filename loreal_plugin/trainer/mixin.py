@@ -1,9 +1,7 @@
 """`LorealMixin`: LOREAL on top of a host trainer, `class MaPLe_LOREAL(LorealMixin, MaPLe)`.
 
-With `TRAINER.LOREAL.ENABLED False` every hook is the host's. With True the host's own `build_model`
-makes two frozen students, and of the trainer's hooks only those below are replaced: the loop, the
-log lines and the evaluation stay Dassl's. `dassl` is imported inside functions, because it comes
-from the attached host.
+With `TRAINER.LOREAL.ENABLED False` every hook is the host's. Else the hooks below are replaced: the
+loop, the log lines and the evaluation stay Dassl's, which is imported late, from the attached host.
 """
 
 from __future__ import annotations
@@ -28,8 +26,7 @@ class LorealMixin:
     """The Dassl hooks of LOREAL; to be put before a host trainer of the family."""
 
     stage3: Stage3
-    # Within a validation between epochs, which is exact.
-    _validating: bool = False
+    _validating: bool = False  # between epochs, exactly
 
     @property
     def loreal_enabled(self) -> bool:
@@ -72,8 +69,8 @@ class LorealMixin:
         self.optim = optim.build_optimizer(nets, self.cfg.OPTIM)
         self.sched = optim.build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(NAME, nets, self.optim, self.sched)
-        precision = self.cfg.TRAINER[self.contract.cfg_node].PREC
-        self.autocast, self.scaler = mixed_precision(precision, self.device)
+        host_node = self.cfg.TRAINER[self.contract.cfg_node]
+        self.autocast, self.scaler = mixed_precision(host_node.PREC, self.device)
         report_parameters(self.model, self.optim)
 
     # ---- training --------------------------------------------------------------------------------
@@ -86,8 +83,7 @@ class LorealMixin:
         if self.start_epoch:
             folder = Path(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
             self.best_result = persistence.best_of_interrupted_run(folder)
-        cached = self.stage3.prepare_training(self.device)
-        self.train_loader_x = cached or self.train_loader_x
+        self.train_loader_x = self.stage3.prepare_training(self.device) or self.train_loader_x
 
     def before_epoch(self) -> None:
         """Choose the order and the views of the epoch."""
