@@ -104,6 +104,16 @@ class HostContract(HostFacts, ABC):
         starts = class_starts(tokens, classnames, tokenize).to(embeddings.device)
         return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
 
+    @torch.no_grad()
+    def token_rows(self, model: HostModel, token_weight: Tensor, ids: Tensor) -> Tensor:
+        """Return token ids (...) as rows of the host's prompts, (..., D_t).
+
+        Args:
+            token_weight: (vocabulary, D_t) token embeddings of its CLIP, which hosts drop.
+        """
+        rows = F.embedding(ids.to(token_weight.device), token_weight).to(model.dtype)
+        return self.embed_contents(model, rows)
+
     def embed_contents(self, model: HostModel, rows: Tensor) -> Tensor:
         """Return token embeddings (..., D_t) as the host changes them before its text encoder."""
         return rows

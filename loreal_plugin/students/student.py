@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.attach import AttachedHost
@@ -56,6 +55,10 @@ class Student:
         logits: features, text features (C, D_v) or (B, C, D_v), fusion -> scaled logits (B, C).
         prompt_shift: features -> what images add to rows 1..n of the prompts (B, n, D_t); None
             where the host's own prompts are the same for every image.
+        prompts: () -> the host's own prompts, without gradients.
+        encode_text: prompts (N, L, D_t), tokens (N, L) -> features (N, D_v), unnormalised.
+        embed_contents: contents (B, K, D_t) -> the same as the host changes token embeddings.
+        text_blocks: () -> the text encoder in pieces, for the prefix path.
     """
 
     model: nn.Module
@@ -74,6 +77,10 @@ class Student:
     condition: Callable[..., Tensor] = field(init=False)
     logits: Callable[..., Tensor] = field(init=False)
     prompt_shift: Callable[[Tensor], Tensor] | None = field(init=False)
+    prompts: Callable[[], HostPrompts] = field(init=False)
+    encode_text: Callable[[Tensor, Tensor], Tensor] = field(init=False)
+    embed_contents: Callable[[Tensor], Tensor] = field(init=False)
+    text_blocks: Callable[[], TextBlocks] = field(init=False)
 
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
@@ -83,6 +90,10 @@ class Student:
         self.logits = partial(contract.logits, model)
         shift = partial(contract.prompt_shift, model)
         self.prompt_shift = None if contract.static_prompts else shift
+        self.prompts = partial(contract.prompts, model, self.classnames, self.tokenize)
+        self.encode_text = partial(contract.encode_text, model)
+        self.embed_contents = partial(contract.embed_contents, model)
+        self.text_blocks = partial(contract.text_blocks, model, self.cfg)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,27 +105,9 @@ class Student:
         """Where the model is."""
         return self.token_weight.device
 
-    @torch.no_grad()
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
-        rows = F.embedding(ids.to(self.device), self.token_weight).to(self.dtype)
-        return self.contract.embed_contents(self.model, rows)
-
-    def embed_contents(self, contents: Tensor) -> Tensor:
-        """Return contents (B, K, D_t) as the host would change token embeddings."""
-        return self.contract.embed_contents(self.model, contents)
-
-    def prompts(self) -> HostPrompts:
-        """Return the host's own prompts, without gradients."""
-        return self.contract.prompts(self.model, self.classnames, self.tokenize)
-
-    def encode_text(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
-        """Return features (N, D_v), unnormalised, of prompts (N, L, D_t) with tokens (N, L)."""
-        return self.contract.encode_text(self.model, embeddings, tokens)
-
-    def text_blocks(self) -> TextBlocks:
-        """Return the text encoder in pieces, for the prefix path."""
-        return self.contract.text_blocks(self.model, self.cfg)
+        return self.contract.token_rows(self.model, self.token_weight, ids)
 
     def drop_text(self) -> None:
         """Let go of the prompts and the text path, where predictions need none of them."""

@@ -23,14 +23,18 @@ from torch import Tensor
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method.slots import SplicedPrompts, class_index
 from loreal_plugin.text.blocks import TextBlocks, causal_bias, run_block
-from loreal_plugin.text.chunks import (
+from loreal_plugin.text.layout import (
+    BUILD_CHUNK,
+    Groups,
+    Rows,
     auto_chunk,
     check_chunk,
+    find_layout,
     memory_share,
+    pass_cost,
     rows_alike,
     run_in_chunks,
 )
-from loreal_plugin.text.layout import BUILD_CHUNK, Groups, Rows, find_layout, pass_cost
 
 
 class PrefixTextPath:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.method.slots import SplicedPrompts, class_index
-from loreal_plugin.text.chunks import auto_chunk, check_chunk, run_in_chunks
+from loreal_plugin.text.layout import auto_chunk, check_chunk, run_in_chunks
 
 # The encoder is a black box here; CLIP's text transformers have at most this many layers worth
 # counting.

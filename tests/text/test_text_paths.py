@@ -12,7 +12,7 @@ from toy_text import HOSTS, NAMES, ToyText, make_prompts, make_text
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, layout
-from loreal_plugin.text.chunks import rows_alike
+from loreal_plugin.text.layout import rows_alike
 
 # MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
 CASES = [
