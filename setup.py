@@ -58,7 +58,7 @@ EXTRAS = {
 
 def version() -> str:
     """Return `__version__` of the package without importing it."""
-    text = (ROOT / "loreal_plugin" / "__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "loreal_plugin" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE).group(1)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from loreal_plugin.version import __version__
 
 if TYPE_CHECKING:
     from loreal_plugin.attach import AttachedHost, attach_host

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "loreal_plugin"
 
 # Leaves any layer may use; they use no layer themselves.
-LEAVES = {"errors", "paths", "options", "config", "files"}
+LEAVES = {"errors", "paths", "options", "config", "files", "version"}
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
 

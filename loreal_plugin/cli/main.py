@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from loreal_plugin import __version__
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
+from loreal_plugin.version import __version__
 
 # Each module adds the parsers of its commands with `add_parser(subparsers)`. It is imported when
 # one of them runs, or for --help.

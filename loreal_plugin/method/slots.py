@@ -12,7 +12,7 @@ bank however often it is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,15 +136,10 @@ def splice_slots(
     # a row is a pair: its source in the bank, and its id
     word = {token: (length + i, token) for i, token in enumerate(vocabulary)}
     content_source = length + len(vocabulary)
-
-    def slots_of(attributes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        rows = [word[with_token]] if _has_lead(order, words, contents) else []
-        for k, ids in enumerate(attributes):
-            rows += [(content_source + k, CONTENT_TOKEN)] * (n_content if contents else 0)
-            rows += [word[token] for token in ids] if words else []
-        return rows
-
-    rows = [slots_of(attributes) for attributes in per_class]
+    lead = [word[with_token]] if _has_lead(order, words, contents) else []
+    said = word if words else {}
+    times = n_content if contents else 0
+    rows = [lead + _slot_rows(attributes, said, content_source, times) for attributes in per_class]
     places = _places(tokens, order, class_start, period_token)
     source, ids, eot = _spliced(tokens, rows, places, classnames, len(per_class[0]))
     is_content = source >= content_source
@@ -193,6 +188,26 @@ def _check(order: str, n_content: int) -> None:
         raise ConfigError(unknown_name("SLOT_ORDER", order, SLOT_ORDERS))
     if n_content < 1:
         raise ConfigError(f"N_CONTENT must be at least 1, got {n_content}")
+
+
+def _slot_rows(
+    attributes: Sequence[Sequence[int]],
+    word: Mapping[int, tuple[int, int]],
+    source: int,
+    times: int,
+) -> list[tuple[int, int]]:
+    """Return the rows of K slots: each content `times` times, then its attribute's words.
+
+    Args:
+        attributes: ids of each attribute's words.
+        word: row of a word by id; empty leaves the words out.
+        source: of the first content.
+    """
+    rows = []
+    for k, ids in enumerate(attributes):
+        rows += [(source + k, CONTENT_TOKEN)] * times
+        rows += [word[token] for token in ids if token in word]
+    return rows
 
 
 def _places(tokens: Tensor, order: str, class_start: Tensor, period_token: int) -> list[int]:

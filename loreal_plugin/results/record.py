@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin import __version__
 from loreal_plugin.files import read_json
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.version import __version__
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only

@@ -146,15 +146,8 @@ def build_student(
         CheckpointError: a learned tensor is missing in the checkpoint or of another shape.
     """
     contract = host.contract
-    shell = build_shell(
-        host, at_size(cfg, contract.trainer, input_size), classnames, torch.device(device)
-    )
-    with host.clips.recorded() as clips:
-        shell.build_model()
-    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
-    if isinstance(shell.model, nn.DataParallel):
-        shell.model = shell.model.module
-    contract.check(shell, f"host '{host.path.name}'")
+    cfg = at_size(cfg, contract.trainer, input_size)
+    shell, token_weight = _built(host, cfg, classnames, torch.device(device))
     model = shell.model
     parameters = contract.learned(model)
     if not parameters:
@@ -174,9 +167,23 @@ def build_student(
         classnames=tuple(classnames),
         learned=dict(parameters),
         input_size=input_size,
-        token_weight=_token_weight(clips, model).to(device),
+        token_weight=token_weight.to(device),
         tokenize=host.tokenize,
     )
+
+
+def _built(
+    host: AttachedHost, cfg: Any, classnames: Sequence[str], device: torch.device
+) -> tuple[Any, Tensor]:
+    """Return the host's trainer with its model, checked, and its CLIP's token embeddings."""
+    shell = build_shell(host, cfg, classnames, device)
+    with host.clips.recorded() as clips:
+        shell.build_model()
+    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
+    if isinstance(shell.model, nn.DataParallel):
+        shell.model = shell.model.module
+    host.contract.check(shell, f"host '{host.path.name}'")
+    return shell, _token_weight(clips, shell.model)
 
 
 def at_size(cfg: Any, trainer: str, input_size: int) -> Any:
