@@ -120,13 +120,13 @@ def test_first_two_layers_import_where_nothing_else_is_installed():
 import sys
 for name in {ABSENT!r}:
     sys.modules[name] = None
-import loreal_plugin.method, loreal_plugin.text
+import loreal_plugin.method.loreal, loreal_plugin.text
 loaded = [m for m in sys.modules if m.startswith("loreal_plugin.")]
 print(sorted({{m.split(".")[1] for m in loaded}}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['errors', 'method', 'text']"
+    assert done.stdout.strip() == "['errors', 'method', 'options', 'text', 'version']"
 
 
 def test_a_forbidden_import_would_be_seen(tmp_path: Path):
