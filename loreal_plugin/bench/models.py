@@ -24,6 +24,7 @@ from loreal_plugin.attributes import load_attributes
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.sizes import N_ATTRIBUTES, N_CONTENT, class_names, get_size, weights_file
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
@@ -49,7 +50,7 @@ class CellModels:
         self.device = torch.device(cell.device)
         self.host = attach_host(host, cell.method)
         self.contract = self.host.contract
-        self.deployed: Loreal | None = None  # whose predictions are measured
+        self.deployed: Deployed | None = None  # whose predictions are measured
         self.words = list(cell.words) or load_attributes("", DATASET).select(N_ATTRIBUTES)
         torch.manual_seed(SEED)
 

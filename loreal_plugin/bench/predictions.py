@@ -8,12 +8,15 @@ Shapes: B images, C classes, H activations of the meta-nets, R directions, T ter
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from loreal_plugin.bench.models import CellModels
+from loreal_plugin.inference.builder import ModeBuilder
+from loreal_plugin.inference.deployed import WITHOUT_TEXT, Deployed
 from loreal_plugin.inference.expansion import Directions, Expansion
 from loreal_plugin.inference.modes import FIRST_PASS, Mode
 
@@ -28,19 +31,19 @@ def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Ten
     """
     mode, _, rate = name.partition("@")
     model = models.model(order, mode)
+    modes = ModeBuilder(model, Path(), {}, _no_pictures)
+    deployed = Deployed(model, modes, transform=_no_pictures, facts={})
     if mode != "exact":
         model.mode = build_mode(models, model)
     if rate:
         checked = round(int(rate) / 100 * models.cell.batch)
         model.mode.margin = margin_for(model.mode.first(models.features["beta"]), checked)
-    models.deployed = model
+    models.deployed = deployed
+    return deployed.logits
 
-    # a function of its own: decorating the model would hold its parts a second time
-    @torch.no_grad()
-    def predict(pictures: Tensor) -> Tensor:
-        return model(pictures)
 
-    return predict
+def _no_pictures(*_: Any) -> Tensor:
+    raise RuntimeError("a cell has random pictures as tensors and none to read")
 
 
 @torch.no_grad()
@@ -88,12 +91,8 @@ def margin_for(first: Tensor, checked: int) -> float:
 
 
 def slim(models: CellModels, variant: str) -> None:
-    """Drop what a deployed model of a variant does not hold, such as token embeddings."""
-    students = [models.beta, *([models.deployed.beta] if models.deployed is not None else [])]
-    for student in students:
-        student.token_weight = student.token_weight[:1].clone()
-    if variant.partition(":")[0] not in ("host", "static", "tangent"):
-        return
-    models.beta.model.text_encoder = None
-    for student in students:
-        student.drop_text()
+    """Let go of what predictions of a variant do not need, as a deployed model does."""
+    if models.deployed is not None:
+        models.deployed.slim()
+    mode = variant.partition(":")[0]
+    models.beta.slim(text=mode not in ("host", *WITHOUT_TEXT))

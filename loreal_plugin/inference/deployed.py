@@ -151,9 +151,6 @@ class Deployed:
 
         Other modes and class sets cannot be built afterwards.
         """
-        beta = self.beta
-        beta.token_weight = beta.token_weight[:1].clone()
-        if self.inference in WITHOUT_TEXT:
-            if self.inference == "static" and self.model.mode is not None:
-                self.model.mode.static_text()  # computed once, with the text encoder
-            beta.drop_text()
+        if self.inference == "static" and self.model.mode is not None:
+            self.model.mode.static_text()  # computed once, with the text encoder
+        self.beta.slim(text=self.inference not in WITHOUT_TEXT)

@@ -109,9 +109,15 @@ class Student:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
         return self.contract.token_rows(self.model, self.token_weight, ids)
 
-    def drop_text(self) -> None:
-        """Let go of the prompts and the text path, where predictions need none of them."""
-        self.text_path = _no_text_path
+    def slim(self, *, text: bool) -> None:
+        """Let go of what predictions do not need: token embeddings, and the text encoder.
+
+        Args:
+            text: predictions need the text encoder, so it stays.
+        """
+        self.token_weight = self.token_weight[:1].clone()  # it also says where the model is
+        if not text:
+            self.text_path, self.model.text_encoder = _no_text_path, None
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""

@@ -158,6 +158,7 @@ def test_tables_of_a_mode_travel_with_the_run(alone: Alone):
     assert deployed.inference == "static"
     assert torch.equal(deployed.logits(alone.images), alone.static)
     deployed.slim()
+    assert deployed.beta.model.text_encoder is None
     assert torch.equal(deployed.logits(alone.images), alone.static)
 
 
