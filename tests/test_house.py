@@ -31,7 +31,6 @@ MAX_FUNCTION = 50
 GENERATED = {"results/REPORT.md", "results/ABLATIONS.md", "results/BENCHMARKS.md"}
 # files and functions that are still too long; both sets may only shrink
 LONG_FILES = {
-    "loreal_plugin/bench/page_tables.py",
     "loreal_plugin/explain/runs.py",
     "loreal_plugin/method/slots.py",
     "loreal_plugin/options.py",
