@@ -1,4 +1,4 @@
-"""Copies of a host's configuration with other settings."""
+"""A host's configuration: copies with other settings, and all keys in one mapping."""
 
 from __future__ import annotations
 
@@ -27,3 +27,14 @@ def with_settings(cfg: Any, settings: Mapping[str, Any]) -> Any:
         node[name] = tuple(value) if to_tuple else value
     cfg.freeze()
     return cfg
+
+
+def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a config node as `{"A.B.C": value}` with tuples as lists."""
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -7,11 +7,11 @@ value given in a YAML or on the command line wins over the preset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.presets import PAPER, PRESETS
 
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
 SLOT_PARTS = ("both", "words", "contents", "none")
@@ -188,75 +188,9 @@ class LorealOptions:
     )
 
 
-_PAPER: dict[str, Any] = {
-    "n_content": 2,
-    "hidden_dim": 32,
-    "attributes": "",
-    "n_attributes": 5,
-    "bridge": "cross",
-    "mix_start": 0.5,
-    "mix_max": 1.0,
-    "mix_alpha": "own",
-    "cross_weight": 0.0,
-    "students": "separate",
-    "hld_weight": 1.0,
-    "lld_weight": 2.0,
-    "hld_direction": "mutual",
-    "hld_temperature": 4.0,
-    "hld_tau_squared": False,
-    "lld_temperature": 4.0,
-    "slot_order": "class_first",
-    "conditioning": "instance",
-    "views": "paired",
-    "cache_views": 1,
-    "meta_bias": True,
-    "meta_init": "default",
-    "attribute_scope": "dataset",
-    "test_attributes": "source",
-    "mmrl_condition": "class",
-    "drift": "none",
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # chosen on held-out data of the demonstration world (docs/METHOD.md, "What we measured")
-    "default": {
-        **_PAPER,
-        "bridge": "self",
-        "hld_direction": "alpha_to_beta",
-        "meta_init": "neutral",
-        "cache_views": 4,
-        "drift": "ridge",
-    },
-    "paper": _PAPER,
-    "authors": {
-        **_PAPER,
-        "attributes": "generic",
-        "bridge": "mix",
-        "hld_direction": "alpha_to_beta",
-        "hld_temperature": 1.0,
-        "hld_tau_squared": True,
-        "lld_temperature": 1.0,
-        "slot_order": "slots_first",
-        "views": "independent",
-        "cache_views": 0,
-    },
-}
-
 # Keys that act after training: they do not decide whether a training is complete.
 INFERENCE_ONLY: frozenset[str] = frozenset(
     {"INFERENCE", "SHORTLIST_K", "TANGENT_KIND", "TANGENT_RANK", "TANGENT_PRODUCTS", "AUTO_MARGIN"}
-)
-
-# The paper does not settle these values of `paper` (docs/METHOD.md says why); the table marks them.
-GUESSES: frozenset[str] = frozenset(
-    {
-        "students",
-        "hld_direction",
-        "hld_tau_squared",
-        "lld_temperature",
-        "attribute_scope",
-        "test_attributes",
-    }
 )
 
 
@@ -266,9 +200,7 @@ def add_loreal_node(cfg: Any) -> None:
 
     if "LOREAL" in cfg.TRAINER:
         return
-    values = {
-        f.name.upper(): None if f.name in _PAPER else f.default for f in fields(LorealOptions)
-    }
+    values = {f.name.upper(): None if f.name in PAPER else f.default for f in fields(LorealOptions)}
     cfg.TRAINER.LOREAL = CfgNode(values)
 
 
@@ -289,7 +221,7 @@ def resolve_options(node: Any) -> LorealOptions:
     preset = given.get("preset") or "default"
     if preset not in PRESETS:
         faults.append(unknown_name("TRAINER.LOREAL.PRESET", str(preset), PRESETS))
-    values = {name: f.default for name, f in known.items()} | PRESETS.get(preset, _PAPER)
+    values = {name: f.default for name, f in known.items()} | PRESETS.get(preset, PAPER)
     values |= {k: v for k, v in given.items() if k in known and v is not None}
     for name, spec in known.items():
         values[name], fault = _checked(spec, values[name])
@@ -338,37 +270,3 @@ def _cross_faults(values: dict[str, Any]) -> list[str]:
 def options_dict(options: LorealOptions) -> dict[str, Any]:
     """Return the options as a plain mapping of upper-case keys, in the order of declaration."""
     return {name.upper(): value for name, value in asdict(options).items()}
-
-
-def options_table() -> str:
-    """Return the markdown table of every key: choices, the value of each preset, help."""
-    lines = [
-        "| key | choices | `default` | `paper` | `authors` | what |",
-        "|---|---|---|---|---|---|",
-    ]
-    for spec in fields(LorealOptions):
-        assert spec.default is not MISSING
-        cells = [PRESETS[p].get(spec.name, spec.default) for p in ("default", "paper", "authors")]
-        shown = [f"`{c}`" if c != "" else "(empty)" for c in cells]
-        if spec.name in GUESSES:
-            shown[1] += " (guess)"
-        if spec.name == "preset":
-            shown = ["`default`", "`paper`", "`authors`"]
-        choices = (
-            ", ".join(f"`{c}`" for c in spec.metadata["choices"]) or type(spec.default).__name__
-        )
-        lines.append(
-            f"| `{spec.name.upper()}` | {choices} | {' | '.join(shown)} | {spec.metadata['help']} |"
-        )
-    return "\n".join(lines)
-
-
-def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a config node as `{"A.B.C": value}` with tuples as lists."""
-    flat: dict[str, Any] = {}
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
-    return flat

@@ -7,16 +7,10 @@ import dataclasses
 import pytest
 from yacs.config import CfgNode
 
+from loreal_plugin.cli.options import options_table
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.options import (
-    GUESSES,
-    PRESETS,
-    LorealOptions,
-    add_loreal_node,
-    options_dict,
-    options_table,
-    resolve_options,
-)
+from loreal_plugin.options import LorealOptions, add_loreal_node, options_dict, resolve_options
+from loreal_plugin.presets import GUESSES, PRESETS
 
 NAMES = [f.name for f in dataclasses.fields(LorealOptions)]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from loreal_plugin.cli.main import COMMANDS, build_parser
+from loreal_plugin.cli.options import options_table
 from loreal_plugin.files import replace_between
-from loreal_plugin.options import options_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

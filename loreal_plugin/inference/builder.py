@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.config import flatten
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.expansion import Expansion
@@ -27,7 +28,7 @@ from loreal_plugin.inference.expansion_store import (
 from loreal_plugin.inference.modes import FIRST_PASS, Mode
 from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.options import LorealOptions, flatten
+from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.config import flatten
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length
-from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, flatten
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.runs.engine import Engine
 
 CONTEXT_LENGTH = 77

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import digest_bytes, read_json, write_json
 from loreal_plugin.files.tensors import write_tensors
-from loreal_plugin.options import flatten
 from loreal_plugin.trainer.checkpoint import NAME
 
 NOTE, TENSORS = "deployment.json", "deployment.safetensors"

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.files import read_json, remove_unfinished, write_json
-from loreal_plugin.options import flatten
 from loreal_plugin.results.record import (
     RESULTS,
     SCHEMA_VERSION,

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
+from loreal_plugin.config import flatten
 from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_text
-from loreal_plugin.options import flatten
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.config import flatten
 from loreal_plugin.files import digest
-from loreal_plugin.options import INFERENCE_ONLY, flatten
+from loreal_plugin.options import INFERENCE_ONLY
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.config import with_settings
+from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_json, write_json
-from loreal_plugin.options import flatten
 from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
 from loreal_plugin.runs.across import average, target_facts
 from loreal_plugin.runs.base2new import prepare, say_line, using_weights

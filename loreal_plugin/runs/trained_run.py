@@ -19,14 +19,14 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.attributes import load_attributes
-from loreal_plugin.config import with_settings
+from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.errors import CheckpointError, ConfigError, WeightsError, unknown_name
 from loreal_plugin.inference.builder import ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
-from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, flatten
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
 from loreal_plugin.runs.base2new import using_weights
 from loreal_plugin.runs.deployment import Deployment, read_deployment
 from loreal_plugin.runs.engine import quietly

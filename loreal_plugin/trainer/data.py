@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.config import with_settings
-from loreal_plugin.options import LorealOptions, flatten
+from loreal_plugin.config import flatten, with_settings
+from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import cache_root
 from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
 from loreal_plugin.students.student import Student
