@@ -20,8 +20,8 @@ import traceback
 import torch
 
 from loreal_plugin.results.variants import CONSTANT, LONGER, longer_epochs
-from loreal_plugin.runs.base2new import run_base2new
 from loreal_plugin.runs.rivals import run_rivals
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
 PARTS = ("plain", "constant", "longer", "rivals")
@@ -40,14 +40,14 @@ def run_part(part: str, args: argparse.Namespace, method: str, phi: int, seed: i
         record = run_rivals(spec(), **quiet)
         return ", ".join(f"{row['name']} {row['hm']:.2f}" for row in record["rows"])
     if part == "constant":
-        record = run_base2new(spec(CONSTANT, "True"), **quiet).record
+        record = run_protocol(spec(CONSTANT, "True"), **quiet).record
     elif part == "longer":
-        plain = run_base2new(spec(), **quiet).record
+        plain = run_protocol(spec(), **quiet).record
         beta, loreal = plain["stages"]["beta"], plain["stages"]["loreal"]
         epochs = longer_epochs(beta, loreal["epochs"] * loreal["steps_per_epoch"])
-        record = run_base2new(spec(f"beta:{LONGER}", str(epochs)), until="beta", **quiet).record
+        record = run_protocol(spec(f"beta:{LONGER}", str(epochs)), until="beta", **quiet).record
     else:
-        record = run_base2new(spec(), **quiet).record
+        record = run_protocol(spec(), **quiet).record
     return ", ".join(f"{row['name']} {row['hm']:.2f}" for row in record["rows"])
 
 

@@ -27,7 +27,7 @@ from loreal_plugin.attributes.attribute_set import SCHEMA_VERSION
 from loreal_plugin.cli.results import deliver
 from loreal_plugin.demo.world import ATTRIBUTES, NAMES, VALUES
 from loreal_plugin.files import write_text
-from loreal_plugin.runs.base2new import run_base2new
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
 
 KEY = "loreal:TRAINER.LOREAL."
@@ -73,7 +73,7 @@ def word_sets(folder: Path) -> dict[str, tuple[str, list[str]]]:
 def measure(method: str, phi: int, seed: int, out: str, opts: list[str]) -> dict[str, Any]:
     """Return the record of one run."""
     spec = build_spec(method, str(phi), "demo", str(seed), out=out, opts=opts)
-    return run_base2new(spec, say=lambda _text: None).record
+    return run_protocol(spec, say=lambda _text: None).record
 
 
 def spread(values: list[float]) -> str:

@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from loreal_plugin.results.record import harmonic_mean
-from loreal_plugin.runs.base2new import prepare, run_base2new
+from loreal_plugin.runs.prepare import prepare
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
 # Grids of KEY -> values; every combination is a candidate.
@@ -139,7 +140,7 @@ def host_scores(spec: RunSpec) -> dict[str, float]:
 
 def loreal_scores(spec: RunSpec) -> dict[str, float]:
     """Return base, new and HM of every row of the whole run."""
-    record = run_base2new(spec, say=lambda _text: None).record
+    record = run_protocol(spec, say=lambda _text: None).record
     found = {"loreal_seconds": record["stages"]["loreal"]["seconds"]}
     for row in record["rows"]:
         found |= {

@@ -34,9 +34,7 @@ LONG_FILES = {
     "loreal_plugin/explain/runs.py",
     "loreal_plugin/method/slots.py",
     "loreal_plugin/options.py",
-    "loreal_plugin/results/reader.py",
     "loreal_plugin/runs/calibrate.py",
-    "loreal_plugin/runs/engine.py",
     "loreal_plugin/runs/evaluation_cache.py",
     "loreal_plugin/text/prefix.py",
     "loreal_plugin/trainer/mixin.py",
@@ -46,7 +44,6 @@ LONG_FILES = {
 LONG_FUNCTIONS = {
     "loreal_plugin/method/slots.py:splice_slots",
     "loreal_plugin/runs/calibrate.py:format_calibration",
-    "loreal_plugin/runs/plan.py:build_plan",
     "loreal_plugin/students/student.py:build_student",
     "loreal_plugin/trainer/model.py:losses",
 }

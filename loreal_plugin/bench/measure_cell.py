@@ -22,7 +22,7 @@ from loreal_plugin.bench.memory import peak_of
 from loreal_plugin.bench.models import CellModels
 from loreal_plugin.bench.predictions import slim
 from loreal_plugin.bench.variant_calls import PUBLISHED, PUBLISHED_ORDER, Call, build_variant
-from loreal_plugin.results.record import git_revision, versions
+from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.runs.timing import interleave
 
 

@@ -28,7 +28,7 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.runs.base2new import using_weights
+from loreal_plugin.runs.prepare import using_weights
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.slots import start_meta_nets, with_slots
 from loreal_plugin.students.student import Student, at_size, build_shell, build_student

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.results.protocols import BASE2NEW, TRAINED
+
 EPILOG = """\
 Prints the choices that no other beats in accuracy, time for a test picture and memory. Times are
 those of the machine that made the runs. --ms and --mb leave out what costs more.
@@ -28,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="output folder of the runs")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset of the runs")
     parser.add_argument(
-        "--protocol", default="base2new", help="base2new, xd, dg or few_shot (base2new)"
+        "--protocol", choices=tuple(TRAINED), default=BASE2NEW.name, help="whose runs (base2new)"
     )
     parser.add_argument("--ms", metavar="N", help="at most N milliseconds for a test picture")
     parser.add_argument("--mb", metavar="N", help="at most N MB of memory")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.cli.run_options import add_choices, add_run_parser, spec_of
 
 EPILOG = """\
 Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of
@@ -23,30 +23,16 @@ examples:
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
-    from loreal_plugin.cli.base2new import add_environment_options
-
-    parser = subparsers.add_parser(
-        "calibrate",
-        usage="loreal calibrate METHOD PHI [DATASET=demo] [SEED=1] [options] [-- KEY VALUE ...]",
-        help="measure the inference modes of a run and set the threshold of auto",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
-    parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")
+    text = "measure the inference modes of a run and set the threshold of auto"
+    parser = add_run_parser(subparsers, "calibrate", text, __doc__, EPILOG)
     parser.add_argument(
         "--target", metavar="PERCENT", default="99.5", help="agreement that is wanted (99.5)"
     )
     parser.add_argument(
         "--pictures", metavar="N", default="1000", help="held-out embeddings, at least (1000)"
     )
-    add_environment_options(parser)
-    parser.add_argument("--shots", help="pictures per class (SHOTS; 16)")
-    parser.add_argument(
-        "--recipe", help="name of the YAML in configs/trainers/<X>_LOREAL/ (RECIPE; by weights)"
-    )
-    parser.set_defaults(run=run, takes_extra=True)
+    add_choices(parser)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
     # PyTorch's profiler, which measures memory, would report every start.
     # torch reads this when it is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from loreal_plugin.cli.base2new import spec_of
     from loreal_plugin.runs.calibrate import format_calibration, run_calibrate
     from loreal_plugin.runs.spec import whole_number
 

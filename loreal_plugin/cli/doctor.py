@@ -38,7 +38,7 @@ OLDEST_PYTHON = (3, 10)
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
-    from loreal_plugin.cli.base2new import add_environment_options
+    from loreal_plugin.cli.run_options import add_environment_options
 
     parser = subparsers.add_parser(
         "doctor", help="check Python, packages, host, weights and data", description=__doc__

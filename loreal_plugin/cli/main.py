@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
+from loreal_plugin.results.protocols import TRAINED
 from loreal_plugin.version import __version__
 
 # Each module adds the parsers of its commands with `add_parser(subparsers)`. It is imported when
 # one of them runs, or for --help.
 COMMANDS = {
-    "base2new": "loreal_plugin.cli.base2new",
-    "xd": "loreal_plugin.cli.xd",
-    "dg": "loreal_plugin.cli.dg",
-    "few_shot": "loreal_plugin.cli.few_shot",
+    **dict.fromkeys(TRAINED, "loreal_plugin.cli.protocols"),
     "zero_shot": "loreal_plugin.cli.zero_shot",
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",

@@ -37,11 +37,10 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
     from loreal_plugin.errors import LorealError
     from loreal_plugin.results.seed_tables import format_report, read_runs
-    from loreal_plugin.results.variants import is_ablation
 
     runs = read_runs(Path(args.out).expanduser())
     if args.plain:
-        runs = [run for run in runs if not is_ablation(run)]
+        runs = [run for run in runs if not run.ablation]
         if not runs:
             raise LorealError(
                 f"every run below {args.out} has overrides of its own; leave out --plain"

@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the table; an unfinished or foreign file is an error."""
     from loreal_plugin.errors import LorealError
     from loreal_plugin.results.record import RESULTS, read_results
-    from loreal_plugin.results.run_table import format_run, save_plot
+    from loreal_plugin.results.run_plot import save_plot
+    from loreal_plugin.results.run_table import format_record
 
     path = Path(args.run_folder).expanduser()
     folder = path.parent if path.name == RESULTS else path
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
             f"no finished run in {folder}: wanted a {RESULTS} with rows; run base2new_train.sh"
             " first"
         )
-    print(format_run(record))
+    print(format_record(record))
     if args.save_plot:
         save_plot(record, Path(args.save_plot))
     return 0

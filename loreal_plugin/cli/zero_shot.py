@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.cli.base2new import add_environment_options, dataset_and_seed
+from loreal_plugin.cli.run_options import add_environment_options, dataset_and_seed
 from loreal_plugin.contract import CONTRACTS, PLAIN_METHOD
 from loreal_plugin.errors import ConfigError, unknown_name
 

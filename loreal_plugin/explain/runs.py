@@ -16,9 +16,9 @@ from torch import Tensor
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.runs.base2new import say_line, using_weights
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.plan import build_plan
+from loreal_plugin.runs.prepare import say_line, using_weights
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.share import share_clip_tensors

@@ -15,7 +15,7 @@ from loreal_plugin.explain.runs import OpenRun, Say, open_run
 from loreal_plugin.explain.sample import choose, label_of, split_words
 from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.files import write_json
-from loreal_plugin.runs.base2new import say_line
+from loreal_plugin.runs.prepare import say_line
 
 NUMBERS, OVERVIEW = "explanations.json", "overview.png"
 

@@ -20,6 +20,7 @@ from loreal_plugin.results.layout import (
     shots_text,
     weights_text,
 )
+from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.reader import collect
 
 WITH_READING = "time includes building the model and reading the pictures"
@@ -46,7 +47,7 @@ class Choice:
     @property
     def size(self) -> int:
         """Return the size of the picture that has to be there, in pixels."""
-        return self.group.results[0].test_size or self.group.setting.phi
+        return self.group.results[0].content.test_size or self.group.setting.phi
 
     def beats(self, other: Choice) -> bool:
         """Return whether this is at least as good in everything that the other tells, and better in
@@ -68,7 +69,7 @@ def advise(
     out: Path,
     dataset: str,
     *,
-    protocol: str = "base2new",
+    protocol: str = BASE2NEW.name,
     ms: float | None = None,
     mb: float | None = None,
 ) -> str:
@@ -116,9 +117,7 @@ def _of_weights(
     """Return one table for runs and one for rivals: their times are taken in different ways."""
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
-        choices = _once(
-            [_choice(g) for g in groups if (g.results[0].milliseconds is not None) == rival]
-        )
+        choices = _once([_choice(g) for g in groups if g.results[0].rival == rival])
         within = [
             c
             for c in choices

@@ -12,6 +12,7 @@ import numpy as np
 
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import Block, Cell, Table, method_name
+from loreal_plugin.results.protocols import HALVES, TARGET
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD
 from loreal_plugin.results.statistics import (
     Interval,
@@ -29,7 +30,6 @@ NOTE = (
     " test pictures for one seed; with several, random sign flips of each picture's difference"
     " summed over seeds. p (Holm): adjusted for the number of lines in the table."
 )
-HALVES = {"base", "new"}
 NO_ANSWERS = (
     "no answers by picture stored (records of an older release); base2new_test.sh writes them"
     " without training"
@@ -80,7 +80,7 @@ def compare(ours: Group, other: Group) -> Comparison | None:
     pairs = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
     interval, p = None, None
     if all(a is not None and b is not None and a.shape == b.shape for a, b in pairs):
-        interval = _gain_interval(pairs, harmonic=set(sets) == HALVES)
+        interval = _gain_interval(pairs, harmonic=set(sets) == set(HALVES))
         p = paired_p_value(*(np.concatenate(answers) for answers in zip(*pairs, strict=True)))
     return Comparison(
         ours, other, statistics.fmean(gains), interval, seed_interval(gains), p, tuple(gains)
@@ -90,12 +90,8 @@ def compare(ours: Group, other: Group) -> Comparison | None:
 def judged_sets(ours: Group, other: Group) -> list[str]:
     """Return the test sets that the summary is made of: the targets, or all where no role is told."""
     first = ours.results[0]
-    roles = set(first.roles.values())
-    names = (
-        [n for n in first.scores if first.roles.get(n) == "target"]
-        if "target" in roles
-        else list(first.scores)
-    )
+    targets = [n for n in first.scores if first.roles.get(n) == TARGET]
+    names = targets or list(first.scores)
     return [name for name in names if name in other.results[0].scores]
 
 
@@ -110,7 +106,9 @@ def summary_interval(group: Group) -> Interval | None:
 
     def summary(means: Sequence[np.ndarray]) -> np.ndarray:
         whole = (
-            harmonic_means(means[0], means[1]) if set(sets) == HALVES else np.mean(means, axis=0)
+            harmonic_means(means[0], means[1])
+            if set(sets) == set(HALVES)
+            else np.mean(means, axis=0)
         )
         return whole.mean(1)
 
@@ -139,7 +137,7 @@ def comparisons(block: Block) -> list[Comparison]:
         for _, _, others in block.scored_lines():
             for other in others:
                 same = other.setting.dataset == ours.setting.dataset
-                mine = other.setting.method in (ours.setting.method, "clip")
+                mine = other.setting.method in (ours.setting.method, ZERO_SHOT_METHOD)
                 if same and mine and other.low and other.row != "loreal":
                     comparison = compare(ours, other)
                     found += [comparison] if comparison else []

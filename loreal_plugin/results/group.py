@@ -29,7 +29,7 @@ class Group:
     @property
     def label(self) -> str:
         """Return the row's text."""
-        return self.results[0].label
+        return self.results[0].content.label
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ class Group:
     @property
     def low(self) -> bool:
         """Return whether the row reads small pictures."""
-        return self.results[0].test_size == self.setting.phi
+        return self.results[0].content.test_size == self.setting.phi
 
     def summaries(self) -> list[float]:
         """Return HM, or the average over targets, of each seed in percent."""
@@ -57,7 +57,7 @@ class Group:
         """Return milliseconds per test picture of each seed: a rival's own, else a test's, building
         included.
         """
-        own = self.numbers(lambda result: result.milliseconds)
+        own = self.numbers(lambda result: result.content.milliseconds)
         return own or self.numbers(_test_milliseconds)
 
     def test_memory(self) -> list[float]:

@@ -4,7 +4,6 @@ same overrides.
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,9 +13,11 @@ from pathlib import Path
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.group import Group, mean_std
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
-from loreal_plugin.results.rival_rows import guests_of
+from loreal_plugin.results.rival_rows import zero_shot_rows
 
 ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
+# model of a rival that corrects nothing -> the row of a run that says the same
+_REPEATED = {"zero-shot": "phi", "alpha": "native_at_phi", "beta": "phi"}
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,17 @@ class Block:
     @property
     def title(self) -> str:
         """Return the block's settings in words."""
+        return self.title_without("")
+
+    def title_without(self, free: str) -> str:
+        """Return the block's settings in words, `phi` or `shots` left out."""
         k = self.key
-        shots = f", {shots_text(k.shots)}" if k.shots else ""
+        shots = f", {shots_text(k.shots)}" if k.shots and free != "shots" else ""
+        phi = "" if free == "phi" else f"phi {k.phi}"
         host = "" if k.host == "embedded" else f", host {k.host}"
         changed = f", {overrides_text(k.overrides)}" if k.overrides else ""
-        return f"phi {k.phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
+        text = f"{phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
+        return text.removeprefix(", ")
 
     def lines(self) -> list[tuple[str, str, list[Group]]]:
         """Return (method, row, groups by dataset) in the order of a table."""
@@ -73,18 +80,11 @@ class Block:
         cost apart.
         """
         there = {(group.setting.method, group.row) for group in self.groups}
-        return [line for line in self.lines() if self._repeated(line[0], line[1]) not in there]
-
-    def _repeated(self, method: str, row: str) -> tuple[str, str] | None:
-        """Return method and row of the run that says what a rival says, None for any other row."""
-        if row == "zero-shot":
-            return ZERO_SHOT_METHOD, "phi"
-        size = re.search(r" trained at (\d+)$", row)
-        return (
-            None
-            if size is None
-            else (method, "phi" if int(size[1]) == self.key.phi else "native_at_phi")
-        )
+        return [
+            line
+            for line in self.lines()
+            if (line[0], _REPEATED.get(line[2][0].results[0].repeats)) not in there
+        ]
 
 
 def shots_text(shots: int) -> str:
@@ -129,8 +129,7 @@ def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
         found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)
     ):
         members = found[key]
-        guests = [] if protocol == "zero_shot" else guests_of(groups, key, members)
-        blocks.append(Block(key, (*members, *guests)))
+        blocks.append(Block(key, (*members, *zero_shot_rows(groups, key, members))))
     return blocks
 
 

@@ -163,15 +163,9 @@ class Dot:
 
     @property
     def kind(self) -> str:
-        """Return the row, of a rival what is done to its pictures or embeddings."""
-        label = self.group.label
-        return (
-            self.group.row
-            if self.group.row in MARKERS
-            else label.split(", ")[-1]
-            if ", " in label
-            else "as it is"
-        )
+        """Return the row, of a rival or control what it changes."""
+        change = self.group.results[0].content.change
+        return self.group.row if self.group.row in MARKERS else change or "as it is"
 
 
 def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
@@ -180,7 +174,7 @@ def _dots(axes: Any, part: Sequence[Dot], markers: dict[str, str]) -> None:
     for dot in part:
         colour = colour_of(dot.method)
         axes.plot(dot.cost, dot.accuracy, markers[dot.kind], color=colour, markersize=6, alpha=0.8)
-        size = dot.group.results[0].test_size
+        size = dot.group.results[0].content.test_size
         best[size] = max(best.get(size, dot), dot, key=lambda d: d.accuracy)
     for size, dot in best.items():
         axes.annotate(

@@ -6,24 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from loreal_plugin.results.protocols import BASE2NEW, DG, XD
+
 PUBLISHED_PHI = 96
 PUBLISHED_RECIPE = "vit_b16"
 # the paper's average is over these eleven, with ViT-B/16
-BENCHMARKS = frozenset(
-    {
-        "imagenet",
-        "caltech101",
-        "oxford_pets",
-        "stanford_cars",
-        "oxford_flowers",
-        "food101",
-        "fgvc_aircraft",
-        "sun397",
-        "dtd",
-        "eurosat",
-        "ucf101",
-    }
-)
+BENCHMARKS = frozenset({"imagenet", *XD.known_targets["imagenet"]})
 
 
 @dataclass(frozen=True)
@@ -68,20 +56,25 @@ def published_note(method: str, phi: int, dataset: str, recipe: str) -> str:
 # phi -> (host, with LOREAL): accuracy in percent, averaged over the ten targets of LR-CE and the
 # four of LR-DG
 TARGET_AVERAGES: dict[str, dict[str, dict[int, tuple[float, float]]]] = {
-    "xd": {
+    XD.name: {
         "coop": {96: (31.72, 45.77), 144: (63.10, 69.78), 192: (69.20, 74.67)},
         "maple": {96: (36.07, 52.77), 144: (64.02, 72.61), 192: (69.61, 77.19)},
         "mma": {96: (37.27, 54.66), 144: (65.32, 72.99), 192: (72.28, 76.81)},
         "mmrl": {96: (40.77, 55.08), 144: (69.71, 74.12), 192: (75.30, 79.14)},
     },
-    "dg": {
+    DG.name: {
         "coop": {96: (15.02, 23.27), 144: (43.87, 48.32), 192: (53.16, 55.93)},
         "maple": {96: (10.56, 26.86), 144: (41.56, 48.42), 192: (52.59, 54.78)},
         "mma": {96: (14.47, 25.52), 144: (43.69, 47.35), 192: (53.18, 54.16)},
         "mmrl": {96: (15.42, 30.64), 144: (47.34, 50.53), 192: (57.37, 58.47)},
     },
 }
-DG_TARGETS = frozenset({"imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"})
+# what the averages are over
+PUBLISHED_ON = {
+    BASE2NEW.name: BENCHMARKS,
+    XD.name: frozenset(XD.known_targets["imagenet"]),
+    DG.name: frozenset(DG.known_targets["imagenet"]),
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ def published_average(protocol: str, method: str, phi: int, row: str) -> float |
     """
     if row not in ("native_at_phi", "phi", "loreal"):
         return None
-    if protocol == "base2new":
+    if protocol == BASE2NEW.name:
         found = PUBLISHED.get(method) if phi == PUBLISHED_PHI else None
         return (found.loreal_hm if row == "loreal" else found.hm) if found else None
     pair = TARGET_AVERAGES.get(protocol, {}).get(method, {}).get(phi)
@@ -131,7 +124,9 @@ def not_comparable(protocol: str, datasets: frozenset[str], recipe: str) -> str:
     """
     if recipe != PUBLISHED_RECIPE:
         return "demo" if recipe.startswith("demo") else f"recipe {recipe}"
-    wanted = {"base2new": BENCHMARKS, "xd": BENCHMARKS - {"imagenet"}, "dg": DG_TARGETS}[protocol]
+    wanted = PUBLISHED_ON.get(protocol)
+    if wanted is None:
+        return "no published average"
     if datasets == wanted:
         return ""
     return f"{len(datasets & wanted)} of {len(wanted)} datasets" + (

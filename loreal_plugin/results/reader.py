@@ -4,18 +4,20 @@ its reason.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.results.record import READABLE, RESULTS, missing_fields
-from loreal_plugin.results.variants import merge_variant
+from loreal_plugin.results.lookup import Lookup, row_identity, train_pictures
+from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.results.run import Row, Run, Score, run_of
+from loreal_plugin.results.variants import PLAIN, place
 
 STARTED = "started.json"
 ZERO_SHOT_METHOD = "clip"
+ZERO_SHOT_MODEL = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -34,56 +36,17 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Score:
-    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were
-    recorded.
-
-    `kept`: the test read embeddings that another had kept, whose making took `kept_seconds`.
-    """
-
-    accuracy: float
-    total: int
-    hits: str | None = None
-    seconds: float | None = None
-    memory_mb: float | None = None
-    kept: bool = False
-    kept_seconds: float | None = None
-
-    @property
-    def whole_seconds(self) -> float | None:
-        """Return the seconds of the test as if it had read its pictures, None where they are not
-        known.
-        """
-        if not self.kept:
-            return self.seconds
-        return (
-            None
-            if self.seconds is None or self.kept_seconds is None
-            else self.seconds + self.kept_seconds
-        )
-
-
-@dataclass(frozen=True)
 class Result:
     """One row of one run.
 
-    `summary` is the number that the protocol is judged by, in percent: HM, or the average over
-    targets. `identity` holds the settings that the row depends on, without the seed. `asked` are
-    the run's overrides as given: a control stands in the table of the run that it controls, so its
-    setting has none.
+    `content` has the row's scores and costs. `identity` holds the settings that the row depends on,
+    without the seed. `asked` are the run's overrides as given: a control stands in the table of the
+    run that it controls, so its setting has none.
     """
 
     setting: Setting
     seed: int
-    row: str
-    label: str
-    scores: Mapping[str, Score]
-    summary: float
-    train_size: int | None
-    test_size: int | None
-    parameters: int | None
-    seconds: float | None
-    milliseconds: float | None
+    content: Row
     train_pictures: int | None
     roles: Mapping[str, str]
     identity: Mapping[str, Any]
@@ -91,9 +54,29 @@ class Result:
     asked: tuple[str, ...] = ()
 
     @property
-    def adds(self) -> bool:
-        """Return whether parameters and seconds come on top of the host's."""
-        return self.row.startswith("loreal")
+    def row(self) -> str:
+        """Return the row's name."""
+        return self.content.name
+
+    @property
+    def scores(self) -> Mapping[str, Score]:
+        """Return the row's scores by test set."""
+        return self.content.scores
+
+    @property
+    def summary(self) -> float:
+        """Return the number that the protocol is judged by, in percent."""
+        return self.content.summary
+
+    @property
+    def repeats(self) -> str:
+        """Return the model of a rival that corrects nothing, "" for any other row."""
+        return "" if self.content.change else self.content.model
+
+    @property
+    def rival(self) -> bool:
+        """Return whether the row is one of `loreal rivals`, whose times are taken in another way."""
+        return bool(self.content.model)
 
 
 @dataclass
@@ -140,34 +123,27 @@ def set_aside(path: Path) -> bool:
     return any(part.endswith(".replaced") for part in path.parts)
 
 
-def read_record(path: Path) -> tuple[dict[str, Any], str]:
-    """Return a record and "", or {} and what is wrong with the file."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return {}, f"cannot be read: {error.strerror}"
-    except ValueError as error:
-        return {}, f"is no JSON ({error}); delete it and run the same command again"
-    if not isinstance(record, dict):
-        return {}, "is no JSON object; delete it and run the same command again"
-    version = record.get("schema_version")
-    if version not in READABLE:
-        known = " and ".join(map(str, sorted(READABLE)))
-        return (
-            {},
-            f"has schema version {version}, this release reads {known}; run the same command again",
-        )
-    if record.get("kind") == "sweep":
-        return record, ""
-    missing = missing_fields(record)
-    return (record, "") if not missing else ({}, f"lacks {', '.join(missing)}")
+def setting_of(run: Run, overrides: tuple[str, ...] | None = None) -> Setting:
+    """Return a run's setting, with `overrides` in place of its own where they are given."""
+    host = run["host"] or {}
+    return Setting(
+        run.protocol,
+        run["dataset"],
+        run["method"],
+        run["phi"],
+        run["shots"],
+        run.weights,
+        run.facts.get("recipe", ""),
+        host.get("name", ""),
+        run.overrides if overrides is None else overrides,
+    )
 
 
 def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> None:
     """Turn the records that have rows into results; tests and stages are looked up where a row
     needs them.
     """
-    lookup = _Lookup(evidence.out, records)
+    lookup = Lookup(evidence.out, records)
     for path, record in records.items():
         if not record.get("rows"):
             continue
@@ -181,16 +157,6 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
         _note_provenance(evidence, record)
 
 
-def _targets(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is told about the test sets, by name; nothing for base-to-new."""
-    return record.get("targets") or {}
-
-
-def _control(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a record's overrides as text, in the order of the command line."""
-    return tuple(" ".join(map(str, words)) for words in record.get("overrides") or ())
-
-
 def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
     facts = {
         "device": f"{record.get('device')} ({record.get('threads')} threads)",
@@ -201,155 +167,26 @@ def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
         evidence.provenance.setdefault(name, set()).add(value)
 
 
-class _Lookup:
-    """Stage records by folder, and evaluation records by what they tested."""
-
-    def __init__(self, out: Path, records: Mapping[Path, dict[str, Any]]) -> None:
-        self._out, self._records = out, records
-        tests = [r for r in records.values() if r["kind"] == "evaluation" and "row" in r]
-        self._tests = {self._name(r, r["row"], r["subset"]): r for r in tests}
-
-    @staticmethod
-    def _name(record: Mapping[str, Any], row: str, subset: str) -> tuple[Any, ...]:
-        facts = (record[key] for key in ("dataset", "method", "phi", "seed", "shots"))
-        return (
-            record.get("protocol", "base2new"),
-            *facts,
-            record["weights"]["sha256"],
-            _control(record),
-            row,
-            subset,
-        )
-
-    def test(self, record: Mapping[str, Any], row: str, subset: str) -> Mapping[str, Any]:
-        """Return the evaluation of a run's row, empty where the final test of the training stands
-        for it.
-        """
-        return self._tests.get(self._name(record, row, subset), {})
-
-    def stage(self, record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-        """Return the record of a run's stage, empty where its folder holds another run by now."""
-        facts = record["stages"].get(name)
-        stored = self._records.get(self._out / facts["folder"] / RESULTS, {}) if facts else {}
-        return stored if facts and stored.get("key") == facts["key"] else {}
-
-
-def _results(path: Path, record: dict[str, Any], lookup: _Lookup) -> Iterator[Result]:
+def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Result]:
     """Yield a run's or rivals' rows; of a control only the row that its run's table needs."""
-    merged = merge_variant(record | {"label": path.parent.parent.name})
-    plain = merged["label"] != path.parent.parent.name
-    setting = setting_of(record, () if plain else _control(record))
-    for row in merged["rows"]:
+    run = run_of(record)
+    placed = place(run, path.parent.parent.name)
+    if placed.order == PLAIN:
+        # what the tests of the four rows took may stand in records of their own
+        timed = run_of(record, lambda row, name: lookup.test(record, row, name))
+        placed = replace(placed, rows=timed.rows)
+    setting = setting_of(run, () if placed.control else None)
+    for row in placed.rows:
         # zero-shot CLIP is the same whichever method's run it was measured beside
-        shared = record["kind"] == "rivals" and row["name"].startswith("zero-shot")
+        shared = row.model == ZERO_SHOT_MODEL
+        identity = row_identity(record, row.name, lookup)
         yield Result(
             setting=replace(setting, method=ZERO_SHOT_METHOD) if shared else setting,
             seed=record["seed"],
-            row=row["name"],
-            label=row["label"],
-            scores=_scores(record, row, lookup),
-            summary=_summary(row),
-            train_size=row.get("train_size"),
-            test_size=row.get("test_size", record["phi"]),
-            parameters=row.get("parameters"),
-            seconds=row.get("seconds"),
-            milliseconds=row.get("milliseconds"),
-            train_pictures=_train_pictures(record, row["name"], lookup),
-            roles={name: facts["role"] for name, facts in _targets(record).items()},
-            identity=(
-                {"weights": record["weights"]["sha256"]}
-                if shared
-                else _identity(record, row["name"], lookup)
-            ),
+            content=row,
+            train_pictures=train_pictures(record, row.name, lookup),
+            roles=run.roles,
+            identity={"weights": record["weights"]["sha256"]} if shared else identity,
             path=path,
-            asked=_control(record),
+            asked=run.overrides,
         )
-
-
-def setting_of(record: Mapping[str, Any], overrides: tuple[str, ...] | None = None) -> Setting:
-    """Return a record's setting, with `overrides` in place of its own where they are given."""
-    overrides = _control(record) if overrides is None else overrides
-    host = record["host"] or {}
-    return Setting(
-        record.get("protocol", "base2new"),
-        record["dataset"],
-        record["method"],
-        record["phi"],
-        record["shots"],
-        record["weights"]["name"],
-        record.get("recipe", ""),
-        host.get("name", ""),
-        overrides,
-    )
-
-
-def _summary(row: Mapping[str, Any]) -> float:
-    """Return the number a row is judged by."""
-    value = row["hm"] if row.get("hm") is not None else row["average"]
-    return float(value)
-
-
-def _scores(record: Mapping[str, Any], row: Mapping[str, Any], lookup: _Lookup) -> dict[str, Score]:
-    """Return a row's scores by test set."""
-    parts = dict(row.get("targets") or {})
-    if row.get("base"):
-        parts |= {subset: row[subset] for subset in ("base", "new")}
-    scores = {}
-    for name, part in parts.items():
-        test = lookup.test(record, row["name"], name) if record["kind"] != "rivals" else {}
-        scores[name] = Score(
-            accuracy=float(part["accuracy"]),
-            total=int(part["total"]),
-            hits=part.get("hits"),
-            seconds=part.get("seconds", test.get("seconds")),
-            memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
-            kept=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
-            kept_seconds=part.get("kept_seconds", test.get("kept_seconds")),
-        )
-    return scores
-
-
-_NEEDS = {
-    "native": ("alpha",),
-    "native_at_phi": ("alpha",),
-    "phi": ("beta",),
-    "phi_longer": ("beta",),
-    "loreal": ("alpha", "beta", "loreal"),
-}
-
-
-def _needs(row: str) -> tuple[str, ...]:
-    """Return the stages that a row depends on; a rival is alpha's."""
-    return _NEEDS.get(row, _NEEDS["loreal"] if row.startswith("loreal") else ("alpha",))
-
-
-def _train_pictures(record: Mapping[str, Any], row: str, lookup: _Lookup) -> int | None:
-    """Return how many pictures the row's own stage looked at in training, all epochs together."""
-    name = _needs(row)[-1]
-    facts = (record.get("stages") or {}).get(name)
-    batch = (
-        lookup.stage(record, name).get("config", {}).get("DATALOADER.TRAIN_X.BATCH_SIZE")
-        if facts
-        else None
-    )
-    return facts["epochs"] * facts["steps_per_epoch"] * batch if batch else None
-
-
-def _identity(record: Mapping[str, Any], row: str, lookup: _Lookup) -> dict[str, Any]:
-    """Return the settings that a row depends on, flat, without the seed."""
-    facts = {"weights": record["weights"]["sha256"], "host": (record["host"] or {}).get("code")}
-    if not record.get("stages"):
-        return facts | _seedless(record.get("config") or {}, "")
-    for name in _needs(row):
-        stored = lookup.stage(record, name) or (record if name == record.get("stage") else {})
-        facts |= _seedless(stored.get("config") or {}, f"{name}: ")
-    if row.startswith("loreal"):
-        facts["attributes"] = record.get("attributes")
-    return facts | {
-        f"test pictures of {name}": part.get("test_images")
-        for name, part in _targets(record).items()
-    }
-
-
-def _seedless(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {f"{prefix}{key}": value for key, value in config.items() if key != "SEED"}

@@ -1,18 +1,18 @@
-"""`results.json`: written whole or not at all, read back only when it is what we wrote
-(docs/RESULTS_SCHEMA.md).
+"""`results.json` as it lies on disk: its form, and the one place where it is read.
+
+Types tell the form (docs/RESULTS_SCHEMA.md has the words); `loreal_plugin.runs.records` builds it;
+`read_record` reads it and upgrades what older releases wrote. A field that is new goes into the
+type here, into the builder, and onto the page.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import subprocess
+import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from loreal_plugin.files import read_json
-from loreal_plugin.paths import bundle_root
-from loreal_plugin.version import __version__
+from loreal_plugin.results.protocols import BASE2NEW
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
@@ -29,19 +29,137 @@ REQUIRED = (
     "shots",
     "config",
 )
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "safetensors", "clip-anytorch")
+
+
+class HeadFacts(TypedDict, total=False):
+    """What every record has."""
+
+    schema_version: int
+    protocol: str
+    kind: str
+    key: str
+    stage: str | None
+    method: str
+    trainer: str
+    host: dict[str, Any]
+    dataset: str
+    phi: int | None
+    input_size: int
+    native_size: int
+    seed: int
+    shots: int
+    weights: dict[str, str]
+    recipe: str
+    overrides: list[list[str]]
+    attributes: list[str] | None
+    config: dict[str, Any]
+    inference: dict[str, Any] | None
+    images: str
+    parents: dict[str, str]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    git_revision: str | None
+
+
+class ScoreFacts(TypedDict, total=False):
+    """A score on one test set; the last five only in runs whose record is apart from the stages."""
+
+    accuracy: float
+    correct: int
+    total: int
+    hits: str
+    seconds: float | None
+    peak_memory_mb: float | None
+    kept_embeddings: bool
+    kept_seconds: float | None
+    key: str | None
+
+
+class RowFacts(TypedDict, total=False):
+    """One row of a run or of rivals; `base`, `new`, `hm` and `targets`, `average` by protocol."""
+
+    name: str
+    label: str
+    model: str
+    correction: str
+    milliseconds: float
+    train_size: int | None
+    test_size: int | None
+    parameters: int | None
+    seconds: float | None
+    base: ScoreFacts | None
+    new: ScoreFacts | None
+    hm: float | None
+    targets: dict[str, ScoreFacts]
+    average: float
+
+
+class StageFacts(TypedDict):
+    """What a run's record says of a stage."""
+
+    key: str
+    folder: str
+    parameters: int
+    seconds: float
+    peak_memory_mb: float
+    epochs: int
+    steps_per_epoch: int
+
+
+class TestSetFacts(TypedDict):
+    """What a record says of a test set."""
+
+    dataset: str
+    role: str
+    classes: int
+    images: str
+    test_images: str
+    attributes: list[str] | None
+
+
+class SweepFacts(TypedDict):
+    """The record of a sweep, and of each of its runs the command, the state and the error."""
+
+    schema_version: int
+    kind: str
+    name: str
+    jobs: int
+    seconds: float
+    done: int
+    failed: int
+    runs: list[dict[str, Any]]
+
+
+def read_record(path: Path) -> tuple[dict[str, Any], str]:
+    """Return a record and "", or {} and what is wrong with the file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return {}, f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        return {}, f"is no JSON ({error}); delete it and run the same command again"
+    if not isinstance(record, dict):
+        return {}, "is no JSON object; delete it and run the same command again"
+    version = record.get("schema_version")
+    if version not in READABLE:
+        known = " and ".join(map(str, sorted(READABLE)))
+        return (
+            {},
+            f"has schema version {version}, this release reads {known}; run the same command again",
+        )
+    if record.get("kind") == "sweep":
+        return record, ""
+    missing = missing_fields(record)
+    return (upgrade(record), "") if not missing else ({}, f"lacks {', '.join(missing)}")
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """Return a folder's `results.json`, or None when it is absent, broken, incomplete or of an
-    unknown schema.
+    """Return the record of a stage, an evaluation, a run or rivals in a folder, or None when it is
+    absent, broken, incomplete or of an unknown schema.
     """
-    record = read_json(folder / RESULTS)
-    if record is None or record.get("schema_version") not in READABLE:
-        return None
-    if missing_fields(record):
-        return None
-    return {"protocol": "base2new"} | record if record["schema_version"] == 1 else record
+    record, fault = read_record(folder / RESULTS)
+    return None if fault or record.get("kind") == "sweep" else record
 
 
 def missing_fields(record: dict[str, Any]) -> list[str]:
@@ -55,39 +173,31 @@ def is_complete(folder: Path, key: str) -> bool:
     return record is not None and record["key"] == key
 
 
-def versions() -> dict[str, str]:
-    """Return Python's, ours and the packages' versions."""
-    found = {"python": platform.python_version()}
-    for name in ("loreal-plugin", *_PACKAGES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    found["loreal-plugin"] = __version__
-    return found
+def upgrade(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record of any release that is read in the form of this one.
 
-
-def git_revision() -> str | None:
-    """Return the revision of the checkout, with `+changes` where it has uncommitted ones, None
-    outside a checkout.
+    Version 1 had no `protocol`: all of its runs were base-to-new. Rivals had no `model` and
+    `correction`; their `name` says both, as in `MaPLe trained at 96, ridge`.
     """
-    root = bundle_root()
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + (
-            "+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else ""
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
+    if record["schema_version"] == 1:
+        record = {"protocol": BASE2NEW.name} | record
+    if record["kind"] == "rivals":
+        rows = [_upgraded_rival(row, record["phi"]) for row in record.get("rows") or ()]
+        record = record | {"rows": rows}
+    return record
 
 
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout.strip()
+def _upgraded_rival(row: dict[str, Any], phi: int) -> dict[str, Any]:
+    """Return a rival's row with the model and the correction that its name tells."""
+    if "model" in row or "name" not in row:
+        return row
+    model, _, correction = row["name"].partition(", ")
+    size = re.search(r" trained at (\d+)$", model)
+    host = "beta" if size and int(size[1]) == phi else "alpha"
+    return row | {
+        "model": model if model == "zero-shot" else host,
+        "correction": correction,
+    }
 
 
 def harmonic_mean(base: float, new: float) -> float:

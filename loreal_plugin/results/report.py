@@ -8,13 +8,14 @@ from pathlib import Path
 
 from loreal_plugin.results.comparisons import NOTE, comparison_table
 from loreal_plugin.results.group import Group, Refusal, group_results
-from loreal_plugin.results.layout import Block, Cell, Table, blocks_of, shots_text
+from loreal_plugin.results.layout import Block, Cell, Table, blocks_of
 from loreal_plugin.results.plots import (
     Picture,
     accuracy_picture,
     cost_picture,
     gain_picture,
 )
+from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, TRAINED, Protocol
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.results.sections import (
     EFFICIENCY_NOTE,
@@ -24,15 +25,6 @@ from loreal_plugin.results.sections import (
     targets,
     variants,
 )
-
-TITLES = {
-    "base2new": "LR-B2N: base to new classes",
-    "xd": "LR-CE: from one dataset to others",
-    "dg": "LR-DG: from one domain to others",
-    "few_shot": "Few-shot: all classes",
-    "zero_shot": "Zero-shot CLIP",
-}
-UNITS = {"base2new": "HM (%)", "xd": "target average (%)", "dg": "target average (%)"}
 
 
 @dataclass(frozen=True)
@@ -62,13 +54,13 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
     """
     evidence = collect(out)
     groups, refusals = group_results(evidence.results)
-    blocks = {protocol: blocks_of(groups, protocol) for protocol in TITLES}
+    blocks = {name: blocks_of(groups, name) for name in PROTOCOLS}
     sections = [_head(evidence, groups)]
     if refusals:
         text = "These rows are left out, because their runs differ in more than the seed:"
         sections.append(Section("Not averaged", (text, *(f"- {refusal}" for refusal in refusals))))
-    for protocol, found in blocks.items():
-        sections += [_protocol(protocol, found)] if found else []
+    for name, found in blocks.items():
+        sections += [_protocol(PROTOCOLS[name], found)] if found else []
     changed = variants(groups)
     if changed:
         text = (
@@ -107,22 +99,22 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
     return Section("What was read", tuple(text))
 
 
-def _protocol(protocol: str, blocks: Sequence[Block]) -> Section:
+def _protocol(protocol: Protocol, blocks: Sequence[Block]) -> Section:
     """Return a protocol's section: tables, then comparisons, then pictures."""
-    tables: list[Table] = []
-    if protocol == "few_shot":
-        tables += few_shot(blocks)
+    tables: list[Table] = few_shot(blocks) if protocol.shots else []
     for block in blocks:
-        if protocol in ("base2new", "zero_shot"):
-            tables += base_to_new(block) if protocol == "base2new" else _zero_shot(block)
-        elif protocol in ("xd", "dg"):
-            tables += targets(block)
+        tables += [] if protocol.shots else _tables(protocol, block)
         comparison = comparison_table(block)
         tables += [comparison] if comparison else []
-    pictures = (
-        _few_shot_pictures(blocks) if protocol == "few_shot" else _phi_pictures(protocol, blocks)
-    )
-    return Section(TITLES[protocol], (), tuple(tables), tuple(pictures))
+    draw = _few_shot_pictures if protocol.shots else _phi_pictures
+    return Section(protocol.section, (), tuple(tables), tuple(draw(protocol, blocks)))
+
+
+def _tables(protocol: Protocol, block: Block) -> list[Table]:
+    """Return the tables of one block of a protocol."""
+    if protocol.halves:
+        return base_to_new(block)
+    return targets(block) if protocol.across else _zero_shot(block)
 
 
 def _zero_shot(block: Block) -> list[Table]:
@@ -132,17 +124,17 @@ def _zero_shot(block: Block) -> list[Table]:
         found = group.results[0].scores
         scores = [
             f"{found[name].accuracy:.2f}" if name in found else "-"
-            for name in ("all", "base", "new")
+            for name in (EVERY_CLASS, *HALVES)
         ]
         body.append(tuple(map(Cell, (group.setting.dataset, group.label, *scores))))
     return [Table(block.title, ("dataset", "row", "all classes", "Base", "New"), tuple(body))]
 
 
-def _phi_pictures(protocol: str, blocks: Sequence[Block]) -> list[Picture]:
+def _phi_pictures(protocol: Protocol, blocks: Sequence[Block]) -> list[Picture]:
     """Return accuracy and gain against phi, one pair for blocks that differ in phi only."""
     pictures: list[Picture | None] = []
     for number, (title, groups) in enumerate(_families(blocks, "phi").items(), start=1):
-        unit, name = UNITS.get(protocol, "accuracy (%)"), f"{protocol}_{number}"
+        unit, name = protocol.unit, f"{protocol.name}_{number}"
         caption = f"Accuracy against phi, {title}"
         pictures.append(accuracy_picture(f"{name}_phi", caption, groups, axis="phi", unit=unit))
         pictures.append(
@@ -151,13 +143,14 @@ def _phi_pictures(protocol: str, blocks: Sequence[Block]) -> list[Picture]:
     return [picture for picture in pictures if picture]
 
 
-def _few_shot_pictures(blocks: Sequence[Block]) -> list[Picture]:
+def _few_shot_pictures(protocol: Protocol, blocks: Sequence[Block]) -> list[Picture]:
+    """Return accuracy against shots, one picture for blocks that differ in shots only."""
     pictures = []
     for number, (title, groups) in enumerate(_families(blocks, "shots").items(), start=1):
         caption = f"Accuracy against shots, {title}"
         pictures.append(
             accuracy_picture(
-                f"few_shot_{number}", caption, groups, axis="shots", unit="accuracy (%)"
+                f"{protocol.name}_{number}", caption, groups, axis="shots", unit=protocol.unit
             )
         )
     return [picture for picture in pictures if picture]
@@ -167,8 +160,7 @@ def _families(blocks: Sequence[Block], free: str) -> dict[str, list[Group]]:
     """Return the groups of blocks that differ only in `free`, by the words for what they share."""
     found: dict[str, list[Group]] = {}
     for block in blocks:
-        drop = f"phi {block.key.phi}, " if free == "phi" else f", {shots_text(block.key.shots)}"
-        found.setdefault(block.title.replace(drop, "", 1), []).extend(block.groups)
+        found.setdefault(block.title_without(free), []).extend(block.groups)
     return found
 
 
@@ -176,18 +168,18 @@ def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
     """Return the efficiency section, of base-to-new runs where there are any, else of the first
     protocol.
     """
-    protocol = next((p for p in TITLES if blocks[p] and p != "zero_shot"), "")
-    if not protocol:
+    protocol = next((p for p in TRAINED.values() if blocks[p.name]), None)
+    if protocol is None:
         return []
-    tables = tuple(efficiency(block) for block in blocks[protocol])
+    tables = tuple(efficiency(block) for block in blocks[protocol.name])
     pictures = [
         cost_picture(
             f"cost_{number}",
-            f"Cost against accuracy, {TITLES[protocol].split(':')[0]}, {title}",
+            f"Cost against accuracy, {protocol.title}, {title}",
             groups,
         )
         for number, (title, groups) in enumerate(
-            _families(blocks[protocol], "phi").items(), start=1
+            _families(blocks[protocol.name], "phi").items(), start=1
         )
     ]
     return [

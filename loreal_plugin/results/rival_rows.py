@@ -9,23 +9,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from loreal_plugin.results.group import Group
-from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Result, Score, Setting
+from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, TARGET, ZERO_SHOT
+from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Result, Setting
+from loreal_plugin.results.run import Score
 
-EVERYTHING = "all"
 
-
-def guests_of(groups: Sequence[Group], key: Setting, members: Sequence[Group]) -> list[Group]:
-    """Return zero-shot CLIP's rows for a table.
+def zero_shot_rows(groups: Sequence[Group], key: Setting, members: Sequence[Group]) -> list[Group]:
+    """Return zero-shot CLIP's rows for a table of another protocol, none for its own.
 
     Args:
         groups: every group of the report.
         key: the table's setting without method and dataset.
         members: the table's own groups.
     """
+    if key.protocol == ZERO_SHOT.name:
+        return []
     zero = [
         g
         for g in groups
-        if g.setting.protocol == "zero_shot"
+        if g.setting.protocol == ZERO_SHOT.name
         and g.setting.weights == key.weights
         and g.setting.phi == key.phi
     ]
@@ -45,16 +47,21 @@ def _for_table(member: Group, row: str, zero: Mapping[tuple[str, str], Result]) 
     """Return CLIP's row with the test sets of a table, None where one of them was not measured."""
     first = member.results[0]
     own = zero.get((member.setting.dataset, row))
-    if member.setting.protocol == "base2new":
-        halves = {name: own.scores[name] for name in ("base", "new") if own and name in own.scores}
-        return replace(own, scores=halves) if len(halves) == 2 else None
+    if not first.roles:
+        halves = {name: own.scores[name] for name in HALVES if own and name in own.scores}
+        return _with(own, halves, own.summary) if own and len(halves) == 2 else None
     scores: dict[str, Score] = {}
     for name in first.scores:
         result = zero.get((name, row))
-        if result is None or EVERYTHING not in result.scores:
+        if result is None or EVERY_CLASS not in result.scores:
             return None
-        scores[name] = result.scores[EVERYTHING]
-    judged = [n for n in scores if first.roles.get(n) == "target"] or list(scores)
+        scores[name] = result.scores[EVERY_CLASS]
+    judged = [n for n in scores if first.roles.get(n) == TARGET] or list(scores)
     average = statistics.fmean(scores[name].accuracy for name in judged)
     basis = own or zero[next(iter(scores)), row]
-    return replace(basis, scores=scores, summary=average, roles=first.roles)
+    return replace(_with(basis, scores, average), roles=first.roles)
+
+
+def _with(result: Result, scores: Mapping[str, Score], summary: float) -> Result:
+    """Return a result with other scores."""
+    return replace(result, content=replace(result.content, scores=scores, summary=summary))

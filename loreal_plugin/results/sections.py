@@ -20,6 +20,7 @@ from loreal_plugin.results.layout import (
     shots_text,
     table_key,
 )
+from loreal_plugin.results.protocols import BASE2NEW, HALVES, SOURCE, TARGET
 from loreal_plugin.results.published import COSTS, not_comparable, published_average
 from loreal_plugin.results.reader import Result, Setting
 
@@ -35,12 +36,12 @@ def base_to_new(block: Block) -> list[Table]:
     lines = _whole(block) if several else block.scored_lines()
     halves = {
         half: [average(gs, lambda g, h=half: g.accuracies(h)) for *_, gs in lines]
-        for half in ("base", "new")
+        for half in HALVES
     }
     hms = [average(groups, Group.summaries) for *_, groups in lines]
     low = [groups[0].low for *_, groups in lines]
     columns = [mark_best(values, low) for values in (*halves.values(), hms)]
-    published = _published("base2new", lines, block, frozenset(block.datasets))
+    published = _published(BASE2NEW.name, lines, block, frozenset(block.datasets))
     what = f"average of {len(block.datasets)} datasets" if several else block.datasets[0]
     body = [
         (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
@@ -85,18 +86,18 @@ def _targets_of(block: Block, source: str) -> Table:
     ]
     lines = [line for line in lines if line[2]]
     roles = lines[0][2][0].results[0].roles
-    names = sorted(roles, key=lambda name: roles[name] != "source")
+    names = sorted(roles, key=lambda name: roles[name] != SOURCE)
     low = [groups[0].low for *_, groups in lines]
     columns = [
         mark_best([groups[0].accuracies(name) for *_, groups in lines], low) for name in names
     ]
     columns.append(mark_best([groups[0].summaries() for *_, groups in lines], low))
-    tested = frozenset(name for name in names if roles[name] == "target")
+    tested = frozenset(name for name in names if roles[name] == TARGET)
     published = _published(block.key.protocol, lines, block, tested)
     head = (
         "method",
         "row",
-        *(f"{n} (source)" if roles[n] == "source" else n for n in names),
+        *(f"{n} (source)" if roles[n] == SOURCE else n for n in names),
         "target average",
         INTERVAL,
         "published",
@@ -148,13 +149,15 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
 
 def efficiency(block: Block) -> Table:
     """Return what each row costs: parameters, training, a test picture, memory."""
-    why = not_comparable("base2new", frozenset(block.datasets), block.key.recipe)
+    why = not_comparable(BASE2NEW.name, frozenset(block.datasets), block.key.recipe)
     body = []
     for method, row, groups in block.lines():
-        plus = "+" if groups[0].results[0].adds else ""
-        parameters = sorted({int(n) for g in groups for n in g.numbers(lambda r: r.parameters)})
+        plus = "+" if groups[0].results[0].content.adds else ""
+        parameters = sorted(
+            {int(n) for g in groups for n in g.numbers(lambda r: r.content.parameters)}
+        )
         numbers = [
-            _gathered(groups, lambda g: g.numbers(lambda r: r.seconds), 0),
+            _gathered(groups, lambda g: g.numbers(lambda r: r.content.seconds), 0),
             _gathered(groups, lambda g: g.numbers(_train_milliseconds), 1),
             _gathered(groups, Group.test_milliseconds, 2),
             _gathered(groups, Group.test_memory, 0),
@@ -197,8 +200,8 @@ def _gathered(groups: Sequence[Group], get: Callable[[Group], list[float]], digi
 
 
 def _train_milliseconds(result: Result) -> float | None:
-    pictures = result.train_pictures
-    return 1000 * result.seconds / pictures if pictures and result.seconds else None
+    pictures, seconds = result.train_pictures, result.content.seconds
+    return 1000 * seconds / pictures if pictures and seconds else None
 
 
 def _published_cost(method: str, phi: int, row: str, why: str) -> str:

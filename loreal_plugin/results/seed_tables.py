@@ -8,123 +8,126 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.reader import set_aside
 from loreal_plugin.results.record import RESULTS, read_results
-from loreal_plugin.results.variants import merge_variant
+from loreal_plugin.results.run import Row, run_of
+from loreal_plugin.results.variants import Placed, place
 
 Group = tuple[str, str, int, str]  # dataset, configuration folder, phi, weights
+COLUMNS = (
+    "method",
+    "row",
+    "Base",
+    "New",
+    "HM",
+    "tunable parameters",
+    "training s",
+    "ms / image",
+    "n",
+)
 
 
-def read_runs(out: Path) -> list[dict[str, Any]]:
-    """Return every finished run and rivals' record below an output folder; what was set aside does
-    not count.
+def read_runs(out: Path) -> list[Placed]:
+    """Return every finished base-to-new run and rivals' record below an output folder; what was
+    set aside does not count.
 
     Raises:
         LorealError: there is none.
     """
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for run in _records(out):
-        name = (
-            *(run[k] for k in ("dataset", "label", "phi", "method", "seed", "shots")),
-            run["weights"]["name"],
-        )
-        name = (*name, run["kind"] == "rivals")
+    found: dict[tuple[object, ...], tuple[Placed, int]] = {}
+    for folder, placed in _records(out):
+        run = placed.run
+        facts = (run[key] for key in ("phi", "method", "seed", "shots"))
+        name = (run["dataset"], folder, *facts, run.weights, run.rivals)
         # a run that was stopped after stage 2 and then went on has left two records with the same
         # rows
-        if name not in found or len(run["rows"]) > len(found[name]["rows"]):
-            found[name] = run
+        if name not in found or len(run.rows) > found[name][1]:
+            found[name] = placed, len(run.rows)
     if not found:
         raise LorealError(
-            f"no finished run below {out / 'base2new' / 'train_base'}; run base2new_train.sh first"
+            f"no finished run below {out / BASE2NEW.name / BASE2NEW.record};"
+            f" run {BASE2NEW.script}.sh first"
         )
-    return [merge_variant(run) for run in found.values()]
+    return [placed for placed, _ in found.values()]
 
 
-def _records(out: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records that have rows, with the name of their configuration folder as `label`."""
-    for kind in ("train_base", "rivals"):
-        for path in sorted((out / "base2new" / kind).rglob(RESULTS)):
-            if any(part.endswith(".replaced") for part in path.parts):
-                continue
-            record = read_results(path.parent)
+def _records(out: Path) -> Iterator[tuple[str, Placed]]:
+    """Yield the records that have rows, each with the name of its configuration folder."""
+    for kind in (BASE2NEW.record, "rivals"):
+        for path in sorted((out / BASE2NEW.name / kind).rglob(RESULTS)):
+            record = None if set_aside(path) else read_results(path.parent)
             if record and record.get("rows"):
                 if "label" not in record["rows"][0]:
                     raise LorealError(
                         f"{path} is of an older release; run `loreal rivals` with its arguments"
                         " again"
                     )
-                yield record | {"label": path.parent.parent.name}
+                folder = path.parent.parent.name
+                yield folder, place(run_of(record), folder)
 
 
-def format_report(runs: Sequence[dict[str, Any]]) -> str:
+def format_report(runs: Sequence[Placed]) -> str:
     """Return one markdown section a dataset, configuration, phi and weights, one table each with
     every method.
     """
-    groups: dict[Group, list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        groups[(run["dataset"], run["label"], run["phi"], run["weights"]["name"])].append(run)
+    groups: dict[Group, list[Placed]] = defaultdict(list)
+    for placed in runs:
+        run = placed.run
+        groups[run["dataset"], placed.configuration, run["phi"], run.weights].append(placed)
     return "\n\n".join(_section(group, groups[group]) for group in sorted(groups)) + "\n"
 
 
-def _section(group: Group, runs: list[dict[str, Any]]) -> str:
+def _section(group: Group, runs: list[Placed]) -> str:
     """Return the section of one group."""
-    dataset, label, phi, weights = group
+    dataset, configuration, phi, weights = group
     lines = [
-        f"### {dataset}, phi {phi}, weights {weights}, configuration `{label}`",
+        f"### {dataset}, phi {phi}, weights {weights}, configuration `{configuration}`",
         "",
-        *_table_head(),
+        f"| {' | '.join(COLUMNS)} |",
+        "|---|---|" + "---:|" * 7,
     ]
-    for method in sorted({run["method"] for run in runs}):
-        lines += _method_rows([run for run in runs if run["method"] == method])
+    for method in sorted({placed.run["method"] for placed in runs}):
+        lines += _method_rows(method, [p for p in runs if p.run["method"] == method])
     return "\n".join([*lines, "", _provenance(runs)])
 
 
-def _table_head() -> list[str]:
-    names = [
-        "method",
-        "row",
-        "Base",
-        "New",
-        "HM",
-        "tunable parameters",
-        "training s",
-        "ms / image",
-        "n",
-    ]
-    return [f"| {' | '.join(names)} |", "|---|---|" + "---:|" * 7]
-
-
-def _method_rows(runs: list[dict[str, Any]]) -> list[str]:
+def _method_rows(method: str, runs: list[Placed]) -> list[str]:
     """Return one line a row name, over the runs' seeds: the four rows first, then variants, then
     rivals.
     """
-    by_name: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: run["order"]):
-        for row in run["rows"]:
-            by_name[row["name"]].append(row)
-    return [_row_line(runs[0]["method"], rows) for rows in by_name.values()]
+    by_name: dict[str, list[Row]] = defaultdict(list)
+    for placed in sorted(runs, key=lambda placed: placed.order):
+        for row in placed.rows:
+            by_name[row.name].append(row)
+    return [_row_line(method, rows) for rows in by_name.values()]
 
 
-def _row_line(method: str, rows: list[dict[str, Any]]) -> str:
+def _row_line(method: str, rows: list[Row]) -> str:
     """Return one line; what LOREAL adds to the host carries a plus, what a rival does not train a
     dash.
     """
-    plus = "+" if rows[0]["name"].startswith("loreal") else ""
-    trained, cost = rows[0].get("parameters"), rows[0].get("milliseconds")
+    plus = "+" if rows[0].adds else ""
+    trained, cost = rows[0].parameters, rows[0].milliseconds
     cells = [
         method,
-        rows[0]["label"],
-        mean_std(row["base"]["accuracy"] for row in rows),
-        mean_std(row["new"]["accuracy"] for row in rows),
-        mean_std(row["hm"] for row in rows),
+        rows[0].label,
+        mean_std(row.scores["base"].accuracy for row in rows),
+        mean_std(row.scores["new"].accuracy for row in rows),
+        mean_std(row.summary for row in rows),
         "-" if trained is None else f"{plus}{trained:,}",
-        "-" if trained is None else f"{plus}{statistics.fmean(row['seconds'] for row in rows):.0f}",
-        "-" if cost is None else f"{statistics.fmean(row['milliseconds'] for row in rows):.2f}",
+        "-" if trained is None else f"{plus}{_mean([row.seconds for row in rows]):.0f}",
+        "-" if cost is None else f"{_mean([row.milliseconds for row in rows]):.2f}",
         str(len(rows)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    """Return the mean of what is known."""
+    return statistics.fmean(value for value in values if value is not None)
 
 
 def mean_std(values: Iterable[float]) -> str:
@@ -134,13 +137,14 @@ def mean_std(values: Iterable[float]) -> str:
     return f"{mean} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else mean
 
 
-def _provenance(runs: Sequence[dict[str, Any]]) -> str:
+def _provenance(runs: Sequence[Placed]) -> str:
     """Return seeds, devices and revisions of a group in one line."""
-    seeds = sorted({run["seed"] for run in runs})
-    devices = sorted({f"{run['device']} ({run['threads']} threads)" for run in runs})
-    revisions = sorted({(run["git_revision"] or "no checkout")[:12] for run in runs})
+    records = [placed.run for placed in runs]
+    seeds = sorted({run["seed"] for run in records})
+    devices = sorted({f"{run['device']} ({run['threads']} threads)" for run in records})
+    revisions = sorted({(run["git_revision"] or "no checkout")[:12] for run in records})
     return (
         f"Seeds {', '.join(map(str, seeds))}; mean ± sample standard deviation over seeds;"
-        f" {', '.join(devices)}; torch {runs[0]['versions'].get('torch', '?')}; revision"
+        f" {', '.join(devices)}; torch {records[0]['versions'].get('torch', '?')}; revision"
         f" {', '.join(revisions)}."
     )

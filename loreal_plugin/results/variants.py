@@ -5,62 +5,70 @@ of it.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
+from loreal_plugin.results.run import Row, Run
 
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
 LONGER = "OPTIM.MAX_EPOCH"
-_PLAIN, _CONTROL, _RIVAL = range(3)
+PLAIN, CONTROL, RIVAL = range(3)
 
 
-def merge_variant(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's record with only the rows that its table needs, and its place there as
-    `order`.
+@dataclass(frozen=True)
+class Placed:
+    """A run's rows in the table that they belong to.
 
-    A run whose one override is a control (constant conditioning; a longer stage 2) gets the label
+    Attributes:
+        configuration: name of the folder of the run whose table it is.
+        order: place in that table: a run's own rows (`PLAIN`), a `CONTROL`, a `RIVAL`.
+        rows: those that the table needs.
+    """
+
+    run: Run
+    configuration: str
+    order: int
+    rows: tuple[Row, ...]
+
+    @property
+    def control(self) -> bool:
+        """Return whether this stands in the table of the run that it controls."""
+        return self.order == CONTROL
+
+    @property
+    def ablation(self) -> bool:
+        """Return whether this has overrides and stands in no other run's table."""
+        return self.order == PLAIN and bool(self.run.overrides)
+
+
+def place(run: Run, configuration: str) -> Placed:
+    """Return where a run's rows belong.
+
+    A run whose one override is a control (constant conditioning; a longer stage 2) gets the folder
     of the run it controls and one row under a name of its own, and so does one that predicts in
     another inference mode. Any other run stays as it is.
     """
-    if record["kind"] == "rivals":
-        return record | {
-            "order": _RIVAL,
-            "rows": [row | {"label": row["name"]} for row in record["rows"]],
-        }
-    overrides = [tuple(words) for words in record.get("overrides", [])]
-    plain = {"label": re.sub(r"-[0-9a-f]{8}$", "", record["label"]), "order": _CONTROL}
+    if run.rivals:
+        # what was fitted differs between seeds
+        rows = tuple(replace(row, label=row.name) for row in run.rows)
+        return Placed(run, configuration, RIVAL, rows)
+    overrides = [tuple(words) for words in run.facts.get("overrides") or ()]
+    controlled = re.sub(r"-[0-9a-f]{8}$", "", configuration)
     if overrides == [("loreal", CONSTANT, "True")]:
-        text = "+ LOREAL, constant conditioning"
-        return record | plain | {"rows": _renamed(record, "loreal", "loreal_constant", text)}
-    if record.get("inference"):
+        change = "constant conditioning"
+        rows = _renamed(run, "loreal", "loreal_constant", f"+ LOREAL, {change}", change)
+        return Placed(run, controlled, CONTROL, rows)
+    if run.facts.get("inference"):
         # its overrides are those of the training that it tests
-        usual = {
-            key: value
-            for key, value in options_dict(LorealOptions()).items()
-            if key in INFERENCE_ONLY
-        }
-        acting = {
-            key: record["inference"][key] for key in usual if record["inference"][key] != usual[key]
-        }
-        name = "_".join(["loreal", *map(str, acting.values())])
-        text = f"+ LOREAL, {', '.join(f'{key} {value}' for key, value in acting.items())}"
-        trained = {
-            "label": Path(record["stages"]["loreal"]["folder"]).parent.name,
-            "order": _CONTROL,
-        }
-        return record | trained | {"rows": _renamed(record, "loreal", name, text)}
+        trained = Path(run["stages"]["loreal"]["folder"]).parent.name
+        return Placed(run, trained, CONTROL, _other_inference(run))
     if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:
-        text = (
-            f"{record['trainer']} at {record['phi']}, trained on for as many steps as stage 3 takes"
-        )
-        return record | plain | {"rows": _renamed(record, "phi", "phi_longer", text)}
-    return record | {"order": _PLAIN}
-
-
-def is_ablation(run: dict[str, Any]) -> bool:
-    """Return whether a merged record is a run with overrides that stands in no other run's table."""
-    return run["order"] == _PLAIN and bool(run.get("overrides"))
+        change = "trained on for as many steps as stage 3 takes"
+        text = f"{run['trainer']} at {run['phi']}, {change}"
+        return Placed(run, controlled, CONTROL, _renamed(run, "phi", "phi_longer", text, change))
+    return Placed(run, configuration, PLAIN, run.rows)
 
 
 def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
@@ -70,8 +78,20 @@ def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
     return beta["epochs"] + -(-stage3_steps // max(1, beta["steps_per_epoch"]))
 
 
-def _renamed(record: dict[str, Any], row: str, name: str, label: str) -> list[dict[str, Any]]:
-    """Return the one row of a record under another name."""
-    return [
-        found | {"name": name, "label": label} for found in record["rows"] if found["name"] == row
-    ]
+def _other_inference(run: Run) -> tuple[Row, ...]:
+    """Return the row of a run that does not predict exactly, named by the keys that say how."""
+    mode, usual = run["inference"], options_dict(LorealOptions())
+    acting = {key: mode[key] for key in usual if key in INFERENCE_ONLY and mode[key] != usual[key]}
+    name = "_".join(["loreal", *map(str, acting.values())])
+    texts = [f"{key} {value}" for key, value in acting.items()]
+    change = texts[-1] if texts else ""
+    return _renamed(run, "loreal", name, f"+ LOREAL, {', '.join(texts)}", change)
+
+
+def _renamed(run: Run, row: str, name: str, label: str, change: str) -> tuple[Row, ...]:
+    """Return the one row of a run under another name."""
+    return tuple(
+        replace(found, name=name, label=label, change=change)
+        for found in run.rows
+        if found.name == row
+    )

@@ -20,11 +20,13 @@ from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode, check_inference, contenders
 from loreal_plugin.options import LorealOptions
-from loreal_plugin.results.record import git_revision, is_complete, versions
-from loreal_plugin.runs.base2new import prepare, say_line, using_weights
+from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.provenance import git_revision, versions
+from loreal_plugin.results.record import is_complete
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.held_out import BATCH, HeldOut, held_out_pictures
 from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.prepare import prepare, say_line, using_weights
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import interleave
 from loreal_plugin.runs.trained_run import TrainedRun
@@ -49,14 +51,14 @@ def run_calibrate(
         ConfigError: the method or the run's options allow no mode but `exact`.
         CheckpointError: stage 3 of the run is not complete.
         DataError: there is no picture to measure on.
-        LorealError: see `loreal_plugin.runs.base2new.prepare`.
+        LorealError: see `loreal_plugin.runs.prepare.prepare`.
     """
     engine = prepare(spec, say=say)
     stage = engine.plan.stages["loreal"]
     with using_weights(spec.weights):
         if not is_complete(stage.folder, engine.identity.stage_key("loreal")):
             raise CheckpointError(
-                f"stage 3 ({stage.title}) is not in {stage.folder}; run base2new_train.sh first"
+                f"stage 3 ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
             )
         with stage_lock(stage.folder, say):
             pictures_of = held_out_pictures(engine)

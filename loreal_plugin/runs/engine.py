@@ -16,24 +16,18 @@ import torch
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.files import read_json, remove_unfinished, write_json
-from loreal_plugin.results.record import (
-    RESULTS,
-    SCHEMA_VERSION,
-    git_revision,
-    is_complete,
-    read_results,
-    versions,
-)
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, is_complete, read_results
 from loreal_plugin.runs.deployment import write_deployment
-from loreal_plugin.runs.evaluation_cache import Source, keep_test_embeddings
+from loreal_plugin.runs.evaluation_cache import Source, embedding_facts, keep_test_embeddings
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
+from loreal_plugin.runs.observe_tests import record_hits, record_tests, score_of
 from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv
-from loreal_plugin.runs.protocol import SOURCE
 from loreal_plugin.runs.random_state import keep_random_state
+from loreal_plugin.runs.records import head
 
 STARTED = "started.json"
 Say = Callable[[str], None]
@@ -105,11 +99,9 @@ class Engine:
                 return read_results(stage.folder)
             resumed = self._claim(stage.folder, key)
             outcome = self._train_now(stage)
-            record = (
-                self.record("stage", key, stage, self.cfgs[stage.name])
-                | outcome
-                | {"resumed": resumed}
-            )
+            cfg = self.cfgs[stage.name]
+            common = dict(head(self.plan, self.identity, "stage", key, stage, cfg))
+            record = common | outcome | {"resumed": resumed}
             write_json(stage.folder / RESULTS, record)
         return record
 
@@ -121,7 +113,7 @@ class Engine:
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             kept = self._keep_embeddings(trainer, self.plan.source)
-            tests, hits = _record_tests(trainer), record_hits(trainer)
+            tests, hits = record_tests(trainer), record_hits(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
             trainer.train()
@@ -134,8 +126,8 @@ class Engine:
             "peak_memory_mb": meter.peak_memory_mb,
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
-            "base": _score(trainer, tests[-1], hits) if tests else None,
-            **_source(kept),
+            "base": score_of(trainer, tests[-1], hits) if tests else None,
+            **embedding_facts(kept),
         }
         del trainer
         _free()
@@ -190,14 +182,15 @@ class Engine:
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
                 kept = [] if again else self._keep_embeddings(trainer, subset)
                 hits = record_hits(trainer)
-                score = _score(trainer, trainer.test(), hits)
-            record = self.record("evaluation", key, stage, cfg, subset) | {
+                score = score_of(trainer, trainer.test(), hits)
+            common = dict(head(self.plan, self.identity, "evaluation", key, stage, cfg, subset))
+            record = common | {
                 "row": row.name,
                 "subset": subset,
                 "score": score,
                 "seconds": meter.seconds,
                 "peak_memory_mb": meter.peak_memory_mb,
-                **_source(kept),
+                **embedding_facts(kept),
             }
             write_json(folder / RESULTS, record)
         del trainer
@@ -228,105 +221,6 @@ class Engine:
     @staticmethod
     def _dassl() -> Any:
         return importlib.import_module("dassl.utils")
-
-    def record(
-        self, kind: str, key: str, stage: Stage, cfg: Any, subset: str = ""
-    ) -> dict[str, Any]:
-        """Return the fields that every results.json has; `subset` is what was tested (empty: the
-        source).
-        """
-        spec, protocol, subset = self.plan.spec, self.plan.protocol, subset or self.plan.source
-        at_home = kind == "stage" or self.plan.tests[subset].role == SOURCE
-        cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "protocol": protocol.home if at_home else protocol.name,
-            "kind": kind,
-            "key": key,
-            "stage": stage.name,
-            "method": spec.method,
-            "trainer": stage.trainer,
-            "host": self.identity.host_facts(),
-            "dataset": spec.dataset,
-            # stage 1 is the same for every phi
-            "phi": None if stage.name == "alpha" and kind == "stage" else spec.phi,
-            "input_size": int(cfg.INPUT.SIZE[0]),
-            "native_size": self.plan.native_size,
-            "seed": spec.seed,
-            "shots": spec.shots,
-            "weights": {"name": spec.weights, "sha256": self.identity.weights},
-            "recipe": spec.recipe,
-            "overrides": [list(vars(o).values()) for o in spec.overrides],
-            "attributes": self.identity.attributes_on(subset) if stage.loreal else None,
-            "config": self.identity.config(stage.name, cfg),
-            "inference": self.identity.inference(stage.name),
-            "images": self.identity.images(subset),
-            "parents": {name: self.identity.stage_key(name) for name in stage.parents},
-            "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-            "git_revision": git_revision(),
-        }
-
-
-def _record_tests(trainer: Any) -> list[float]:
-    """Let `trainer.test` note its accuracy on the test split in the list that is returned."""
-    original, found = trainer.test, []
-
-    def test(split: str | None = None) -> float:
-        accuracy = original(split) if split is not None else original()
-        if split in (None, "test"):
-            found.append(accuracy)
-        return accuracy
-
-    trainer.test = test
-    return found
-
-
-def _score(trainer: Any, accuracy: float, hits: list[bool]) -> dict[str, Any]:
-    """Return accuracy in percent to full precision with its counts, and which pictures were right.
-
-    Args:
-        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures
-            one by one.
-    """
-    total = len(trainer.dm.dataset.test)
-    correct = round(accuracy / 100 * total)
-    score = {"accuracy": 100 * correct / total, "correct": correct, "total": total}
-    return (
-        score | {"hits": pack_bits(hits)} if (len(hits), sum(hits)) == (total, correct) else score
-    )
-
-
-def _source(found: list[Source]) -> dict[str, Any]:
-    """Return what a record says of the embeddings of its last test."""
-    return (found[-1] if found else Source(kept=False)).facts()
-
-
-def record_hits(trainer: Any) -> list[bool]:
-    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last
-    test were right.
-    """
-    evaluator, hits = trainer.evaluator, []
-    reset, process = evaluator.reset, evaluator.process
-
-    def restart() -> None:
-        hits.clear()
-        reset()
-
-    def take(output: torch.Tensor, labels: torch.Tensor) -> None:
-        hits.extend((output.argmax(1) == labels).tolist())
-        process(output, labels)
-
-    evaluator.reset, evaluator.process = restart, take
-    return hits
-
-
-def pack_bits(hits: list[bool]) -> str:
-    """Return truth values as hexadecimal, the first one highest, filled up with 0 to whole bytes."""
-    text = "".join("1" if hit else "0" for hit in hits)
-    text += "0" * (-len(text) % 8)
-    return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
 
 
 def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:

@@ -51,6 +51,11 @@ class Source:
         return {"kept_embeddings": self.kept, "kept_seconds": self.seconds if self.kept else None}
 
 
+def embedding_facts(found: list[Source]) -> dict[str, Any]:
+    """Return what a record says of the embeddings of its last test."""
+    return (found[-1] if found else Source(kept=False)).facts()
+
+
 class _Unfit(Exception):
     """The encoder was not called once a batch, so nothing can be kept."""
 

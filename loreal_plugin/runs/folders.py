@@ -9,10 +9,9 @@ import shutil
 from pathlib import Path
 
 from loreal_plugin.files import digest
+from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.spec import REACH, RunSpec
-
-PROTOCOL = "base2new"
 
 
 def config_label(
@@ -53,7 +52,7 @@ def run_folder(
     label: str,
     variant: str = "",
     *,
-    protocol: str = PROTOCOL,
+    protocol: str = BASE2NEW.name,
     target: str = "",
 ) -> Path:
     """Return `<out>/<protocol>/<split>/<dataset>[/<target>]/shots_N/<trainer>[/<variant>]/<label>/seedN`.

@@ -19,10 +19,10 @@ from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.protocols import TARGET
 from loreal_plugin.runs.keys import as_meant, dataset_items, images_digest, stage_config, stage_key
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
-from loreal_plugin.runs.protocol import TARGET
 from loreal_plugin.trainer.checkpoint import NAME
 
 

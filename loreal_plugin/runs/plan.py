@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.contract import get_contract
+from loreal_plugin.results.protocols import BASE2NEW, TARGET, Protocol
 from loreal_plugin.runs.folders import config_label, run_folder
-from loreal_plugin.runs.protocol import BASE2NEW, TARGET, Protocol, TestSet, test_sets
-from loreal_plugin.runs.spec import STAGES, RunSpec
+from loreal_plugin.runs.protocol import TestSet, test_sets
+from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.weights.positions import grid_size_of
 
 
@@ -82,10 +83,29 @@ def build_plan(
         DataError: no such dataset.
     """
     grid_size_of(spec.phi, patch_size, "PHI")
-    contract = get_contract(spec.method)
     sets = test_sets(spec, protocol)
-    labels = {name: config_label(spec, name, at_test=protocol.at_test) for name in STAGES}
-    tests = {name: config_label(spec, name, testing=True) for name in STAGES}
+    ours = get_contract(spec.method).loreal_trainer
+    label = config_label(spec, "loreal", testing=True)
+    record = run_folder(
+        spec, protocol.record, ours, label, f"phi{spec.phi}", protocol=protocol.name
+    )
+    source = next(iter(sets.values()))
+    return Plan(
+        spec=spec,
+        native_size=native_size,
+        dataset_yaml=source.config,
+        dataset_opts=source.options,
+        stages={stage.name: stage for stage in _stages(spec, native_size, protocol)},
+        rows=_rows(spec, native_size, protocol, sets),
+        record=record,
+        protocol=protocol,
+        tests=sets,
+    )
+
+
+def _stages(spec: RunSpec, native_size: int, protocol: Protocol) -> tuple[Stage, ...]:
+    """Return the three stages in the order of training."""
+    contract = get_contract(spec.method)
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def stage(
@@ -93,49 +113,42 @@ def build_plan(
     ) -> Stage:
         third = name == "loreal"
         registered = ours if third else trainer
+        label = config_label(spec, name, at_test=protocol.at_test)
         folder = run_folder(
-            spec, protocol.train, registered, labels[name], variant, protocol=protocol.home
+            spec, protocol.train, registered, label, variant, protocol=protocol.home
         )
         recipe = contract.recipe_file(spec.recipe, loreal=third)
         opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
 
-    stages = (
+    return (
         stage("alpha", f"{trainer} at {native_size}", native_size, ""),
         stage("beta", f"{trainer} at {spec.phi}", spec.phi, phi),
         stage("loreal", f"{ours} at {spec.phi}", native_size, phi, ("alpha", "beta")),
     )
 
-    def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
-        where = (ours if of == "loreal" else trainer, tests[of], variant)
-        return Row(
-            name,
-            text,
-            of,
-            size,
-            {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()},
-        )
 
+def _rows(
+    spec: RunSpec, native_size: int, protocol: Protocol, sets: dict[str, TestSet]
+) -> tuple[Row, ...]:
+    """Return the four rows in the order of the table."""
+    contract = get_contract(spec.method)
+    trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
+
+    def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
+        label = config_label(spec, of, testing=True)
+        where = (ours if of == "loreal" else trainer, label, variant)
+        folders = {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()}
+        return Row(name, text, of, size, folders)
+
+    only_at_phi = f"{trainer}, trained at {native_size}, tested at {spec.phi}"
     changed = [f"{o.key} {o.value}" for o in spec.overrides if o.scope == "beta"]
     own = f" with {', '.join(changed)}" if changed else ""
-    rows = (
+    return (
         row("native", f"{trainer}, trained and tested at {native_size}", "alpha", native_size, ""),
-        row(
-            "native_at_phi",
-            f"{trainer}, trained at {native_size}, tested at {spec.phi}",
-            "alpha",
-            spec.phi,
-            f"at_{phi}",
-        ),
+        row("native_at_phi", only_at_phi, "alpha", spec.phi, f"at_{phi}"),
         row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
-    )
-    where = "train_base" if protocol.halves else "run"
-    record = run_folder(spec, where, ours, tests["loreal"], phi, protocol=protocol.name)
-    source = next(iter(sets.values()))
-    by_name = {s.name: s for s in stages}
-    return Plan(
-        spec, native_size, source.config, source.options, by_name, rows, record, protocol, sets
     )
 
 
@@ -145,11 +158,10 @@ def _test_folder(
     """Return where an evaluation lies; tests on the source belong to the protocol that trained on
     it.
     """
-    if protocol.halves:
-        return run_folder(spec, f"test_{test.classes}", trainer, label, variant)
     name = protocol.name if test.role == TARGET else protocol.home
-    target = test.dataset if protocol.name != "few_shot" else ""
-    return run_folder(spec, "test", trainer, label, variant, protocol=name, target=target)
+    split = f"test_{test.classes}" if protocol.halves else "test"
+    target = test.dataset if protocol.names_target else ""
+    return run_folder(spec, split, trainer, label, variant, protocol=name, target=target)
 
 
 def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: str) -> list[str]:

@@ -10,18 +10,17 @@ is a CoOp student without a checkpoint, whose context is "a photo of a".
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.method.correction import choose_ridge_penalty, fit_mean_shift, fit_ridge
-from loreal_plugin.runs.engine import pack_bits
+from loreal_plugin.results.record import ScoreFacts
+from loreal_plugin.runs.records import score_facts
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,16 @@ class Embeddings:
 class RivalScore:
     """One rival's score on each test set, and its cost a picture beyond reading (milliseconds).
 
-    `label` says what was fitted, too. A score has the keys of a run's: `accuracy` in percent,
-    `correct`, `total`, `hits` (`loreal_plugin.runs.engine.pack_bits`).
+    `model` and `correction` say what it is: `zero-shot`, `alpha` or `beta`, and what is done to its
+    embeddings or pictures ("" for nothing). `name` has both in words, `label` what was fitted, too.
     """
 
+    model: str
+    correction: str
+    name: str
     label: str
-    scores: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, ScoreFacts]
     milliseconds: float
-
-    @property
-    def name(self) -> str:
-        """Return the label without what was fitted: the same over seeds."""
-        return re.sub(r" \(.*\)$", "", self.label)
 
 
 @torch.no_grad()
@@ -81,7 +78,8 @@ def right(logits: Tensor, labels: Tensor) -> list[bool]:
 
 
 def score_rivals(
-    prefix: str,
+    model: str,
+    text: str,
     *,
     train: dict[str, Embeddings],
     test: Mapping[str, Mapping[str, Embeddings]],
@@ -91,7 +89,8 @@ def score_rivals(
     frozen model.
 
     Args:
-        prefix: name of the model in the rows, e.g. `zero-shot`.
+        model: which model it is, in records: `zero-shot`, `alpha` or `beta`.
+        text: its name in the rows, for people.
         train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
             size), same order.
         test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its
@@ -101,15 +100,16 @@ def score_rivals(
     """
     low, standard = train["low"].features, train["standard"].features
     penalty = choose_ridge_penalty(low, standard, train["low"].labels)
-    corrections: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
-        prefix: ("low", lambda f: f),
-        f"{prefix}, mean shift": ("low", fit_mean_shift(low, standard)),
-        f"{prefix}, ridge (penalty {penalty:g})": ("low", fit_ridge(low, standard, penalty)),
+    # correction -> kind of embeddings, what is done to them, what was fitted
+    corrections: dict[str, tuple[str, Callable[[Tensor], Tensor], str]] = {
+        "": ("low", lambda f: f, ""),
+        "mean shift": ("low", fit_mean_shift(low, standard), ""),
+        "ridge": ("low", fit_ridge(low, standard, penalty), f" (penalty {penalty:g})"),
     }
     if all("upsampled" in found for found in test.values()):
-        corrections[f"{prefix}, up-sampled"] = ("upsampled", lambda f: f)
+        corrections["up-sampled"] = ("upsampled", lambda f: f, "")
     rows = []
-    for label, (kind, correct) in corrections.items():
+    for correction, (kind, correct, fitted) in corrections.items():
         found = {name: kinds[kind] for name, kinds in test.items()}
         start = time.perf_counter()
         hits = {
@@ -117,18 +117,7 @@ def score_rivals(
         }
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
         cost = 1000 * seconds / sum(map(len, hits.values()))
-        rows.append(
-            RivalScore(label, {name: _score(answers) for name, answers in hits.items()}, cost)
-        )
+        name = f"{text}, {correction}" if correction else text
+        scores = {test_set: score_facts(answers) for test_set, answers in hits.items()}
+        rows.append(RivalScore(model, correction, name, f"{name}{fitted}", scores, cost))
     return rows
-
-
-def _score(hits: list[bool]) -> dict[str, Any]:
-    """Return accuracy in percent with its counts, and which pictures were right."""
-    correct, total = sum(hits), len(hits)
-    return {
-        "accuracy": 100 * correct / total,
-        "correct": correct,
-        "total": total,
-        "hits": pack_bits(hits),
-    }

@@ -19,15 +19,15 @@ from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_json, write_json
-from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
-from loreal_plugin.runs.across import average, target_facts
-from loreal_plugin.runs.base2new import prepare, say_line, using_weights
+from loreal_plugin.results.protocols import BASE2NEW, Protocol
+from loreal_plugin.results.record import RESULTS, RowFacts, is_complete, read_results
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
-from loreal_plugin.runs.protocol import BASE2NEW, Protocol
+from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.records import head, roles, scored, target_facts
 from loreal_plugin.runs.rival_methods import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.students.embedding_cache import encode_views
@@ -51,7 +51,7 @@ def run_rivals(
     Raises:
         ConfigError: the method has no class texts of its own that serve all images.
         CheckpointError: stage 1 or 2 of the run is not complete.
-        LorealError: see `loreal_plugin.runs.base2new.prepare`.
+        LorealError: see `loreal_plugin.runs.prepare.prepare`.
     """
     if not get_contract(spec.method).static_prompts:
         raise ConfigError(
@@ -70,9 +70,9 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
     keys = [engine.identity.stage_key(stage.name) for stage in (alpha, beta)]
     for number, stage, key in zip((1, 2), (alpha, beta), keys, strict=True):
         if not is_complete(stage.folder, key):
-            script = "base2new_train" if plan.protocol.halves else plan.protocol.name
             raise CheckpointError(
-                f"stage {number} ({stage.title}) is not in {stage.folder}; run {script}.sh first"
+                f"stage {number} ({stage.title}) is not in {stage.folder};"
+                f" run {plan.protocol.script}.sh first"
             )
     folder = _folder(engine, alpha.trainer)
     views = engine.identity.options.cache_views or 1
@@ -83,9 +83,11 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
             rows = _zero_shot(engine, alpha, say) + [
                 _row(engine, s) for s in _measure(engine, alpha, beta, say)
             ]
-            record = engine.record("rivals", own_key, alpha, engine.cfgs["alpha"])
+            cfg = engine.cfgs["alpha"]
+            record = dict(head(plan, engine.identity, "rivals", own_key, alpha, cfg))
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
-            record |= {} if plan.protocol.halves else {"targets": target_facts(engine, "alpha")}
+            if not plan.protocol.halves:
+                record["targets"] = target_facts(plan, engine.identity)
             write_json(folder / RESULTS, record)
         return read_results(folder) or {}
 
@@ -98,7 +100,7 @@ def _folder(engine: Engine, trainer: str) -> Path:
     )
 
 
-def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
+def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
     """Return the rows of zero-shot CLIP, measured once for all methods whose runs read pictures in
     the same way.
     """
@@ -122,30 +124,33 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[dict[str, Any]]:
         if found.get("key") != key:
             found = {
                 "key": key,
-                "rows": [_row(engine, score) for score in model.score("zero-shot")],
+                "rows": [_row(engine, score) for score in model.score("zero-shot", "zero-shot")],
             }
             write_json(folder / ZERO_SHOT, found)
     return found["rows"]
 
 
-def _row(engine: Engine, score: RivalScore) -> dict[str, Any]:
+def _row(engine: Engine, score: RivalScore) -> RowFacts:
     """Return a rival's row in the form of a run's."""
-    row = {"name": score.name, "label": score.label, "milliseconds": score.milliseconds}
-    if engine.plan.protocol.halves:
-        halves = (score.scores[half]["accuracy"] for half in ("base", "new"))
-        return row | dict(score.scores) | {"hm": harmonic_mean(*halves)}
-    return row | {"targets": score.scores, "average": average(engine.plan.tests, score.scores)}
+    row: RowFacts = {
+        "name": score.name,
+        "label": score.label,
+        "model": score.model,
+        "correction": score.correction,
+        "milliseconds": score.milliseconds,
+    }
+    return row | scored(engine.plan.protocol, roles(engine.plan), score.scores)
 
 
 def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalScore]:
     """Return the scores of alpha, then of beta."""
     say(f"[rivals 2/3] {alpha.title}")
     trained = _Model(engine, alpha, zero_shot=False)
-    rows = trained.score(f"{alpha.trainer} trained at {alpha.size}")
+    rows = trained.score(alpha.name, f"{alpha.trainer} trained at {alpha.size}")
     say(f"[rivals 3/3] {beta.title}")
     # beta is pulled to where alpha's embeddings lie; enlarged pictures are alpha's business
     rows += _Model(engine, beta, zero_shot=False).score(
-        f"{beta.trainer} trained at {beta.size}", towards=trained
+        beta.name, f"{beta.trainer} trained at {beta.size}", towards=trained
     )
     return rows
 
@@ -169,10 +174,12 @@ class _Model:
         self.source = engine.plan.source
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def score(self, prefix: str, towards: _Model | None = None) -> list[RivalScore]:
+    def score(self, model: str, text: str, towards: _Model | None = None) -> list[RivalScore]:
         """Return the rows of this model.
 
         Args:
+            model: its name in records.
+            text: its name for people.
             towards: the model whose embeddings at the native size are the goal of the corrections,
                 where it is another than this one; there is no up-sampled row then.
         """
@@ -194,7 +201,7 @@ class _Model:
             fusion = student.contract.use_fusion(self.config(subset, self.phi))
             return student.logits(features.to(texts[subset]), texts[subset], fusion)
 
-        return score_rivals(prefix, train=train, test=test, classify=classify)
+        return score_rivals(model, text, train=train, test=test, classify=classify)
 
     def config(self, subset: str, size: int) -> Any:
         """Return the host's config for the test set `subset` at `size`."""

@@ -27,10 +27,10 @@ from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
-from loreal_plugin.runs.base2new import using_weights
 from loreal_plugin.runs.deployment import Deployment, read_deployment
 from loreal_plugin.runs.engine import quietly
 from loreal_plugin.runs.find_run import find_run, host_folder
+from loreal_plugin.runs.prepare import using_weights
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.slots import with_slots
 from loreal_plugin.students.student import Student, build_student

@@ -21,13 +21,14 @@ from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import digest, write_json
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.results.record import RESULTS, harmonic_mean, is_complete, read_results
-from loreal_plugin.runs.base2new import prepare, say_line, using_weights
-from loreal_plugin.runs.engine import Engine, Say, pack_bits, quietly
+from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
+from loreal_plugin.results.record import RESULTS, RowFacts, is_complete, read_results
+from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter
-from loreal_plugin.runs.protocol import ZERO_SHOT
+from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
 from loreal_plugin.weights.positions import resample_pos_embed
@@ -43,7 +44,7 @@ def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any]
 
     Raises:
         ConfigError: there are overrides, which nothing here would read.
-        LorealError: see `base2new.prepare`.
+        LorealError: see `prepare`.
     """
     engine = prepare_zero_shot(spec, say=say)
     folder = zero_shot_folder(engine)
@@ -61,7 +62,7 @@ def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any]
 
 def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
     """Return an engine for the pictures of a dataset; ConfigError for overrides, else see
-    `base2new.prepare`.
+    `prepare`.
     """
     if spec.overrides:
         raise ConfigError(
@@ -80,7 +81,7 @@ def zero_shot_folder(engine: Engine) -> Path:
         TRAINER,
         engine.plan.stages["alpha"].folder.parent.name,
         f"phi{spec.phi}",
-        protocol="zero_shot",
+        protocol=ZERO_SHOT.name,
     )
     above = full.parents[3]  # neither shots nor seeds make a difference
     return above.parent / TRAINER / full.parents[1].name / full.parent.name
@@ -88,8 +89,9 @@ def zero_shot_folder(engine: Engine) -> Path:
 
 def _tests(engine: Engine) -> list[str]:
     """Return what is tested: all classes, and the halves of a dataset that has them."""
-    whole, half = (engine.identity.dataset(name).num_classes for name in ("all", "base"))
-    return ["all", "base", "new"] if half < whole else ["all"]
+    every = engine.plan.protocol.tests
+    whole, half = (engine.identity.dataset(name).num_classes for name in every[:2])
+    return list(every if half < whole else every[:1])
 
 
 def _key(engine: Engine) -> str:
@@ -126,17 +128,6 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
         say(f"[zero-shot] CLIP at {size}")
         rows.append(_row(engine, name, size, tests))
         say("  " + ", ".join(f"{t} {s['accuracy']:.2f} %" for t, s in rows[-1]["targets"].items()))
-    targets = {
-        name: {
-            "dataset": plan.spec.dataset,
-            "role": "source",
-            "classes": int(identity.dataset(name).num_classes),
-            "images": identity.images(name),
-            "test_images": identity.test_images(name),
-            "attributes": None,
-        }
-        for name in tests
-    }
     facts = {
         "kind": "run",
         "stage": None,
@@ -146,18 +137,20 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
         "seed": 0,
         "parents": {},
     }
-    common = engine.record("run", key, plan.stages["alpha"], engine.cfgs["alpha"], "all")
+    common = head(
+        plan, identity, "run", key, plan.stages["alpha"], engine.cfgs["alpha"], EVERY_CLASS
+    )
     more = {
         "templates": [_template(engine)],
-        "targets": targets,
+        "targets": target_facts(plan, identity, tests),
         "stages": {},
         "rows": rows,
         "config": {},
     }
-    return common | facts | more | {"phi": plan.spec.phi, "overrides": []}
+    return dict(common) | facts | more | {"phi": plan.spec.phi, "overrides": []}
 
 
-def _row(engine: Engine, name: str, size: int, tests: list[str]) -> dict[str, Any]:
+def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
     """Return one row: CLIP at `size` pixels on every test."""
     meter, scores = Meter(), {}
     with meter:
@@ -165,33 +158,20 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> dict[str, An
         images = _image_features(engine, model, size)
         hits = {test: _hits(engine, model, test, images) for test in tests}
     for test, found in hits.items():
-        score = {
-            "accuracy": 100 * sum(found) / len(found),
-            "correct": sum(found),
-            "total": len(found),
-        }
         # pictures are embedded once, for all tests together
-        seconds, peak = (meter.seconds, meter.peak_memory_mb) if test == "all" else (None, None)
-        scores[test] = score | {
-            "hits": pack_bits(found),
-            "seconds": seconds,
-            "peak_memory_mb": peak,
-            "key": None,
-        }
-    base, new = scores.get("base"), scores.get("new")
-    return {
+        first = test == EVERY_CLASS
+        seconds, peak = (meter.seconds, meter.peak_memory_mb) if first else (None, None)
+        cost = {"seconds": seconds, "peak_memory_mb": peak, "key": None}
+        scores[test] = score_facts(found) | cost
+    row: RowFacts = {
         "name": name,
         "label": f"zero-shot CLIP at {size}",
         "train_size": None,
         "test_size": size,
         "parameters": 0,
         "seconds": 0.0,
-        "targets": scores,
-        "base": base,
-        "new": new,
-        "hm": harmonic_mean(base["accuracy"], new["accuracy"]) if base and new else None,
-        "average": scores["all"]["accuracy"],
     }
+    return row | scored(engine.plan.protocol, roles(engine.plan), scores)
 
 
 def _device() -> torch.device:
@@ -210,7 +190,7 @@ def clip_at(weights: str, size: int) -> nn.Module:
 @torch.no_grad()
 def _image_features(engine: Engine, model: nn.Module, size: int) -> dict[str, Tensor]:
     """Return the normalised feature (D_v,) of every test picture, by its path."""
-    dataset, device = engine.identity.dataset("all"), _device()
+    dataset, device = engine.identity.dataset(EVERY_CLASS), _device()
     found = []
     for batch in _loader(engine, dataset, size):
         found.append(F.normalize(model.encode_image(batch["img"].to(device)), dim=-1).cpu())

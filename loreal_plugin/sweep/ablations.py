@@ -10,7 +10,6 @@ from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_text
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.results.comparisons import (
-    HALVES,
     Comparison,
     compare,
     difference_cells,
@@ -19,6 +18,7 @@ from loreal_plugin.results.comparisons import (
 from loreal_plugin.results.group import Group, Refusal, group_results, mean_std
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.markdown import table_markdown
+from loreal_plugin.results.protocols import HALVES
 from loreal_plugin.results.reader import Evidence, Result, collect
 from loreal_plugin.sweep.factors import Claim, Factor
 from loreal_plugin.sweep.plan_file import PlanFile, read_plan
@@ -134,9 +134,14 @@ def claims_markdown(claims: Sequence[tuple[Factor, Measured, Claim]]) -> list[st
 
 def variant_groups(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]]:
     """Return the rows with LOREAL by the overrides that were asked for, controls included."""
-    rows = [r for r in results if r.row.startswith("loreal") and r.milliseconds is None]
+    rows = [r for r in results if r.row.startswith("loreal") and not r.rival]
     return group_results(
-        replace(r, row="loreal", setting=replace(r.setting, overrides=r.asked)) for r in rows
+        replace(
+            r,
+            content=replace(r.content, name="loreal"),
+            setting=replace(r.setting, overrides=r.asked),
+        )
+        for r in rows
     )
 
 
@@ -200,14 +205,16 @@ def _table(factor: Factor, entry: Measured) -> Table:
 
 def _has_halves(entry: Measured) -> bool:
     """Return whether the accuracy is the harmonic mean of two."""
-    return any(HALVES <= set(group.results[0].scores) for group in entry.groups.values() if group)
+    return any(
+        set(HALVES) <= set(group.results[0].scores) for group in entry.groups.values() if group
+    )
 
 
 def _halves(entry: Measured, group: Group | None) -> list[str]:
     """Return the accuracies that a summary is made of, nothing where it is one number by itself."""
     if not _has_halves(entry):
         return []
-    return [mean_std(group.accuracies(half)) if group else "-" for half in ("base", "new")]
+    return [mean_std(group.accuracies(half)) if group else "-" for half in HALVES]
 
 
 def findings(factor: Factor, entry: Measured) -> list[str]:

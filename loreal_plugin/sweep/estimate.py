@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, Result, Setting
 from loreal_plugin.runs.spec import REACH
 from loreal_plugin.sweep.planned_runs import Run
 
+UNTRAINED = "untrained"
 STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal"}
 Unit = tuple[object, ...]
 
@@ -38,11 +40,11 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
         # a control stands in the table of another run, under a row name of its own
         control = result.asked != result.setting.overrides
         same = replace(result.setting, overrides=result.asked) == run.setting
-        same = same or run.protocol == "zero_shot" and _same_zero_shot(result, run)
-        if same and result.seed == run.seed and (result.milliseconds is not None) == run.rivals:
+        same = same or not run.trained and _same_zero_shot(result, run)
+        if same and result.seed == run.seed and result.rival == run.rivals:
             wanted = {"alpha": "native", "beta": "phi"}.get(run.until or "", "loreal")
             found = result.row == wanted or control and result.row.startswith(f"{wanted}_")
-            if run.rivals or run.protocol == "zero_shot" or found:
+            if run.rivals or not run.trained or found:
                 return True
     return False
 
@@ -86,8 +88,8 @@ def estimate(
 def _units(run: Run) -> dict[str, Unit]:
     """Return the units of a run by name; equal units of two runs are the same work."""
     s = run.spec
-    if run.rivals or run.protocol == "zero_shot":
-        return {"rivals" if run.rivals else "zero_shot": (run.protocol, run.family, s.phi)}
+    if run.rivals or not run.trained:
+        return {"rivals" if run.rivals else UNTRAINED: (run.protocol, run.family, s.phi)}
     reach = {
         stage: tuple(o for o in s.overrides if stage in REACH[o.scope])
         for stage in ("alpha", "beta", "loreal")
@@ -144,13 +146,15 @@ class _Times:
 def _seconds_of(result: Result) -> dict[str, float]:
     """Return what a row says about the seconds of units."""
     tests = sum(score.seconds or 0.0 for score in result.scores.values())
-    if result.setting.protocol == "zero_shot":
-        return {"zero_shot": tests}
-    if result.milliseconds is not None:
+    protocol = PROTOCOLS.get(result.setting.protocol)
+    if protocol and not protocol.trains:
+        return {UNTRAINED: tests}
+    if result.content.milliseconds is not None:
         total = sum(score.total for score in result.scores.values())
-        return {"rivals": result.milliseconds * total / 1000}
+        return {"rivals": result.content.milliseconds * total / 1000}
     stage = STAGE_OF_ROW.get(result.row)
-    found = {stage: result.seconds} if stage and result.seconds else {}
+    seconds = result.content.seconds
+    found = {stage: seconds} if stage and seconds else {}
     host = "native tests" if result.row == "native" else "host tests"
     return found | {"test" if result.row.startswith("loreal") else host: tests}
 

@@ -25,15 +25,16 @@ import yaml
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, TRAINED
 from loreal_plugin.runs.spec import STAGES
 from loreal_plugin.sweep.factors import Factor, read_factors, value_words
 
 # what measures rivals -> the protocol whose stages and test sets it takes
-RIVALS = {"rivals": "base2new", "rivals_xd": "xd", "rivals_dg": "dg", "rivals_few_shot": "few_shot"}
-PROTOCOLS = ("base2new", "xd", "dg", "few_shot", "zero_shot", *RIVALS)
+RIVALS = {"rivals" if p == BASE2NEW else f"rivals_{p.name}": p.name for p in TRAINED.values()}
+KNOWN = (*PROTOCOLS, *RIVALS)
 # key -> (default, kind of a member); a default of None leaves the choice to the run
 AXES: dict[str, tuple[tuple[Any, ...], type]] = {
-    "protocols": (("base2new",), str),
+    "protocols": ((BASE2NEW.name,), str),
     "methods": ((), str),
     "datasets": ((None,), str),
     "phis": ((), int),
@@ -159,7 +160,7 @@ def _include(name: str, path: Path, above: tuple[Path, ...]) -> PlanFile:
 def _entries(content: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Return the entries of `runs`; one empty entry where the top alone is a block."""
     if "runs" not in content:
-        alone = "methods" in content or "zero_shot" in _listed(content.get("protocols", ()))
+        alone = "methods" in content or _untrained(_listed(content.get("protocols", ())))
         return [{}] if alone and "factors" not in content else []
     runs = content["runs"]
     if not isinstance(runs, list) or not runs or not all(isinstance(entry, dict) for entry in runs):
@@ -176,11 +177,13 @@ def _block(
     axes = {}
     for key, (default, kind) in AXES.items():
         axes[key] = _axis(given[key], kind, f"{where}: {key}") if key in given else default
-    for name, known in (("protocols", PROTOCOLS), ("methods", CONTRACTS)):
+    for name, known in (("protocols", KNOWN), ("methods", CONTRACTS)):
         for value in axes[name]:
             if value not in known:
                 raise ConfigError(f"{where}: {unknown_name(name.removesuffix('s'), value, known)}")
-    if not axes["phis"] or (not axes["methods"] and set(axes["protocols"]) != {"zero_shot"}):
+    if not axes["phis"] or (
+        not axes["methods"] and len(_untrained(axes["protocols"])) < len(axes["protocols"])
+    ):
         missing = "phis" if not axes["phis"] else "methods"
         raise ConfigError(
             f"{where}: {missing} is missing; write for example {missing}: "
@@ -193,6 +196,11 @@ def _block(
     return BlockPlan(
         axes, named, until, tuple(_strings(given.get("targets", []), f"{where}: targets"))
     )
+
+
+def _untrained(names: Sequence[Any]) -> list[Any]:
+    """Return those of the protocols that train nothing, and so need no method."""
+    return [name for name in names if name in PROTOCOLS and not PROTOCOLS[name].trains]
 
 
 def _variants(given: Any, where: str) -> tuple[Variant, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.errors import LorealError
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.sweep.plan_file import RIVALS, BlockPlan, PlanFile
@@ -42,6 +43,11 @@ class Run:
         return self.protocol in RIVALS
 
     @property
+    def trained(self) -> bool:
+        """Return whether the protocol trains anything: what does not is the same for all methods."""
+        return PROTOCOLS[self.table].trains
+
+    @property
     def table(self) -> str:
         """Return the protocol in whose tables the results stand."""
         return RIVALS.get(self.protocol, self.protocol)
@@ -55,9 +61,9 @@ class Run:
     def title(self) -> str:
         """Return a short name for a line of progress."""
         s = self.spec
-        shots = f" {s.shots} shots" if self.table == "few_shot" else ""
+        shots = f" {s.shots} shots" if PROTOCOLS[self.table].shots else ""
         who = f"{self.protocol} phi {s.phi} {s.dataset}"
-        if self.protocol != "zero_shot":
+        if self.trained:
             who = f"{self.protocol} {s.method} {s.phi} {s.dataset}{shots} seed {s.seed}"
         return f"{who} [{self.variant}]" if self.variant else who
 
@@ -67,9 +73,9 @@ class Run:
         s = self.spec
         host = "embedded" if s.host == embedded_host() else s.host.name
         texts = tuple(f"{o.scope} {o.key} {o.value}" for o in s.overrides)
-        if self.protocol == "zero_shot":
+        if not self.trained:
             return Setting(
-                "zero_shot", s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host, ()
+                self.table, s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host
             )
         return Setting(
             self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts
@@ -78,7 +84,7 @@ class Run:
     @property
     def seed(self) -> int:
         """Return the seed that the run's record will have."""
-        return 0 if self.protocol == "zero_shot" else self.spec.seed
+        return self.spec.seed if self.trained else 0
 
     @property
     def process(self) -> tuple[str, ...]:
@@ -89,7 +95,7 @@ class Run:
     def family(self) -> tuple[str, ...]:
         """Return what runs that share a stage have in common; they wait for each other."""
         s = self.spec
-        stages = "xd" if self.table == "dg" else self.table
+        stages = PROTOCOLS[self.table].home
         return (
             stages,
             str(s.host),
@@ -121,11 +127,11 @@ def _of_block(
 ) -> Iterable[Run]:
     axes = block.axes
     for protocol in axes["protocols"]:
-        alone = protocol == "zero_shot"
+        alone = not PROTOCOLS[RIVALS.get(protocol, protocol)].trains
         methods = (PLAIN_METHOD,) if alone else axes["methods"]
         seeds = (1,) if alone else axes["seeds"]
         shots = (None,) if alone else axes["shots"]
-        variants = block.variants[:1] if protocol in (*RIVALS, "zero_shot") else block.variants
+        variants = block.variants[:1] if alone or protocol in RIVALS else block.variants
         # seeds outside: a sweep that is broken off has whole tables of fewer seeds
         for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
             seeds,
@@ -157,7 +163,7 @@ def _of_block(
                 raise type(error)(
                     f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}"
                 ) from error
-            until = block.until if protocol == "base2new" else None
+            until = block.until if protocol == BASE2NEW.name else None
             words = run_words(protocol, spec, opts, until, block.targets)
             yield Run(protocol, spec, words, "" if alone else variant.name, until)
 
@@ -171,14 +177,14 @@ def run_words(
 ) -> tuple[str, ...]:
     """Return the words after `loreal` that make this run, with nothing left to the environment."""
     where = ["--out", str(spec.out), "--data", str(spec.data), "--weights", spec.weights]
-    if protocol == "zero_shot":
-        return ("zero_shot", str(spec.phi), spec.dataset, *where)
+    table = PROTOCOLS[RIVALS.get(protocol, protocol)]
+    if not table.trains:
+        return (table.name, str(spec.phi), spec.dataset, *where)
     rest = [*where, "--shots", str(spec.shots), "--recipe", spec.recipe]
     rest += [] if spec.host == embedded_host() else ["--host", str(spec.host)]
     rest += ["--until", until] if until else []
-    table = RIVALS.get(protocol, protocol)
-    rest += ["--protocol", table] if protocol in RIVALS and table != "base2new" else []
-    rest += ["--targets", " ".join(targets)] if targets and table in ("xd", "dg") else []
+    rest += ["--protocol", table.name] if protocol in RIVALS and table != BASE2NEW else []
+    rest += ["--targets", " ".join(targets)] if targets and table.across else []
     rest += ["--", *opts] if opts else []
     command = "rivals" if protocol in RIVALS else protocol
     return (command, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)

@@ -6,10 +6,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from loreal_plugin.results.reader import Evidence, read_record, set_aside, setting_of
-from loreal_plugin.results.record import RESULTS
+from loreal_plugin.results.reader import Evidence, set_aside, setting_of
+from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.results.run import run_of
 from loreal_plugin.sweep.estimate import clock, estimate, finished
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.sweep_record import Outcome, SweepRecord
@@ -65,14 +65,16 @@ class Progress:
 
 def result_text(out: Path, run: Run) -> str:
     """Return the accuracies of the host at phi and with LOREAL, as words for a run's line."""
-    if run.rivals or run.protocol == "zero_shot":
+    if run.rivals or not run.trained:
         return ""
-    rows: dict[str, dict[str, Any]] = {}
+    scores: dict[str, float] = {}
     for path in out.glob(f"*/**/phi{run.spec.phi}/*/seed{run.seed}/{RESULTS}"):
         record = {} if set_aside(path) else read_record(path)[0]
-        if record.get("rows") and record["kind"] != "rivals" and setting_of(record) == run.setting:
-            rows |= {row["name"]: row for row in record["rows"]}
-    scores = {name: row.get("hm", row.get("average")) for name, row in rows.items()}
+        if not record.get("rows"):
+            continue
+        found = run_of(record)
+        if not found.rivals and setting_of(found) == run.setting:
+            scores |= found.summaries()
     host, ours = scores.get("phi"), scores.get("loreal")
     if host is None or ours is None:
         return "" if host is None else f"host {host:.2f}, "

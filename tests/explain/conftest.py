@@ -10,7 +10,7 @@ from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
-from loreal_plugin.runs.base2new import run_base2new
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
 
 # one epoch of a random CLIP teaches little, so contents depend on the picture from the start
@@ -43,7 +43,7 @@ class Toy:
             opts=OPTS,
             env={},
         )
-        self.run = run_base2new(spec, say=lambda text: None).folder
+        self.run = run_protocol(spec, say=lambda text: None).folder
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.results.protocols import BASE2NEW, DG, FEW_SHOT, XD, Protocol
 from loreal_plugin.results.record import RESULTS, read_results
-from loreal_plugin.runs.across import average
-from loreal_plugin.runs.base2new import prepare, using_weights
-from loreal_plugin.runs.engine import Engine, pack_bits
-from loreal_plugin.runs.protocol import BASE2NEW, TARGETS, Protocol, across
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.protocol import protocol_of
+from loreal_plugin.runs.records import average, pack_bits, roles
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2, "hits": "80"}
@@ -92,7 +93,7 @@ def spec(method: str = "maple", *opts: str) -> RunSpec:
 def engine(name: str = "xd", method: str = "maple", *opts: str) -> Engine:
     return prepare(
         spec(method, *opts),
-        protocol=across(name, "pics", ("drawn", "other")),
+        protocol=protocol_of(name, "pics", ("drawn", "other")),
         say=lambda text: None,
     )
 
@@ -189,7 +190,6 @@ def test_folders_name_source_and_target(place: Path) -> None:
 
 def test_mmrl_hears_the_name_of_its_task() -> None:
     from loreal_plugin.runs.plan import build_plan, family_argv
-    from loreal_plugin.runs.protocol import FEW_SHOT
 
     def task(protocol: Protocol, method: str) -> str | None:
         made = build_spec(method, "32", "demo", "1", weights="demo")
@@ -198,7 +198,7 @@ def test_mmrl_hears_the_name_of_its_task() -> None:
         words = family_argv(plan, stage, folder=stage.folder, size=64, subset=plan.source)
         return words[words.index("TASK") + 1] if "TASK" in words else None
 
-    assert [task(p, "mmrl") for p in (BASE2NEW, FEW_SHOT, across("xd", "demo"))] == [
+    assert [task(p, "mmrl") for p in (BASE2NEW, FEW_SHOT, protocol_of("xd", "demo"))] == [
         "B2N",
         "FS",
         "CD",
@@ -237,12 +237,12 @@ def test_record_of_a_run_has_what_the_schema_page_names(calls: Calls, place: Pat
 
 
 def test_average_is_over_the_targets_alone(place: Path) -> None:
-    tests = engine().plan.tests
+    of_role = roles(engine().plan)
     scores = {
-        name: {"accuracy": value} for name, value in zip(tests, (99.0, 40.0, 20.0), strict=True)
+        name: {"accuracy": value} for name, value in zip(of_role, (99.0, 40.0, 20.0), strict=True)
     }
-    assert average(tests, scores) == 30.0
-    assert average({"pics": tests["pics"]}, {"pics": scores["pics"]}) == 99.0
+    assert average(of_role, scores) == 30.0
+    assert average({"pics": of_role["pics"]}, {"pics": scores["pics"]}) == 99.0
 
 
 @pytest.mark.parametrize(
@@ -367,9 +367,7 @@ def test_a_test_only_dataset_is_not_trained_on(place: Path, capsys: Any, protoco
 
 def test_every_target_of_a_known_source_is_a_dataset() -> None:
     known = {path.stem for path in (bundle_root() / "configs" / "datasets").glob("*.yaml")}
-    named = {
-        name for sources in TARGETS.values() for targets in sources.values() for name in targets
-    }
-    assert named <= known and len(TARGETS["xd"]["imagenet"]) == 10
+    named = {name for row in (XD, DG) for targets in row.known_targets.values() for name in targets}
+    assert named <= known and len(XD.known_targets["imagenet"]) == 10
     with pytest.raises(ConfigError, match="TARGETS"):
-        across("xd", "caltech101")
+        protocol_of("xd", "caltech101")

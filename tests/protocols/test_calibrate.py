@@ -78,7 +78,7 @@ def test_calibration_then_auto_from_end_to_end(world: World, call: Any) -> None:
     assert read_results(other)["inference"]["INFERENCE"] == "auto"
     assert read_results(other)["inference"]["calibration"] == table["margin"]
     assert read_results(other)["stages"]["loreal"] == record["stages"]["loreal"]
-    assert {row["name"] for run in read_runs(world.out) for row in run["rows"]} >= {
+    assert {row.name for run in read_runs(world.out) for row in run.rows} >= {
         "loreal",
         "loreal_auto",
     }

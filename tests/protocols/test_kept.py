@@ -20,7 +20,7 @@ from loreal_plugin.files import write_json
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs import engine
 from loreal_plugin.runs import evaluation_cache as kept
-from loreal_plugin.runs.base2new import final_test
+from loreal_plugin.runs.run import final_test
 
 Heard = list[tuple[bool, torch.Tensor]]
 

@@ -16,8 +16,9 @@ from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, Lor
 from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
 from loreal_plugin.runs import base2new
-from loreal_plugin.runs.base2new import prepare, run_base2new, using_weights
 from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
 SCORE = {"accuracy": 50.0, "correct": 1, "total": 2}
@@ -97,7 +98,7 @@ def trained(place: Path, monkeypatch: pytest.MonkeyPatch) -> Count:
 
     def run(*opts: str, until: str = "loreal", **given: Any) -> list[str]:
         done.clear()
-        run_base2new(spec(place, *opts, **given), until=until, say=lambda text: None)
+        run_protocol(spec(place, *opts, **given), until=until, say=lambda text: None)
         return list(done)
 
     return run
@@ -134,8 +135,8 @@ def test_changed_files_rerun_what_they_change(place: Path, trained: Count) -> No
 def test_until_beta_leaves_a_record_with_the_rows_that_exist(place: Path, trained: Count) -> None:
     assert trained("beta:OPTIM.MAX_EPOCH", "9", until="beta") == ["alpha", "beta"]
     (run,) = read_runs(place / "out")
-    assert [row["name"] for row in run["rows"]] == ["native", "native_at_phi", "phi"]
-    assert run["rows"][-1]["label"] == "MaPLe, trained and tested at 32 with OPTIM.MAX_EPOCH 9"
+    assert [row.name for row in run.rows] == ["native", "native_at_phi", "phi"]
+    assert run.rows[-1].label == "MaPLe, trained and tested at 32 with OPTIM.MAX_EPOCH 9"
     assert (run["stage"], run["phi"], list(run["stages"])) == ("beta", 32, ["alpha", "beta"])
 
 
@@ -144,7 +145,7 @@ def test_a_run_that_went_on_counts_once(place: Path, trained: Count) -> None:
         "loreal"
     ]
     (run,) = read_runs(place / "out")
-    assert [row["name"] for row in run["rows"]] == ["native", "native_at_phi", "phi", "loreal"]
+    assert [row.name for row in run.rows] == ["native", "native_at_phi", "phi", "loreal"]
 
 
 def test_stage_3_gets_what_describes_the_host(place: Path) -> None:

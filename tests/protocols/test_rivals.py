@@ -48,13 +48,15 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
         s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
         for s in ("base", "new")
     }
-    rows = score_rivals("host", train=train, test=test, classify=lambda subset, f: f[:, 0])
+    rows = score_rivals("beta", "host", train=train, test=test, classify=lambda subset, f: f[:, 0])
     assert [row.name for row in rows] == [
         "host",
         "host, mean shift",
         "host, ridge",
         "host, up-sampled",
     ]
+    assert {row.model for row in rows} == {"beta"}
+    assert [row.correction for row in rows] == ["", "mean shift", "ridge", "up-sampled"]
     plain, _, ridge, enlarged = rows
     assert ridge.label.startswith("host, ridge (penalty ") and plain.label == plain.name
     nothing, everything = "0" * 20, "f" * 20

@@ -12,7 +12,9 @@ from loreal_plugin.files import replace_between, write_json
 from loreal_plugin.results import record as records
 from loreal_plugin.results.published import published_note
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
-from loreal_plugin.results.run_table import format_run, save_plot, sentences
+from loreal_plugin.results.run import run_of
+from loreal_plugin.results.run_plot import save_plot
+from loreal_plugin.results.run_table import format_run, sentences
 from loreal_plugin.results.seed_tables import format_report, mean_std, read_runs
 
 
@@ -67,12 +69,12 @@ def test_table_shows_every_row_and_marks_what_comes_on_top() -> None:
 
 
 def test_sentences_are_signed_both_ways() -> None:
-    gain = " ".join(sentences(record()))
+    gain = " ".join(sentences(run_of(record())))
     assert "by -30.00 points" in gain and "too by -20.00" in gain
     assert "LOREAL changes HM by +10.00 points" in gain and "+50 % of what was lost" in gain
     worse = record()
     worse["rows"][3]["hm"] = 55.0
-    assert "LOREAL changes HM by -5.00 points" in " ".join(sentences(worse))
+    assert "LOREAL changes HM by -5.00 points" in " ".join(sentences(run_of(worse)))
 
 
 def test_published_numbers_only_where_they_compare() -> None:

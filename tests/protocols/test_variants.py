@@ -11,25 +11,30 @@ from loreal_plugin.errors import LorealError
 from loreal_plugin.files import write_json
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.record import RESULTS
+from loreal_plugin.results.run import run_of
 from loreal_plugin.results.seed_tables import format_report, read_runs
 from loreal_plugin.results.variants import (
     CONSTANT,
     LONGER,
-    is_ablation,
+    Placed,
     longer_epochs,
-    merge_variant,
+    place,
 )
 from tests.protocols.test_tables import record
 
 
 def controlled(*override: str) -> dict[str, Any]:
-    return record() | {"label": "demo-0123abcd", "overrides": [list(override)], "order": None}
+    return record() | {"overrides": [list(override)]}
+
+
+def placed(found: dict[str, Any], configuration: str = "demo-0123abcd") -> Placed:
+    return place(run_of(found), configuration)
 
 
 def test_constant_conditioning_becomes_one_row_of_the_run_it_controls() -> None:
-    merged = merge_variant(controlled("loreal", CONSTANT, "True"))
-    assert merged["label"] == "demo"
-    assert [(row["name"], row["hm"]) for row in merged["rows"]] == [("loreal_constant", 70.0)]
+    merged = placed(controlled("loreal", CONSTANT, "True"))
+    assert merged.configuration == "demo"
+    assert [(row.name, row.summary) for row in merged.rows] == [("loreal_constant", 70.0)]
 
 
 def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
@@ -42,21 +47,21 @@ def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
             "folder": "base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo-89abcdef/seed1"
         }
     }
-    merged = merge_variant(
+    merged = placed(
         controlled("loreal", "OPTIM.LR", "1") | {"inference": inference, "stages": stages}
     )
-    assert merged["label"] == "demo-89abcdef"
-    (row,) = merged["rows"]
-    assert (row["name"], row["label"]) == (
+    assert merged.configuration == "demo-89abcdef"
+    (row,) = merged.rows
+    assert (row.name, row.label) == (
         "loreal_auto_3",
         "+ LOREAL, INFERENCE auto, SHORTLIST_K 3",
     )
 
 
 def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:
-    merged = merge_variant(controlled("beta", LONGER, "40"))
-    assert [(row["name"], row["hm"]) for row in merged["rows"]] == [("phi_longer", 60.0)]
-    assert "trained on for as many steps" in merged["rows"][0]["label"]
+    merged = placed(controlled("beta", LONGER, "40"))
+    assert [(row.name, row.summary) for row in merged.rows] == [("phi_longer", 60.0)]
+    assert "trained on for as many steps" in merged.rows[0].label
 
 
 def test_any_other_override_stays_a_table_of_its_own() -> None:
@@ -65,15 +70,15 @@ def test_any_other_override_stays_a_table_of_its_own() -> None:
         ("loreal", "OPTIM.LR", "1"),
         ("all", LONGER, "40"),
     ):
-        merged = merge_variant(controlled(*override))
-        assert merged["label"] == "demo-0123abcd" and len(merged["rows"]) == 4
+        merged = placed(controlled(*override))
+        assert merged.configuration == "demo-0123abcd" and len(merged.rows) == 4
 
 
 def test_only_runs_with_overrides_of_their_own_are_ablations() -> None:
-    assert not is_ablation(merge_variant(record() | {"label": "demo"}))
-    assert not is_ablation(merge_variant(controlled("loreal", CONSTANT, "True")))
-    assert not is_ablation(merge_variant(controlled("beta", LONGER, "40")))
-    assert is_ablation(merge_variant(controlled("loreal", "OPTIM.LR", "1")))
+    assert not placed(record(), "demo").ablation
+    assert not placed(controlled("loreal", CONSTANT, "True")).ablation
+    assert not placed(controlled("beta", LONGER, "40")).ablation
+    assert placed(controlled("loreal", "OPTIM.LR", "1")).ablation
 
 
 def test_longer_epochs_round_up_to_whole_epochs() -> None:
@@ -87,8 +92,8 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     rival = {
         "name": "zero-shot, ridge",
         "label": "zero-shot, ridge (penalty 0.1)",
-        "base": {"accuracy": 40.0},
-        "new": {"accuracy": 60.0},
+        "base": {"accuracy": 40.0, "total": 5},
+        "new": {"accuracy": 60.0, "total": 5},
         "hm": 48.0,
         "milliseconds": 1.5,
     }

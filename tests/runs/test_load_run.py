@@ -17,10 +17,11 @@ import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
 from loreal_plugin.results.record import RESULTS
-from loreal_plugin.runs.base2new import prepare, run_base2new, using_weights
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.engine import load_checkpoint, quietly
 from loreal_plugin.runs.find_run import find_run
+from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.runs.trained_run import TrainedRun
 
@@ -61,7 +62,7 @@ class Alone:
             opts=OPTS,
             env={},
         )
-        done = run_base2new(spec, say=lambda text: None)
+        done = run_protocol(spec, say=lambda text: None)
         engine = prepare(spec, say=lambda text: None)
         self.logits, self.names = {}, {}
         for half in HALVES:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loreal_plugin.cli.across import target_names
-from loreal_plugin.cli.base2new import spec_of
 from loreal_plugin.cli.main import main, parse
+from loreal_plugin.cli.run_options import spec_of, target_names
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.sweep.plan_file import read_plan

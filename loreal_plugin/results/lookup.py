@@ -1,0 +1,83 @@
+"""What other records say of a run's rows: the stages they depend on, the tests they were made in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.record import RESULTS
+
+Record = Mapping[str, Any]
+# the stages that a row depends on; the last one is its own
+_STAGES = {
+    "native": ("alpha",),
+    "native_at_phi": ("alpha",),
+    "phi": ("beta",),
+    "phi_longer": ("beta",),
+    "loreal": ("alpha", "beta", "loreal"),
+}
+
+
+class Lookup:
+    """Stage records by folder, and evaluation records by what they tested."""
+
+    def __init__(self, out: Path, records: Mapping[Path, Record]) -> None:
+        self._out, self._records = out, records
+        tests = [r for r in records.values() if r["kind"] == "evaluation" and "row" in r]
+        self._tests = {_name(r, r["row"], r["subset"]): r for r in tests}
+
+    def test(self, record: Record, row: str, subset: str) -> Record:
+        """Return the evaluation of a run's row, empty where the final test of the training stands
+        for it.
+        """
+        return self._tests.get(_name(record, row, subset), {})
+
+    def stage(self, record: Record, name: str) -> Record:
+        """Return the record of a run's stage, empty where its folder holds another run by now."""
+        facts = record["stages"].get(name)
+        stored = self._records.get(self._out / facts["folder"] / RESULTS, {}) if facts else {}
+        return stored if facts and stored.get("key") == facts["key"] else {}
+
+
+def _name(record: Record, row: str, subset: str) -> tuple[Any, ...]:
+    """Return what an evaluation is found by."""
+    facts = (record[key] for key in ("dataset", "method", "phi", "seed", "shots"))
+    overrides = tuple(map(tuple, record.get("overrides") or ()))
+    protocol = record.get("protocol", BASE2NEW.name)
+    return protocol, *facts, record["weights"]["sha256"], overrides, row, subset
+
+
+def stages_of(row: str) -> tuple[str, ...]:
+    """Return the stages that a row depends on; a rival is alpha's."""
+    return _STAGES.get(row, _STAGES["loreal"] if row.startswith("loreal") else ("alpha",))
+
+
+def train_pictures(record: Record, row: str, lookup: Lookup) -> int | None:
+    """Return how many pictures the row's own stage looked at in training, all epochs together."""
+    name = stages_of(row)[-1]
+    facts = (record.get("stages") or {}).get(name)
+    config = lookup.stage(record, name).get("config", {}) if facts else {}
+    batch = config.get("DATALOADER.TRAIN_X.BATCH_SIZE")
+    return facts["epochs"] * facts["steps_per_epoch"] * batch if facts and batch else None
+
+
+def row_identity(record: Record, row: str, lookup: Lookup) -> dict[str, Any]:
+    """Return the settings that a row depends on, flat, without the seed."""
+    facts = {"weights": record["weights"]["sha256"], "host": (record["host"] or {}).get("code")}
+    if not record.get("stages"):
+        return facts | _seedless(record.get("config") or {}, "")
+    for name in stages_of(row):
+        stored = lookup.stage(record, name) or (record if name == record.get("stage") else {})
+        facts |= _seedless(stored.get("config") or {}, f"{name}: ")
+    if row.startswith("loreal"):
+        facts["attributes"] = record.get("attributes")
+    targets = record.get("targets") or {}
+    return facts | {
+        f"test pictures of {name}": part.get("test_images") for name, part in targets.items()
+    }
+
+
+def _seedless(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {f"{prefix}{key}": value for key, value in config.items() if key != "SEED"}

@@ -1,0 +1,182 @@
+"""A run or its rivals in memory: one shape of rows, whatever the protocol has on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loreal_plugin.results.protocols import BASE2NEW, HALVES, TARGET
+
+TestOf = Callable[[str, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were
+    recorded.
+
+    `kept`: the test read embeddings that another had kept, whose making took `kept_seconds`.
+    """
+
+    accuracy: float
+    total: int
+    hits: str | None = None
+    seconds: float | None = None
+    memory_mb: float | None = None
+    kept: bool = False
+    kept_seconds: float | None = None
+
+    @property
+    def whole_seconds(self) -> float | None:
+        """Return the seconds of the test as if it had read its pictures, None where they are not
+        known.
+        """
+        if not self.kept:
+            return self.seconds
+        if self.seconds is None or self.kept_seconds is None:
+            return None
+        return self.seconds + self.kept_seconds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        name: `native`, `native_at_phi`, `phi`, `loreal`, of a control or a rival its own.
+        label: the row in words, for people.
+        scores: by test set.
+        summary: what the row is judged by, in percent: HM, or the average over targets.
+        model: of a rival `zero-shot`, `alpha` or `beta`; else empty.
+        change: what a rival or control changes, in short; empty for nothing.
+    """
+
+    name: str
+    label: str
+    scores: Mapping[str, Score]
+    summary: float
+    train_size: int | None = None
+    test_size: int | None = None
+    parameters: int | None = None
+    seconds: float | None = None
+    milliseconds: float | None = None
+    model: str = ""
+    change: str = ""
+
+    @property
+    def adds(self) -> bool:
+        """Return whether parameters and seconds come on top of the host's."""
+        return self.name.startswith("loreal")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record with rows. `facts` is the record; what several readers ask for has a name here."""
+
+    facts: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, key: str) -> Any:
+        """Return a field of the record."""
+        return self.facts[key]
+
+    @property
+    def protocol(self) -> str:
+        """Return the name of the protocol."""
+        return self.facts.get("protocol", BASE2NEW.name)
+
+    @property
+    def rivals(self) -> bool:
+        """Return whether these are rivals of a run."""
+        return self.facts["kind"] == "rivals"
+
+    @property
+    def weights(self) -> str:
+        """Return the weights' name as it was given."""
+        return self.facts["weights"]["name"]
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Return the overrides as text, in the order of the command line."""
+        return tuple(" ".join(map(str, words)) for words in self.facts.get("overrides") or ())
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Return `source` or `target` by test set; nothing for base-to-new."""
+        targets = self.facts.get("targets") or {}
+        return {name: facts["role"] for name, facts in targets.items()}
+
+    @property
+    def across(self) -> bool:
+        """Return whether other datasets than the source were tested."""
+        return TARGET in self.roles.values()
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Return the names of the test sets in the order of the tables."""
+        return list(self.facts.get("targets") or HALVES)
+
+    @property
+    def summary_name(self) -> str:
+        """Return what the rows' summary is called in a sentence."""
+        if not self.roles:
+            return "HM"
+        return "the average over the targets" if self.across else "accuracy"
+
+    def summaries(self) -> dict[str, float]:
+        """Return the summary by row name."""
+        return {row.name: row.summary for row in self.rows}
+
+
+def run_of(record: Mapping[str, Any], test_of: TestOf | None = None) -> Run:
+    """Return a record with rows in the one shape of memory.
+
+    Args:
+        record: from `loreal_plugin.results.record.read_record`.
+        test_of: (row, test set) -> the evaluation's record, which knows costs that a row may not.
+
+    Raises:
+        KeyError, TypeError, ValueError: its rows have another form.
+    """
+    return Run(record, tuple(_row(row, record, test_of) for row in record["rows"]))
+
+
+def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | None) -> Row:
+    hm = row.get("hm")
+    return Row(
+        name=row["name"],
+        label=row["label"],
+        scores={
+            name: _score(part, test_of(row["name"], name) if test_of else {})
+            for name, part in _parts(row).items()
+        },
+        summary=float(row["average"] if hm is None else hm),
+        train_size=row.get("train_size"),
+        test_size=row.get("test_size", record["phi"]),
+        parameters=row.get("parameters"),
+        seconds=row.get("seconds"),
+        milliseconds=row.get("milliseconds"),
+        model=row.get("model", ""),
+        change=row.get("correction", ""),
+    )
+
+
+def _parts(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return a row's scores on disk by test set: halves stand beside the row's other fields."""
+    parts = dict(row.get("targets") or {})
+    if row.get("base"):
+        parts |= {half: row[half] for half in HALVES}
+    return parts
+
+
+def _score(part: Mapping[str, Any], test: Mapping[str, Any]) -> Score:
+    return Score(
+        accuracy=float(part["accuracy"]),
+        total=int(part["total"]),
+        hits=part.get("hits"),
+        seconds=part.get("seconds", test.get("seconds")),
+        memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
+        kept=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
+        kept_seconds=part.get("kept_seconds", test.get("kept_seconds")),
+    )

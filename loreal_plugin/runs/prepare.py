@@ -1,0 +1,74 @@
+"""From a description to an engine that is ready to run: everything that can be wrong is found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loreal_plugin.data.storage import saves_held_back
+from loreal_plugin.results.protocols import BASE2NEW, Protocol
+from loreal_plugin.runs.checks import check_layers, check_run
+from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.plan import build_plan
+from loreal_plugin.runs.spec import RunSpec
+
+
+def say_line(text: str) -> None:
+    """Print one line of progress at once."""
+    print(text, flush=True)
+
+
+def prepare(
+    spec: RunSpec,
+    *,
+    protocol: Protocol = BASE2NEW,
+    say: Say = say_line,
+    verbose: bool = False,
+    look: bool = True,
+) -> Engine:
+    """Return an engine ready to run `spec`; everything that can be wrong is found here, before
+    anything is written.
+
+    Args:
+        look: also look at datasets, pictures and prompts; without, only at what the command line
+            says.
+
+    Raises:
+        LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures
+            that cannot be used.
+    """
+    from loreal_plugin.attach import attach_host
+    from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+
+    with using_weights(spec.weights), saves_held_back() as saves:
+        facts = describe(load_clip_state_dict(spec.weights))
+        plan = build_plan(
+            spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol
+        )
+        fingerprint = weights_fingerprint(spec.weights)
+        host = attach_host(spec.host, spec.method)
+        engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
+        check_layers(engine, min(facts["layers"], facts["text_layers"]))
+        if look:
+            check_run(engine)
+            for subset in plan.tests:
+                engine.identity.images(subset)
+        saves.commit()
+    return engine
+
+
+@contextmanager
+def using_weights(name: str) -> Iterator[None]:
+    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their
+    configuration.
+    """
+    before = os.environ.get("CLIP_WEIGHTS")
+    os.environ["CLIP_WEIGHTS"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CLIP_WEIGHTS"]
+        else:
+            os.environ["CLIP_WEIGHTS"] = before

@@ -1,0 +1,210 @@
+"""Builds every `results.json` of runs: the form is `loreal_plugin.results.record`'s.
+
+Keys come in the order of the files, which people read.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from loreal_plugin.files import digest
+from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol
+from loreal_plugin.results.provenance import git_revision, versions
+from loreal_plugin.results.record import (
+    SCHEMA_VERSION,
+    HeadFacts,
+    RowFacts,
+    ScoreFacts,
+    StageFacts,
+    TestSetFacts,
+    harmonic_mean,
+)
+from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.plan import Plan, Row, Stage
+
+# what belongs to the last stage alone, and not to a run whose record is apart from its stages
+_OF_STAGE = (
+    "base",
+    "resumed",
+    "parameters",
+    "epochs",
+    "steps_per_epoch",
+    "kept_embeddings",
+    "kept_seconds",
+)
+_TOLD_OF_STAGES = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
+
+
+def head(
+    plan: Plan, identity: Identity, kind: str, key: str, stage: Stage, cfg: Any, subset: str = ""
+) -> HeadFacts:
+    """Return the fields that every results.json has.
+
+    Args:
+        subset: what was tested (empty: the source).
+    """
+    spec, protocol, subset = plan.spec, plan.protocol, subset or plan.source
+    at_home = kind == "stage" or plan.tests[subset].role == SOURCE
+    cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "protocol": protocol.home if at_home else protocol.name,
+        "kind": kind,
+        "key": key,
+        "stage": stage.name,
+        "method": spec.method,
+        "trainer": stage.trainer,
+        "host": identity.host_facts(),
+        "dataset": spec.dataset,
+        # stage 1 is the same for every phi
+        "phi": None if stage.name == "alpha" and kind == "stage" else spec.phi,
+        "input_size": int(cfg.INPUT.SIZE[0]),
+        "native_size": plan.native_size,
+        "seed": spec.seed,
+        "shots": spec.shots,
+        "weights": {"name": spec.weights, "sha256": identity.weights},
+        "recipe": spec.recipe,
+        "overrides": [list(vars(o).values()) for o in spec.overrides],
+        "attributes": identity.attributes_on(subset) if stage.loreal else None,
+        "config": identity.config(stage.name, cfg),
+        "inference": identity.inference(stage.name),
+        "images": identity.images(subset),
+        "parents": {name: identity.stage_key(name) for name in stage.parents},
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "git_revision": git_revision(),
+    }
+
+
+def run_record(
+    plan: Plan, identity: Identity, stages: Mapping[str, Any], scores: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the record of a run.
+
+    Args:
+        stages: records of its stages by name.
+        scores: by row name, then by test set.
+    """
+    last = max(stages, key=list(plan.stages).index)
+    rows = [
+        _row(plan, row, stages[row.stage]) | scored(plan.protocol, roles(plan), scores[row.name])
+        for row in plan.rows
+        if row.name in scores
+    ]
+    facts = {
+        "inference": identity.inference(last),
+        "phi": plan.spec.phi,
+        "stages": {name: _stage(plan, name, stages[name]) for name in stages},
+        "rows": rows,
+    }
+    if plan.protocol.record_is_stage:
+        return dict(stages[last]) | facts
+    tested = {name: {t: s["key"] for t, s in found.items()} for name, found in scores.items()}
+    keys = {name: record["key"] for name, record in stages.items()}
+    own = {
+        "protocol": plan.protocol.name,
+        "kind": "run",
+        "key": digest([plan.protocol.name, keys, tested]),
+        # of the run; the stages' own may lack keys that only tests know
+        "overrides": [list(vars(o).values()) for o in plan.spec.overrides],
+        "targets": target_facts(plan, identity, attributes=last == "loreal"),
+    }
+    return {key: value for key, value in stages[last].items() if key not in _OF_STAGE} | own | facts
+
+
+def scored(
+    protocol: Protocol, of_role: Mapping[str, str], scores: Mapping[str, ScoreFacts]
+) -> RowFacts:
+    """Return a row's scores in the form of its protocol: halves with their HM, targets with their
+    average, or both.
+
+    Args:
+        of_role: `source` or `target` by test set.
+        scores: by test set.
+    """
+    found: RowFacts = {} if protocol.halves else {"targets": dict(scores)}
+    if set(HALVES) <= set(protocol.tests):
+        base, new = (scores.get(half) for half in HALVES)
+        found["base"], found["new"] = base, new
+        both = base is not None and new is not None
+        found["hm"] = harmonic_mean(base["accuracy"], new["accuracy"]) if both else None
+    if not protocol.halves:
+        found["average"] = average(of_role, scores)
+    return found
+
+
+def average(of_role: Mapping[str, str], scores: Mapping[str, ScoreFacts]) -> float:
+    """Return the mean accuracy over the targets in percent; without targets that on the first test
+    set.
+    """
+    targets = [score["accuracy"] for name, score in scores.items() if of_role[name] == TARGET]
+    return statistics.fmean(targets or [next(iter(scores.values()))["accuracy"]])
+
+
+def roles(plan: Plan) -> dict[str, str]:
+    """Return the role of each test set."""
+    return {name: test.role for name, test in plan.tests.items()}
+
+
+def target_facts(
+    plan: Plan, identity: Identity, names: Any = None, *, attributes: bool = False
+) -> dict[str, TestSetFacts]:
+    """Return what a record says of its test sets, by name.
+
+    Args:
+        names: those that were tested; None: all of the plan.
+        attributes: whether the tested stage reads attribute words.
+    """
+    return {
+        name: {
+            "dataset": plan.tests[name].dataset,
+            "role": plan.tests[name].role,
+            "classes": int(identity.dataset(name).num_classes),
+            "images": identity.images(name),
+            "test_images": identity.test_images(name),
+            "attributes": identity.attributes_on(name) if attributes else None,
+        }
+        for name in (plan.tests if names is None else names)
+    }
+
+
+def score_facts(hits: list[bool]) -> ScoreFacts:
+    """Return accuracy in percent to full precision with its counts, and which pictures were right."""
+    correct, total = sum(hits), len(hits)
+    return {
+        "accuracy": 100 * correct / total,
+        "correct": correct,
+        "total": total,
+        "hits": pack_bits(hits),
+    }
+
+
+def pack_bits(hits: list[bool]) -> str:
+    """Return truth values as hexadecimal, the first one highest, filled up with 0 to whole bytes."""
+    text = "".join("1" if hit else "0" for hit in hits)
+    text += "0" * (-len(text) % 8)
+    return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
+
+
+def _row(plan: Plan, row: Row, stage: Mapping[str, Any]) -> RowFacts:
+    """Return what a run's record says of a row beside its scores."""
+    return {
+        "name": row.name,
+        "label": row.label,
+        "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
+        "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
+        "parameters": stage["parameters"],
+        "seconds": stage["seconds"],
+    }
+
+
+def _stage(plan: Plan, name: str, record: Mapping[str, Any]) -> StageFacts:
+    """Return what a run's record says of a stage."""
+    folder = plan.stages[name].folder.relative_to(plan.spec.out)
+    told = {key: record[key] for key in _TOLD_OF_STAGES}
+    return {"key": record["key"], "folder": str(folder), **told}  # type: ignore[typeddict-item]

@@ -1,0 +1,154 @@
+"""A run of any protocol that trains: three stages, every row on every test set, one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import write_json
+from loreal_plugin.results.protocols import BASE2NEW, Protocol
+from loreal_plugin.results.record import RESULTS, is_complete, read_results
+from loreal_plugin.results.run_table import format_run
+from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.plan import Row, Stage
+from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.records import run_record
+from loreal_plugin.runs.spec import STAGES, RunSpec
+
+# what the record of a run that is apart from its stages says of each test
+TEST_FACTS = ("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "key")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's record, where it lies, and the stages that were not there (`test_only`)."""
+
+    record: dict[str, Any]
+    folder: Path
+    missing: list[str]
+
+
+def run_protocol(
+    spec: RunSpec,
+    protocol: Protocol = BASE2NEW,
+    *,
+    test_only: bool = False,
+    until: str = "loreal",
+    say: Say = say_line,
+    verbose: bool = False,
+) -> Outcome:
+    """Train what is missing, test every row on every test set, write and print the table.
+
+    Args:
+        test_only: train nothing; test every stage that is there, again.
+        until: the last stage to run (`alpha`, `beta`, `loreal`); rows of later stages are left out.
+
+    Raises:
+        LorealError: see `prepare`; with `test_only`, CheckpointError when no stage is there.
+    """
+    engine = prepare(spec, protocol=protocol, say=say, verbose=verbose)
+    wanted = list(engine.plan.stages.values())[: STAGES.index(until) + 1]
+    with using_weights(spec.weights):
+        stages, missing = run_stages(engine, wanted, test_only=test_only)
+        if not stages:
+            raise CheckpointError(
+                f"nothing to test: {'; '.join(missing)}; run {protocol.script}.sh with the same"
+                " arguments"
+            )
+        scores = _test_rows(engine, stages, again=test_only)
+        record = run_record(engine.plan, engine.identity, stages, scores)
+    folder = record_folder(engine, wanted[-1])
+    # a record beside the stages tells of its own stage; one apart from them needs every row
+    whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
+    if whole:
+        with stage_lock(folder, say):
+            write_json(folder / RESULTS, record)
+        say(f"results: {folder / RESULTS}")
+    say("")
+    say(format_run(record))
+    return Outcome(record, folder, missing)
+
+
+def record_folder(engine: Engine, last: Stage) -> Path:
+    """Return the folder of the run's record: a run that was stopped early has one of its own."""
+    folder = engine.plan.record
+    if last.loreal:
+        return folder
+    if engine.plan.protocol.record_is_stage:
+        return last.folder
+    return folder.parent.with_name(f"{folder.parent.name}-until-{last.name}") / folder.name
+
+
+def run_stages(
+    engine: Engine, wanted: list[Stage], *, test_only: bool
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the stages' records by name, and (`test_only`) what is not there."""
+    stages: dict[str, dict[str, Any]] = {}
+    missing: list[str] = []
+    for number, stage in enumerate(wanted, start=1):
+        engine.say(
+            f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed"
+            f" {engine.plan.spec.seed}"
+        )
+        if test_only and not is_complete(stage.folder, engine.identity.stage_key(stage.name)):
+            engine.say("  not there")
+            missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
+            continue
+        found = read_results(stage.folder) if test_only else engine.train(stage)
+        stages[stage.name] = found or {}
+        engine.say(_stage_line(engine, stages[stage.name]))
+    return stages, missing
+
+
+def _stage_line(engine: Engine, record: dict[str, Any]) -> str:
+    """Return what a stage gave, in one line."""
+    word = "base" if engine.plan.protocol.halves else "test"
+    base = f", {word} {record['base']['accuracy']:.2f} %" if record.get("base") else ""
+    return f"  {record['seconds']:.1f} s, {record['parameters']:,} tunable parameters{base}"
+
+
+def _test_rows(
+    engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
+) -> dict[str, dict[str, Any]]:
+    """Return scores by row name and test set.
+
+    A training's own final test is its score on what it was trained on, unless `again`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    rows = [row for row in engine.plan.rows if row.stage in stages]
+    for number, row in enumerate(rows, start=1):
+        engine.say(f"[test {number}/{len(rows)}] {row.label}")
+        own = None if again else final_test(engine, row, stages[row.stage])
+        scores = {name: _test(engine, row, name, own, again=again) for name in engine.plan.tests}
+        told = (f"{name} {score['accuracy']:.2f} %" for name, score in scores.items())
+        engine.say(f"  {', '.join(told)}")
+        found[row.name] = scores
+    return found
+
+
+def _test(
+    engine: Engine, row: Row, name: str, own: dict[str, Any] | None, *, again: bool
+) -> dict[str, Any]:
+    """Return a row's score on one test set; a record apart from the stages says what it took."""
+    apart = not engine.plan.protocol.record_is_stage
+    if own and name == engine.plan.source:
+        return own | ({"seconds": None, "peak_memory_mb": None, "key": None} if apart else {})
+    record = engine.evaluate(row, name, again=again)
+    told = {key: record[key] for key in TEST_FACTS if key in record}
+    return record["score"] | (told if apart else {})
+
+
+def final_test(engine: Engine, row: Row, stage: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the score of the training's own test, where it tested what the row tests."""
+    if row.name == "native_at_phi" or stage.get("inference") != engine.identity.inference(
+        row.stage
+    ):
+        return None  # at another size, or in another inference mode
+    own = stage.get("base")
+    if own and "hits" not in own and read_results(row.folders[engine.plan.source]):
+        # trained by an older release and tested again since: that test knows the answers by picture
+        return None
+    return own
