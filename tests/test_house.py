@@ -34,8 +34,6 @@ LONG_FILES = {
     "loreal_plugin/explain/runs.py",
     "loreal_plugin/method/slots.py",
     "loreal_plugin/options.py",
-    "loreal_plugin/runs/calibrate.py",
-    "loreal_plugin/runs/evaluation_cache.py",
     "loreal_plugin/text/prefix.py",
     "loreal_plugin/trainer/mixin.py",
     "loreal_plugin/trainer/model.py",
@@ -43,7 +41,6 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "loreal_plugin/method/slots.py:splice_slots",
-    "loreal_plugin/runs/calibrate.py:format_calibration",
     "loreal_plugin/students/student.py:build_student",
     "loreal_plugin/trainer/model.py:losses",
 }

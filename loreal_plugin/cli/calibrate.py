@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     # PyTorch's profiler, which measures memory, would report every start.
     # torch reads this when it is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    from loreal_plugin.runs.calibrate import format_calibration, run_calibrate
+    from loreal_plugin.runs.calibrate import run_calibrate
+    from loreal_plugin.runs.calibration_table import format_calibration
     from loreal_plugin.runs.spec import whole_number
 
     target = share_of(args.target)

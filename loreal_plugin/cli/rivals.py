@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.targets and args.protocol not in ACROSS:
         raise ConfigError(
-            f"--targets goes with --protocol {' or '.join(ACROSS)}; {args.protocol} tests what it trains on"
+            f"--targets goes with --protocol {' or '.join(ACROSS)}; {args.protocol} tests what it"
+            " trains on"
         )
     spec = spec_of(args)
     protocol = protocol_of(args.protocol, spec.dataset, target_names(args.targets))

@@ -88,7 +88,7 @@ def compare(ours: Group, other: Group) -> Comparison | None:
 
 
 def judged_sets(ours: Group, other: Group) -> list[str]:
-    """Return the test sets that the summary is made of: the targets, or all where no role is told."""
+    """Return the test sets of the summary: the targets, or all where no role is told."""
     first = ours.results[0]
     targets = [n for n in first.scores if first.roles.get(n) == TARGET]
     names = targets or list(first.scores)

@@ -46,7 +46,7 @@ class Group:
         return [result.summary for result in self.results]
 
     def accuracies(self, test_set: str) -> list[float]:
-        """Return the accuracy of each seed on a test set in percent; empty where it was not tested."""
+        """Return each seed's accuracy on a test set in percent; empty where there is none."""
         return [r.scores[test_set].accuracy for r in self.results if test_set in r.scores]
 
     def numbers(self, get: Callable[[Result], float | None]) -> list[float]:

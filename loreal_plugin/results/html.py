@@ -40,13 +40,15 @@ li { overflow-wrap: anywhere; }
 </head>
 <body>
 <h1>{{ report.title }}</h1>
-<nav>{% for section in report.sections %}<a href="#s{{ loop.index }}">{{ section.title }}</a> {% endfor %}</nav>
+<nav>{% for section in report.sections
+%}<a href="#s{{ loop.index }}">{{ section.title }}</a> {% endfor %}</nav>
 {% for section in report.sections %}
 <section id="s{{ loop.index }}">
 <h2>{{ section.title }}</h2>
 {% for line in section.text if not line.startswith('- ') %}<p>{{ line|code }}</p>
 {% endfor %}
-{% for line in section.text if line.startswith('- ') %}{{ '<ul>'|safe if loop.first }}<li>{{ line[2:]|code }}</li>
+{% for line in section.text if line.startswith('- ')
+%}{{ '<ul>'|safe if loop.first }}<li>{{ line[2:]|code }}</li>
 {{ '</ul>'|safe if loop.last }}{% endfor %}
 {% for table in section.tables %}
 <div class="scroll"><table>

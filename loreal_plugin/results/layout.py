@@ -93,7 +93,7 @@ def shots_text(shots: int) -> str:
 
 
 def weights_text(weights: str) -> str:
-    """Return weights as a reader knows them: of a file its name, not where it lies on one machine."""
+    """Return weights as a reader knows them: of a file its name, not its folder."""
     return Path(weights).name if Path(weights).is_absolute() else weights
 
 
@@ -108,7 +108,7 @@ def method_order() -> list[str]:
 
 
 def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:
-    """Return the place of (method, row) in a table: the host, LOREAL and its controls, then rivals."""
+    """Return the place of (method, row): the host, LOREAL and its controls, then rivals."""
     method, row = name
     methods = method_order()
     of_method = methods.index(method) if method in methods else len(methods)

@@ -1,4 +1,4 @@
-"""What other records say of a run's rows: the stages they depend on, the tests they were made in."""
+"""What the records of stages and tests say of a run's rows."""
 
 from __future__ import annotations
 

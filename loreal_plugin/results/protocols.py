@@ -79,7 +79,7 @@ class Protocol:
 
     @property
     def record_is_stage(self) -> bool:
-        """Return whether a run's record is that of its last stage, not one apart from the stages."""
+        """Return whether a run's record is that of its last stage, and not one of its own."""
         return self.record == self.train
 
     @property

@@ -75,7 +75,7 @@ class Result:
 
     @property
     def rival(self) -> bool:
-        """Return whether the row is one of `loreal rivals`, whose times are taken in another way."""
+        """Return whether the row is a rival's, whose times are taken in another way."""
         return bool(self.content.model)
 
 

@@ -16,7 +16,7 @@ class Score:
     """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were
     recorded.
 
-    `kept`: the test read embeddings that another had kept, whose making took `kept_seconds`.
+    `reused`: the test read embeddings of another, whose making took `reused_seconds`.
     """
 
     accuracy: float
@@ -24,19 +24,19 @@ class Score:
     hits: str | None = None
     seconds: float | None = None
     memory_mb: float | None = None
-    kept: bool = False
-    kept_seconds: float | None = None
+    reused: bool = False
+    reused_seconds: float | None = None
 
     @property
     def whole_seconds(self) -> float | None:
         """Return the seconds of the test as if it had read its pictures, None where they are not
         known.
         """
-        if not self.kept:
+        if not self.reused:
             return self.seconds
-        if self.seconds is None or self.kept_seconds is None:
+        if self.seconds is None or self.reused_seconds is None:
             return None
-        return self.seconds + self.kept_seconds
+        return self.seconds + self.reused_seconds
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,6 @@ def _score(part: Mapping[str, Any], test: Mapping[str, Any]) -> Score:
         hits=part.get("hits"),
         seconds=part.get("seconds", test.get("seconds")),
         memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
-        kept=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
-        kept_seconds=part.get("kept_seconds", test.get("kept_seconds")),
+        reused=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
+        reused_seconds=part.get("kept_seconds", test.get("kept_seconds")),
     )

@@ -57,7 +57,7 @@ def format_shots(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def format_rivals(record: Mapping[str, Any]) -> str:
-    """Return the table of a rivals record: accuracies and what a picture costs beyond reading it."""
+    """Return the table of rivals: accuracies, and what a picture costs beyond reading it."""
     run = run_of(record)
     title = (
         f"Rivals of {run['method']}, tested at phi {run['phi']}, dataset {run['dataset']},"
@@ -77,8 +77,9 @@ def sentences(run: Run) -> list[str]:
     if {"native", "native_at_phi"} <= of.keys():
         change = of["native_at_phi"] - of["native"]
         text = f"Testing at {phi} instead of {native} changes {what} by {change:+.2f} points"
-        trained = f", training at {phi} too by {of['phi'] - of['native']:+.2f}"
-        found.append(f"{text}{trained if 'phi' in of else ''}.")
+        if "phi" in of:
+            text += f", training at {phi} too by {of['phi'] - of['native']:+.2f}"
+        found.append(f"{text}.")
     if {"phi", "loreal"} <= of.keys():
         gain = of["loreal"] - of["phi"]
         lost = of["native"] - of["phi"] if "native" in of else 0.0

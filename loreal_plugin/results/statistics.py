@@ -52,7 +52,7 @@ def decode_hits(text: str, total: int) -> np.ndarray:
 def resampled_means(
     answers: np.ndarray, rng: np.random.Generator, draws: int = DRAWS
 ) -> np.ndarray:
-    """Return the means (D, R) in percent of `answers` (N, R) over pictures drawn with replacement."""
+    """Return means (D, R) in percent of answers (N, R) over pictures drawn with replacement."""
     patterns, counts = np.unique(answers, axis=0, return_counts=True)
     n = len(answers)
     drawn = rng.multinomial(n, counts / n, size=draws)

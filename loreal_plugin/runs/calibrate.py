@@ -205,7 +205,7 @@ def _times(
 
 
 def _in_turn(mode: Mode, features: Tensor, size: int) -> Callable[[], object]:
-    """Return a call that predicts another batch each time: what `auto` costs depends on the images."""
+    """Return a call that predicts another batch each time: the cost of `auto` depends on it."""
     batches = itertools.cycle([part for part in features.split(size) if len(part) == size])
     return lambda: mode(next(batches))
 
@@ -246,90 +246,3 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
-
-
-def format_calibration(record: dict[str, Any]) -> str:
-    """Return the table of a calibration as text."""
-    heads = (
-        "mode",
-        "agrees %",
-        "accuracy %",
-        "error med",
-        "p99",
-        "max",
-        "checked %",
-        f"ms/img B={record['batch']}",
-        "B=1",
-        "tables MiB",
-        "peak MiB",
-    )
-    lines = [heads]
-    for row in record["rows"]:
-        numbers = [
-            row[k]
-            for k in (
-                "agreement",
-                "accuracy",
-                "median_error",
-                "p99_error",
-                "largest_error",
-                "checked",
-            )
-        ]
-        costs = [row[k] for k in ("milliseconds", "milliseconds_alone", "table_mib", "peak_mib")]
-        cells = (
-            [f"{v:.2f}" for v in numbers[:2]]
-            + [f"{v:.3f}" for v in numbers[2:5]]
-            + [f"{numbers[5]:.1f}"]
-        )
-        lines.append(
-            (
-                row["mode"],
-                *cells,
-                *(f"{v:.3f}" for v in costs[:2]),
-                *(f"{v:.2f}" for v in costs[2:]),
-            )
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    table = [
-        "  ".join(
-            [
-                line[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
-            ]
-        )
-        for line in lines
-    ]
-    facts, pictures = record["expansion"], record["pictures"]
-    keys = " ".join(f"TRAINER.LOREAL.{k} {v}" for k, v in record["chosen"].items() if k != "mode")
-    promise = (
-        ""
-        if record["promised"]
-        else " (more held-out pictures, or a larger SHORTLIST_K, could promise it)"
-    )
-    return "\n".join(
-        [
-            (
-                f"{pictures['embeddings']} embeddings: {pictures['where']}; {record['classes']}"
-                " classes"
-            ),
-            (
-                f"errors in logits; image encoder {record['image_encoder_ms']:.2f} ms/img;"
-                f" {record['device']}, {record['threads']} threads, {record['clock']} time"
-            ),
-            *table,
-            (
-                f"series: {facts['directions']} directions ({100 * facts['share_of_variance']:.2f}"
-                f" % of the variance), {facts['products']} of them in products; error of a feature"
-                f" {facts['mean_error']:.4f} on average, {facts['largest_error']:.4f} at most"
-            ),
-            (
-                f"threshold of auto for {100 * record['target']:g} %: {record['margin']:.3f}"
-                f" logits{promise}"
-            ),
-            (
-                f"cheapest mode that agrees in {100 * record['target']:g} %:"
-                f" {record['chosen']['mode']} ({keys})"
-            ),
-        ]
-    )

@@ -75,7 +75,7 @@ def check_source(engine: Engine) -> None:
 
 
 def check_students(engine: Engine) -> None:
-    """Raise ConfigError unless stage 3 describes the students as the stages that trained them did."""
+    """Raise ConfigError unless stage 3 describes the students as their own stages did."""
     node = engine.host.contract.cfg_node
     ours = student_facts(engine.cfgs["loreal"], node)
     for name in ("alpha", "beta"):

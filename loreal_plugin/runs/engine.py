@@ -18,7 +18,11 @@ from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unkn
 from loreal_plugin.files import read_json, remove_unfinished, write_json
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, is_complete, read_results
 from loreal_plugin.runs.deployment import write_deployment
-from loreal_plugin.runs.evaluation_cache import Source, embedding_facts, keep_test_embeddings
+from loreal_plugin.runs.evaluation_cache import (
+    EmbeddingSource,
+    embedding_facts,
+    reuse_test_embeddings,
+)
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.locks import stage_lock
@@ -112,7 +116,7 @@ class Engine:
         with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
-            kept = self._keep_embeddings(trainer, self.plan.source)
+            sources = self._reuse_embeddings(trainer, self.plan.source)
             tests, hits = record_tests(trainer), record_hits(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
@@ -127,7 +131,7 @@ class Engine:
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
             "base": score_of(trainer, tests[-1], hits) if tests else None,
-            **embedding_facts(kept),
+            **embedding_facts(sources),
         }
         del trainer
         _free()
@@ -180,7 +184,7 @@ class Engine:
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)
                 load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
-                kept = [] if again else self._keep_embeddings(trainer, subset)
+                sources = [] if again else self._reuse_embeddings(trainer, subset)
                 hits = record_hits(trainer)
                 score = score_of(trainer, trainer.test(), hits)
             common = dict(head(self.plan, self.identity, "evaluation", key, stage, cfg, subset))
@@ -190,7 +194,7 @@ class Engine:
                 "score": score,
                 "seconds": meter.seconds,
                 "peak_memory_mb": meter.peak_memory_mb,
-                **embedding_facts(kept),
+                **embedding_facts(sources),
             }
             write_json(folder / RESULTS, record)
         del trainer
@@ -211,12 +215,12 @@ class Engine:
             self.host.contract.check(trainer, f"host '{self.host.path.name}'")
         return trainer
 
-    def _keep_embeddings(self, trainer: Any, subset: str) -> list[Source]:
+    def _reuse_embeddings(self, trainer: Any, subset: str) -> list[EmbeddingSource]:
         """Let the trainer's tests on `subset` share the embeddings of its pictures with other rows
         and runs.
         """
         pictures = partial(self.identity.test_images, subset)
-        return keep_test_embeddings(trainer, self.host, self.identity.weights, pictures)
+        return reuse_test_embeddings(trainer, self.host, self.identity.weights, pictures)
 
     @staticmethod
     def _dassl() -> Any:

@@ -1,10 +1,9 @@
-"""Test pictures are embedded once for a frozen image encoder: rows and runs that share it read what
-was kept.
+"""Test pictures are embedded once for a frozen image encoder, and read again by what shares it.
 
-The host trained at phi and LOREAL on top of it use the same encoder on the same pictures, and so do
-all runs that change stage 3 alone. What the encoder said is kept as it is, batch by batch, so that
-a test on kept embeddings gives the same bits as one on pictures. Only the embedded host is served:
-a stranger's test loop may read pictures elsewhere than in its image encoder.
+The host trained at phi and LOREAL on top of it use the same encoder on the same pictures. So do all
+runs that change stage 3 alone. What the encoder said is stored as it is, batch by batch: a test on
+stored embeddings gives the same bits as one on pictures. Only the embedded host is served. The test
+loop of a stranger may read pictures elsewhere than in its image encoder.
 
 Shapes: N pictures, B of a batch, F features a picture, D_v embedding width.
 """
@@ -28,6 +27,7 @@ from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_text
 from loreal_plugin.paths import cache_root, embedded_host
+from loreal_plugin.runs.cached_loaders import LabelLoader, TimedLoader, batch_slices
 from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key
 from loreal_plugin.students.learned import fingerprint
@@ -38,30 +38,33 @@ DEFAULT_MB = 1024
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a test's embeddings were from: `kept` by another test, which took `seconds` to read and
-    encode them.
+class EmbeddingSource:
+    """Where a test's embeddings were from: `reused` from another test, which took `seconds` to read
+    and encode them.
     """
 
-    kept: bool
+    reused: bool
     seconds: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of it."""
-        return {"kept_embeddings": self.kept, "kept_seconds": self.seconds if self.kept else None}
+        return {
+            "kept_embeddings": self.reused,
+            "kept_seconds": self.seconds if self.reused else None,
+        }
 
 
-def embedding_facts(found: list[Source]) -> dict[str, Any]:
+def embedding_facts(found: list[EmbeddingSource]) -> dict[str, Any]:
     """Return what a record says of the embeddings of its last test."""
-    return (found[-1] if found else Source(kept=False)).facts()
+    return (found[-1] if found else EmbeddingSource(reused=False)).facts()
 
 
 class _Unfit(Exception):
-    """The encoder was not called once a batch, so nothing can be kept."""
+    """The encoder was not called once a batch, so nothing can be stored."""
 
 
 def budget_mb(env: Mapping[str, str] = os.environ) -> int:
-    """Return how many MB the kept embeddings may take; 0 keeps and reads none.
+    """Return how many MB stored embeddings may take; 0 stores and reads none.
 
     Raises:
         ConfigError: the variable is no whole number of at least 0.
@@ -73,14 +76,14 @@ def budget_mb(env: Mapping[str, str] = os.environ) -> int:
 
 
 def folder() -> Path:
-    """Return where embeddings of test pictures are kept."""
+    """Return where embeddings of test pictures are stored."""
     return cache_root() / "test_embeddings"
 
 
-def keep_test_embeddings(
+def reuse_test_embeddings(
     trainer: Any, host: Any, weights: str, pictures: Callable[[], str]
-) -> list[Source]:
-    """Let `trainer.test` on the test split read embeddings that were kept, or keep them.
+) -> list[EmbeddingSource]:
+    """Let `trainer.test` on the test split read stored embeddings, or store them.
 
     Returns:
         A list that will say for each test where its embeddings were from.
@@ -92,7 +95,7 @@ def keep_test_embeddings(
         pictures: returns the hash of the test pictures, in order.
     """
     limit = budget_mb()
-    sources: list[Source] = []
+    sources: list[EmbeddingSource] = []
     served = host.path == embedded_host() and isinstance(
         trainer.test_loader.sampler, SequentialSampler
     )
@@ -104,7 +107,7 @@ def keep_test_embeddings(
         if split not in (None, "test") or trainer.cfg.TEST.SPLIT != "test":
             return original(split)
         facts = _facts(trainer, host, weights, pictures())
-        one = _Kept(trainer, lambda: original(split))
+        one = _CachedTest(trainer, lambda: original(split))
         accuracy = one.test(facts, limit)
         sources.append(one.source)
         return accuracy
@@ -113,14 +116,14 @@ def keep_test_embeddings(
     return sources
 
 
-class _Kept:
+class _CachedTest:
     """One test: on pictures, noting what the encoder says, or on what was noted."""
 
     def __init__(self, trainer: Any, run: Callable[[], float]) -> None:
         self.trainer, self.run = trainer, run
         self.encoder = encoder_of(trainer)
         self.accuracy: float | None = None
-        self.source = Source(kept=False)
+        self.source = EmbeddingSource(reused=False)
         self.seconds = 0.0
 
     def test(self, facts: Mapping[str, Any], limit: int) -> float:
@@ -132,12 +135,16 @@ class _Kept:
             return self.accuracy
         cost = where / f"{cache_key(facts)}.seconds"
         if self.accuracy is None:
-            self.source = Source(True, float(cost.read_text()) if cost.exists() else None)
-            self._on_kept(features[:, 0])
+            self.source = EmbeddingSource(True, float(cost.read_text()) if cost.exists() else None)
+            self._on_embeddings(features[:, 0])
         else:
             write_text(cost, f"{self.seconds:.3f}\n")
             prune(where, limit)
         return self.accuracy
+
+    def _add(self, seconds: float) -> None:
+        """Count seconds of reading and encoding."""
+        self.seconds += seconds
 
     def _on_pictures(self) -> Tensor:
         """Test on pictures; return the features (N, 1, F, D_v)."""
@@ -155,18 +162,19 @@ class _Kept:
             return answer
 
         loader = self.trainer.test_loader
-        with _replaced(self.encoder, noting), self._test_loader(_Timed(loader, self)):
+        with _replaced(self.encoder, noting), self._test_loader(TimedLoader(loader, self._add)):
             self.accuracy = self.run()
         sizes = [
-            batch.stop - batch.start for batch in _slices(len(loader.dataset), loader.batch_size)
+            batch.stop - batch.start
+            for batch in batch_slices(len(loader.dataset), loader.batch_size)
         ]
         if [len(part) for part in said] != sizes or any(part.dim() != 3 for part in said):
             raise _Unfit
         return torch.cat(said).unsqueeze(1)
 
-    def _on_kept(self, features: Tensor) -> None:
-        """Test on features (N, F, D_v) that were kept."""
-        loader = _Labels(self.trainer.test_loader)
+    def _on_embeddings(self, features: Tensor) -> None:
+        """Test on stored features (N, F, D_v)."""
+        loader = LabelLoader(self.trainer.test_loader)
         device, single = self.trainer.device, features.shape[1] == 1
 
         def answer(*_: Any, **__: Any) -> Any:
@@ -187,58 +195,6 @@ class _Kept:
             yield
         finally:
             self.trainer.test_loader = before
-
-
-class _Timed:
-    """A test loader; the seconds that its batches take are added to those of `test`."""
-
-    def __init__(self, loader: Any, test: _Kept) -> None:
-        self.loader, self.test, self.dataset, self.batch_size = (
-            loader,
-            test,
-            loader.dataset,
-            loader.batch_size,
-        )
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        start = time.perf_counter()
-        for batch in self.loader:
-            self.test.seconds += time.perf_counter() - start
-            yield batch
-            start = time.perf_counter()
-
-
-class _Labels:
-    """The batches of a test loader without their pictures; `now` is the slice of the batch that is
-    out.
-    """
-
-    def __init__(self, loader: Any) -> None:
-        self.dataset, self.batch_size = loader.dataset, loader.batch_size
-        self.slices = _slices(len(loader.dataset), loader.batch_size)
-        self.now = slice(0, 0)
-
-    def __len__(self) -> int:
-        return len(self.slices)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for part in self.slices:
-            self.now = part
-            batch = self.dataset.data_source[part]
-            yield {
-                "img": torch.zeros(len(batch), 0),
-                "label": torch.tensor([item.label for item in batch]),
-                "domain": torch.tensor([item.domain for item in batch]),
-                "impath": [item.impath for item in batch],
-            }
-
-
-def _slices(total: int, size: int) -> list[slice]:
-    """Return the batches of `total` pictures, the last one incomplete where they do not divide."""
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
 def _student(trainer: Any) -> Student | None:

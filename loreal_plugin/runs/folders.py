@@ -55,7 +55,10 @@ def run_folder(
     protocol: str = BASE2NEW.name,
     target: str = "",
 ) -> Path:
-    """Return `<out>/<protocol>/<split>/<dataset>[/<target>]/shots_N/<trainer>[/<variant>]/<label>/seedN`.
+    """Return the folder of a stage, an evaluation or a record.
+
+    Its place below `out`:
+    `<protocol>/<split>/<dataset>[/<target>]/shots_N/<trainer>[/<variant>]/<label>/seedN`.
 
     Args:
         split: `train_base`, `test_base` or `test_new`; `train`, `test` or `run` of other protocols.

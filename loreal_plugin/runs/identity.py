@@ -142,7 +142,7 @@ class Identity:
         return self._datasets[subset]
 
     def images(self, subset: str) -> str:
-        """Return the hash of the image list of `subset`; DataError where a picture cannot be read."""
+        """Return the hash of a subset's image list; DataError where a picture cannot be read."""
         if subset not in self._images:
             dataset = self.dataset(subset)
             self._pictures.check(

@@ -97,7 +97,7 @@ def _look(path: str) -> tuple[str, str]:
 
 
 def _stamp(path: str) -> tuple[int, int]:
-    """Return a file's size and time of change, (-1, -1) where it is missing (reading it names it)."""
+    """Return a file's size and time of change, (-1, -1) where it is missing."""
     try:
         status = os.stat(path)
     except OSError:

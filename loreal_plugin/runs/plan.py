@@ -16,7 +16,7 @@ from loreal_plugin.weights.positions import grid_size_of
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: `name` is alpha, beta or loreal; `size` is the input size the host's code sees."""
+    """One training: `name` is alpha, beta or loreal; `size` is the host's input size."""
 
     name: str
     title: str

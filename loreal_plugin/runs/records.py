@@ -174,7 +174,7 @@ def target_facts(
 
 
 def score_facts(hits: list[bool]) -> ScoreFacts:
-    """Return accuracy in percent to full precision with its counts, and which pictures were right."""
+    """Return accuracy in percent with its counts, and which pictures were right."""
     correct, total = sum(hits), len(hits)
     return {
         "accuracy": 100 * correct / total,
@@ -185,7 +185,7 @@ def score_facts(hits: list[bool]) -> ScoreFacts:
 
 
 def pack_bits(hits: list[bool]) -> str:
-    """Return truth values as hexadecimal, the first one highest, filled up with 0 to whole bytes."""
+    """Return truth values as hexadecimal, the first one highest, filled up with 0 to bytes."""
     text = "".join("1" if hit else "0" for hit in hits)
     text += "0" * (-len(text) % 8)
     return f"{int(text, 2):0{len(text) // 4}x}" if text else ""

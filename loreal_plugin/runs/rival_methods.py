@@ -4,8 +4,8 @@ up-sampling.
 Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
 
 Every correction is fitted on the few-shot training pictures of the run, never on test pictures.
-`student` stands for a frozen host model (`loreal_plugin.students.student.Student`); a zero-shot CLIP
-is a CoOp student without a checkpoint, whose context is "a photo of a".
+A model is a `loreal_plugin.students.student.Student`. Zero-shot CLIP is a CoOp student without a
+checkpoint, whose context is "a photo of a".
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def embed(encode: Callable[[Tensor], Tensor], batches: Sequence | object) -> Emb
 
 
 def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:
-    """Return an encoder that first enlarges its (B, 3, phi, phi) input to `size` pixels (bicubic)."""
+    """Return an encoder that first enlarges its input (B, 3, phi, phi) to `size` (bicubic)."""
     return lambda images: encode(
         F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
     )

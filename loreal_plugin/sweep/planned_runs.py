@@ -44,7 +44,7 @@ class Run:
 
     @property
     def trained(self) -> bool:
-        """Return whether the protocol trains anything: what does not is the same for all methods."""
+        """Return whether anything is trained; what is not is the same for all methods."""
         return PROTOCOLS[self.table].trains
 
     @property

@@ -18,8 +18,7 @@ from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_json
 from loreal_plugin.results.record import RESULTS, read_results
-from loreal_plugin.runs import engine
-from loreal_plugin.runs import evaluation_cache as kept
+from loreal_plugin.runs import engine, evaluation_cache
 from loreal_plugin.runs.run import final_test
 
 Heard = list[tuple[bool, torch.Tensor]]
@@ -49,7 +48,7 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     monkeypatch.delenv("HOST", raising=False)
     heard: Heard = []
     reading = [False]
-    original, on_kept = engine.record_hits, kept._Kept._on_kept
+    original, on_kept = engine.record_hits, evaluation_cache._CachedTest._on_embeddings
 
     def listening(trainer: Any) -> list[bool]:
         process = trainer.evaluator.process
@@ -67,12 +66,12 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
         reading[0] = False
 
     monkeypatch.setattr(engine, "record_hits", listening)
-    monkeypatch.setattr(kept._Kept, "_on_kept", reads)
+    monkeypatch.setattr(evaluation_cache._CachedTest, "_on_embeddings", reads)
 
     def run(method: str, out: str, cache: str, megabytes: str = "") -> Heard:
         monkeypatch.setenv("OUT", str(home / out))
         monkeypatch.setenv("LOREAL_CACHE", str(home / cache))
-        monkeypatch.setenv(kept.VARIABLE, megabytes)
+        monkeypatch.setenv(evaluation_cache.VARIABLE, megabytes)
         heard.clear()
         words = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.TEST.BATCH_SIZE", "4")
         assert main(["base2new", method, "32", "pics", "1", "--", *words]) == 0
@@ -84,7 +83,7 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_a_test_on_kept_embeddings_gives_the_same_bits(
+def test_a_test_on_embeddings_embeddings_gives_the_same_bits(
     listen: Callable[..., Heard], home: Path, method: str
 ) -> None:
     plain = listen(method, f"plain-{method}", "cache-plain", "0")
@@ -133,7 +132,7 @@ def test_a_test_that_is_asked_for_again_sees_pictures(
 ) -> None:
     listen("coop", "again", "cache-again")
     seen: list[str] = []
-    monkeypatch.setattr(engine, "keep_test_embeddings", lambda *_: seen.append("kept") or [])
+    monkeypatch.setattr(engine, "reuse_test_embeddings", lambda *_: seen.append("kept") or [])
     assert (
         main(
             [
@@ -163,14 +162,14 @@ def test_a_test_that_is_asked_for_again_sees_pictures(
 
 
 def test_strangers_are_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(kept.VARIABLE, raising=False)
+    monkeypatch.delenv(evaluation_cache.VARIABLE, raising=False)
 
     def test(split: str | None = None) -> float:
         return 1.0
 
     loader = SimpleNamespace(sampler=torch.utils.data.SequentialSampler([1]))
     trainer = SimpleNamespace(test=test, test_loader=loader)
-    kept.keep_test_embeddings(
+    evaluation_cache.reuse_test_embeddings(
         trainer, SimpleNamespace(path=tmp_path), "weights", lambda: "pictures"
     )
     assert trainer.test is test
@@ -182,7 +181,7 @@ def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
         array.write_bytes(b"0" * 2**20)
         array.with_suffix(".json").write_text("{}")
         os.utime(array, (age, age))
-    kept.prune(tmp_path, 2)
+    evaluation_cache.prune(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "b.json",
         "b.safetensors",
@@ -192,9 +191,12 @@ def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
 
 
 def test_a_bound_that_is_no_number_is_refused() -> None:
-    assert kept.budget_mb({}) == kept.DEFAULT_MB and kept.budget_mb({kept.VARIABLE: "0"}) == 0
+    assert (
+        evaluation_cache.budget_mb({}) == evaluation_cache.DEFAULT_MB
+        and evaluation_cache.budget_mb({evaluation_cache.VARIABLE: "0"}) == 0
+    )
     with pytest.raises(ConfigError, match="LOREAL_TEST_CACHE must be a whole number of MB"):
-        kept.budget_mb({kept.VARIABLE: "-3"})
+        evaluation_cache.budget_mb({evaluation_cache.VARIABLE: "-3"})
 
 
 def test_a_later_test_with_answers_stands_for_a_final_test_without(tmp_path: Path) -> None:

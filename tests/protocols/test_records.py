@@ -30,6 +30,30 @@ def test_a_record_of_version_1_is_one_of_base_to_new(tmp_path: Path) -> None:
     assert is_complete(tmp_path, "k")
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "correction"),
+    [
+        ("zero-shot", "zero-shot", ""),
+        ("zero-shot, up-sampled", "zero-shot", "up-sampled"),
+        ("MaPLe trained at 224, mean shift", "alpha", "mean shift"),
+        ("MaPLe trained at 96", "beta", ""),
+    ],
+)
+def test_rivals_of_an_older_release_get_their_model_and_correction(
+    tmp_path: Path, name: str, model: str, correction: str
+) -> None:
+    rows = [{"name": name, "label": name}]
+    write_json(tmp_path / RESULTS, RECORD | {"kind": "rivals", "phi": 96, "rows": rows})
+    (row,) = read_results(tmp_path)["rows"]
+    assert row == rows[0] | {"model": model, "correction": correction}
+
+
+def test_what_a_rival_says_of_itself_is_not_read_from_its_name(tmp_path: Path) -> None:
+    rows = [{"name": "CLIP, whatever", "label": "CLIP", "model": "zero-shot", "correction": ""}]
+    write_json(tmp_path / RESULTS, RECORD | {"kind": "rivals", "phi": 96, "rows": rows})
+    assert read_results(tmp_path)["rows"] == rows
+
+
 def test_written_record_is_read_back_and_complete_under_its_key_only(tmp_path: Path) -> None:
     write_json(tmp_path / RESULTS, RECORD)
     assert read_results(tmp_path) == RECORD

@@ -15,7 +15,6 @@ from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, LorealError
 from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
-from loreal_plugin.runs import base2new
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.prepare import prepare, using_weights
 from loreal_plugin.runs.run import run_protocol

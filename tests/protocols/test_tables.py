@@ -118,3 +118,10 @@ def test_a_document_part_is_replaced_and_the_rest_kept() -> None:
     assert replace_between(text, "T", "new") == "a\n<!-- begin T -->\nnew\n<!-- end T -->\nb"
     with pytest.raises(LorealError, match="once each"):
         replace_between("nothing", "T", "new")
+
+
+def test_a_table_without_the_host_at_phi_says_what_its_rows_tell() -> None:
+    early = record()
+    early["rows"] = early["rows"][:2]
+    said = format_run(early).splitlines()[-1]
+    assert said == "Testing at 96 instead of 224 changes HM by -30.00 points."
