@@ -15,6 +15,7 @@ from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, LorealError
 from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
+from loreal_plugin.runs import prepare as preparing
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.prepare import prepare, using_weights
 from loreal_plugin.runs.run import run_protocol
@@ -133,18 +134,22 @@ def test_changed_files_rerun_what_they_change(place: Path, trained: Count) -> No
 
 def test_until_beta_leaves_a_record_with_the_rows_that_exist(place: Path, trained: Count) -> None:
     assert trained("beta:OPTIM.MAX_EPOCH", "9", until="beta") == ["alpha", "beta"]
-    (run,) = read_runs(place / "out")
-    assert [row.name for row in run.rows] == ["native", "native_at_phi", "phi"]
-    assert run.rows[-1].label == "MaPLe, trained and tested at 32 with OPTIM.MAX_EPOCH 9"
-    assert (run["stage"], run["phi"], list(run["stages"])) == ("beta", 32, ["alpha", "beta"])
+    (placed,) = read_runs(place / "out")
+    assert [row.name for row in placed.rows] == ["native", "native_at_phi", "phi"]
+    assert placed.rows[-1].label == "MaPLe, trained and tested at 32 with OPTIM.MAX_EPOCH 9"
+    assert (placed.run["stage"], placed.run["phi"], list(placed.run["stages"])) == (
+        "beta",
+        32,
+        ["alpha", "beta"],
+    )
 
 
 def test_a_run_that_went_on_counts_once(place: Path, trained: Count) -> None:
     assert trained(own=False, until="beta") == ["alpha", "beta"] and trained(own=False) == [
         "loreal"
     ]
-    (run,) = read_runs(place / "out")
-    assert [row.name for row in run.rows] == ["native", "native_at_phi", "phi", "loreal"]
+    (placed,) = read_runs(place / "out")
+    assert [row.name for row in placed.rows] == ["native", "native_at_phi", "phi", "loreal"]
 
 
 def test_stage_3_gets_what_describes_the_host(place: Path) -> None:
@@ -254,7 +259,7 @@ def test_weights_of_the_run_win_over_the_environment_and_are_put_back(
     monkeypatch.setenv("CLIP_WEIGHTS", "demo-2")
     seen: list[str] = []
     monkeypatch.setattr(
-        base2new, "check_run", lambda engine: seen.append(os.environ["CLIP_WEIGHTS"])
+        preparing, "check_run", lambda engine: seen.append(os.environ["CLIP_WEIGHTS"])
     )
     prepare(spec(place), say=lambda line: None)
     assert seen == [str(place / "tiny_clip.pt")] and os.environ["CLIP_WEIGHTS"] == "demo-2"
