@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -95,3 +95,26 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         patch.delenv("LOREAL_COMPAT", raising=False)
         yield lambda method: attach_host(root, method)
         detach_host()
+
+
+@pytest.fixture
+def python_env(tmp_path: Path) -> dict[str, str]:
+    """Give an environment in which the scripts use this interpreter and a cache of their own."""
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS")
+        if name in os.environ
+    }
+    return kept | {"LOREAL_PYTHON": sys.executable, "LOREAL_CACHE": str(tmp_path / "cache")}
+
+
+@pytest.fixture(scope="session")
+def family(embedded, tmp_path_factory) -> Any:
+    """Give the toy family; its caches stay in the test's own folder."""
+    from toy_family import Family
+
+    folder = tmp_path_factory.mktemp("family")
+    before = os.environ.get("LOREAL_CACHE")
+    os.environ["LOREAL_CACHE"] = str(folder / "cache")
+    yield Family(folder, embedded)
+    os.environ.pop("LOREAL_CACHE") if before is None else os.environ.update(LOREAL_CACHE=before)

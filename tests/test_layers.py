@@ -141,3 +141,11 @@ def test_a_forbidden_import_would_be_seen(tmp_path: Path):
         "dassl.data",
     }
     assert {"text", "trainer"} & allowed_for("method") == set()
+
+
+def test_tests_mirror_the_package():
+    # host: the embedded host; parity: real checkouts; stand_ins: hosts that tests write
+    beside = {"host", "parity", "stand_ins", "benchmarks"}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py"))}
+    assert folders - beside - set(LAYERS) - LEAVES == set()
+    assert set(LAYERS) - folders == set()

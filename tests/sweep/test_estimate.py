@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from evidence.made import write_run, write_targets
+from made_runs import write_run, write_targets
 from sweep.test_plan import write
 
 from loreal_plugin.results.reader import collect

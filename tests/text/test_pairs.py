@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_text_paths import CASES, contents_for
-from toy_text import NAMES, make_prompts, make_text
+from toy_text import CASES, NAMES, contents_for, make_prompts, make_text
 
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 

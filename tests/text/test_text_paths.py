@@ -7,23 +7,12 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
-from toy_text import HOSTS, NAMES, ToyText, make_prompts, make_text
+from toy_text import CASES, NAMES, ToyText, contents_for, make_prompts, make_text
 
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, layout
 from loreal_plugin.text.layout import rows_alike
-
-# MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
-CASES = [
-    (h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")
-]
-
-
-def contents_for(text: ToyText, n_images: int = 2, k: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    values = torch.randn(n_images, k, text.table.shape[1], generator=generator)
-    return values.to(text.table.dtype).requires_grad_()
 
 
 def features_and_gradient(path, contents: Tensor, **call) -> tuple[Tensor, Tensor]:

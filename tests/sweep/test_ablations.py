@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from evidence.made import write_rivals, write_run
+from made_runs import write_rivals, write_run
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.advise import _choice, front

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from evidence.made import facts
 from helpers import random_clip_file, tiny_image_folder
+from made_runs import facts
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main

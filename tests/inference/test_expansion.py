@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from test_text_paths import CASES
 from torch import Tensor
-from toy_text import make_prompts, make_text
+from toy_text import CASES, make_prompts, make_text
 
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.expansion import Directions, Expansion, principal_directions

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
 from loreal_plugin.attributes import (
+    attribute_set,
     available_attributes,
-    files,
     load_attributes,
     tokenise_attributes,
 )
@@ -35,7 +36,7 @@ def shipped(tmp_path, monkeypatch):
     folder.mkdir()
     write(folder / "generic.json", GOOD | {"attributes": ["color", "shape"]})
     write(folder / "own.json", GOOD | {"attributes": ["fur", "ears"]})
-    monkeypatch.setattr(files, "bundle_root", lambda: tmp_path)
+    monkeypatch.setattr(attribute_set, "bundle_root", lambda: tmp_path)
     return folder
 
 
@@ -128,6 +129,6 @@ def test_attribute_that_tokenises_to_nothing():
 
 def test_generic_file_of_the_project_has_five_words():
     attributes = load_attributes(
-        str(files.Path(__file__).parents[1] / "attributes" / "generic.json"), ""
+        str(Path(__file__).resolve().parents[2] / "attributes" / "generic.json"), ""
     )
     assert len(attributes.select(5)) == 5

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from evidence.made import facts, write_rivals, write_run, write_targets, write_zero_shot
+from made_runs import facts, write_rivals, write_run, write_targets, write_zero_shot
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import LorealError

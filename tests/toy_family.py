@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import pytest
 from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.contract import CONTRACTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NATIVE, PHI = 64, 32
 
 
@@ -96,13 +94,3 @@ class Family:
                 self.train(method, folder, "OPTIM.MAX_EPOCH", 1, host=True, size=size)
             self._stages[method] = folders
         return self._stages[method]
-
-
-@pytest.fixture(scope="session")
-def family(embedded, tmp_path_factory) -> Any:
-    """Give the toy family; its caches stay in the test's own folder."""
-    folder = tmp_path_factory.mktemp("family")
-    before = os.environ.get("LOREAL_CACHE")
-    os.environ["LOREAL_CACHE"] = str(folder / "cache")
-    yield Family(folder, embedded)
-    os.environ.pop("LOREAL_CACHE") if before is None else os.environ.update(LOREAL_CACHE=before)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from loreal_plugin.method.slots import SplicedPrompts, splice_slots
+from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts, splice_slots
 from loreal_plugin.text import TextBlocks
 
 SOS, EOT, PERIOD, WITH, CTX = 46, 47, 5, 6, (1, 2, 3)
@@ -166,3 +166,15 @@ def make_prompts(
             **options,
         },
     )
+
+
+# MaPLe's kind overwrites rows 1..2, where slots_first has its slots.
+CASES = [
+    (h, order) for h in HOSTS for order in SLOT_ORDERS if (h, order) != ("replace", "slots_first")
+]
+
+
+def contents_for(text: ToyText, n_images: int = 2, k: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(n_images, k, text.table.shape[1], generator=generator)
+    return values.to(text.table.dtype).requires_grad_()

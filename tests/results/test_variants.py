@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_run_table import record
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import write_json
@@ -20,7 +21,6 @@ from loreal_plugin.results.variants import (
     longer_epochs,
     place,
 )
-from tests.protocols.test_tables import record
 
 
 def controlled(*override: str) -> dict[str, Any]:

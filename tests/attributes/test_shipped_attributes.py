@@ -12,7 +12,7 @@ import yaml
 from loreal_plugin.attributes import load_attributes, tokenise_attributes
 from loreal_plugin.weights import import_clip
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "attributes").glob("*.json"))
 N_ATTRIBUTES, N_CONTENT, CONTEXT_LENGTH = 5, 2, 77
 CLASSES = {
