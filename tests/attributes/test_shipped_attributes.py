@@ -61,11 +61,11 @@ def test_every_benchmark_has_its_file():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_file_loads_and_gives_a_reason_for_every_attribute(path):
     content, loaded = read(path), load_attributes(path.stem, "")
-    assert len(loaded.select(N_ATTRIBUTES)) == N_ATTRIBUTES and len(loaded.stage3.words) <= 8
+    assert len(loaded.select(N_ATTRIBUTES)) == N_ATTRIBUTES and len(loaded.words) <= 8
     assert loaded.domain and content["provenance"]
     assert set(content["reasons"]) == set(content["attributes"])
     rejected = content.get("rejected", {})
-    assert not {plain(word) for word in rejected} & {plain(word) for word in loaded.stage3.words}
+    assert not {plain(word) for word in rejected} & {plain(word) for word in loaded.words}
     for reason in [*content["reasons"].values(), *rejected.values()]:
         assert reason.strip() and "\n" not in reason
 

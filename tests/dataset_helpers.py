@@ -8,7 +8,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "hosts" / "embedded"
+EMBEDDED = Path(__file__).resolve().parents[1] / "hosts" / "embedded"
 
 
 def use_embedded_host() -> None:
