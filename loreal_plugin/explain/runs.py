@@ -139,7 +139,7 @@ class OpenRun:
 
     @torch.no_grad()
     def host_logits(self, student: Student, features: Tensor) -> Tensor:
-        """Return logits (B, C) of the host alone for features (B, F, D_v): prompts without slots."""
+        """Return logits (B, C) of the host alone, without slots, for features (B, F, D_v)."""
         if student.prompt_shift is not None:
             shifts = student.prompt_shift(features)
             texts = torch.stack([host_texts(student, of_image) for of_image in shifts])

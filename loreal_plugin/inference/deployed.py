@@ -74,7 +74,7 @@ class Deployed:
         """Predict in the inference mode that the options name.
 
         Raises:
-            ConfigError: the method or the options do not allow the mode, or `auto` has no threshold.
+            ConfigError: the method or the options exclude the mode; `auto` has no threshold.
             CheckpointError: its tables are not there and cannot be made here.
         """
         check_inference(self.beta.contract, options)

@@ -189,7 +189,7 @@ def _stored_part(
     classes: Tensor,
     forward: bool,
 ) -> dict[str, Tensor]:
-    """Return base, 16-bit table and errors (checks, c) of some classes, from the store or made now."""
+    """Return base, 16-bit table and errors (checks, c) of some classes, stored or made now."""
     mine = {**ingredients, "start": int(classes[0])}
     found = store.read(PART, mine)
     if found is not None:
@@ -212,7 +212,7 @@ def _stored_part(
 def _facts(
     directions: Directions, share: float, errors: Tensor, tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return what an expansion states about itself: errors are lengths between normalised features."""
+    """Return what an expansion says of itself; errors are lengths between normalised features."""
     return {
         "directions": directions.basis.shape[1],
         "products": directions.n_products,

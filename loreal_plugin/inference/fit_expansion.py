@@ -1,7 +1,7 @@
 """Making an expansion of text features: from derivatives at the training mean, or fitted to
 training images.
 
-Shapes: as in `loreal_plugin.inference.expansion`; `encode` is activations (n, H) -> features (n, C, D_v)
+Shapes: as in `inference.expansion`; `encode` is activations (n, H) -> features (n, C, D_v)
 of the classes that are being expanded.
 """
 
@@ -60,7 +60,7 @@ def forward_derivatives(
 def difference_quotients(
     encode: Encode, directions: Directions, at_once: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """Return what `forward_derivatives` returns, from features a little to both sides of the mean."""
+    """Return what `forward_derivatives` does, from features a little to both sides of the mean."""
     steps = (directions.basis * directions.spread).T * _STEP
     slopes = []
     for part in steps.split(at_once):

@@ -1,10 +1,10 @@
 """LOREAL put together: a training step and a prediction, on tensors and two frozen students.
 
     images -> student.encode_image -> features (B, F, D_v) -> condition -> f (B, D_v)
-    f of alpha, f of beta -> bridge -> meta-nets -> contents S (B, K, D_t), for each student's prompt
+    f of alpha, f of beta -> bridge -> meta-nets -> contents S (B, K, D_t) for each prompt
     S -> student.text_path -> text features (B, C, D_v) -> student.logits (B, C) -> losses
 
-Only the meta-nets train. At test alpha is gone: beta reads its own pictures and fills its own prompt.
+Only the meta-nets train. At test alpha is gone: beta fills its own prompt.
 
 Shapes: B images, C classes, K attributes, F features an image (MMRL has two, the others one),
 D_v width of an image embedding, D_t width of a token embedding.

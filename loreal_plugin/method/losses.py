@@ -30,8 +30,8 @@ def high_level_distillation(
         logits_alpha: (B, C) scaled logits of the standard-resolution student.
         logits_beta: (B, C) scaled logits of the low-resolution student.
         temperature: both distributions are softmax(logits / temperature).
-        direction: ``alpha_to_beta`` = KL(p_alpha || p_beta) with alpha detached, ``mutual`` = the same with
-            gradient to both, ``symmetric`` = KL(p_alpha || p_beta) + KL(p_beta || p_alpha).
+        direction: `alpha_to_beta` = KL(p_alpha || p_beta) with alpha detached, `mutual` = the same
+            with gradient to both, `symmetric` = KL(p_alpha || p_beta) + KL(p_beta || p_alpha).
         tau_squared: multiply by temperature ** 2, which keeps the gradient's size when it changes.
 
     Raises:

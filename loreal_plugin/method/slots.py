@@ -20,6 +20,8 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, unknown_name
 
+# Where the slots go: "with" and the slots before the final period (or the end of text where the
+# prompt has none); right after the start token; where the class name starts.
 SLOT_ORDERS = ("class_first", "slots_first", "ctx_first")
 
 # Ids at content positions: 0 is an ordinary token, so argmax over ids still finds the end of text.
@@ -103,59 +105,40 @@ def splice_slots(
     words: bool = True,
     contents: bool = True,
 ) -> SplicedPrompts:
-    """Return the host's prompts with K slots `S_k [A_k]` spliced in.
-
-    `class_first` puts "with" and the slots before the final period (or the end of text where the
-    prompt has none), `slots_first` the slots right after the start token, `ctx_first` the slots at
-    `class_start`.
+    """Return the host's prompts with K slots `S_k [A_k]` spliced in; see `SLOT_ORDERS`.
 
     Args:
         host_embeddings: (C, L, D_t) token embeddings of the host's prompts, without positions.
         tokens: (C, L) their ids; the end of text is the highest id of a row.
-        attribute_tokens: ids of each attribute's words, either K lists for all classes or C lists
-            of K.
+        attribute_tokens: ids of each attribute's words: K lists for all classes, or C lists of K.
         embed: token embedding of the host's CLIP, ids (N,) -> (N, D_t).
         n_content: M, positions that repeat a content.
-        order: one of `SLOT_ORDERS`.
         class_start: (C,) position of the class name's first token (used by `ctx_first`).
         with_token, period_token: ids of "with" and ".".
         classnames: C names, for messages.
-        words, contents: False leaves the attribute words, or the contents, out (ablations); without
-            both the prompts stay the host's own.
+        words, contents: False leaves the attribute words, or the contents, out (ablations).
 
     Raises:
-        ConfigError: unknown order; no attribute, an attribute without a token, or per-class lists
-            of another number of classes or attributes; M < 1; a prompt that would not
-            fit into L tokens (the class and the count are named).
+        ConfigError: unknown order; M < 1; attributes without a token, or not K for every class; a
+            prompt that would not fit into L tokens.
     """
     _check(order, n_content)
-    n_classes, length = tokens.shape
-    per_class = _attributes_per_class(attribute_tokens, n_classes, classnames)
+    per_class = _attributes_per_class(attribute_tokens, len(tokens), classnames)
     used = {token for attributes in per_class for ids in attributes for token in ids}
-    vocabulary = sorted(used | {with_token})
-    # a row is a pair: its source in the bank, and its id
-    word = {token: (length + i, token) for i, token in enumerate(vocabulary)}
-    content_source = length + len(vocabulary)
+    vocabulary = torch.tensor(sorted(used | {with_token}))
+    length, times = tokens.shape[1], n_content if contents else 0
+    word = {token: (length + i, token) for i, token in enumerate(vocabulary.tolist())}
     lead = [word[with_token]] if _has_lead(order, words, contents) else []
-    said = word if words else {}
-    times = n_content if contents else 0
-    rows = [lead + _slot_rows(attributes, said, content_source, times) for attributes in per_class]
+    content_source, said = length + len(vocabulary), word if words else {}
+    rows = [lead + _slot_rows(of_class, said, content_source, times) for of_class in per_class]
     places = _places(tokens, order, class_start, period_token)
     source, ids, eot = _spliced(tokens, rows, places, classnames, len(per_class[0]))
-    is_content = source >= content_source
     with torch.no_grad():
-        word_rows = embed(torch.tensor(vocabulary, device=host_embeddings.device))
-    prompts = SplicedPrompts(
-        host_embeddings=host_embeddings,
-        word_embeddings=word_rows.to(host_embeddings),
-        source=source,
-        tokens=ids,
-        eot=eot,
-        # Without contents every row up to the end of text is static.
-        first_content=is_content.long().argmax(dim=-1) if contents else eot,
-        n_attributes=len(per_class[0]),
-        n_content=n_content,
-    )
+        word_rows = embed(vocabulary.to(host_embeddings.device)).to(host_embeddings)
+    # Without contents every row up to the end of text is static.
+    first = (source >= content_source).long().argmax(dim=-1) if contents else eot
+    sizes = len(per_class[0]), n_content
+    prompts = SplicedPrompts(host_embeddings, word_rows, source, ids, eot, first, *sizes)
     return prompts.to(host_embeddings.device)
 
 

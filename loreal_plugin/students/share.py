@@ -52,7 +52,7 @@ def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
 
 
 def _pairs(alpha: Student, beta: Student) -> tuple[list[tuple[str, Tensor, Tensor]], list[str]]:
-    """Return (name, tensor of alpha, tensor of beta) to be shared, and the names to be left alone."""
+    """Return (name, tensor of alpha, tensor of beta) to be shared, and the names left alone."""
     ours, theirs = dict(_tensors(alpha.model)), dict(_tensors(beta.model))
     if ours.keys() != theirs.keys():
         odd = sorted(ours.keys() ^ theirs.keys())

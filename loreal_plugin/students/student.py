@@ -143,13 +143,12 @@ def build_student(
         classnames: C names, in the order of the logits; no picture is read.
         device: where the model goes.
         input_size: side of the images, pixels.
-        checkpoint_dir: output folder of the host's training.
-        epoch: which epoch of it; None or 0 is the last.
+        checkpoint_dir, epoch: output folder of the host's training; None or 0 is the last epoch.
         learned: the learned tensors by name instead; without both the initial values stay.
 
     Raises:
-        HostError: what was built does not answer the contract; all mismatches are listed.
-        CheckpointError: a learned tensor is missing in the checkpoint or of another shape.
+        HostError: what was built does not answer the contract.
+        CheckpointError: a learned tensor is missing or of another shape.
     """
     contract = host.contract
     cfg = at_size(cfg, contract.trainer, input_size)
@@ -157,9 +156,8 @@ def build_student(
     model = shell.model
     parameters = contract.learned(model)
     if not parameters:
-        raise HostError(
-            f"host '{host.path.name}': {contract.trainer}.build_model left nothing to learn"
-        )
+        where = f"host '{host.path.name}': {contract.trainer}.build_model"
+        raise HostError(f"{where} left nothing to learn")
     if checkpoint_dir is not None:
         load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
     elif learned is not None:

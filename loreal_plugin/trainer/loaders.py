@@ -79,7 +79,7 @@ class ViewLoader:
 
 
 class FeatureLoader:
-    """Batches `{"features_alpha", "features_beta", "label", "index"}` of embeddings (N, V, F, D_v)."""
+    """Batches `{"features_alpha", "features_beta", "label", "index"}` of embeddings."""
 
     def __init__(
         self, alpha: Tensor, beta: Tensor, labels: Tensor, sampler: EpochSampler, batch_size: int

@@ -135,7 +135,7 @@ class LorealMixin:
         """Evaluate in Dassl's own loop: a host's loop (MMRL's) would bypass `model_inference`."""
         if not self.loreal_enabled:
             return super().test(split)
-        # Validation between epochs is exact: tables of meta-nets that still train are worth nothing.
+        # Validation between epochs is exact: tables of nets that still train are worth nothing.
         self.model.mode, self._validating = None, split == "val"
         try:
             return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
