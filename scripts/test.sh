@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Runs ruff, mypy and the whole test suite; arguments go to pytest.
+# Runs ruff, mypy and the whole test suite, a process for each core; arguments go to pytest.
 #
 #   bash scripts/test.sh [PYTEST ARGUMENTS]
+#
+# At the end stand the slowest ten tests, and which parts were left out and why (real checkouts,
+# CUDA, full size, a browser). -n 1 runs one test after another.
 #
 # Uses LOREAL_PYTHON or an active environment that has loreal_plugin and the test tools;
 # otherwise makes .venv.
@@ -27,4 +30,8 @@ cd "$LOREAL_ROOT"
 "$LOREAL_PY" -m mypy
 # one thread a worker: tests are small, and more threads than cores only slow them down
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$LOREAL_PY" -m pytest "$@"
+workers=(-n auto)
+for word in "$@"; do
+    case "$word" in -n* | --numprocesses*) workers=() ;; esac
+done
+exec "$LOREAL_PY" -m pytest --durations=10 ${workers[@]+"${workers[@]}"} "$@"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.builder import ModeBuilder
-from loreal_plugin.inference.modes import check_inference
+from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
@@ -66,9 +66,15 @@ class Deployed:
         return self.beta.input_size
 
     @property
+    def mode(self) -> Mode | None:
+        """What predicts; None where it is exact."""
+        return cast(Mode | None, self.model.mode)
+
+    @property
     def inference(self) -> str:
         """The inference mode in use, a choice of the key INFERENCE."""
-        return "exact" if self.model.mode is None else self.model.mode.mode
+        mode = self.mode
+        return "exact" if mode is None else mode.mode
 
     def use(self, options: LorealOptions, margin: float | None = None) -> None:
         """Predict in the inference mode that the options name.
@@ -151,6 +157,6 @@ class Deployed:
 
         Other modes and class sets cannot be built afterwards.
         """
-        if self.inference == "static" and self.model.mode is not None:
-            self.model.mode.static_text()  # computed once, with the text encoder
+        if self.inference == "static" and self.mode is not None:
+            self.mode.static_text()  # computed once, with the text encoder
         self.beta.slim(text=self.inference not in WITHOUT_TEXT)

@@ -58,9 +58,8 @@ class Directions:
 
     def to(self, device: torch.device | str) -> Directions:
         """Return the same directions on a device."""
-        return Directions(
-            *(t.to(device) for t in (self.mean, self.basis, self.spread)), self.n_products
-        )
+        mean, basis, spread = self.mean.to(device), self.basis.to(device), self.spread.to(device)
+        return Directions(mean, basis, spread, self.n_products)
 
 
 def principal_directions(

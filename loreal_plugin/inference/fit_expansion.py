@@ -47,7 +47,8 @@ def forward_derivatives(
     steps = (directions.basis * directions.spread).T.contiguous()  # (R, H)
 
     def along(step: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.jvp(lambda hidden: encode(hidden[None])[0], (directions.mean,), (step,))
+        found = torch.func.jvp(lambda h: encode(h[None])[0], (directions.mean,), (step,))
+        return found[0], found[1]
 
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         # PyTorch scripts its own forward formulas, and warns of it.
@@ -100,4 +101,5 @@ def fit(
         features = F.normalize(encode(part).float(), dim=-1)
         added = torch.tensordot(columns.float(), features, dims=1)
         total = added if total is None else total + added
+    assert total is not None, "a sample has pictures"
     return total[0], total[1:]

@@ -42,7 +42,7 @@ class Student(Protocol):
     encode_image: Callable[[Tensor], Tensor]
     condition: Callable[[Tensor], Tensor]
     text_path: Callable[..., Tensor]
-    prompt_shift: Callable[[Tensor], Tensor] | None
+    prompt_shift: Callable[[Tensor], Tensor | None] | None
     logits: Callable[[Tensor, Tensor, bool], Tensor]
     mean: Tensor | None
 

@@ -126,7 +126,8 @@ def loreal_loss(
     n_attributes = contents_alpha.shape[1]
     loss = parts["ce"] + o.hld_weight * parts["hld"] + o.lld_weight / n_attributes * parts["lld"]
     if o.cross_weight and cross_logits is not None:
-        parts["cross"] = high_level_distillation(*cross_logits, *hld_options)
+        cross_alpha, cross_beta = cross_logits
+        parts["cross"] = high_level_distillation(cross_alpha, cross_beta, *hld_options)
         loss = loss + o.cross_weight * parts["cross"]
     return {"loss": loss, **parts}
 

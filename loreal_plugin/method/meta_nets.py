@@ -5,6 +5,8 @@ Shapes: B images, K attributes, D_v visual width, D_s bottleneck width, D_t text
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -106,7 +108,7 @@ def init_meta_nets_(
         raise ConfigError(unknown_name("META_INIT", mode, META_INITS))
     if mode == "default":
         return
-    ups = [net.up for net in nets.meta_nets]
+    ups = [cast(MetaNet, net).up for net in nets.meta_nets]
     if ups[0].bias is None:
         raise ConfigError(
             f"META_INIT '{mode}' sets the output bias, but META_BIAS is False; set it to True"

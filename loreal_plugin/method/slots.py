@@ -13,7 +13,8 @@ bank however often it is repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,8 +87,12 @@ class SplicedPrompts:
 
     def to(self, device: torch.device | str) -> SplicedPrompts:
         """Return the same prompts with all tensors on a device."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return SplicedPrompts(**moved)
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 def splice_slots(

@@ -77,11 +77,14 @@ def compare(ours: Group, other: Group) -> Comparison | None:
         seed: result.summary for seed, result in zip(other.seeds, other.results, strict=True)
     }
     gains = [of[seed] - against[seed] for seed in common]
-    pairs = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
+    told = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
+    pairs = [(a, b) for a, b in told if a is not None and b is not None and a.shape == b.shape]
     interval, p = None, None
-    if all(a is not None and b is not None and a.shape == b.shape for a, b in pairs):
+    if len(pairs) == len(sets):
         interval = _gain_interval(pairs, harmonic=set(sets) == set(HALVES))
-        p = paired_p_value(*(np.concatenate(answers) for answers in zip(*pairs, strict=True)))
+        p = paired_p_value(
+            np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
+        )
     return Comparison(
         ours, other, statistics.fmean(gains), interval, seed_interval(gains), p, tuple(gains)
     )
@@ -100,8 +103,8 @@ def summary_interval(group: Group) -> Interval | None:
     picture.
     """
     sets = judged_sets(group, group)
-    parts = [group.answers(name) for name in sets]
-    if not parts or any(part is None for part in parts):
+    parts = [part for name in sets if (part := group.answers(name)) is not None]
+    if not parts or len(parts) < len(sets):
         return None
 
     def summary(means: Sequence[np.ndarray]) -> np.ndarray:

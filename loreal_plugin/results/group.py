@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +72,11 @@ class Group:
         """
         wanted = [r for r in self.results if seeds is None or r.seed in seeds]
         scores = [r.scores[test_set] for r in wanted if test_set in r.scores]
-        if not scores or len(scores) < len(wanted) or any(s.hits is None for s in scores):
-            return None
-        if len({s.total for s in scores}) > 1:
+        told = [(s.hits, s.total) for s in scores if s.hits is not None]
+        if not told or len(told) < len(wanted) or len({total for _, total in told}) > 1:
             return None
         try:
-            return np.stack([decode_hits(s.hits, s.total) for s in scores], axis=1)
+            return np.stack([decode_hits(hits, total) for hits, total in told], axis=1)
         except ValueError:
             return None
 
@@ -151,7 +150,7 @@ def _why_not(results: Sequence[Result]) -> str:
     return ""
 
 
-def differing(one: dict[str, Any], other: dict[str, Any]) -> str:
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return the settings that differ as text, "" when none does."""
     keys = sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k))
     shown = [f"{key} ({one.get(key)!r} and {other.get(key)!r})" for key in keys[:SHOWN]]

@@ -244,9 +244,8 @@ def _proxy(style: tuple[str, str, str, str]) -> Any:
     from matplotlib.lines import Line2D
 
     _, colour, line, marker = style
-    return Line2D(
-        [], [], color=colour, linestyle=line or "none", marker=marker or None, markersize=5
-    )
+    look: dict[str, Any] = {"color": colour, "linestyle": line or "none", "marker": marker or None}
+    return Line2D([], [], markersize=5, **look)
 
 
 def _finished(figure: Any, name: str, caption: str) -> Picture:

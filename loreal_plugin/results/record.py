@@ -162,6 +162,13 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     return None if fault or record.get("kind") == "sweep" else record
 
 
+def finished_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder that is known to be complete (`is_complete`)."""
+    record = read_results(folder)
+    assert record is not None, "asked for where there is one"
+    return record
+
+
 def missing_fields(record: dict[str, Any]) -> list[str]:
     """Return the required fields that a record lacks."""
     return [name for name in REQUIRED if name not in record]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from loreal_plugin.results.comparisons import compare, difference_cells, summary_interval
 from loreal_plugin.results.group import Group, mean_std
@@ -35,7 +36,7 @@ def base_to_new(block: Block) -> list[Table]:
     several = len(block.datasets) > 1
     lines = _whole(block) if several else block.scored_lines()
     halves = {
-        half: [average(gs, lambda g, h=half: g.accuracies(h)) for *_, gs in lines]
+        half: [average(gs, partial(Group.accuracies, test_set=half)) for *_, gs in lines]
         for half in HALVES
     }
     hms = [average(groups, Group.summaries) for *_, groups in lines]

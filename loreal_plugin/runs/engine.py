@@ -16,7 +16,13 @@ import torch
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.files import read_json, remove_unfinished, write_json
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, is_complete, read_results
+from loreal_plugin.results.record import (
+    RESULTS,
+    SCHEMA_VERSION,
+    finished_record,
+    is_complete,
+    read_results,
+)
 from loreal_plugin.runs.deployment import write_deployment
 from loreal_plugin.runs.evaluation_cache import (
     EmbeddingSource,
@@ -100,7 +106,7 @@ class Engine:
         with stage_lock(stage.folder, self.say):
             if is_complete(stage.folder, key):
                 self.say(f"  complete (key {key[:8]}), reused from {stage.folder}")
-                return read_results(stage.folder)
+                return finished_record(stage.folder)
             resumed = self._claim(stage.folder, key)
             outcome = self._train_now(stage)
             cfg = self.cfgs[stage.name]
@@ -177,9 +183,10 @@ class Engine:
         key = self.identity.evaluation_key(stage.name, cfg, subset)
         with stage_lock(folder, self.say):
             if not again and is_complete(folder, key):
-                return read_results(folder)
-            if folder.exists() and (read_results(folder) or {}).get("key", key) != key:
-                set_aside(folder, read_results(folder)["key"])
+                return finished_record(folder)
+            theirs = (read_results(folder) or {}).get("key", key)
+            if folder.exists() and theirs != key:
+                set_aside(folder, theirs)
             meter = Meter(cuda=cfg.USE_CUDA)
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._build(cfg)

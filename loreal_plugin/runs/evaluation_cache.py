@@ -132,7 +132,7 @@ class _CachedTest:
         try:
             features = EmbeddingCache(where).get_or_build(facts, self._on_pictures)
         except _Unfit:
-            return self.accuracy
+            return self._measured()
         cost = where / f"{cache_key(facts)}.seconds"
         if self.accuracy is None:
             self.source = EmbeddingSource(True, float(cost.read_text()) if cost.exists() else None)
@@ -140,6 +140,10 @@ class _CachedTest:
         else:
             write_text(cost, f"{self.seconds:.3f}\n")
             prune(where, limit)
+        return self._measured()
+
+    def _measured(self) -> float:
+        assert self.accuracy is not None, "the test has run, on pictures or on embeddings"
         return self.accuracy
 
     def _add(self, seconds: float) -> None:

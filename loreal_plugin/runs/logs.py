@@ -86,10 +86,15 @@ def _others_warnings_printed() -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(
-            message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
         ) -> None:
             if "loreal_plugin" in Path(filename).parts:
-                shown(message, category, filename, lineno, *rest)
+                shown(message, category, filename, lineno, file, line)
             else:
                 print(f"{category.__name__}: {message} ({filename}:{lineno})")
 

@@ -42,7 +42,8 @@ def record_hits(trainer: Any) -> list[bool]:
     """Let the trainer's evaluator note, in the list that is returned, which pictures of its last
     test were right.
     """
-    evaluator, hits = trainer.evaluator, []
+    hits: list[bool] = []
+    evaluator = trainer.evaluator
     reset, process = evaluator.reset, evaluator.process
 
     def restart() -> None:

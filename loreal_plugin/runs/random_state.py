@@ -54,10 +54,10 @@ def keep_random_state(trainer: Any, folder: Path) -> None:
 
 def _write(path: Path) -> None:
     """Write Python's, numpy's and torch's state, whole or not at all."""
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state(legacy=True)
     state = {
         "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
+        "numpy": (name, np.asarray(keys).tolist(), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -131,8 +131,9 @@ def scored(
     if set(HALVES) <= set(protocol.tests):
         base, new = (scores.get(half) for half in HALVES)
         found["base"], found["new"] = base, new
-        both = base is not None and new is not None
-        found["hm"] = harmonic_mean(base["accuracy"], new["accuracy"]) if both else None
+        found["hm"] = None
+        if base is not None and new is not None:
+            found["hm"] = harmonic_mean(base["accuracy"], new["accuracy"])
     if not protocol.halves:
         found["average"] = average(of_role, scores)
     return found

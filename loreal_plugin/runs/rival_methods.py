@@ -11,7 +11,7 @@ checkpoint, whose context is "a photo of a".
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +54,9 @@ class RivalScore:
 
 
 @torch.no_grad()
-def embed(encode: Callable[[Tensor], Tensor], batches: Sequence | object) -> Embeddings:
+def embed(
+    encode: Callable[[Tensor], Tensor], batches: Iterable[Mapping[str, Tensor]]
+) -> Embeddings:
     """Run `encode` ((B, 3, H, W) -> (B, F, D_v)) over batches with keys `img` and `label`."""
     features, labels, seconds = [], [], 0.0
     for batch in batches:

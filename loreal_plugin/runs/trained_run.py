@@ -217,10 +217,9 @@ class TrainedRun:
         beta = with_slots(beta, words, o)
         beta.mean = self.tensors.get("means.beta")
         identity = self.checkpoint["identity"]
-        sizes = (
-            identity[name] for name in ("n_attributes", "visual_dim", "hidden_dim", "text_dim")
-        )
-        nets = MetaNets(*sizes, bias=identity["meta_bias"]).to(self.device)
+        names = ("n_attributes", "visual_dim", "hidden_dim", "text_dim")
+        sizes = {name: identity[name] for name in names}
+        nets = MetaNets(**sizes, bias=identity["meta_bias"]).to(self.device)
         nets.load_state_dict({name: self.tensors[name] for name in nets.state_dict()})
         nets.requires_grad_(False)
         fusion = self.host.contract.use_fusion(beta.cfg)
@@ -253,7 +252,7 @@ class TrainedRun:
         }
         missing = training_features or self._no_pictures
         modes = ModeBuilder(model, self.folder / NAME, facts, missing)
-        transform = self.transform(model.beta.cfg, self.phi)
+        transform = self.transform(modes.beta.cfg, self.phi)
         deployed = Deployed(model, modes, transform, self.facts())
         o = self.tested_options
         options = dataclasses.replace(o, inference=inference or o.inference)

@@ -9,20 +9,21 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
+from loreal_plugin.contract.base import HostModel
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import digest, write_json
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
-from loreal_plugin.results.record import RESULTS, RowFacts, is_complete, read_results
+from loreal_plugin.results.record import RESULTS, RowFacts, ScoreFacts, is_complete, read_results
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.locks import stage_lock
@@ -128,7 +129,7 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
         say(f"[zero-shot] CLIP at {size}")
         rows.append(_row(engine, name, size, tests))
         say("  " + ", ".join(f"{t} {s['accuracy']:.2f} %" for t, s in rows[-1]["targets"].items()))
-    facts = {
+    facts: dict[str, Any] = {
         "kind": "run",
         "stage": None,
         "method": METHOD,
@@ -152,7 +153,8 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
 
 def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
     """Return one row: CLIP at `size` pixels on every test."""
-    meter, scores = Meter(), {}
+    meter = Meter()
+    scores: dict[str, ScoreFacts] = {}
     with meter:
         model = clip_at(engine.plan.spec.weights, size).to(_device())
         images = _image_features(engine, model, size)
@@ -162,7 +164,7 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
         first = test == EVERY_CLASS
         seconds, peak = (meter.seconds, meter.peak_memory_mb) if first else (None, None)
         cost = {"seconds": seconds, "peak_memory_mb": peak, "key": None}
-        scores[test] = score_facts(found) | cost
+        scores[test] = cast(ScoreFacts, score_facts(found) | cost)
     row: RowFacts = {
         "name": name,
         "label": f"zero-shot CLIP at {size}",
@@ -178,7 +180,7 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def clip_at(weights: str, size: int) -> nn.Module:
+def clip_at(weights: str, size: int) -> HostModel:
     """Return the frozen fp32 CLIP of some weights for square inputs of `size` pixels."""
     import_clip()
     build_model = importlib.import_module("clip.model").build_model
@@ -188,7 +190,7 @@ def clip_at(weights: str, size: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _image_features(engine: Engine, model: nn.Module, size: int) -> dict[str, Tensor]:
+def _image_features(engine: Engine, model: HostModel, size: int) -> dict[str, Tensor]:
     """Return the normalised feature (D_v,) of every test picture, by its path."""
     dataset, device = engine.identity.dataset(EVERY_CLASS), _device()
     found = []
@@ -198,7 +200,7 @@ def _image_features(engine: Engine, model: nn.Module, size: int) -> dict[str, Te
 
 
 @torch.no_grad()
-def _hits(engine: Engine, model: nn.Module, subset: str, images: dict[str, Tensor]) -> list[bool]:
+def _hits(engine: Engine, model: HostModel, subset: str, images: dict[str, Tensor]) -> list[bool]:
     """Return which test pictures of a subset are classified right."""
     dataset, template, device = engine.identity.dataset(subset), _template(engine), _device()
     names = [name.replace("_", " ") for name in dataset.classnames]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import HostContract, HostPrompts
+from loreal_plugin.contract.base import HostModel
 from loreal_plugin.errors import HostError
 from loreal_plugin.students.learned import fingerprint, load_learned, take_learned
 from loreal_plugin.text.blocks import TextBlocks
@@ -45,7 +46,8 @@ class Student:
         token_weight: (vocabulary, D_t) token embeddings of its CLIP.
         tokenize: CLIP's tokenizer as the host uses it.
         words: the K attributes in its slots, or K for every class; none: its prompts have no slots.
-        text_path: contents (B, K, D_t) -> text features (B, C, D_v) of its prompts with slots.
+        text_path: contents (B, K, D_t) -> text features (B, C, D_v) of its prompts with slots; a
+            `PrefixTextPath` or a `ReferenceTextPath`.
         condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
         mean: (F, D_v) features of the mean training picture; None before there is one.
 
@@ -61,7 +63,7 @@ class Student:
         text_blocks: () -> the text encoder in pieces, for the prefix path.
     """
 
-    model: nn.Module
+    model: HostModel
     contract: HostContract
     cfg: Any
     classnames: tuple[str, ...]
@@ -70,30 +72,26 @@ class Student:
     token_weight: Tensor
     tokenize: Callable[..., Tensor]
     words: tuple[Any, ...] = ()
-    text_path: Callable[..., Tensor] = _no_text_path
+    text_path: Any = _no_text_path
     condition_on: str = "class"
     mean: Tensor | None = None
-    encode_image: Callable[[Tensor], Tensor] = field(init=False)
-    condition: Callable[..., Tensor] = field(init=False)
-    logits: Callable[..., Tensor] = field(init=False)
-    prompt_shift: Callable[[Tensor], Tensor] | None = field(init=False)
-    prompts: Callable[[], HostPrompts] = field(init=False)
-    encode_text: Callable[[Tensor, Tensor], Tensor] = field(init=False)
-    embed_contents: Callable[[Tensor], Tensor] = field(init=False)
-    text_blocks: Callable[[], TextBlocks] = field(init=False)
 
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
-        self.encode_image = torch.no_grad()(partial(contract.encode_image, model))
+        encode: Callable[[Tensor], Tensor] = partial(contract.encode_image, model)
+        self.encode_image = torch.no_grad()(encode)
         share = contract.fusion_weight(model)
-        self.condition = partial(contract.condition, mode=self.condition_on, alpha=share)
-        self.logits = partial(contract.logits, model)
-        shift = partial(contract.prompt_shift, model)
+        self.condition: Callable[..., Tensor] = partial(
+            contract.condition, mode=self.condition_on, alpha=share
+        )
+        self.logits: Callable[..., Tensor] = partial(contract.logits, model)
+        shift: Callable[[Tensor], Tensor | None] = partial(contract.prompt_shift, model)
         self.prompt_shift = None if contract.static_prompts else shift
-        self.prompts = partial(contract.prompts, model, self.classnames, self.tokenize)
-        self.encode_text = partial(contract.encode_text, model)
-        self.embed_contents = partial(contract.embed_contents, model)
-        self.text_blocks = partial(contract.text_blocks, model, self.cfg)
+        named = partial(contract.prompts, model, self.classnames, self.tokenize)
+        self.prompts: Callable[[], HostPrompts] = named
+        self.encode_text: Callable[[Tensor, Tensor], Tensor] = partial(contract.encode_text, model)
+        self.embed_contents: Callable[[Tensor], Tensor] = partial(contract.embed_contents, model)
+        self.text_blocks: Callable[[], TextBlocks] = partial(contract.text_blocks, model, self.cfg)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -202,8 +200,9 @@ def build_shell(
 
     Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
     """
-    shell = host.trainer_class.__new__(host.trainer_class)
-    bases = [base for base in host.trainer_class.__mro__ if base.__name__ == _BASE]
+    trainer: Any = host.trainer_class
+    shell = trainer.__new__(trainer)
+    bases = [base for base in trainer.__mro__ if base.__name__ == _BASE]
     if not bases:
         raise HostError(
             f"trainer {host.contract.trainer} of host '{host.path.name}' is no Dassl trainer"
@@ -225,7 +224,7 @@ def build_shell(
     return shell
 
 
-def _token_weight(clips: Sequence[nn.Module], model: nn.Module) -> Tensor:
+def _token_weight(clips: Sequence[HostModel], model: HostModel) -> Tensor:
     """Return the token embeddings of the CLIP that the model was made of: hosts drop them."""
     for clip in clips:
         if clip.transformer is model.text_encoder.transformer:

@@ -83,12 +83,17 @@ def build_recipe(cfg: Any) -> ViewRecipe:
         raise ConfigError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION} is none of {known}")
     crop, normalise = "random_resized_crop" in names, "normalize" in names
     return ViewRecipe(
-        scale=tuple(float(s) for s in cfg.INPUT.RRCROP_SCALE) if crop else None,
+        scale=_pair(cfg.INPUT.RRCROP_SCALE) if crop else None,
         flip="random_flip" in names,
         interpolation=cfg.INPUT.INTERPOLATION,
         mean=tuple(float(m) for m in cfg.INPUT.PIXEL_MEAN) if normalise else None,
         std=tuple(float(s) for s in cfg.INPUT.PIXEL_STD) if normalise else None,
     )
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = values
+    return float(low), float(high)
 
 
 def view_generator(seed: int, index: int, number: int, stream: int = 0) -> torch.Generator:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +19,22 @@ from torch import Tensor, nn
 from loreal_plugin.errors import HostError
 
 
+class TextLayer(Protocol):
+    """A pre-norm residual block of CLIP's text transformer."""
+
+    ln_1: Callable[[Tensor], Tensor]
+    attn: nn.MultiheadAttention
+    ln_2: Callable[[Tensor], Tensor]
+    mlp: Callable[[Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class TextBlocks:
     """The parts of one host's causal text transformer; built by the host contract.
 
     Attributes:
         positional_embedding: (L, D_t).
-        layers: pre-norm residual blocks with `ln_1`, `attn` (nn.MultiheadAttention), `ln_2`, `mlp`.
+        layers: the blocks, first one first.
         finish: (N, D_t) -> (N, D_v), the final norm and the projection.
         enter: `(layer_index, x (N, T, D_t)) -> (N, T', D_t)`, what the host does before that block
             to the rows right after the start token: MaPLe replaces some, MMRL inserts some. It sees
@@ -41,7 +51,7 @@ class TextBlocks:
     """
 
     positional_embedding: Tensor
-    layers: Sequence[nn.Module]
+    layers: Sequence[TextLayer]
     finish: Callable[[Tensor], Tensor]
     enter: Callable[[int, Tensor], Tensor] | None = None
     branch: Callable[[int, Tensor], Tensor | None] | None = None
