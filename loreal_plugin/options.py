@@ -26,12 +26,16 @@ def _key(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    later: bool = False,
 ) -> Any:
-    """Return a dataclass field with what a user needs to know and the range of its values."""
-    return field(
-        default=default,
-        metadata={"help": text, "choices": choices, "low": low, "high": high, "above": above},
-    )
+    """Return a dataclass field with what a user needs to know and the range of its values.
+
+    Args:
+        later: the key came after runs had been made: its default says "as before", and keys of
+            stages leave it out then.
+    """
+    facts = {"help": text, "choices": choices, "low": low, "high": high, "above": above}
+    return field(default=default, metadata={**facts, "later": later})
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class LorealOptions:
         "MiB that the activations of a text pass may take, in training and at test; "
         "0 = a fixed number for the device",
         low=0,
+        later=True,
     )
     inference: str = _key(
         "exact",

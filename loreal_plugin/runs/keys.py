@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.config import flatten
 from loreal_plugin.files import digest
-from loreal_plugin.options import INFERENCE_ONLY
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
@@ -37,7 +38,11 @@ VOLATILE = frozenset(
 
 LOREAL = "TRAINER.LOREAL."
 # keys that came after runs had been made: left out of a key where their value says "as before"
-LATER = {f"{LOREAL}MEMORY_BUDGET_MB": 0}
+LATER = {
+    f"{LOREAL}{spec.name.upper()}": spec.default
+    for spec in fields(LorealOptions)
+    if spec.metadata["later"]
+}
 # values that mean something else since runs were made with them: key -> value -> what a key has
 # instead
 REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"}}
