@@ -35,7 +35,7 @@ READING = (
     (
         *("trainer/model.py", "trainer/mixin.py", "method/*.py", "!method/__init__.py"),
         *("text/prefix.py", "text/reference.py", "text/attention.py", "text/blocks.py"),
-        *("text/layout.py", "students/build.py|students/student.py", "students/views.py"),
+        *("text/chunks.py", "students/build.py|students/student.py", "students/views.py"),
         *("contract/base.py", "contract/tokens.py", "options.py"),
         "attributes/files.py|attributes/attribute_set.py",
     ),
