@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.explain.rollout import look
+from loreal_plugin.explain.rollout import class_attention
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.explain.slot_worth import Vocabulary, leave_one_out, moves, stand_ins
 from loreal_plugin.options import WITH_CONTENTS
@@ -140,9 +140,9 @@ class Explainer:
             label=label,
             pictures={size: run.shown(native), phi: run.shown(low)},
             maps={
-                "alpha": look(alpha, native)[0],
-                "alpha_at_phi": look(run.alpha_at_phi, low)[0],
-                "beta": look(beta, low)[0],
+                "alpha": class_attention(alpha, native)[0],
+                "alpha_at_phi": class_attention(run.alpha_at_phi, low)[0],
+                "beta": class_attention(beta, low)[0],
             },
             predictions=predictions,
             slots={

@@ -103,7 +103,7 @@ def _enter(share: Tensor, learned: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def look(student: Student, pixels: Tensor) -> Tensor:
+def class_attention(student: Student, pixels: Tensor) -> Tensor:
     """Return where a student's class token looks in pictures (B, 3, S, S): shares (B, g, g) of its
     g x g patches.
 

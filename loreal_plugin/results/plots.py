@@ -244,8 +244,12 @@ def _proxy(style: tuple[str, str, str, str]) -> Any:
     from matplotlib.lines import Line2D
 
     _, colour, line, marker = style
-    look: dict[str, Any] = {"color": colour, "linestyle": line or "none", "marker": marker or None}
-    return Line2D([], [], markersize=5, **look)
+    style_of_line: dict[str, Any] = {
+        "color": colour,
+        "linestyle": line or "none",
+        "marker": marker or None,
+    }
+    return Line2D([], [], markersize=5, **style_of_line)
 
 
 def _finished(figure: Any, name: str, caption: str) -> Picture:

@@ -6,7 +6,7 @@ pictures a protocol tests is worked out in `loreal_plugin.runs.protocol`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SOURCE, TARGET = "source", "target"
 HALVES = ("base", "new")
@@ -155,30 +155,22 @@ On a target, the words of the slots are those of the source; the target's own wi
 -- TRAINER.LOREAL.TEST_ATTRIBUTES target.""",
     examples=_ACROSS_EXAMPLES,
 )
-DG = Protocol(
+DG = replace(
+    XD,
     name="dg",
     title="LR-DG",
     section="LR-DG: from one domain to others",
-    unit="target average (%)",
-    home="xd",
-    train="train",
-    record="run",
-    classes=EVERY_CLASS,
-    tests=(EVERY_CLASS,),
-    task="CD",
     script="dg",
     known_targets={
         "imagenet": ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"),
         "demo": ("demo-fresh", "demo-sketch", "demo-clutter", "demo-palette"),
     },
-    at_test=_ACROSS,
     help="train on one dataset, test on other renderings of its classes",
     notes="""\
 trained on ImageNet, tested on V2, Sketch, A and R; demo: on fresh pictures, drawings, clutter,
 other colours. DATASET is the source, all of its classes are trained on. The three stages are shared
 by xd and dg. On a target, the words of the slots are those of the source; the target's own with
 -- TRAINER.LOREAL.TEST_ATTRIBUTES target.""",
-    examples=_ACROSS_EXAMPLES,
 )
 FEW_SHOT = Protocol(
     name="few_shot",

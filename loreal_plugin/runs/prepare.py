@@ -25,13 +25,13 @@ def prepare(
     protocol: Protocol = BASE2NEW,
     say: Say = say_line,
     verbose: bool = False,
-    look: bool = True,
+    check_data: bool = True,
 ) -> Engine:
     """Return an engine ready to run `spec`; everything that can be wrong is found here, before
     anything is written.
 
     Args:
-        look: also look at datasets, pictures and prompts; without, only at what the command line
+        check_data: also look at datasets, pictures and prompts; without, only at what the command line
             says.
 
     Raises:
@@ -50,7 +50,7 @@ def prepare(
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
         check_layers(engine, min(facts["layers"], facts["text_layers"]))
-        if look:
+        if check_data:
             check_run(engine)
             for subset in plan.tests:
                 engine.identity.images(subset)

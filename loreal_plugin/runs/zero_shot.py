@@ -70,7 +70,7 @@ def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
             f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'"
         )
     plain = replace(spec, method=PLAIN_METHOD, host=embedded_host(), shots=1, seed=0)
-    return prepare(plain, protocol=ZERO_SHOT, say=say, look=False)
+    return prepare(plain, protocol=ZERO_SHOT, say=say, check_data=False)
 
 
 def zero_shot_folder(engine: Engine) -> Path:

@@ -10,7 +10,7 @@ from tiny_hosts import METHODS, tiny_student
 from torch import Tensor
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.explain.rollout import look, roll_out, watched
+from loreal_plugin.explain.rollout import class_attention, roll_out, watched
 
 
 def loops(weights: list[Tensor], rows: list[list[object]], n_patches: int) -> list[float]:
@@ -70,7 +70,7 @@ def test_map_equals_the_loops_for_every_method_and_grid(embedded, clip_file, met
         handle.remove()
     weights = [attention_weights(layer, x[:, 0]) for layer, x in zip(layers, read, strict=True)]
     naive = loops(weights, rows_by_layer(method, student, side * side), side * side)
-    found = look(student, pixels)
+    found = class_attention(student, pixels)
     assert found.shape == (2, side, side)
     torch.testing.assert_close(found[1].flatten(), torch.tensor(naive), rtol=1e-3, atol=1e-6)
     assert 0 < float(found[1].sum()) < 1
@@ -81,7 +81,7 @@ def test_looking_leaves_the_host_as_it_was(embedded, clip_file, method):
     student = tiny_student(embedded(method), clip_file)
     pixels = torch.randn(1, 3, 64, 64)
     before = student.encode_image(pixels)
-    look(student, pixels)
+    class_attention(student, pixels)
     assert torch.equal(before, student.encode_image(pixels))
     assert not any(
         a._forward_hooks or a._forward_pre_hooks

@@ -28,7 +28,7 @@ PATHS = ("prefix", "reference")
 def trained(method: str, phi: str, dataset: str, opts: list[str]) -> Any:
     """Return the trainer of stage 3, with what it learned, for the new classes."""
     spec = build_spec(method, phi, dataset, "1", opts=opts)
-    engine = prepare(spec, look=False)
+    engine = prepare(spec, check_data=False)
     stage, row = engine.plan.stages["loreal"], engine.plan.rows[-1]
     with using_weights(spec.weights):
         trainer = engine._build(engine.resolve(stage, row, "new"))

@@ -247,7 +247,7 @@ DASSL_SHIMS: tuple[Shim, ...] = (
             "numpy 1.24",
             "RandAugment and AutoAugment use np.int: AttributeError",
         ),
-        lambda _look: bool(_modules_with_old_names()),
+        lambda _inspection: bool(_modules_with_old_names()),
         _lend_old_names,
     ),
 )

@@ -207,7 +207,7 @@ MMRL_SHIMS: tuple[Shim, ...] = (
             "always",
             "names of trainers other than its own two are refused: AssertionError",
         ),
-        lambda _look: hasattr(module("train"), _TABLE),
+        lambda _inspection: hasattr(module("train"), _TABLE),
         _name_of_the_base,
     ),
     Shim(
