@@ -31,8 +31,8 @@ def prepare(
     anything is written.
 
     Args:
-        check_data: also look at datasets, pictures and prompts; without, only at what the command line
-            says.
+        check_data: also look at datasets, pictures and prompts; without, only at what the command
+            line says.
 
     Raises:
         LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures
