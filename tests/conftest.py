@@ -109,12 +109,15 @@ def python_env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def family(embedded, tmp_path_factory) -> Any:
-    """Give the toy family; its caches stay in the test's own folder."""
+def family(embedded, tmp_path_factory, worker_id) -> Any:
+    """Give the toy family; its caches stay in the worker's folder, its host stages are shared."""
     from toy_family import Family
 
+    base = tmp_path_factory.getbasetemp()
+    # every worker of xdist has a folder of its own below that of the run
+    run = base if worker_id == "master" else base.parent
     folder = tmp_path_factory.mktemp("family")
     before = os.environ.get("LOREAL_CACHE")
     os.environ["LOREAL_CACHE"] = str(folder / "cache")
-    yield Family(folder, embedded)
+    yield Family(folder, embedded, run / "family-stages")
     os.environ.pop("LOREAL_CACHE") if before is None else os.environ.update(LOREAL_CACHE=before)

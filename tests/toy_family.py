@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from helpers import random_clip_file, tiny_image_folder
 
 from loreal_plugin.contract import CONTRACTS
@@ -20,8 +21,8 @@ NATIVE, PHI = 64, 32
 class Family:
     """Configs and trainers of the embedded host on the toy data."""
 
-    def __init__(self, folder: Path, attach: Callable[[str], Any]) -> None:
-        self.folder, self.attach = folder, attach
+    def __init__(self, folder: Path, attach: Callable[[str], Any], shared: Path) -> None:
+        self.folder, self.attach, self.shared = folder, attach, shared
         self.data = tiny_image_folder(folder / "data" / "pictures", classes=6, per_class=12).parent
         self.clip = random_clip_file(folder, resolution=NATIVE)
         self._stages: dict[str, tuple[Path, Path]] = {}
@@ -87,10 +88,15 @@ class Family:
         return trainer
 
     def stages(self, method: str) -> tuple[Path, Path]:
-        """Return the output folders of stages 1 and 2."""
+        """Return the output folders of stages 1 and 2, trained once for all workers of a run."""
         if method not in self._stages:
-            folders = self.folder / method / "alpha", self.folder / method / "beta"
-            for folder, size in zip(folders, (NATIVE, PHI), strict=True):
-                self.train(method, folder, "OPTIM.MAX_EPOCH", 1, host=True, size=size)
+            folders = self.shared / method / "alpha", self.shared / method / "beta"
+            done = self.shared / method / "done"
+            self.shared.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.shared / f"{method}.lock"):
+                if not done.exists():
+                    for folder, size in zip(folders, (NATIVE, PHI), strict=True):
+                        self.train(method, folder, "OPTIM.MAX_EPOCH", 1, host=True, size=size)
+                    done.touch()
             self._stages[method] = folders
         return self._stages[method]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from helpers import TINY_CLASSES
 
 from loreal_plugin.cli.main import main
+from loreal_plugin.demo import world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +64,9 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
     assert json.loads(out.read_text())["attributes"] == words
 
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
+    for split in ("val", "test"):  # nothing is tested here: two pictures a class are enough
+        few = dataclasses.replace(world.get_pool(split), per_class=2)
+        monkeypatch.setitem(world.POOLS, split, few)
     recipes, folders = (
         ROOT / "configs" / "trainers" / "CoOp_LOREAL",
         [tmp_path / name for name in ("alpha", "beta")],
