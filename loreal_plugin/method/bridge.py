@@ -1,6 +1,4 @@
-"""The bridge: which student's visual embedding fills which student's prompt. Shapes: B images, D_v
-width.
-"""
+"""The bridge: which student's embedding fills which prompt. Shapes: B images, D_v width."""
 
 from __future__ import annotations
 
@@ -36,13 +34,12 @@ def condition_inputs(
     if mix_alpha not in MIX_ALPHAS:
         raise ConfigError(unknown_name("MIX_ALPHA", mix_alpha, MIX_ALPHAS))
     if bridge == "mix":
+        # a mean of two unit vectors is shorter than one, and meta-nets expect unit length
         for_beta = F.normalize((1 - mix_weight) * f_alpha + mix_weight * f_beta, dim=-1)
         return (f_alpha if mix_alpha == "own" else f_beta), for_beta
-    from_beta, from_alpha = (
-        bridge in ("cross", "beta_to_alpha"),
-        bridge in ("cross", "alpha_to_beta"),
-    )
-    return (f_beta if from_beta else f_alpha), (f_alpha if from_alpha else f_beta)
+    # "cross" swaps; a one-way bridge fills both prompts from the one side it comes from
+    for_alpha = f_beta if bridge in ("cross", "beta_to_alpha") else f_alpha
+    return for_alpha, f_alpha if bridge in ("cross", "alpha_to_beta") else f_beta
 
 
 def mix_weight(progress: float, start: float, maximum: float) -> float:

@@ -1,8 +1,7 @@
-"""The losses of stage 3: cross-entropy, high-level and low-level distillation.
+"""The losses of stage 3: cross-entropy, high-level and low-level distillation, in float32.
 
-Shapes: B images, C classes, K attributes, D_t text width. All losses are computed in float32: a
-softmax over hundreds of classes and a cosine of near-parallel vectors both lose too much in half
-precision.
+A softmax over hundreds of classes and a cosine of near-parallel vectors lose too much in half
+precision. Shapes: B images, C classes, K attributes, D_t text width.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ def high_level_distillation(
     direction: str = "mutual",
     tau_squared: bool = False,
 ) -> Tensor:
-    """Return the KL divergence between the students' softened class distributions, mean over the
-    batch.
+    """Return the KL divergence of the students' softened class distributions, mean over B.
 
     Args:
         logits_alpha: (B, C) scaled logits of the standard-resolution student.
@@ -43,20 +41,22 @@ def high_level_distillation(
         raise ConfigError(unknown_name("HLD_DIRECTION", direction, HLD_DIRECTIONS))
     _check_temperature("HLD_TEMPERATURE", temperature)
     if direction == "alpha_to_beta":
+        # alpha is the teacher alone: nothing of this loss reaches what fills its prompt
         logits_alpha = logits_alpha.detach()
     log_p_alpha = F.log_softmax(logits_alpha.float() / temperature, dim=-1)
     log_p_beta = F.log_softmax(logits_beta.float() / temperature, dim=-1)
+    # F.kl_div(q, p) is KL(p || q); log_target keeps the target's small probabilities exact
     loss = F.kl_div(log_p_beta, log_p_alpha, reduction="batchmean", log_target=True)
     if direction == "symmetric":
         loss = loss + F.kl_div(log_p_alpha, log_p_beta, reduction="batchmean", log_target=True)
+    # gradients of softened logits shrink with the squared temperature; the factor undoes that
     return loss * temperature**2 if tau_squared else loss
 
 
 def low_level_distillation(
     contents_alpha: Tensor, contents_beta: Tensor, temperature: float
 ) -> Tensor:
-    """Return the contrastive loss between the contents both students make, summed over K, mean over
-    B.
+    """Return the contrast between the students' contents, summed over K, mean over B.
 
     For each image and attribute k, S_k(f_alpha) and S_k(f_beta) are the positive pair and
     S_j(f_beta), j != k, the negatives; similarities are cosines divided by the temperature.
@@ -74,8 +74,9 @@ def low_level_distillation(
     _check_temperature("LLD_TEMPERATURE", temperature)
     alpha = F.normalize(contents_alpha.float(), dim=-1)
     beta = F.normalize(contents_beta.float(), dim=-1)
-    similarity = alpha @ beta.transpose(1, 2) / temperature
-    positive = similarity.diagonal(dim1=1, dim2=2)
+    similarity = alpha @ beta.transpose(1, 2) / temperature  # (B, K of alpha, K of beta)
+    positive = similarity.diagonal(dim1=1, dim2=2)  # (B, K)
+    # -log softmax of the own attribute among all K: negatives are other slots of the same image
     return (similarity.logsumexp(dim=-1) - positive).sum(dim=-1).mean()
 
 
@@ -123,6 +124,7 @@ def loreal_loss(
         "hld": high_level_distillation(logits_alpha, logits_beta, *hld_options),
         "lld": low_level_distillation(contents_alpha, contents_beta, o.lld_temperature),
     }
+    # lambda 2 is for a mean over attributes, and the loss is their sum
     n_attributes = contents_alpha.shape[1]
     loss = parts["ce"] + o.hld_weight * parts["hld"] + o.lld_weight / n_attributes * parts["lld"]
     if o.cross_weight and cross_logits is not None:

@@ -56,9 +56,8 @@ class MetaNets(nn.Module):
         )
 
     def hidden(self, f: Tensor) -> Tensor:
-        """Return the bottleneck activations (B, K, D_s), after the ReLU, of the embeddings f (B,
-        D_v).
-        """
+        """Return the bottleneck activations (B, K, D_s), after the ReLU, of f (B, D_v)."""
+        # K small products of one input run as one; parameters stay one net an attribute
         weight, bias = self._stacked("down")
         # Embeddings may be half precision (fp16 hosts) while the meta-nets train in float32.
         h = torch.einsum("bv,ksv->bks", f.to(weight.dtype), weight)

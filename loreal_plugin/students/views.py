@@ -98,6 +98,7 @@ def _pair(values: Sequence[float]) -> tuple[float, float]:
 
 def view_generator(seed: int, index: int, number: int, stream: int = 0) -> torch.Generator:
     """Return the generator of one view: a function of its four numbers, on any machine."""
+    # torch's generators are alike for seeds that are near each other: the four numbers are hashed
     digest = hashlib.sha256(f"view/{seed}/{index}/{number}/{stream}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -118,6 +119,8 @@ def draw_view(width: int, height: int, recipe: ViewRecipe, generator: torch.Gene
 def render_view(image: Image.Image, view: View, size: int, recipe: ViewRecipe) -> Tensor:
     """Return the view as a (3, size, size) tensor, resized from the picture's own pixels."""
     mode = INTERPOLATIONS[recipe.interpolation]
+    # from the picture's own pixels at every size: resizing the large view again would blur twice,
+    # and the small one would not be what the host's transform gives at phi
     picture = TF.resized_crop(
         image, view.top, view.left, view.height, view.width, [size, size], interpolation=mode
     )
@@ -171,6 +174,7 @@ class PairedViews(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.items[index]
         image = read_picture(item.impath, self.read)
+        # the same stream for both sizes draws the same box twice; another one a box of its own
         views = [
             draw_view(
                 *image.size, self.recipe, view_generator(self.seed, index, self.number, stream)
