@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -95,6 +96,8 @@ class Family:
             self.shared.mkdir(parents=True, exist_ok=True)
             with FileLock(self.shared / f"{method}.lock"):
                 if not done.exists():
+                    # what a worker left that failed half way is not taken for a run to go on
+                    shutil.rmtree(self.shared / method, ignore_errors=True)
                     for folder, size in zip(folders, (NATIVE, PHI), strict=True):
                         self.train(method, folder, "OPTIM.MAX_EPOCH", 1, host=True, size=size)
                     done.touch()
