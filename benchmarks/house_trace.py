@@ -31,7 +31,8 @@ METHOD, NATIVE, PHI = "maple", 64, 32
 PACKAGE, HOST = "loreal_plugin", "hosts"
 # What somebody reads to know the method. The first list whose first file is there holds.
 READING = (
-    ("method/loreal.py", "method/*.py", "!method/__init__.py"),
+    # adaptation.py is beside the method: ours, a stage of its own
+    ("method/loreal.py", "method/*.py", "!method/__init__.py", "!method/adaptation.py"),
     (
         *("trainer/model.py", "trainer/mixin.py", "method/*.py", "!method/__init__.py"),
         *("text/prefix.py", "text/reference.py", "text/attention.py", "text/blocks.py"),

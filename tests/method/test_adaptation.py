@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.method import adaptation
 
 
@@ -55,7 +56,7 @@ def test_only_factors_get_gradients_on_updated_weights():
 
 @pytest.mark.parametrize("rank", [0, 9])
 def test_rank_out_of_range_is_refused(rank):
-    with pytest.raises(ValueError, match="choose 1 to 8"):
+    with pytest.raises(ConfigError, match="choose 1 to 8"):
         _updated(rank)
 
 
@@ -67,7 +68,7 @@ def test_pooled_tokens_against_a_slow_reference():
         for j, (left, right) in enumerate([(0, 3), (2, 5), (4, 7)]):
             want = grid[:, top:bottom, left:right].mean((1, 2))
             assert torch.allclose(got[:, i, j], want, atol=1e-6)
-    with pytest.raises(ValueError, match="6 x 7"):
+    with pytest.raises(ConfigError, match="6 x 7"):
         adaptation.pooled_tokens(tokens, (6, 7), (3, 3))
 
 
