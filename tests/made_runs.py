@@ -10,6 +10,16 @@ import numpy as np
 from loreal_plugin.files import write_json
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, harmonic_mean
 
+SCORE = {"accuracy": 50.0, "correct": 1, "total": 2, "hits": "80"}
+# what the engine gets from a training that a test replaces
+OUTCOME = {
+    "parameters": 1,
+    "seconds": 0.1,
+    "peak_memory_mb": 1.0,
+    "epochs": 1,
+    "steps_per_epoch": 1,
+    "base": SCORE,
+}
 TOTAL = 400
 RATES = {"native": 0.85, "native_at_phi": 0.55, "phi": 0.6, "loreal": 0.63}
 STAGES = {"native": "alpha", "native_at_phi": "alpha", "phi": "beta", "loreal": "loreal"}

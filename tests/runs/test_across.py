@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
+from made_runs import OUTCOME, SCORE
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
@@ -23,16 +24,7 @@ from loreal_plugin.runs.protocol import protocol_of
 from loreal_plugin.runs.records import average, pack_bits, roles
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
-SCORE = {"accuracy": 50.0, "correct": 1, "total": 2, "hits": "80"}
 TEST = {"score": SCORE, "seconds": 0.1, "peak_memory_mb": 1.0, "key": "e"}
-OUTCOME = {
-    "parameters": 1,
-    "seconds": 0.1,
-    "peak_memory_mb": 1.0,
-    "epochs": 1,
-    "steps_per_epoch": 1,
-    "base": SCORE,
-}
 ALL = ["alpha", "beta", "loreal"]
 TARGET_WORDS = ("TRAINER.LOREAL.TEST_ATTRIBUTES", "target")
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
 
-from loreal_plugin.attach import detach_host
-from loreal_plugin.cli.main import main
 from loreal_plugin.contract import get_contract
 from loreal_plugin.results.record import RESULTS, read_results
 
@@ -28,32 +25,27 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Any]:
+def call(home: Path, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give a function that runs the command line here and returns its print; it must succeed."""
-    given = {
-        "DATA": home / "data",
-        "OUT": home / "out",
-        "SHOTS": "2",
-        "RECIPE": "demo",
-        "TARGETS": "other",
-        "CLIP_WEIGHTS": home / "tiny_clip.pt",
-        "LOREAL_CACHE": home / "cache",
-    }
-    for name, value in given.items():
-        monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("HOST", raising=False)
-    detach_host()
+    command = command_line(
+        {
+            "DATA": home / "data",
+            "OUT": home / "out",
+            "SHOTS": "2",
+            "RECIPE": "demo",
+            "TARGETS": "other",
+            "CLIP_WEIGHTS": home / "tiny_clip.pt",
+            "LOREAL_CACHE": home / "cache",
+        }
+    )
 
     def run(*words: str) -> str:
-        code = main(list(words))
-        found = capsys.readouterr()
-        assert code == 0, found.err
-        return found.out
+        code, out, err = command(*words)
+        assert code == 0, err
+        return out
 
-    yield run
-    detach_host()
+    return run
 
 
 def xd(call: Any, method: str, *opts: str) -> str:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch
 from helpers import random_clip_file, tiny_image_folder
 from safetensors.torch import load_file
 
-from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.record import RESULTS, read_results
 
@@ -78,20 +76,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def call(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Any]:
-    """Give a function that runs the command line here and returns exit code, stdout, stderr."""
-    for name, value in world.env.items():
-        monkeypatch.setenv(name, value)
-    detach_host()
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = main(["base2new", *words])
-        return code, *capsys.readouterr()
-
-    yield run
-    detach_host()
+def call(world: World, command_line: Any) -> Any:
+    """Give a function that runs `base2new` here and returns exit code, stdout, stderr."""
+    run = command_line(world.env)
+    return lambda *words: run("base2new", *words)
 
 
 def test_the_script_ends_with_the_table(world: World) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from test_base2new import FAST, OURS, RUN, World
 
-from loreal_plugin.attach import detach_host
-from loreal_plugin.cli.main import main
 from loreal_plugin.options import INFERENCE_ONLY
 from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
@@ -29,15 +26,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture
-def call(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Any]:
+def call(world: World, command_line: Any) -> Any:
     """Give a function that runs the command line here and returns exit code, stdout, stderr."""
-    for name, value in world.env.items():
-        monkeypatch.setenv(name, value)
-    detach_host()
-    yield lambda *words: (main(words), *capsys.readouterr())
-    detach_host()
+    return command_line(world.env)
 
 
 def test_calibration_then_auto_from_end_to_end(world: World, call: Any) -> None:

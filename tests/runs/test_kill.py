@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,6 @@ import pytest
 import torch
 from helpers import random_clip_file, tiny_image_folder
 from safetensors.torch import load_file
-
-from loreal_plugin.attach import detach_host
-from loreal_plugin.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ("--", "OPTIM.MAX_EPOCH", "1")
@@ -47,22 +44,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def call(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Any]:
+def call(home: Path, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give a function that runs the command line here and returns exit code, stdout, stderr."""
-    for name, value in environment(home).items():
-        monkeypatch.setenv(name, value)
     for name in ("HOST", "OUT"):
         monkeypatch.delenv(name, raising=False)
-    detach_host()
-
-    def run(*words: str) -> tuple[int, str, str]:
-        code = main(list(words))
-        return code, *capsys.readouterr()
-
-    yield run
-    detach_host()
+    return command_line(environment(home))
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:

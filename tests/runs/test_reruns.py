@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
+from made_runs import OUTCOME, SCORE
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, LorealError
@@ -21,15 +22,6 @@ from loreal_plugin.runs.prepare import prepare, using_weights
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
-SCORE = {"accuracy": 50.0, "correct": 1, "total": 2}
-OUTCOME = {
-    "parameters": 1,
-    "seconds": 0.1,
-    "peak_memory_mb": 1.0,
-    "epochs": 1,
-    "steps_per_epoch": 1,
-    "base": SCORE,
-}
 ALL = ["alpha", "beta", "loreal"]
 
 
