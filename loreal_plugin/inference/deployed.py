@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.inference.builder import ModeBuilder
 from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.method.loreal import Loreal
@@ -105,10 +105,15 @@ class Deployed:
         """Return a picture as the model reads it, (3, phi, phi), on the CPU.
 
         Raises:
-            DataError: the file is missing or broken.
+            DataError: the file is missing or broken, or it is neither a file nor a PIL picture.
         """
-        if not isinstance(picture, Image.Image):
+        if isinstance(picture, (str, Path)):
             picture = read_picture(str(picture))
+        if not isinstance(picture, Image.Image):
+            raise DataError(
+                f"a picture is a file name or a PIL picture, got {type(picture).__name__}; "
+                "tensors (B, 3, phi, phi) go to `logits`"
+            )
         return self.transform(picture.convert("RGB"))
 
     def predict(
@@ -127,8 +132,12 @@ class Deployed:
 
         Raises:
             ConfigError: `top` or `batch` below 1.
-            DataError: a file is missing or broken.
+            DataError: as for `pixels`, or `pictures` is one picture, not a list.
         """
+        if isinstance(pictures, (str, Path, Image.Image)):
+            raise DataError(
+                f"pictures must be a list, got one {type(pictures).__name__}: [picture]"
+            )
         if top < 1 or batch < 1:
             raise ConfigError(f"top and batch must be at least 1, got {top} and {batch}")
         found: list[list[Prediction]] = []

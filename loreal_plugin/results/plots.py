@@ -71,9 +71,7 @@ def accuracy_picture(
     names = {row: style[0] for row, style in STYLES.items()} | (
         UNTRAINED if methods == [ZERO_SHOT_METHOD] else {}
     )
-    figure.legend(
-        handles, [names[row] for row in shown], loc="outside lower center", ncols=2, fontsize=8
-    )
+    _legend(figure, handles, [names[row] for row in shown], columns=2)
     return _finished(figure, name, caption)
 
 
@@ -144,7 +142,7 @@ def cost_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
     handles = [_proxy(("", colour_of(m), "", "s")) for m in methods]
     handles += [_proxy(("", "0.3", "", marker)) for marker in markers.values()]
     names = [*methods, *(STYLES[k][0] if k in STYLES else k for k in markers)]
-    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=8)
+    _legend(figure, handles, names, columns=3)
     return _finished(figure, name, caption)
 
 
@@ -250,6 +248,16 @@ def _proxy(style: tuple[str, str, str, str]) -> Any:
         "marker": marker or None,
     }
     return Line2D([], [], markersize=5, **style_of_line)
+
+
+def _legend(figure: Any, handles: Sequence[Any], names: Sequence[str], columns: int) -> None:
+    """Put a legend below the panels, with fewer columns where so many do not fit."""
+    for ncols in range(columns, 0, -1):
+        legend = figure.legend(handles, names, loc="outside lower center", ncols=ncols, fontsize=8)
+        figure.canvas.draw()
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _finished(figure: Any, name: str, caption: str) -> Picture:
