@@ -83,7 +83,7 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_a_test_on_embeddings_embeddings_gives_the_same_bits(
+def test_a_test_on_kept_embeddings_gives_the_same_bits(
     listen: Callable[..., Heard], home: Path, method: str
 ) -> None:
     plain = listen(method, f"plain-{method}", "cache-plain", "0")
