@@ -11,6 +11,7 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.inference_modes import MODES, modes_help
 from loreal_plugin.presets import PAPER, PRESETS
 
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
@@ -159,10 +160,8 @@ class LorealOptions:
     )
     inference: str = _key(
         "exact",
-        "text features at test: `exact`; `shortlist`: exact for the leading classes of "
-        "`static`; `tangent`: a series around the training mean, no text encoder; "
-        "`auto`: `tangent`, exact where classes are close; `static`: the training mean's",
-        ("exact", "shortlist", "tangent", "auto", "static"),
+        f"text features at test: {modes_help()}",
+        tuple(MODES),
     )
     shortlist_k: int = _key(
         5, "classes of an image that `shortlist` runs exactly, and `auto` at most", low=1

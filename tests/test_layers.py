@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "loreal_plugin"
 
 # Leaves any layer may use; they use no layer themselves.
-LEAVES = {"errors", "paths", "options", "config", "files", "presets", "version"}
+LEAVES = {
+    "errors",
+    "paths",
+    "options",
+    "config",
+    "files",
+    "presets",
+    "version",
+    "inference_modes",
+}
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
 
@@ -126,7 +135,10 @@ print(sorted({{m.split(".")[1] for m in loaded}}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['errors', 'method', 'options', 'presets', 'text', 'version']"
+    assert (
+        done.stdout.strip()
+        == "['errors', 'inference_modes', 'method', 'options', 'presets', 'text', 'version']"
+    )
 
 
 def test_a_forbidden_import_would_be_seen(tmp_path: Path):

@@ -22,7 +22,7 @@ from typing import Any
 from loreal_plugin.attach.inspect_host import methods_of
 from loreal_plugin.bench.sizes import ModelSize
 from loreal_plugin.contract import get_contract
-from loreal_plugin.options import LorealOptions
+from loreal_plugin.inference_modes import MODES
 
 TRAIN_CLASSES, TRAIN_BATCH = 50, 4
 TEST_CLASSES = 100
@@ -72,11 +72,6 @@ def cell_of(values: dict[str, Any]) -> Cell:
     known = {f.name for f in fields(Cell)}
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
     return Cell(**given)
-
-
-def inference_modes() -> tuple[str, ...]:
-    """Return the inference modes that this version has."""
-    return next(f for f in fields(LorealOptions) if f.name == "inference").metadata["choices"]
 
 
 def orders_of(method: str) -> tuple[str, ...]:
@@ -216,8 +211,8 @@ def _predictions(batch: int, every: bool = True) -> tuple[str, ...]:
     rates = (0, 100) if batch == 1 else AUTO_RATES
     modes = [
         name
-        for mode in inference_modes()
+        for mode in MODES
         if mode != "exact" or every
-        for name in ([f"auto@{r}" for r in rates] if mode == "auto" else [mode])
+        for name in ([f"{mode}@{r}" for r in rates] if MODES[mode].needs_margin else [mode])
     ]
     return ("host", *(f"{mode}:class_first" for mode in modes))

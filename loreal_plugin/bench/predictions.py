@@ -8,6 +8,7 @@ Shapes: B images, C classes, H activations of the meta-nets, R directions, T ter
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from loreal_plugin.bench.models import CellModels
 from loreal_plugin.inference.builder import ModeBuilder
-from loreal_plugin.inference.deployed import WITHOUT_TEXT, Deployed
+from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.expansion import Directions, Expansion
-from loreal_plugin.inference.modes import FIRST_PASS, Mode
+from loreal_plugin.inference.expansion_store import Statistics, draw_statistics
+from loreal_plugin.inference_modes import MODES
+from loreal_plugin.options import LorealOptions
 
 
 def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Tensor], Tensor]:
@@ -31,10 +34,10 @@ def build_prediction(models: CellModels, name: str, order: str) -> Callable[[Ten
     """
     mode, _, rate = name.partition("@")
     model = models.model(order, mode)
-    modes = ModeBuilder(model, Path(), {}, _no_pictures)
+    modes = CellModes(model, Path(), {}, lambda: models.features["beta"], models)
     deployed = Deployed(model, modes, transform=_no_pictures, facts={})
     if mode != "exact":
-        model.mode = build_mode(models, model)
+        model.mode = modes.mode(model.options, margin=0.0)
     if rate:
         checked = round(int(rate) / 100 * models.cell.batch)
         model.mode.margin = margin_for(model.mode.first(models.features["beta"]), checked)
@@ -46,21 +49,19 @@ def _no_pictures(*_: Any) -> Tensor:
     raise RuntimeError("a cell has random pictures as tensors and none to read")
 
 
-@torch.no_grad()
-def build_mode(models: CellModels, model: Any) -> Mode:
-    """Return the mode of a model's options, around the pictures' own mean."""
-    beta, options = model.beta, model.options
-    mean = models.nets.hidden(beta.condition(models.features["beta"])).flatten(1).mean(0)
-    expands = FIRST_PASS.get(options.inference, options.inference) == "tangent"
-    return Mode(
-        mode=options.inference,
-        student=beta,
-        meta_nets=models.nets,
-        fusion=models.fusion,
-        mean=mean,
-        expansion=random_expansion(models, mean, options) if expands else None,
-        k=options.shortlist_k,
-    )
+@dataclass(frozen=True)
+class CellModes(ModeBuilder):
+    """Builds modes whose tables are made of the cell's pictures or drawn, and kept nowhere."""
+
+    models: CellModels
+
+    def statistics(self) -> Statistics:
+        """Return the statistics of the cell's pictures."""
+        return draw_statistics(self.activations(self.training_features()))
+
+    def expansion(self, options: LorealOptions) -> tuple[Expansion, dict[str, Any]]:
+        """Return a random expansion of the size that the options ask for."""
+        return random_expansion(self.models, self.statistics().mean, options), {}
 
 
 def random_expansion(models: CellModels, mean: Tensor, options: Any) -> Expansion:
@@ -94,5 +95,6 @@ def slim(models: CellModels, variant: str) -> None:
     """Let go of what predictions of a variant do not need, as a deployed model does."""
     if models.deployed is not None:
         models.deployed.slim()
-    mode = variant.partition(":")[0]
-    models.beta.slim(text=mode not in ("host", *WITHOUT_TEXT))
+        models.beta.slim(text=MODES[models.deployed.inference].needs_text)
+    else:
+        models.beta.slim(text=variant != "host")

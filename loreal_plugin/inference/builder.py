@@ -25,8 +25,9 @@ from loreal_plugin.inference.expansion_store import (
     stored_expansion,
     stored_statistics,
 )
-from loreal_plugin.inference.modes import FIRST_PASS, Mode
+from loreal_plugin.inference.modes import Mode
 from loreal_plugin.inference.table_store import FOLDER, TableStore
+from loreal_plugin.inference_modes import MODES, first_pass
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
@@ -70,9 +71,9 @@ class ModeBuilder:
         expansion = mean = None
         if name != "exact":
             mean = self.statistics().mean.to(beta.device)
-        if FIRST_PASS.get(name, name) == "tangent":
+        if first_pass(name) == "tangent":
             expansion = self.expansion(options)[0]
-        if name == "auto" and margin is None:
+        if MODES[name].needs_margin and margin is None:
             margin = self.auto_margin(options)
         k, fusion = options.shortlist_k, model.fusion
         return Mode(name, beta, model.meta_nets, fusion, mean, expansion, k, margin or 0.0)

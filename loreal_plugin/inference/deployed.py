@@ -17,13 +17,11 @@ from torch import Tensor
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.inference.builder import ModeBuilder
 from loreal_plugin.inference.modes import Mode, check_inference
+from loreal_plugin.inference_modes import MODES
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import read_picture
-
-# Modes that predict without the text encoder.
-WITHOUT_TEXT = ("static", "tangent")
 
 
 @dataclass(frozen=True)
@@ -166,6 +164,8 @@ class Deployed:
 
         Other modes and class sets cannot be built afterwards.
         """
-        if self.inference == "static" and self.mode is not None:
-            self.mode.static_text()  # computed once, with the text encoder
-        self.beta.slim(text=self.inference not in WITHOUT_TEXT)
+        needs_text = MODES[self.inference].needs_text
+        if not needs_text:
+            # A mode makes its tables of text features at its first prediction.
+            self.logits(torch.zeros(1, 3, self.phi, self.phi))
+        self.beta.slim(text=needs_text)

@@ -17,12 +17,10 @@ from torch import Tensor
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.expansion import Expansion
+from loreal_plugin.inference_modes import MODES, first_pass
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
-
-# Whose text features come first in a mode that refines them; the others are not refined.
-FIRST_PASS = {"shortlist": "static", "auto": "tangent"}
 
 
 def check_inference(contract: HostContract, options: LorealOptions) -> None:
@@ -81,7 +79,7 @@ class Mode:
     @torch.no_grad()
     def first(self, features: Tensor) -> Tensor:
         """Return the logits (B, C) of the mode's pass over all classes."""
-        kind = FIRST_PASS.get(self.mode, self.mode)
+        kind = first_pass(self.mode)
         if kind == "static":
             return self.student.logits(features, self.static_text(), self.fusion)
         hidden = self._hidden(features)
@@ -104,10 +102,9 @@ class Mode:
         Args:
             first: (B, C) from `first` of the same features.
         """
-        if self.mode not in FIRST_PASS:
+        if not MODES[self.mode].refines:
             return first
-        margin = float("inf") if self.mode == "shortlist" else self.margin
-        images, classes = contenders(first, self.k, margin).nonzero(as_tuple=True)
+        images, classes = self.checked(first).nonzero(as_tuple=True)
         if not len(images):
             return first
         used, row = images.unique(return_inverse=True)
@@ -115,6 +112,11 @@ class Mode:
         text = self.student.text_path.pairs(contents, row, classes)  # (N, D_v)
         exact = self.student.logits(features[images], text[:, None], self.fusion)[:, 0]
         return merge(first, images, classes, exact)
+
+    def checked(self, first: Tensor) -> Tensor:
+        """Return which classes (B, C) run exactly in a mode that refines these logits (B, C)."""
+        margin = self.margin if MODES[self.mode].needs_margin else float("inf")
+        return contenders(first, self.k, margin)
 
     @torch.no_grad()
     def static_text(self) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from loreal_plugin.files import write_json
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
-from loreal_plugin.inference.modes import Mode, check_inference, contenders
+from loreal_plugin.inference.modes import Mode, check_inference
+from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
@@ -111,8 +112,9 @@ def calibrate(
     margin, promised = choose_margin(
         in_batches(first.first, features, BATCH), exact, options.shortlist_k, target
     )
-    modes = {"exact": exact_mode, **_modes(builder, options, margin)}
-    rows = [_row(name, mode, features, labels, exact, say) for name, mode in modes.items()]
+    found = _compared(builder, options, margin, exact_mode)
+    rows = [_row(name, row, features, labels, exact, say) for name, row in found.items()]
+    modes = {name: row.mode for name, row in found.items()}
     for row, times in zip(rows, _times(modes, features, device), strict=True):
         row |= times
     chosen = cheapest(rows, target)
@@ -137,34 +139,39 @@ def calibrate(
     }
 
 
-def _modes(builder: ModeBuilder, options: LorealOptions, margin: float) -> dict[str, Mode]:
-    """Return the modes that are compared with `exact`, by the name of their row."""
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A mode as it stands in the table: with the keys that choose it, in upper case."""
 
-    def mode(name: str, **changed: Any) -> Mode:
-        return builder.mode(dataclasses.replace(options, inference=name, **changed), margin=margin)
+    mode: Mode
+    keys: Mapping[str, Any]
 
-    return {
-        "static": mode("static"),
-        f"shortlist of {options.shortlist_k}": mode("shortlist"),
-        "tangent jacobian": mode("tangent", tangent_kind="jacobian"),
-        "tangent fitted": mode("tangent", tangent_kind="fitted"),
-        "auto": mode("auto"),
-    }
+
+def _compared(
+    builder: ModeBuilder, options: LorealOptions, margin: float, exact: Mode
+) -> dict[str, Compared]:
+    """Return every mode by the name of its row; `exact` is there already."""
+    found = {}
+    for name, about in MODES.items():
+        for title, changed in (about.compared or {name: {}}).items():
+            these = dataclasses.replace(options, inference=name, **changed)
+            mode = exact if name == "exact" else builder.mode(these, margin=margin)
+            keys = {"INFERENCE": name} | {key.upper(): value for key, value in changed.items()}
+            found[title.format(**vars(options))] = Compared(mode, keys)
+    return found
 
 
 def _row(
-    name: str, mode: Mode, features: Tensor, labels: Tensor, exact: Tensor, say: Say
+    name: str, compared: Compared, features: Tensor, labels: Tensor, exact: Tensor, say: Say
 ) -> dict[str, Any]:
     """Return a mode's agreement, how much it checks exactly, and what it holds."""
-    keys = {"INFERENCE": mode.mode}
-    if mode.mode == "tangent":
-        keys["TANGENT_KIND"] = name.split()[-1]
+    mode = compared.mode
     logits = in_batches(mode, features, BATCH)
     found = dataclasses.asdict(compare(logits, exact, labels))
     say(f"  {name}: {found['agreement']:.2f} % agree")
     return {
         "mode": name,
-        "keys": keys,
+        "keys": dict(compared.keys),
         **found,
         **_checks(mode, features),
         "table_mib": mode.n_bytes / 2**20,
@@ -176,13 +183,12 @@ def _checks(mode: Mode, features: Tensor) -> dict[str, float]:
     """Return the share of images in which classes run exactly (percent), and how many classes an
     image on average.
     """
-    n_classes = len(mode.student.classnames)
-    if mode.mode == "exact":
-        return {"checked": 100.0, "classes_checked": float(n_classes)}
-    if mode.mode not in ("shortlist", "auto"):
-        return {"checked": 0.0, "classes_checked": 0.0}
-    first = in_batches(mode.first, features, BATCH)
-    marked = contenders(first, mode.k, float("inf") if mode.mode == "shortlist" else mode.margin)
+    about = MODES[mode.mode]
+    if not about.refines:
+        # One pass over all classes, with the text encoder or without it.
+        n_classes = len(mode.student.classnames) if about.needs_text else 0
+        return {"checked": 100.0 * about.needs_text, "classes_checked": float(n_classes)}
+    marked = mode.checked(in_batches(mode.first, features, BATCH))
     return {
         "checked": 100 * float(marked.any(1).float().mean()),
         "classes_checked": float(marked.sum(1).float().mean()),

@@ -17,6 +17,7 @@ from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
+from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
@@ -198,7 +199,7 @@ class Identity:
         found = {
             key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY
         }
-        if self.options.inference == "auto" and self.options.auto_margin < 0:
+        if MODES[self.options.inference].needs_margin and self.options.auto_margin < 0:
             path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
             found["calibration"] = (read_json(path) or {}).get("margin")
         return found

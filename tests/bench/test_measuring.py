@@ -13,7 +13,6 @@ from tiny_hosts import METHODS
 from loreal_plugin.bench.cells import (
     Cell,
     cell_of,
-    inference_modes,
     methods_to_compare,
     orders_of,
     plan,
@@ -25,6 +24,7 @@ from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state
 from loreal_plugin.bench.variant_calls import build_variant
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.modes import contenders
+from loreal_plugin.inference_modes import MODES
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.timing import interleave, ratios, spread
 from loreal_plugin.weights.clip_layout import checked, describe
@@ -114,7 +114,7 @@ def test_plan_covers_the_table_and_both_comparisons():
         if c.kind == "infer"
         for v in c.variants
     }
-    assert modes == {"host", *inference_modes()}
+    assert modes == {"host", *MODES}
 
 
 def test_orders_are_those_that_the_contracts_allow():
@@ -191,10 +191,10 @@ def test_what_needs_no_text_encoder_is_measured_without_it(cell_models, method: 
             made.deployed.beta.text_path(torch.zeros(1, 5, 64))
 
 
-@pytest.mark.parametrize("mode", inference_modes())
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_logits_of_its_own(cell_models, mode: str):
     made = cell_models("infer", "coop", batch=8)
-    name = f"{mode}@25" if mode == "auto" else mode
+    name = f"{mode}@25" if MODES[mode].needs_margin else mode
     logits, exact = (
         build_prediction(made, n, "class_first")(made.pictures["beta"]) for n in (name, "exact")
     )

@@ -16,7 +16,7 @@ from loreal_plugin.runs.keys import stage_config
 from loreal_plugin.runs.spec import build_spec
 
 L = "TRAINER.LOREAL."
-MODES = ["exact", "static", "shortlist of 5", "tangent jacobian", "tangent fitted", "auto"]
+MODES = ["exact", "shortlist of 5", "tangent jacobian", "tangent fitted", "auto", "static"]
 
 
 @pytest.fixture(scope="module")
