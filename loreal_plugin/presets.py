@@ -13,7 +13,9 @@ PAPER: dict[str, Any] = {
     "mix_start": 0.5,
     "mix_max": 1.0,
     "mix_alpha": "own",
+    "mix_steps": "step",
     "cross_weight": 0.0,
+    "position_resampling": "bicubic_antialias",
     "students": "separate",
     "hld_weight": 1.0,
     "lld_weight": 2.0,
@@ -42,6 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "meta_init": "neutral",
         "cache_views": 4,
         "drift": "ridge",
+        "position_resampling": "bicubic",
     },
     "paper": PAPER,
     "authors": {
@@ -62,6 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 GUESSES: frozenset[str] = frozenset(
     {
         "students",
+        "position_resampling",
         "hld_direction",
         "hld_tau_squared",
         "lld_temperature",

@@ -23,6 +23,7 @@ LEAVES = {
     "presets",
     "version",
     "inference_modes",
+    "option_keys",
 }
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")
@@ -137,7 +138,7 @@ print(sorted({{m.split(".")[1] for m in loaded}}))
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.strip()
-        == "['errors', 'inference_modes', 'method', 'options', 'presets', 'text', 'version']"
+        == "['errors', 'inference_modes', 'method', 'option_keys', 'options', 'presets', 'text', 'version']"
     )
 
 

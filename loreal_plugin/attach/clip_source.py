@@ -17,6 +17,7 @@ from torch import nn
 from loreal_plugin.attach.compat import ShimFacts
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.files.tensors import write_torch
+from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.positions import keep_own_pos_embed, resample_visual_
@@ -86,7 +87,7 @@ class ClipSource:
             with self._served(original, cfg):
                 model = original(cfg, *args, **kwargs)
             if INPUT_SIZE in self._allowed:
-                resample_visual_(model.visual, size[0])
+                resample_visual_(model.visual, size[0], position_resampling(cfg))
             if POSITION in self._allowed:
                 model.visual.register_load_state_dict_pre_hook(keep_own_pos_embed)
             if self._loaded is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from loreal_plugin.errors import DataError
+from loreal_plugin.presets import PRESETS
 from loreal_plugin.weights import describe, load_clip_state_dict
 from loreal_plugin.weights.package import borrowed_clip
 from loreal_plugin.weights.positions import resample_visual_
@@ -60,9 +61,9 @@ class ClipModel:
             DataError: a picture cannot be read.
         """
         if size not in self._visuals:
-            self._visuals[size] = resample_visual_(copy.deepcopy(self._model.visual), size).to(
-                self.device
-            )
+            visual, chosen = copy.deepcopy(self._model.visual), PRESETS["default"]
+            resample_visual_(visual, size, chosen["position_resampling"])
+            self._visuals[size] = visual.to(self.device)
         view = transforms.Compose(
             [
                 transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),

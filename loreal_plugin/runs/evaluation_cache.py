@@ -26,9 +26,10 @@ from loreal_plugin.config import flatten
 from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_text
+from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.runs.cached_loaders import LabelLoader, TimedLoader, batch_slices
-from loreal_plugin.runs.keys import METHOD_VERSION
+from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
 from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key
 from loreal_plugin.students.learned import fingerprint
 from loreal_plugin.students.student import Student
@@ -235,6 +236,7 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
+        **changed_positions(position_resampling(cfg)),
     }
 
 

@@ -10,12 +10,18 @@ from pathlib import Path
 
 from loreal_plugin.files import digest
 from loreal_plugin.results.protocols import BASE2NEW
-from loreal_plugin.runs.keys import inference_only
+from loreal_plugin.runs.keys import changed_positions, inference_only
+from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.spec import REACH, RunSpec
 
 
 def config_label(
-    spec: RunSpec, stage: str, *, testing: bool = False, at_test: frozenset[str] = frozenset()
+    spec: RunSpec,
+    stage: str,
+    *,
+    testing: bool = False,
+    at_test: frozenset[str] = frozenset(),
+    resampled: bool = False,
 ) -> str:
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything
     overrides it.
@@ -27,12 +33,16 @@ def config_label(
         stage: `alpha`, `beta` or `loreal`.
         testing: the name for evaluations.
         at_test: further keys that only evaluations know.
+        resampled: a host stage whose pictures are not of the native size: how its positions are
+            resampled is part of the name, too.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
     acting = [
         o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
     ]
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
+    if resampled:
+        changed |= changed_positions(resampling_of(spec))
     if stage == "loreal":
         # what changes the students changes the run, though stage 3 itself does not see it
         changed |= {

@@ -18,10 +18,24 @@ from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.inference_modes import MODES
-from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict, resolve_options
+from loreal_plugin.options import (
+    INFERENCE_ONLY,
+    LorealOptions,
+    options_dict,
+    position_resampling,
+    resolve_options,
+)
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
-from loreal_plugin.runs.keys import as_meant, dataset_items, images_digest, stage_config, stage_key
+from loreal_plugin.runs.keys import (
+    LATER,
+    as_meant,
+    changed_positions,
+    dataset_items,
+    images_digest,
+    stage_config,
+    stage_key,
+)
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
 from loreal_plugin.trainer.checkpoint import NAME
@@ -168,6 +182,10 @@ class Identity:
         if loreal:
             filled = {f"TRAINER.LOREAL.{k}": v for k, v in options_dict(self.options).items()}
             flat |= {key: filled[key] for key in flat if key in filled}
+            # a preset, too, may say "as before"
+            return {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
+        if cfg.INPUT.SIZE[0] != self._plan.native_size:
+            flat |= changed_positions(position_resampling(cfg))
         return flat
 
     def stage_key(self, name: str) -> str:

@@ -48,6 +48,14 @@ LATER = {
 REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"}}
 
 
+def changed_positions(resampling: str) -> dict[str, str]:
+    """Return what a key has of POSITION_RESAMPLING: nothing where positions are as they were before
+    the key came.
+    """
+    key = f"{LOREAL}POSITION_RESAMPLING"
+    return {} if resampling == LATER[key] else {key: resampling}
+
+
 def inference_only(key: str) -> bool:
     """Return whether a config key acts after training alone."""
     return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)

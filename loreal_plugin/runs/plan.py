@@ -10,6 +10,7 @@ from loreal_plugin.contract import get_contract
 from loreal_plugin.results.protocols import BASE2NEW, TARGET, Protocol
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.protocol import TestSet, test_sets
+from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.weights.positions import grid_size_of
 
@@ -113,7 +114,8 @@ def _stages(spec: RunSpec, native_size: int, protocol: Protocol) -> tuple[Stage,
     ) -> Stage:
         third = name == "loreal"
         registered = ours if third else trainer
-        label = config_label(spec, name, at_test=protocol.at_test)
+        resampled = size != native_size
+        label = config_label(spec, name, at_test=protocol.at_test, resampled=resampled)
         folder = run_folder(
             spec, protocol.train, registered, label, variant, protocol=protocol.home
         )
@@ -136,7 +138,7 @@ def _rows(
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
-        label = config_label(spec, of, testing=True)
+        label = config_label(spec, of, testing=True, resampled=size != native_size)
         where = (ours if of == "loreal" else trainer, label, variant)
         folders = {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()}
         return Row(name, text, of, size, folders)
@@ -189,6 +191,8 @@ def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: st
         # quoted: yacs would read a text like 2024 as a number
         "MODEL.BACKBONE.NAME": repr(spec.weights),
     }
+    # one value for all stages: beta is trained with the positions that stage 3 gives it
+    settings[f"TRAINER.LOREAL.{RESAMPLING}"] = resampling_of(spec)
     if stage.loreal:
         settings["TRAINER.LOREAL.PHI"] = spec.phi
         settings["TRAINER.LOREAL.ALPHA_DIR"] = repr(str(plan.stages["alpha"].folder))

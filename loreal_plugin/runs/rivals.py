@@ -23,11 +23,12 @@ from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.record import RESULTS, RowFacts, is_complete, read_results
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
-from loreal_plugin.runs.keys import METHOD_VERSION
+from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.prepare import prepare, say_line, using_weights
 from loreal_plugin.runs.records import head, roles, scored, target_facts
+from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.students.embedding_cache import encode_views
@@ -117,6 +118,7 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
         "precision": cfg.TRAINER[model.host.contract.cfg_node].PREC,
         "host": engine.identity.host_facts()["code"],
         "version": [METHOD_VERSION, RIVALS_VERSION],
+        **changed_positions(resampling_of(spec)),
     }
     key = digest(facts)
     with stage_lock(folder, say):

@@ -150,6 +150,7 @@ class TrainedRun:
         kept = {key: v for key, v in self.deployment.settings.items() if key in known}
         wanted = ("INPUT.", "DATASET.NAME", f"TRAINER.{contract.cfg_node}.", "TASK")
         settings = {key: value for key, value in kept.items() if key.startswith(wanted)}
+        settings["TRAINER.LOREAL.POSITION_RESAMPLING"] = self.options.position_resampling
         trained = list(classnames) == self.names_of("")
         subset = self.deployment.settings["DATASET.SUBSAMPLE_CLASSES"]
         # MMRL predicts classes that it was not trained on from its class feature alone.

@@ -25,11 +25,13 @@ from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
 from loreal_plugin.results.record import RESULTS, RowFacts, ScoreFacts, is_complete, read_results
 from loreal_plugin.runs.engine import Engine, Say, quietly
-from loreal_plugin.runs.folders import run_folder
+from loreal_plugin.runs.folders import config_label, run_folder
+from loreal_plugin.runs.keys import changed_positions
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.prepare import prepare, say_line, using_weights
 from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts
+from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
 from loreal_plugin.weights.positions import resample_pos_embed
@@ -38,13 +40,14 @@ from loreal_plugin.weights.positions import resample_pos_embed
 ZERO_SHOT_VERSION = 1
 TRAINER, METHOD = "CLIP", "clip"
 POSITIONS = "visual.positional_embedding"
+READ = (f"TRAINER.LOREAL.{RESAMPLING}", "TRAINER.LOREAL.PRESET")
 
 
 def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any], Path]:
     """Return the record, measured unless it is complete, and its folder.
 
     Raises:
-        ConfigError: there are overrides, which nothing here would read.
+        ConfigError: there are overrides that nothing here would read.
         LorealError: see `prepare`.
     """
     engine = prepare_zero_shot(spec, say=say)
@@ -65,10 +68,12 @@ def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
     """Return an engine for the pictures of a dataset; ConfigError for overrides, else see
     `prepare`.
     """
-    if spec.overrides:
-        raise ConfigError(
-            f"zero-shot CLIP has no setting to override; leave out '{spec.overrides[0].key}'"
-        )
+    for one in spec.overrides:
+        if one.key not in READ:
+            raise ConfigError(
+                f"zero-shot CLIP has no setting '{one.key}'; leave it out (it reads"
+                f" {' and '.join(READ)})"
+            )
     plain = replace(spec, method=PLAIN_METHOD, host=embedded_host(), shots=1, seed=0)
     return prepare(plain, protocol=ZERO_SHOT, say=say, check_data=False)
 
@@ -80,7 +85,7 @@ def zero_shot_folder(engine: Engine) -> Path:
         spec,
         "run",
         TRAINER,
-        engine.plan.stages["alpha"].folder.parent.name,
+        config_label(spec, "alpha", resampled=True),
         f"phi{spec.phi}",
         protocol=ZERO_SHOT.name,
     )
@@ -113,6 +118,7 @@ def _key(engine: Engine) -> str:
             pictures,
             read,
             _template(engine),
+            *changed_positions(resampling_of(engine.plan.spec)).values(),
         ]
     )
 
@@ -148,7 +154,7 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
         "rows": rows,
         "config": {},
     }
-    return dict(common) | facts | more | {"phi": plan.spec.phi, "overrides": []}
+    return dict(common) | facts | more | {"phi": plan.spec.phi}
 
 
 def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
@@ -156,7 +162,8 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
     meter = Meter()
     scores: dict[str, ScoreFacts] = {}
     with meter:
-        model = clip_at(engine.plan.spec.weights, size).to(_device())
+        spec = engine.plan.spec
+        model = clip_at(spec.weights, size, resampling_of(spec)).to(_device())
         images = _image_features(engine, model, size)
         hits = {test: _hits(engine, model, test, images) for test in tests}
     for test, found in hits.items():
@@ -180,12 +187,17 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def clip_at(weights: str, size: int) -> HostModel:
-    """Return the frozen fp32 CLIP of some weights for square inputs of `size` pixels."""
+def clip_at(weights: str, size: int, resampling: str) -> HostModel:
+    """Return the frozen fp32 CLIP of some weights for square inputs of `size` pixels.
+
+    Args:
+        resampling: of the positional embedding, a name of `RESAMPLINGS`.
+    """
     import_clip()
     build_model = importlib.import_module("clip.model").build_model
     state = dict(load_clip_state_dict(weights))
-    state[POSITIONS] = resample_pos_embed(state[POSITIONS], size // describe(state)["patch"])
+    grid_size = size // describe(state)["patch"]
+    state[POSITIONS] = resample_pos_embed(state[POSITIONS], grid_size, resampling)
     return build_model(state).float().requires_grad_(False).eval()
 
 

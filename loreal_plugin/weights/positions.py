@@ -1,4 +1,4 @@
-"""The image positional embedding at another input size: bicubic on the grid, class row kept."""
+"""The image positional embedding at another input size: resampled on the grid, class row kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.errors import ConfigError, HostError, unknown_name
+
+# POSITION_RESAMPLING -> mode of torch's `interpolate`, and whether it smooths before it shrinks
+RESAMPLINGS = {
+    "bicubic": ("bicubic", False),
+    "bicubic_antialias": ("bicubic", True),
+}
 
 
 def grid_size_of(input_size: int, patch_size: int, name: str = "input size") -> int:
@@ -30,18 +36,25 @@ def grid_size_of(input_size: int, patch_size: int, name: str = "input size") -> 
     return input_size // patch_size
 
 
-def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int = 1) -> Tensor:
+def resample_pos_embed(
+    pos_embed: Tensor, grid_size: int, resampling: str, num_prefix_tokens: int = 1
+) -> Tensor:
     """Return `pos_embed` ((prefix + g*g), D) for another `grid_size`, in its own dtype.
 
     The same object comes back where the grid already has that size. Rows of prefix tokens (the
     class token) are kept as they are.
 
+    Args:
+        resampling: a name of `RESAMPLINGS` (key POSITION_RESAMPLING).
+
     Raises:
+        ConfigError: there is no such resampling.
         HostError: the rows after the prefix are no square grid.
 
-    Source: docs/METHOD.md, the two students (bicubic in float32, `align_corners=False`, no
-        antialias).
+    Source: docs/METHOD.md, "Positional embedding at phi".
     """
+    if resampling not in RESAMPLINGS:
+        raise ConfigError(unknown_name("POSITION_RESAMPLING", resampling, RESAMPLINGS))
     n_patches = pos_embed.shape[0] - num_prefix_tokens
     old_size = math.isqrt(max(n_patches, 0))
     if old_size == 0 or old_size * old_size != n_patches:
@@ -54,17 +67,22 @@ def resample_pos_embed(pos_embed: Tensor, grid_size: int, num_prefix_tokens: int
     prefix, grid = pos_embed[:num_prefix_tokens], pos_embed[num_prefix_tokens:]
     # float32: bicubic weights in half precision lose three digits, and CPUs lack the kernel.
     grid = grid.float().reshape(1, old_size, old_size, -1).permute(0, 3, 1, 2)  # (1, D, g, g)
-    grid = F.interpolate(grid, size=(grid_size, grid_size), mode="bicubic", align_corners=False)
+    mode, antialias = RESAMPLINGS[resampling]
+    size = (grid_size, grid_size)
+    grid = F.interpolate(grid, size=size, mode=mode, align_corners=False, antialias=antialias)
     grid = grid.permute(0, 2, 3, 1).reshape(grid_size * grid_size, -1).to(pos_embed.dtype)
     return torch.cat([prefix, grid])
 
 
-def resample_visual_(visual: nn.Module, input_size: int) -> nn.Module:
+def resample_visual_(visual: nn.Module, input_size: int, resampling: str) -> nn.Module:
     """Make a CLIP ViT read `input_size` x `input_size` pixels, in place; return it.
+
+    Args:
+        resampling: a name of `RESAMPLINGS`.
 
     Raises:
         HostError: the image encoder is no ViT.
-        ConfigError: the size does not fit the patch size.
+        ConfigError: the size does not fit the patch size, or there is no such resampling.
     """
     if not hasattr(visual, "positional_embedding") or not hasattr(visual, "conv1"):
         raise HostError(
@@ -72,7 +90,8 @@ def resample_visual_(visual: nn.Module, input_size: int) -> nn.Module:
             " resolution is supported for ViT backbones only"
         )
     old = visual.positional_embedding
-    new = resample_pos_embed(old.data, grid_size_of(input_size, visual.conv1.weight.shape[-1]))
+    grid_size = grid_size_of(input_size, visual.conv1.weight.shape[-1])
+    new = resample_pos_embed(old.data, grid_size, resampling)
     if new is not old.data and new.shape != old.shape:
         visual.positional_embedding = nn.Parameter(new, requires_grad=old.requires_grad)
     visual.input_resolution = input_size

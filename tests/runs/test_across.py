@@ -326,7 +326,7 @@ def test_few_shot_makes_a_run_for_each_number_and_one_table(
         (("few_shot", "maple", "32", "pics", "--shots", "2 2"), "SHOTS names a number twice"),
         (("zero_shot", "maple"), "PHI is missing"),
         (("zero_shot", "mapel", "32"), "did you mean 'maple'"),
-        (("zero_shot", "32", "pics", "1", "--", "OPTIM.LR", "1"), "no setting to override"),
+        (("zero_shot", "32", "pics", "1", "--", "OPTIM.LR", "1"), "no setting 'OPTIM.LR'"),
         (
             ("xd", "maple", "32", "pics", "1", "--targets", "other", "--", "TASK", "FS"),
             "'TASK' cannot be overridden",

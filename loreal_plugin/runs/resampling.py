@@ -1,0 +1,51 @@
+"""POSITION_RESAMPLING of a run: one value for all its stages, as stage 3's settings say."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loreal_plugin.contract import get_contract
+from loreal_plugin.options import resolve_options
+from loreal_plugin.runs.spec import RunSpec
+
+RESAMPLING = "POSITION_RESAMPLING"
+_LOREAL = "TRAINER.LOREAL."
+
+
+def resampling_of(spec: RunSpec) -> str:
+    """Return how a run resamples the image positional embedding for phi.
+
+    It is what stage 3's recipe says, or the command line, or their preset. Host stages see no other
+    LOREAL key, but beta must be trained with the positions that it has in stage 3.
+
+    Raises:
+        ConfigError: there is no such recipe, preset or resampling.
+    """
+    recipe = get_contract(spec.method).recipe_file(spec.recipe, loreal=True)
+    node = _recipe_node(recipe, recipe.stat().st_mtime_ns)
+    given = {key: node[key] for key in ("PRESET", RESAMPLING) if node.get(key)}
+    for one in spec.overrides_for("loreal"):
+        name = one.key.removeprefix(_LOREAL)
+        if one.key.startswith(_LOREAL) and name in ("PRESET", RESAMPLING):
+            given[name] = _plain(one.value)
+    return resolve_options(given).position_resampling
+
+
+@lru_cache
+def _recipe_node(path: Path, _mtime: int) -> dict[str, Any]:
+    """Return the LOREAL node of a recipe as it stands in the file."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return (content.get("TRAINER") or {}).get("LOREAL") or {}
+
+
+def _plain(text: str) -> str:
+    """Return a value of the command line without quotes, as yacs reads it."""
+    try:
+        return str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):
+        return text
