@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError, unknown_name
-from loreal_plugin.results.group import Group, group_results, mean_std
+from loreal_plugin.results.group import Group, group_results
 from loreal_plugin.results.layout import (
     is_variant,
     method_name,
@@ -22,6 +22,7 @@ from loreal_plugin.results.layout import (
 )
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.reader import collect
+from loreal_plugin.results.statistics import mean_std
 
 WITH_READING = "time includes building the model and reading the pictures"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"

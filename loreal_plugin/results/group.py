@@ -4,7 +4,6 @@ and why.
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -156,14 +155,6 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     shown = [f"{key} ({one.get(key)!r} and {other.get(key)!r})" for key in keys[:SHOWN]]
     more = [f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
     return ", ".join(shown + more)
-
-
-def mean_std(values: Sequence[float], digits: int = 2) -> str:
-    """Return `mean ± sample standard deviation`, the mean alone for one value, a dash for none."""
-    if not values:
-        return "-"
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
 
 
 def _test_milliseconds(result: Result) -> float | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
-from loreal_plugin.results.group import Group, mean_std
+from loreal_plugin.results.group import Group
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.results.rival_rows import zero_shot_rows
+from loreal_plugin.results.statistics import mean_std
 
 ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
 # model of a rival that corrects nothing -> the row of a run that says the same

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from loreal_plugin.results.protocols import BASE2NEW, HALVES, TARGET
+from loreal_plugin.results.row_fields import row_numbers
 
 TestOf = Callable[[str, str], Mapping[str, Any]]
 
@@ -48,6 +49,7 @@ class Row:
         label: the row in words, for people.
         scores: by test set.
         summary: what the row is judged by, in percent: HM, or the average over targets.
+        numbers: what the record says of the row beside its scores, by name of `ROW_FIELDS`.
         model: of a rival `zero-shot`, `alpha` or `beta`; else empty.
         change: what a rival or control changes, in short; empty for nothing.
     """
@@ -58,15 +60,14 @@ class Row:
     summary: float
     train_size: int | None = None
     test_size: int | None = None
-    parameters: int | None = None
-    seconds: float | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
     milliseconds: float | None = None
     model: str = ""
     change: str = ""
 
     @property
     def adds(self) -> bool:
-        """Return whether parameters and seconds come on top of the host's."""
+        """Return whether its numbers come on top of those of the host's stages."""
         return self.name.startswith("loreal")
 
 
@@ -154,8 +155,7 @@ def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | No
         summary=float(row["average"] if hm is None else hm),
         train_size=row.get("train_size"),
         test_size=row.get("test_size", record["phi"]),
-        parameters=row.get("parameters"),
-        seconds=row.get("seconds"),
+        numbers=row_numbers(row),
         milliseconds=row.get("milliseconds"),
         model=row.get("model", ""),
         change=row.get("correction", ""),

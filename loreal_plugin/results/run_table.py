@@ -9,9 +9,8 @@ from tabulate import tabulate
 
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.published import published_note
+from loreal_plugin.results.row_fields import run_cells, run_heads
 from loreal_plugin.results.run import Row, Run, run_of
-
-COSTS = ("tunable parameters", "seconds")
 
 
 def format_record(record: Mapping[str, Any]) -> str:
@@ -29,10 +28,9 @@ def format_run(record: Mapping[str, Any]) -> str:
     words = [f"{run['shots']} shots", f"seed {run['seed']}"] if trained else []
     title = f"{name}{_facts(run, *words)} (accuracy in %)"
     summary = _summary_head(run)
-    heads = ["", *_names(run), *summary, *(COSTS if trained else ())]
+    heads = ["", *_names(run), *summary, *(run_heads() if trained else [])]
     body = [
-        [*_scores(run, row, bool(summary)), *(_cost_cells(row) if trained else ())]
-        for row in run.rows
+        [*_scores(run, row, bool(summary)), *(_numbers(row) if trained else [])] for row in run.rows
     ]
     parts = [title, "", _text_table(heads, body)]
     parts += ["", *sentences(run)] if trained else []
@@ -114,12 +112,10 @@ def _scores(run: Run, row: Row, with_summary: bool) -> list[str]:
     return [row.label, *(f"{number:.2f}" for number in numbers)]
 
 
-def _cost_cells(row: Row) -> list[str]:
-    """Return parameters and seconds; LOREAL's come on top of both host stages, which the plus sign
-    says.
-    """
-    plus = "+" if row.name == "loreal" else ""
-    return [f"{plus}{row.parameters:,}", f"{plus}{row.seconds:.1f}"]
+def _numbers(row: Row) -> list[str]:
+    """Return a row's numbers; LOREAL's come on top of both host stages, which the plus says."""
+    plus = "+" if row.adds else ""
+    return run_cells(row.numbers, plus)
 
 
 def _text_table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from loreal_plugin.results.comparisons import compare, difference_cells, summary_interval
-from loreal_plugin.results.group import Group, mean_std
+from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import (
     Block,
     Cell,
@@ -24,6 +24,8 @@ from loreal_plugin.results.layout import (
 from loreal_plugin.results.protocols import BASE2NEW, HALVES, SOURCE, TARGET
 from loreal_plugin.results.published import COSTS, not_comparable, published_average
 from loreal_plugin.results.reader import Result, Setting
+from loreal_plugin.results.row_fields import report_cells, report_heads
+from loreal_plugin.results.statistics import mean_std
 
 Lines = list[tuple[str, str, list[Group]]]
 INTERVAL = "95 % over pictures"
@@ -154,20 +156,13 @@ def efficiency(block: Block) -> Table:
     body = []
     for method, row, groups in block.lines():
         plus = "+" if groups[0].results[0].content.adds else ""
-        parameters = sorted(
-            {int(n) for g in groups for n in g.numbers(lambda r: r.content.parameters)}
-        )
-        numbers = [
-            _gathered(groups, lambda g: g.numbers(lambda r: r.content.seconds), 0),
-            _gathered(groups, lambda g: g.numbers(_train_milliseconds), 1),
+        rows = [result.content.numbers for group in groups for result in group.results]
+        training = _gathered(groups, lambda g: g.numbers(_train_milliseconds), 1)
+        cells = [
+            *report_cells(rows, plus),
+            training if training == "-" else f"{plus}{training}",
             _gathered(groups, Group.test_milliseconds, 2),
             _gathered(groups, Group.test_memory, 0),
-        ]
-        cells = [f"{plus}{' / '.join(f'{n:,}' for n in parameters)}" if parameters else "-"]
-        cells += [
-            f"{plus}{text}" if i < 2 and text != "-" else text for i, text in enumerate(numbers)
-        ]
-        cells += [
             mean_std(average(groups, Group.summaries)),
             _published_cost(method, block.key.phi, row, why),
         ]
@@ -175,8 +170,7 @@ def efficiency(block: Block) -> Table:
     head = (
         "method",
         "row",
-        "tunable parameters",
-        "training s",
+        *report_heads(),
         "ms / training picture",
         "ms / test picture",
         "test memory MB",
@@ -201,7 +195,7 @@ def _gathered(groups: Sequence[Group], get: Callable[[Group], list[float]], digi
 
 
 def _train_milliseconds(result: Result) -> float | None:
-    pictures, seconds = result.train_pictures, result.content.seconds
+    pictures, seconds = result.train_pictures, result.content.numbers.get("seconds")
     return 1000 * seconds / pictures if pictures and seconds else None
 
 

@@ -6,28 +6,19 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loreal_plugin.errors import LorealError
-from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.protocols import BASE2NEW, HALVES
 from loreal_plugin.results.reader import set_aside
 from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.results.row_fields import report_cells, report_heads
 from loreal_plugin.results.run import Row, run_of
+from loreal_plugin.results.statistics import mean_std
 from loreal_plugin.results.variants import Placed, place
 
 Group = tuple[str, str, int, str]  # dataset, configuration folder, phi, weights
-COLUMNS = (
-    "method",
-    "row",
-    "Base",
-    "New",
-    "HM",
-    "tunable parameters",
-    "training s",
-    "ms / image",
-    "n",
-)
 
 
 def read_runs(out: Path) -> list[Placed]:
@@ -83,11 +74,12 @@ def format_report(runs: Sequence[Placed]) -> str:
 def _section(group: Group, runs: list[Placed]) -> str:
     """Return the section of one group."""
     dataset, configuration, phi, weights = group
+    heads = ["method", "row", "Base", "New", "HM", *report_heads(), "ms / image", "n"]
     lines = [
         f"### {dataset}, phi {phi}, weights {weights}, configuration `{configuration}`",
         "",
-        f"| {' | '.join(COLUMNS)} |",
-        "|---|---|" + "---:|" * 7,
+        f"| {' | '.join(heads)} |",
+        "|---|---|" + "---:|" * (len(heads) - 2),
     ]
     for method in sorted({placed.run["method"] for placed in runs}):
         lines += _method_rows(method, [p for p in runs if p.run["method"] == method])
@@ -110,31 +102,17 @@ def _row_line(method: str, rows: list[Row]) -> str:
     dash.
     """
     plus = "+" if rows[0].adds else ""
-    trained, cost = rows[0].parameters, rows[0].milliseconds
+    times = [row.milliseconds for row in rows if row.milliseconds is not None]
     cells = [
         method,
         rows[0].label,
-        mean_std(row.scores["base"].accuracy for row in rows),
-        mean_std(row.scores["new"].accuracy for row in rows),
-        mean_std(row.summary for row in rows),
-        "-" if trained is None else f"{plus}{trained:,}",
-        "-" if trained is None else f"{plus}{_mean([row.seconds for row in rows]):.0f}",
-        "-" if cost is None else f"{_mean([row.milliseconds for row in rows]):.2f}",
+        *(mean_std([row.scores[half].accuracy for row in rows]) for half in HALVES),
+        mean_std([row.summary for row in rows]),
+        *report_cells([row.numbers for row in rows], plus, deviation=False),
+        f"{statistics.fmean(times):.2f}" if times else "-",
         str(len(rows)),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    """Return the mean of what is known."""
-    return statistics.fmean(value for value in values if value is not None)
-
-
-def mean_std(values: Iterable[float]) -> str:
-    """Return `mean ± sample standard deviation`, the mean alone for one value."""
-    numbers = list(values)
-    mean = f"{statistics.fmean(numbers):.2f}"
-    return f"{mean} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else mean
 
 
 def _provenance(runs: Sequence[Placed]) -> str:

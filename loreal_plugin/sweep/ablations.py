@@ -15,11 +15,12 @@ from loreal_plugin.results.comparisons import (
     difference_cells,
     p_text,
 )
-from loreal_plugin.results.group import Group, Refusal, group_results, mean_std
+from loreal_plugin.results.group import Group, Refusal, group_results
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.markdown import table_markdown
 from loreal_plugin.results.protocols import HALVES
 from loreal_plugin.results.reader import Evidence, Result, collect
+from loreal_plugin.results.statistics import mean_std
 from loreal_plugin.sweep.factors import Claim, Factor
 from loreal_plugin.sweep.plan_file import PlanFile, read_plan
 from loreal_plugin.sweep.planned_runs import Locations, Run, expand

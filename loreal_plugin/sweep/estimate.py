@@ -153,7 +153,7 @@ def _seconds_of(result: Result) -> dict[str, float]:
         total = sum(score.total for score in result.scores.values())
         return {"rivals": result.content.milliseconds * total / 1000}
     stage = STAGE_OF_ROW.get(result.row)
-    seconds = result.content.seconds
+    seconds = result.content.numbers.get("seconds")
     found = {stage: seconds} if stage and seconds else {}
     host = "native tests" if result.row == "native" else "host tests"
     return found | {"test" if result.row.startswith("loreal") else host: tests}

@@ -10,12 +10,17 @@ import pytest
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import replace_between, write_json
 from loreal_plugin.results import record as records
+from loreal_plugin.results import row_fields
+from loreal_plugin.results.markdown import to_markdown
 from loreal_plugin.results.published import published_note
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
+from loreal_plugin.results.report import build_report
+from loreal_plugin.results.row_fields import RowField
 from loreal_plugin.results.run import run_of
 from loreal_plugin.results.run_plot import save_plot
 from loreal_plugin.results.run_table import format_run, sentences
-from loreal_plugin.results.seed_tables import format_report, mean_std, read_runs
+from loreal_plugin.results.seed_tables import format_report, read_runs
+from loreal_plugin.results.statistics import mean_std
 
 
 def row(name: str, hm: float) -> dict[str, Any]:
@@ -66,6 +71,26 @@ def test_table_shows_every_row_and_marks_what_comes_on_top() -> None:
         "1,234",
         "9.9",
     ]
+
+
+def test_every_table_shows_what_the_list_of_fields_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = (*row_fields.ROW_FIELDS, RowField("memory", "training MB"))
+    monkeypatch.setattr(row_fields, "ROW_FIELDS", more)
+    known, older = record(1), record(2)
+    for found in known["rows"]:
+        found["memory"] = 345.4
+    line = next(x for x in format_run(known).splitlines() if x.startswith("row loreal"))
+    assert line.split()[-3:] == ["+1,234", "+9.9", "+345"]
+    line = next(x for x in format_run(older).splitlines() if x.startswith("row loreal"))
+    assert line.split()[-1] == "-"
+    home = tmp_path / "base2new" / "train_base" / "demo" / "MaPLe_LOREAL" / "phi96"
+    facts = {"host": {}, "config": {}, "weights": {"name": "demo", "sha256": "0"}}
+    for seed, found in ((1, known), (2, older)):
+        write_json(home / "demo" / f"seed{seed}" / RESULTS, found | facts)
+    for text in (format_report(read_runs(tmp_path)), to_markdown(build_report(tmp_path))):
+        assert "| training MB |" in text and "| +345 |" in text, "mean of the seeds that know it"
 
 
 def test_sentences_are_signed_both_ways() -> None:
