@@ -136,10 +136,8 @@ print(sorted({{m.split(".")[1] for m in loaded}}))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.strip()
-        == "['errors', 'inference_modes', 'method', 'option_keys', 'options', 'presets', 'text', 'version']"
-    )
+    leaves = {"errors", "inference_modes", "option_keys", "options", "presets", "version"}
+    assert done.stdout.strip() == str(sorted({"method", "text"} | leaves))
 
 
 def test_a_forbidden_import_would_be_seen(tmp_path: Path):
