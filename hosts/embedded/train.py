@@ -108,6 +108,8 @@ def setup_cfg(args: argparse.Namespace) -> CfgNode:
     cfg = get_cfg_default()
     extend_cfg(cfg)
     for path in (args.dataset_config_file, args.config_file):
+        if path and not path.lower().endswith((".yaml", ".yml")):
+            raise ConfigError(f"configuration file '{path}' is no .yaml: yacs would run a .py file")
         if path:
             _merge(cfg.merge_from_file, path, f"configuration file '{path}'")
     reset_cfg(cfg, args)

@@ -22,6 +22,20 @@ _TEXTS = (
 _LISTS = ("source-domains", "target-domains", "transforms")
 
 
+def config_path(text: str) -> str:
+    """Return the path of a configuration as given; yacs would run one that ends in `.py`.
+
+    Raises:
+        ConfigError: it does not end in `.yaml` or `.yml`.
+    """
+    if text and not text.lower().endswith((".yaml", ".yml")):
+        raise ConfigError(
+            f"configuration '{text}' must be a .yaml or .yml file; others are not read, because"
+            " reading a .py file runs it"
+        )
+    return text
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises where argparse would end the process."""
 
@@ -33,7 +47,8 @@ def family_parser() -> argparse.ArgumentParser:
     """Return a parser of the family's arguments; `KEY VALUE` options follow them."""
     parser = _Parser(prog="train.py", allow_abbrev=False)
     for name in _TEXTS:
-        parser.add_argument(f"--{name}", default="")
+        kind = config_path if name.endswith("config-file") else str
+        parser.add_argument(f"--{name}", default="", type=kind)
     for name in _LISTS:
         parser.add_argument(f"--{name}", nargs="+")
     parser.add_argument("--seed", type=int, default=-1)

@@ -14,9 +14,10 @@ from typing import Any
 from filelock import FileLock
 from torch import nn
 
-from loreal_plugin.attach.compat import ShimFacts
+from loreal_plugin.attach.compat import ShimFacts, Stand
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.files.tensors import write_torch
+from loreal_plugin.files.torch_files import read_torch
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root
 from loreal_plugin.weights import load_clip_state_dict, weights_fingerprint
@@ -119,15 +120,29 @@ class ClipSource:
         if WEIGHTS not in self._allowed or "_download" not in loader.__code__.co_names:
             yield
             return
-        clip, name = loader.__globals__["clip"], cfg.MODEL.BACKBONE.NAME
-        path = str(plain_file(weights_name(cfg)))
-        models, download = clip._MODELS, clip._download
+        names, name = loader.__globals__, cfg.MODEL.BACKBONE.NAME
+        clip, path = names["clip"], str(plain_file(weights_name(cfg)))
+        models, download, torch = clip._MODELS, clip._download, names.get("torch")
         clip._MODELS = {**models, name: name}
         clip._download = lambda *_args, **_kwargs: path
+        if torch is not None:
+            names["torch"] = _torch_that_runs_nothing(torch)
         try:
             yield
         finally:
             clip._MODELS, clip._download = models, download
+            if torch is not None:
+                names["torch"] = torch
+
+
+def _torch_that_runs_nothing(torch: ModuleType) -> ModuleType:
+    """Return torch for a host's loader: it tries `torch.jit.load`, then `torch.load`."""
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise RuntimeError("TorchScript is not run; the file is a plain state dict")
+
+    jit = Stand(torch.jit, load=refuse)
+    return Stand(torch, jit=jit, load=lambda path, *_args, **_kwargs: read_torch(Path(path)))
 
 
 def plain_file(name: str) -> Path:

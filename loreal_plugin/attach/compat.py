@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.errors import ConfigError, unknown_name
@@ -84,3 +86,15 @@ def allowed_names(known: Iterable[str], setting: str | None = None) -> set[str]:
             f"LOREAL_COMPAT='{text}' mixes names to use with names to leave out (-name)"
         )
     return names - minus if minus else set(words)
+
+
+class Stand(ModuleType):
+    """A module that answers as another one, but for the names that are set on it."""
+
+    def __init__(self, original: Any, **own: Any) -> None:
+        super().__init__(getattr(original, "__name__", "stand"))
+        vars(self).update(own)
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)

@@ -5,6 +5,7 @@
 - `documents`: parts of a document that a command fills in.
 - `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
 - `store`: tensors with a note that says what they belong to (imports torch).
+- `sealed`, `torch_files`: what torch wrote, read without running it (imports torch).
 """
 
 from loreal_plugin.files.atomic import (

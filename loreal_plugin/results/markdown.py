@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.report import Report, Section
 
 
 def to_markdown(report: Report, pictures: str = "pictures") -> str:
     """Return the page; `pictures` is the folder of the PNG files, seen from the page."""
-    parts = [f"# {report.title}", *(_section(section, pictures) for section in report.sections)]
+    parts = [
+        f"# {plain(report.title)}",
+        *(_section(section, pictures) for section in report.sections),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _section(section: Section, pictures: str) -> str:
-    parts = [f"## {section.title}"]
+    parts = [f"## {plain(section.title)}"]
     # lines of a list belong together, paragraphs do not
-    plain = [line for line in section.text if not line.startswith("- ")]
-    items = [line for line in section.text if line.startswith("- ")]
-    parts += plain + (["\n".join(items)] if items else [])
+    lines = [plain(line) for line in section.text]
+    items = [line for line in lines if line.startswith("- ")]
+    parts += [line for line in lines if not line.startswith("- ")]
+    parts += ["\n".join(items)] if items else []
     parts += [table_markdown(table) for table in section.tables]
     parts += [
-        f"![{picture.caption}]({pictures}/{picture.name}.png)" for picture in section.pictures
+        f"![{plain(picture.caption)}]({pictures}/{picture.name}.png)"
+        for picture in section.pictures
     ]
     return "\n\n".join(parts)
 
@@ -28,14 +35,25 @@ def _section(section: Section, pictures: str) -> str:
 def table_markdown(table: Table) -> str:
     """Return one table below its caption."""
     rule = "|---" * table.words + "|---:" * (len(table.head) - table.words) + "|"
-    lines = [f"**{table.caption}**", "", _line(table.head), rule]
+    head = [_words(name) for name in table.head]
+    lines = [f"**{plain(table.caption)}**", "", _line(head), rule]
     lines += [_line([_cell(cell) for cell in row]) for row in table.body]
-    lines += [part for note in table.notes for part in ("", note)]
+    lines += [part for note in table.notes for part in ("", plain(note))]
     return "\n".join(lines)
 
 
+def plain(text: str) -> str:
+    """Return text in which no name can begin HTML, a link or a line of its own."""
+    text = re.sub(r"[\r\n]+", " ", text).replace("](", "]\\(")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def _words(text: str) -> str:
+    return plain(text).replace("|", "\\|")
+
+
 def _cell(cell: Cell) -> str:
-    text = cell.text.replace("|", "\\|")
+    text = _words(cell.text)
     return f"**{text}**" if cell.best else text
 
 

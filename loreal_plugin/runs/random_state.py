@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from loreal_plugin.files.tensors import write_torch
+from loreal_plugin.files.torch_files import read_torch
 
 PATTERN = "random-state-{}.pt"
 
@@ -47,7 +48,7 @@ def keep_random_state(trainer: Any, folder: Path) -> None:
         before()
         path = folder / PATTERN.format(trainer.start_epoch)
         if trainer.start_epoch and path.is_file():
-            _take(torch.load(path, weights_only=True))
+            _take(read_torch(path))
 
     trainer.save_model, trainer.before_train = save_model, before_train
 

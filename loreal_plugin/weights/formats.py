@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,41 +11,51 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import WeightsError
+from loreal_plugin.files.sealed import UnsafeFileError
+from loreal_plugin.files.torch_files import is_torchscript, named_by, read_torch, read_torchscript
+
+# names TorchScript archives that torch may run while it loads them
+RUN = "LOREAL_RUN_TORCHSCRIPT"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of `path`: safetensors, TorchScript archive, or a dict saved by torch.
 
+    Nothing of the file is run, unless the user names it in `LOREAL_RUN_TORCHSCRIPT`.
+
     Raises:
-        WeightsError: the file is truncated, damaged, or holds no dict of tensors.
+        WeightsError: the file is truncated, damaged, holds more than tensors, or no dict of them.
     """
     try:
         if path.suffix == ".safetensors":
             return _read_safetensors(path)
-        if _is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # torch.jit is deprecated; OpenAI's files are what they are
-                return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if is_torchscript(path):
+            return _run(path) if named_by(RUN, path) else read_torchscript(path)
+        content = read_torch(path)
     except WeightsError:
         raise
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
+    except UnsafeFileError as error:
+        raise WeightsError(
+            f"{path} is refused: {error}; nothing of it was run. CLIP weights are tensors alone:"
+            " fetch the file again from a source that you trust"
+        ) from error
+    except Exception as error:  # Python's and torch's readers fail in many ways on damaged files
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as CLIP weights:"
             f" {reason[0][:200]}; if it is truncated or damaged, fetch it again"
         ) from error
     return _tensors_of(content, path)
+
+
+def _run(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a TorchScript archive that the user wants to be run."""
+    print(
+        f"{path} is loaded by torch.jit.load, because {RUN} names it: this runs code that it holds"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -60,13 +68,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is truncated or no safetensors file ({error}); fetch it again"
         ) from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def _tensors_of(content: object, path: Path) -> dict[str, Tensor]:

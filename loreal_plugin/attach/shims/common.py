@@ -104,15 +104,3 @@ def together(undo: Iterable[Undo]) -> Undo:
             step()
 
     return take_back
-
-
-class Stand(ModuleType):
-    """A module that answers as another one, but for the names that are set on it."""
-
-    def __init__(self, original: Any, **own: Any) -> None:
-        super().__init__(getattr(original, "__name__", "stand"))
-        vars(self).update(own)
-        self._original = original
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
-from loreal_plugin.attach.shims.common import Stand, module, modules_of, nodes_of, replace, together
+from loreal_plugin.attach.shims.common import module, modules_of, nodes_of, replace, together
 from loreal_plugin.files import write_text
 from loreal_plugin.files.tensors import write_torch
 from loreal_plugin.weights.host_checkpoints import read_saved

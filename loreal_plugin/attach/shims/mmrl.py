@@ -16,10 +16,9 @@ import torch
 from torch import nn
 
 from loreal_plugin.attach.arguments import with_defaults
-from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
-    Stand,
     classes_of,
     module,
     modules_of,

@@ -13,10 +13,9 @@ from typing import IO, Any
 
 from torch import nn
 
-from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
+from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
-    Stand,
     classes_of,
     modules_of,
     names_in,

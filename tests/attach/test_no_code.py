@@ -1,0 +1,59 @@
+"""Neither a configuration nor what a host loads its CLIP from runs code."""
+
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from yacs.config import CfgNode
+
+from loreal_plugin.attach.arguments import family_parser
+from loreal_plugin.attach.clip_source import WEIGHTS, ClipSource
+from loreal_plugin.errors import ConfigError
+
+LOADER = """
+import torch
+
+
+def load_clip_to_cpu(cfg):
+    path = clip._download(clip._MODELS[cfg.MODEL.BACKBONE.NAME])
+    try:
+        return torch.jit.load(path, map_location="cpu").eval()
+    except RuntimeError as error:
+        said = str(error)
+    return Model(said, torch.load(path, map_location="cpu"))
+"""
+
+
+@pytest.mark.parametrize("name", ["--config-file", "--dataset-config-file"])
+def test_a_configuration_that_would_be_run_is_refused(tmp_path, name):
+    path, made = tmp_path / "config.py", tmp_path / "made"
+    path.write_text(f"open({str(made)!r}, 'w')")
+    with pytest.raises(ConfigError, match=r"config\.py' must be a \.yaml .* runs it"):
+        family_parser().parse_args([name, str(path)])
+    assert not made.exists()
+
+
+def test_python_in_yaml_is_refused(tmp_path, embedded):
+    path, made = tmp_path / "config.yaml", tmp_path / "made"
+    path.write_text(f"SEED: !!python/object/apply:os.mkdir [{made}]\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml.*python/object"):
+        embedded("coop").setup_cfg(["--config-file", str(path)])
+    assert not made.exists()
+
+
+def test_a_hosts_loader_reads_tensors_and_runs_no_archive(tmp_path, monkeypatch, clip_file):
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path))
+    monkeypatch.setenv("CLIP_WEIGHTS", str(clip_file))
+    module = ModuleType("trainers.toy")
+    module.clip = SimpleNamespace(_MODELS={}, _download=None)
+    module.Model = lambda said, state: SimpleNamespace(visual=None, said=said, state=state)
+    exec(LOADER, vars(module))
+    source = ClipSource(allowed=(WEIGHTS,))
+    source.wrap(module)
+    cfg = CfgNode({"INPUT": {"SIZE": (64, 64)}, "MODEL": {"BACKBONE": {"NAME": "ViT-B/16"}}})
+    loaded = module.load_clip_to_cpu(cfg)
+    assert "TorchScript is not run" in loaded.said and "visual.proj" in loaded.state
+    source.close()
+    assert module.torch is torch and vars(module.clip) == {"_MODELS": {}, "_download": None}
