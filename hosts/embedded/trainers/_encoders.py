@@ -43,7 +43,8 @@ def put_rows(x: Tensor, rows: Tensor, start: int, drop: int) -> Tensor:
 
 def causal_mask(x: Tensor) -> Tensor:
     """Return the additive mask (T, T) of `x` (T, N, D): a row sees itself and those before."""
-    return x.new_full((len(x), len(x)), float("-inf")).triu_(1)
+    length = x.shape[0]
+    return x.new_full((length, length), float("-inf")).triu_(1)
 
 
 def run_blocks(
@@ -109,7 +110,7 @@ class TextEncoder(nn.Module):
         x = self.ln_final(x).type(self.dtype)
         # the end-of-text token has the highest id of the vocabulary
         eot = tokenized_prompts.argmax(dim=-1).to(x.device) + inserted
-        return x[torch.arange(len(x), device=x.device), eot] @ self.text_projection
+        return x[torch.arange(x.shape[0], device=x.device), eot] @ self.text_projection
 
 
 def _keep_own_positions(encoder: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
@@ -131,7 +132,8 @@ class ImageEncoder(nn.Module):
     def embed(self, image: Tensor) -> Tensor:
         """Return class token and patches (N, 1 + patches, D) of `image` (N, 3, S, S)."""
         patches = self.conv1(image).flatten(2).transpose(1, 2)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        # not `len`: an export would take it for a number and fix the batch
+        first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         return torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype)
 
     def encode(self, x: Tensor, enter: Enter | None = None, branch: Branch | None = None) -> Tensor:

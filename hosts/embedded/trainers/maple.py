@@ -58,10 +58,10 @@ class ImageEncoder(_encoders.ImageEncoder):
             if not 1 <= index <= len(deep):
                 return x
             n_ctx = len(deep[index - 1])
-            return put_rows(x, deep[index - 1], len(x) - n_ctx, n_ctx)
+            return put_rows(x, deep[index - 1], x.shape[0] - n_ctx, n_ctx)
 
         x = self.embed(image)
-        shared = shared_ctx.to(x.dtype).expand(len(x), -1, -1)
+        shared = shared_ctx.to(x.dtype).expand(x.shape[0], -1, -1)
         return self.project(self.encode(self.ln_pre(torch.cat([x, shared], dim=1)), enter))
 
 

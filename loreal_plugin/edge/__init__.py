@@ -1,0 +1,15 @@
+"""A package on a device: reading, checking and running it with numpy, pillow and onnxruntime.
+
+Nothing here needs torch, and nothing else of `loreal_plugin` but its errors and its reader of
+pictures is imported.
+
+    from loreal_plugin.edge import Package
+
+    model = Package.open("package")
+    for best in model.predict(["a.jpg", "b.jpg"], top=3):
+        print(best[0].label, best[0].probability)
+"""
+
+from loreal_plugin.edge.package import Answer, Package
+
+__all__ = ["Answer", "Package"]

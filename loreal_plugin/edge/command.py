@@ -1,0 +1,104 @@
+"""The command line of a device: `python -m loreal_plugin.edge PACKAGE PICTURES...`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from loreal_plugin.errors import ConfigError, DataError, LorealError, one_line
+
+EPILOG = """\
+examples:
+  python -m loreal_plugin.edge package cat.jpg holiday/
+  python -m loreal_plugin.edge package holiday/ --head birds.onnx --json
+  python -m loreal_plugin.edge package --selftest
+
+exit code: 0 done; 1 a picture could not be read, or the self-test failed; 2 wrong input
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loreal_plugin.edge",
+        description="Names pictures with an exported package; needs numpy, pillow, onnxruntime.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("package", metavar="PACKAGE", help="folder that loreal export wrote")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="files and folders")
+    parser.add_argument(
+        "--head", default="", help="a head of the package, or a head's file (the package's first)"
+    )
+    parser.add_argument("--classes", help="text file with a class a line; needs text.onnx")
+    parser.add_argument("--top", type=int, default=5, help="classes a picture (5)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the encoder (1)")
+    parser.add_argument(
+        "--readers", type=int, default=os.cpu_count() or 1, help="threads that read pictures (all)"
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each picture")
+    parser.add_argument(
+        "--selftest", action="store_true", help="run the golden pictures; print ms and memory"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0 done, 1 answered no, 2 wrong input."""
+    args = build_parser().parse_args(argv)
+    try:
+        return _run(args)
+    except LorealError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    from loreal_plugin.edge.package import Package
+
+    if not args.selftest and not args.pictures:
+        raise ConfigError("no picture was named; name files or folders, or ask for --selftest")
+    for name in ("top", "threads", "readers"):
+        if getattr(args, name) < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    package = Package.open(args.package, head=_head(args), threads=args.threads)
+    if args.selftest:
+        from loreal_plugin.edge.selftest import self_test
+
+        found = self_test(package)
+        print(found.text())
+        if not args.pictures or not found.passed:
+            return int(not found.passed)
+    return _name_pictures(args, package)
+
+
+def _head(args: argparse.Namespace) -> object:
+    if not args.classes:
+        return args.head
+    raise ConfigError("--classes needs a package with text.onnx")
+
+
+def _name_pictures(args: argparse.Namespace, package: object) -> int:
+    from loreal_plugin.edge.stream import Shares, files_in, stream
+
+    shares, broken = Shares(), 0
+    for path, logits in stream(package, files_in(args.pictures), shares, readers=args.readers):
+        if isinstance(logits, DataError):
+            broken += 1
+            print(f"skipped: {one_line(logits)}", file=sys.stderr)
+            continue
+        best = package.answers(logits, args.top)
+        if args.json:
+            found = [{"label": one.label, "probability": one.probability} for one in best]
+            print(json.dumps({"picture": str(path), "classes": found}, ensure_ascii=False))
+        else:
+            print(f"{path}: " + ", ".join(f"{one.label} {one.probability:.3f}" for one in best))
+    print(shares.text(), file=sys.stderr)
+    if broken:
+        print(f"{broken} picture(s) could not be read", file=sys.stderr)
+    return int(broken > 0)

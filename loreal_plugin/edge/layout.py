@@ -1,0 +1,119 @@
+"""What a package is on disk: its files, its description `loreal.json`, and whether it is whole.
+
+`loreal.json` has the SHA-256 of every file; `SHA256SUMS` has that of `loreal.json`, too, in the
+format that `sha256sum -c` reads. A package is used only where all of them are right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.errors import CheckpointError
+
+FORMAT, SCHEMA_VERSION = "loreal-package", 1
+MANIFEST, SUMS, ENCODER, GOLDEN, CARD = (
+    "loreal.json",
+    "SHA256SUMS",
+    "encoder.onnx",
+    "golden.npz",
+    "README.md",
+)
+HEADS, TEXT, WORDS, WEB = "heads", "text.onnx", "text.npz", "web"
+_BLOCK = 1 << 20
+
+
+def schema_file() -> Path:
+    """Return the JSON Schema of `loreal.json`."""
+    return Path(__file__).with_name("loreal.schema.json")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a package's description, after the check of its own hash.
+
+    Raises:
+        CheckpointError: no package, a damaged description, or one of another schema version.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(
+            f"no package in {folder}: {MANIFEST} was looked for; make one with loreal export"
+        )
+    content = path.read_bytes()
+    try:
+        manifest = json.loads(content)
+        found = manifest["format"], manifest["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); export or copy it again") from None
+    if found != (FORMAT, SCHEMA_VERSION):
+        raise CheckpointError(
+            f"{path} is '{found[0]}' of schema version {found[1]}; this release reads"
+            f" '{FORMAT}' of version {SCHEMA_VERSION}: export the run again, or use the release"
+            f" that wrote it ({(manifest.get('versions') or {}).get('loreal-plugin', 'unknown')})"
+        )
+    try:
+        sums = (folder / SUMS).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{folder / SUMS} cannot be read: {error}; copy it again") from None
+    if sums != sums_of(content, manifest["files"]).encode():
+        raise CheckpointError(
+            f"{path} and {SUMS} do not fit each other: one of the two is damaged; export or copy"
+            " the package again"
+        )
+    return manifest
+
+
+def sums_of(manifest: bytes, files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the content of SHA256SUMS for the bytes of `loreal.json` and the files it lists."""
+    lines = [f"{facts['sha256']}  {name}" for name, facts in files.items()]
+    return "\n".join([f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}", *lines]) + "\n"
+
+
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Check the hash of every file of a package.
+
+    Raises:
+        CheckpointError: one is missing, or its content is not what was exported; it is named.
+    """
+    for name, facts in manifest["files"].items():
+        path = folder / name
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be read: {error}; copy the package again"
+            ) from None
+        if found != facts["sha256"]:
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}; copy the package"
+                " again"
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # `loreal_plugin.files` locks files as only Unix does; a device may have another system
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            whole.update(block)
+    return whole.hexdigest()
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that a description names.
+
+    Raises:
+        CheckpointError: it would lie outside the package.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise CheckpointError(f"{folder / MANIFEST} names '{name}', which lies outside the package")
+    return path

@@ -1,0 +1,104 @@
+"""The golden pictures of a package: does this machine give what the exporting machine gave?"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from loreal_plugin.edge.layout import GOLDEN
+from loreal_plugin.edge.package import Package
+from loreal_plugin.edge.pixels import to_pixels
+from loreal_plugin.errors import CheckpointError
+
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What a self-test found.
+
+    Attributes:
+        pictures: how many golden pictures there are.
+        pixels: largest difference of pixels, of 255.
+        logits: largest difference of logits.
+        same_class: pictures whose best class is that of the exporting machine.
+        tolerance: what the logits may differ by.
+        milliseconds: a picture, from an open picture to its logits; median of pictures alone.
+        peak_mib: most memory of the process so far; None where the system does not tell.
+    """
+
+    pictures: int
+    pixels: int
+    logits: float
+    same_class: int
+    tolerance: float
+    milliseconds: float
+    peak_mib: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether this machine gives what the package was exported with."""
+        return self.pixels == 0 and self.logits <= self.tolerance
+
+    def text(self) -> str:
+        """Return the finding in words."""
+        memory = "not told by this system" if self.peak_mib is None else f"{self.peak_mib:.0f} MiB"
+        return (
+            f"self-test {'passed' if self.passed else 'FAILED'}: {self.pictures} pictures, pixels"
+            f" differ by {self.pixels}, logits by {self.logits:.2g} (at most"
+            f" {self.tolerance:.2g}), {self.same_class} of {self.pictures} the same class;"
+            f" {self.milliseconds:.1f} ms a picture, peak memory {memory}"
+        )
+
+
+def self_test(package: Package) -> SelfTest:
+    """Return what a package does with its golden pictures on this machine; its head is not asked.
+
+    Raises:
+        CheckpointError: the golden pictures belong to another head than the one in use.
+    """
+    from PIL import Image
+
+    facts = package.manifest["golden"]
+    if package.labels != tuple(package.manifest["heads"][facts["head"]]["labels"]):
+        raise CheckpointError(
+            f"the golden pictures are for the head '{facts['head']}': open the package with it"
+        )
+    with np.load(package.folder / GOLDEN, allow_pickle=False) as golden:
+        pictures = [Image.fromarray(golden[f"picture_{i}"]) for i in range(len(golden["logits"]))]
+        wanted, logits = golden["pixels"], golden["logits"]
+    pixels = np.stack([to_pixels(one, package.manifest["picture"]) for one in pictures])
+    found = package.logits(wanted)
+    return SelfTest(
+        pictures=len(pictures),
+        pixels=int(np.abs(pixels.astype(int) - wanted).max()),
+        logits=float(np.abs(found - logits).max()),
+        same_class=int((found.argmax(-1) == logits.argmax(-1)).sum()),
+        tolerance=float(facts["tolerance"]),
+        milliseconds=_milliseconds(package, pictures),
+        peak_mib=peak_mib(),
+    )
+
+
+def _milliseconds(package: Package, pictures: list) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        for picture in pictures:
+            began = time.perf_counter()
+            package.logits(to_pixels(picture, package.manifest["picture"])[None])
+            times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
+
+
+def peak_mib() -> float | None:
+    """Return the most memory that this process has held, MiB; None where nothing tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

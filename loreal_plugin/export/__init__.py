@@ -1,0 +1,1 @@
+"""A trained run as a package for a device: ONNX files, and a description with hashes."""
