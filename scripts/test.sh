@@ -11,7 +11,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/loreal/env.sh"
 
-TOOLS="pytest xdist pytest_timeout pytest_httpserver openai mypy"
+TOOLS="pytest xdist pytest_timeout pytest_httpserver openai mypy onnx onnxruntime onnxscript"
 
 has_test_tools() {
     "$1" -c "import ${TOOLS// /, }" >/dev/null 2>&1 && "$1" -m ruff --version >/dev/null 2>&1

@@ -22,6 +22,7 @@ COMMANDS = {
     "zero_shot": "loreal_plugin.cli.zero_shot",
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",
+    "export": "loreal_plugin.cli.export",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
     "patch": "loreal_plugin.cli.patch",

@@ -7,7 +7,7 @@ pictures is imported.
 
     model = Package.open("package")
     for best in model.predict(["a.jpg", "b.jpg"], top=3):
-        print(best[0].label, best[0].probability)
+        print(best[0].classname, best[0].probability)
 """
 
 from loreal_plugin.edge.package import Answer, Package

@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 1 answered no, 2 wrong input."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     try:
         return _run(args)
     except LorealError as error:
@@ -94,10 +94,10 @@ def _name_pictures(args: argparse.Namespace, package: object) -> int:
             continue
         best = package.answers(logits, args.top)
         if args.json:
-            found = [{"label": one.label, "probability": one.probability} for one in best]
+            found = [{"classname": one.classname, "probability": one.probability} for one in best]
             print(json.dumps({"picture": str(path), "classes": found}, ensure_ascii=False))
         else:
-            print(f"{path}: " + ", ".join(f"{one.label} {one.probability:.3f}" for one in best))
+            print(f"{path}: " + ", ".join(f"{one.classname} {one.probability:.3f}" for one in best))
     print(shares.text(), file=sys.stderr)
     if broken:
         print(f"{broken} picture(s) could not be read", file=sys.stderr)

@@ -24,7 +24,7 @@ from loreal_plugin.errors import CheckpointError, ConfigError, DataError, unknow
 class Answer:
     """One class of a picture, with its probability among the head's classes."""
 
-    label: str
+    classname: str
     probability: float
 
 
@@ -47,9 +47,7 @@ class Package:
     head: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
-    def open(
-        cls, folder: str | Path, *, head: str | Path | Head = "", threads: int = 1
-    ) -> Package:
+    def open(cls, folder: str | Path, *, head: str | Path | Head = "", threads: int = 1) -> Package:
         """Return the package in a folder, after the check of every file's hash.
 
         Args:
@@ -161,9 +159,7 @@ def session(path: Path, threads: int) -> Any:
     # a block of memory that grows in powers of two would hold up to twice what is needed
     options.enable_cpu_mem_arena = False
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise CheckpointError(f"onnxruntime cannot run {path}: {error}") from error
 

@@ -16,10 +16,8 @@ from torch import Tensor
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.runs.engine import Engine
-from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.prepare import say_line, using_weights
-from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
@@ -193,48 +191,12 @@ def open_run(
     looked_at = dataset or record["dataset"]
 
     def read_dataset() -> Any:
-        spec = _spec(trained, looked_at, host, data)
-        return _dataset(trained, spec, named, say)
+        engine = reopened_engine(trained, dataset=looked_at, host=host, data=data, say=say)
+        with using_weights(trained.weights), saves_held_back():
+            return engine.identity.dataset(named)
 
     at_home = looked_at == record["dataset"] and named in known.classnames
     names = list(known.classnames[named]) if at_home else list(read_dataset().classnames)
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
     model = trained.model(names, with_alpha=True)
     return OpenRun(trained, model, looked_at, named, read_dataset)
-
-
-def _dataset(trained: TrainedRun, spec: RunSpec, classes: str, say: Say) -> Any:
-    """Return the host's dataset of some classes, drawn as the run drew it."""
-    weights = trained.record["weights"]["sha256"]
-    with using_weights(trained.weights), saves_held_back():
-        native, patch = trained.native_size, _patch_size(trained)
-        plan = build_plan(spec, native_size=native, patch_size=patch)
-        return Engine(trained.host, plan, weights, say=say).identity.dataset(classes)
-
-
-def _patch_size(trained: TrainedRun) -> int:
-    from loreal_plugin.weights import describe, load_clip_state_dict
-
-    return int(describe(load_clip_state_dict(trained.weights))["patch"])
-
-
-def _spec(trained: TrainedRun, dataset: str, host: str | None, data: str | None) -> RunSpec:
-    """Return the run's own description, with another dataset to look at where one is named."""
-    record = trained.record
-    named = [
-        (key if scope == "all" else f"{scope}:{key}", value)
-        for scope, key, value in record["overrides"]
-    ]
-    return build_spec(
-        record["method"],
-        str(record["phi"]),
-        dataset,
-        str(record["seed"]),
-        host=host or str(trained.host.path),
-        data=data,
-        out=str(trained.out or trained.folder),
-        shots=str(record["shots"]),
-        weights=trained.weights,
-        recipe=record["recipe"],
-        opts=[word for pair in named for word in pair],
-    )

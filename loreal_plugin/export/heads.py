@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loreal_plugin.edge.head import Head
+from loreal_plugin.edge.head import MODES, Head
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.inference.deployed import WITHOUT_TEXT, Deployed
+from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode
 
 
@@ -24,10 +24,10 @@ def head_of(deployed: Deployed) -> Head:
         ConfigError: it predicts in another mode, which needs the text encoder for every picture.
     """
     mode = deployed.mode
-    if mode is None or mode.mode not in WITHOUT_TEXT:
+    if mode is None or mode.mode not in MODES:
         raise ConfigError(
             f"INFERENCE {deployed.inference} cannot be exported: it runs the text encoder for every"
-            f" picture; choose --mode {' or '.join(WITHOUT_TEXT)}"
+            f" picture; choose --mode {' or '.join(MODES)}"
         )
     beta = deployed.beta
     text = mode.static_text() if mode.mode == "static" else _expansion_base(mode)

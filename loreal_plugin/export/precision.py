@@ -40,27 +40,36 @@ def convert(model: Any, precision: str, pictures: np.ndarray | None) -> Any:
     Raises:
         ConfigError: `int8-static` without pictures; onnxruntime is not installed.
     """
+    if precision == "fp32":
+        return model
     if precision == "fp16":
         return half_weights(model)
     if precision == "int8":
-        return _dynamic(model)
+        return half_weights(_dynamic(model))
     if precision == "int8-static":
         if pictures is None or not len(pictures):
             raise ConfigError(
                 "--precision int8-static is calibrated on training pictures and there are none;"
                 " name some with --pictures, or choose int8"
             )
-        return _static(model, pictures)
-    return _four_bits(model) if precision == "int4" else model
+        return half_weights(_static(model, pictures))
+    return half_weights(_four_bits(model))
 
 
 def half_weights(model: Any) -> Any:
-    """Return the model with its larger float32 tensors in half precision, cast where it is read."""
+    """Return the model with its larger float32 tensors in half precision, cast where it is read.
+
+    Scales of quantised weights stay: half precision has too few exponents for them.
+    """
     onnx = need("onnx")
+    quantised = [node for node in model.graph.node if "Quantize" in node.op_type]
+    quantised += [node for node in model.graph.node if node.op_type == "MatMulNBits"]
+    kept = {name for node in quantised for name in node.input}
     casts = []
     for tensor in model.graph.initializer:
         value = onnx.numpy_helper.to_array(tensor)
-        if value.dtype != np.float32 or value.size < _SMALL:
+        too_small = value.ndim < 2 or value.size < _SMALL
+        if value.dtype != np.float32 or too_small or tensor.name in kept:
             continue
         name = tensor.name
         tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))

@@ -67,7 +67,7 @@ def run_calibrate(
                 stage.folder, host=str(engine.host.path), weights=spec.weights
             )
             deployed = trained.deployed(
-                inference="exact", training_features=lambda: _training_features(engine, deployed)
+                inference="exact", training_features=lambda: training_features(engine, deployed)
             )
             options = engine.identity.options
             record = calibrate(
@@ -80,7 +80,7 @@ def run_calibrate(
     return record
 
 
-def _training_features(engine: Engine, deployed: Deployed) -> Tensor:
+def training_features(engine: Engine, deployed: Deployed) -> Tensor:
     """Return beta's corrected features (N, F, D_v) of the training pictures, from the cache."""
     o, cfg = engine.identity.options, engine.cfgs["loreal"]
     options = dataclasses.replace(o, cache_views=o.cache_views or 1)

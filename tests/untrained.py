@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.models import CellModels
-from loreal_plugin.bench.predictions import build_mode
-from loreal_plugin.inference.builder import ModeBuilder
+from loreal_plugin.bench.predictions import CellModes
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.correction import Correction
 from loreal_plugin.paths import embedded_host
@@ -27,16 +25,14 @@ def untrained(method: str, mode: str, *, fusion: bool = True, size: str = "tiny"
     models = CellModels(Cell("predict", method, phi, 5, 4, (), size=size), embedded_host())
     models.__dict__["fusion"] = fusion  # instead of what the task of the configuration says
     model = models.model("class_first", mode)
-    model.mode = build_mode(models, model)
+    modes = CellModes(model, Path(), {}, lambda: models.features["beta"], models)
+    model.mode = modes.mode(model.options)
     count, width = models.features["beta"].shape[1:]
     generator = torch.Generator().manual_seed(3)
     model.correction = Correction(0.1 * torch.randn(count, width, generator=generator))
-
-    def none(*_: Any) -> Any:
-        raise AssertionError("nothing of a training is asked for")
 
     cfg = resized(model.beta.cfg, phi)
     build = importlib.import_module("dassl.data.transforms").build_transform
     transform = quietly(lambda: build(cfg, is_train=False))
     facts = {"key": KEY, "method": method, "phi": phi}
-    return Deployed(model, ModeBuilder(model, Path(), {}, none), transform, facts)
+    return Deployed(model, modes, transform, facts)

@@ -1,0 +1,107 @@
+"""`loreal export`: a finished run as a package for a device."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+TEXT = "write a finished run as a package of ONNX files for a device"
+EPILOG = """\
+A package is a folder: encoder.onnx (uint8 picture in, features out), a head for each class set
+(ONNX, and the same as safetensors), loreal.json (how to read pictures, classes, hashes, where it
+comes from), golden pictures for a self-test, and a model card. It runs with numpy, pillow and
+onnxruntime alone: python -m loreal_plugin.edge PACKAGE PICTURES...
+
+RUN is the results.json of a finished run with stage 3, or the folder it lies in. Before a package
+is written it is compared with the run on pictures that no training saw; one that gives another
+class too often is refused. docs/DEVICE.md says what each precision costs.
+
+examples:
+  loreal export RUN --out flowers
+  loreal export RUN --out flowers --precision int8 --classes base new
+  loreal export RUN --out flowers --precision int8-static --pictures folder/of/pictures
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser(
+        "export",
+        usage="loreal export RUN --out PACKAGE [options]",
+        help=TEXT,
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_path", metavar="RUN", help="results.json, or its folder")
+    parser.add_argument("--out", metavar="PACKAGE", required=True, help="folder of the package")
+    parser.add_argument(
+        "--precision",
+        default="fp32",
+        help="fp32, fp16, int8, int8-static or int4 (fp32)",
+    )
+    parser.add_argument("--mode", default="", help="static or tangent (the run's own, else static)")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=(),
+        metavar="CLASSES",
+        help="test sets of the run (base, new, ...) or files with a class a line (as trained)",
+    )
+    parser.add_argument(
+        "--check", default="200", metavar="N", help="held-out pictures to compare on; 0: none (200)"
+    )
+    parser.add_argument(
+        "--min-agreement",
+        default="98",
+        metavar="PERCENT",
+        help="of them that must get the run's class (98)",
+    )
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        default=(),
+        metavar="PICTURE",
+        help="files and folders to compare and calibrate on, instead of the dataset's",
+    )
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """Add the options for what a run's record does not hold."""
+    parser.add_argument("--host", help="root of the checkout that the run used (HOST)")
+    parser.add_argument(
+        "--data", help="folder that holds the datasets (DATA; for demo the local cache)"
+    )
+    parser.add_argument("--weights", help="the run's CLIP weights, where they lie elsewhere now")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what was written."""
+    from loreal_plugin.errors import ConfigError
+    from loreal_plugin.runs.spec import whole_number
+
+    check = whole_number("--check", args.check, minimum=0)
+    try:
+        least = float(args.min_agreement)
+    except ValueError:
+        raise ConfigError(
+            f"--min-agreement must be a percentage, not '{args.min_agreement}'"
+        ) from None
+    from loreal_plugin.export.export_run import ExportPlan, export_run
+
+    plan = ExportPlan(args.precision, args.mode, tuple(args.classes), check, least)
+    out = export_run(
+        args.run_path,
+        args.out,
+        plan,
+        pictures=args.pictures,
+        host=args.host,
+        data=args.data,
+        weights=args.weights,
+    )
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"written: {out} ({size / 1e6:.1f} MB)")
+    print(f"try it: python -m loreal_plugin.edge {out} --selftest")
+    return 0

@@ -1,0 +1,99 @@
+"""The model card of a package, README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tabulate import tabulate
+
+_USE = """\
+```bash
+pip install numpy pillow onnxruntime
+pip install --no-deps loreal-plugin
+python -m loreal_plugin.edge {folder} --selftest
+python -m loreal_plugin.edge {folder} picture.jpg folder/of/pictures
+```
+
+```python
+from loreal_plugin.edge import Package
+
+print(Package.open("{folder}").predict(["picture.jpg"], top=3))
+```
+
+`sha256sum -c SHA256SUMS` checks the files without any of this."""
+
+_LIMITS = """\
+- Every answer is one of the classes of the head, also for a picture of something else.
+- The probabilities are a softmax of logits and were not calibrated.
+- Accuracies are those of the run, on its test pictures, in float32 on the machine that trained it.
+- Pictures have to be read as `loreal.json` says under `picture`: another resize changes answers."""
+
+_LICENCES = """\
+The encoder is made of the CLIP weights named above; their licence holds for it ({licence}).
+What the training pictures' licence asks for holds as well. The LOREAL plug-in, which wrote the
+rest, is under the MIT licence."""
+
+
+def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        folder: name of the package.
+        megabytes: size of all its files together.
+    """
+    run, first = manifest["run"], next(iter(manifest["heads"].values()))
+    facts = [
+        ["method", manifest["title"]],
+        ["input", f"{manifest['phi']} x {manifest['phi']} pixels, RGB"],
+        ["classes", _classes(first["labels"])],
+        ["heads", ", ".join(f"{n} ({len(h['labels'])})" for n, h in manifest["heads"].items())],
+        ["inference mode", manifest["mode"]],
+        ["precision", manifest["precision"]],
+        ["size", f"{megabytes:.1f} MB"],
+        ["trained on", f"{run['dataset']}, {run['shots']} shots, seed {run['seed']}"],
+        ["CLIP weights", f"{run['weights']['name']}, sha256 {run['weights']['sha256'][:16]}..."],
+        ["run", str(run["key"])[:16]],
+    ]
+    parts = [
+        f"# {manifest['title']} at {manifest['phi']} pixels",
+        tabulate(facts, headers=["", ""], tablefmt="github"),
+        "## Use",
+        _USE.format(folder=folder),
+        "## Accuracy",
+        _accuracy(manifest),
+        "## Limits",
+        _LIMITS,
+        "## Licences",
+        _LICENCES.format(licence=run["weights"]["licence"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _classes(labels: list[str]) -> str:
+    shown = ", ".join(labels[:8])
+    return shown if len(labels) <= 8 else f"{shown}, ... ({len(labels)} in all)"
+
+
+def _accuracy(manifest: Mapping[str, Any]) -> str:
+    rows, check = manifest["accuracy"]["rows"], manifest["accuracy"]["check"]
+    parts = []
+    if rows:
+        names = list(rows[0]["accuracy"])
+        with_hm = any(row["hm"] is not None for row in rows)
+        body = [
+            [row["label"], *(row["accuracy"].get(name) for name in names)]
+            + ([row["hm"]] if with_hm else [])
+            for row in rows
+        ]
+        heads = ["accuracy of the run in %", *names, *(["HM"] if with_hm else [])]
+        parts.append(tabulate(body, headers=heads, tablefmt="github", floatfmt=".2f"))
+    if check:
+        parts.append(
+            f"This package gives the run's class in {check['agreement']:.1f} % of"
+            f" {check['pictures']} {check['where']}; logits differ by up to"
+            f" {check['largest']:.2g}. The run predicted in the mode {manifest['mode']}."
+        )
+    else:
+        parts.append("The package was not compared with its run (`--check 0`).")
+    return "\n\n".join(parts)

@@ -1,0 +1,94 @@
+"""Comparing a package with its run: the same pictures through both, each with its own reader.
+
+Shapes: B pictures, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from loreal_plugin.edge.package import Package
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.inference.deployed import Deployed
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a package compares with its run.
+
+    Attributes:
+        pictures: how many were compared.
+        agreement: of them with the same best class, percent.
+        largest: largest difference of logits.
+        pixels: largest difference of pixels, of 255, between the two readers.
+        where: what the pictures are, in words.
+    """
+
+    pictures: int
+    agreement: float
+    largest: float
+    pixels: float
+    where: str
+
+    def facts(self) -> dict[str, Any]:
+        """Return the comparison in JSON's types."""
+        return asdict(self)
+
+
+def compare(
+    package: Package, deployed: Deployed, paths: Sequence[str], where: str, std: Sequence[float]
+) -> Agreement:
+    """Return how a package compares with the model that it was exported from.
+
+    Args:
+        paths: picture files.
+        where: what they are, in words.
+        std: what the model's transform divides colours by, for pixels in units of 255.
+    """
+    same, largest, pixels = 0, 0.0, 0.0
+    scale = 255 * torch.tensor(list(std))[:, None, None]
+    for at in range(0, len(paths), _BATCH):
+        part = paths[at : at + _BATCH]
+        ours = np.stack([package.pixels(path) for path in part])
+        images = torch.stack([deployed.pixels(path) for path in part])
+        pixels = max(pixels, _pixel_difference(ours, images, scale))
+        theirs = deployed.logits(images).float().cpu().numpy()
+        found = package.logits(ours)
+        same += int((found.argmax(-1) == theirs.argmax(-1)).sum())
+        largest = max(largest, float(np.abs(found - theirs).max()))
+    return Agreement(len(paths), 100 * same / len(paths), largest, pixels, where)
+
+
+def _pixel_difference(ours: np.ndarray, images: torch.Tensor, scale: torch.Tensor) -> float:
+    """Return the largest difference of pixels beyond one offset a colour, which is the mean's."""
+    # both are the same numbers but for the normalisation: an affine map of each colour
+    colours = (images * scale).permute(0, 2, 3, 1).double().numpy()
+    apart = ours - colours
+    return float(np.abs(apart - np.median(apart, axis=(0, 1, 2))).max())
+
+
+def refuse_below(found: Agreement, least: float) -> None:
+    """Check that a package agrees with its run often enough.
+
+    Raises:
+        ConfigError: it does not, or it reads pictures in another way.
+    """
+    if found.pixels > 0.5:
+        raise ConfigError(
+            f"the package reads pictures differently from the run (pixels differ by up to"
+            f" {found.pixels:.1f} of 255): the host's test transform is no resize of the shorter"
+            " edge and centre crop, which is what a package does"
+        )
+    if found.agreement < least:
+        raise ConfigError(
+            f"the package gives the run's class in {found.agreement:.1f} % of {found.pictures}"
+            f" {found.where} (logits differ by up to {found.largest:.3g}), and {least:g} % are"
+            " wanted; nothing was written: choose another --precision, or lower --min-agreement"
+        )

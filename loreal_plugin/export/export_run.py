@@ -1,0 +1,242 @@
+"""`export_run`: from the folder of a finished run to a package, checked before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loreal_plugin.edge.head import MODES, Head
+from loreal_plugin.edge.layout import CARD, ENCODER, HEADS, MANIFEST
+from loreal_plugin.edge.package import Package
+from loreal_plugin.edge.pixels import read_rgb, recipe_of, to_pixels
+from loreal_plugin.errors import ConfigError, LorealError, unknown_name
+from loreal_plugin.export.card import model_card
+from loreal_plugin.export.check import Agreement, compare, refuse_below
+from loreal_plugin.export.class_names import class_sets
+from loreal_plugin.export.describe import manifest_of, write_manifest
+from loreal_plugin.export.encoder import export_encoder, normalisation
+from loreal_plugin.export.golden import write_golden
+from loreal_plugin.export.head_files import in_half, write_head
+from loreal_plugin.export.heads import head_of
+from loreal_plugin.export.need import need
+from loreal_plugin.export.pictures import Pictures, pictures_of, spread
+from loreal_plugin.export.precision import CALIBRATED, PRECISIONS, convert
+from loreal_plugin.files import write_bytes, write_text
+from loreal_plugin.inference.deployed import Deployed
+from loreal_plugin.runs.calibrate import training_features
+from loreal_plugin.runs.prepare import say_line
+from loreal_plugin.runs.trained_run import TrainedRun
+
+CALIBRATION_PICTURES = 128
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What is asked of an export.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        mode: `static` or `tangent`; empty: what the run was tested in, where it is one of them.
+        classes: test sets of the run, or files with a class a line; each becomes a head. Empty:
+            the classes that were trained on.
+        check: pictures on which package and run are compared; 0: none.
+        least: percent of them that have to get the run's class.
+    """
+
+    precision: str = "fp32"
+    mode: str = ""
+    classes: tuple[str, ...] = ()
+    check: int = 200
+    least: float = 98.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(unknown_name("precision", self.precision, PRECISIONS))
+        if self.mode and self.mode not in MODES:
+            raise ConfigError(unknown_name("mode of a package", self.mode, MODES))
+        if self.check < 0 or not 0 <= self.least <= 100:
+            raise ConfigError(
+                f"check must be 0 or more and min-agreement a percentage, got {self.check} and"
+                f" {self.least}"
+            )
+
+
+def export_run(
+    run: str | Path,
+    out: str | Path,
+    plan: ExportPlan | None = None,
+    *,
+    pictures: Sequence[str] = (),
+    host: str | None = None,
+    data: str | None = None,
+    weights: str | None = None,
+    say: Say = say_line,
+) -> Path:
+    """Export a finished run as a package; return the package's folder.
+
+    Args:
+        run: folder of a finished run, as for `load_run`.
+        out: the package; a package that lies there is replaced, anything else is left alone.
+        pictures: files and folders to calibrate on and to compare with, instead of the dataset's.
+        host, data, weights: where these lie, as for `load_run` and `loreal base2new`.
+
+    Raises:
+        LorealError: no such run; a mode, precision or class set that cannot be exported; no
+            pictures to compare with; a package that agrees too seldom with its run.
+    """
+    plan, out = plan or ExportPlan(), Path(out).expanduser()
+    check_place(out)
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        need(name)
+    trained = TrainedRun.open(run, host=host, weights=weights)
+    found = pictures_of(trained, pictures, host=host, data=data)
+    check_pictures(plan, found)
+    mode = plan.mode or exported_mode(trained)
+    deployed = {
+        name: opened(trained, names, mode, found) for name, names in class_sets(trained, plan)
+    }
+    first = next(iter(deployed.values()))
+    say(f"exporting {first.beta.contract.title} at {first.phi}, {mode}, {plan.precision}")
+    with tempfile.TemporaryDirectory(dir=made(out.parent), prefix=f".{out.name}.") as temporary:
+        folder = Path(temporary) / "package"
+        agreed = write_package(folder, deployed, trained.record, plan, found, out.name, say)
+        if agreed:
+            say(
+                f"{agreed.agreement:.1f} % of {agreed.pictures} {agreed.where} get the run's class;"
+                f" logits differ by up to {agreed.largest:.2g}"
+            )
+        replace_folder(folder, out)
+    return out
+
+
+def exported_mode(trained: TrainedRun) -> str:
+    """Return the mode that the run was tested in where a package can have it, else `static`."""
+    tested = trained.tested_options.inference
+    return tested if tested in MODES else MODES[0]
+
+
+def opened(trained: TrainedRun, names: str | Sequence[str], mode: str, found: Pictures) -> Deployed:
+    """Return the run's model of a class set in a mode.
+
+    Tables that the run does not keep are made of the training pictures, where these are there.
+    """
+    engine = found.engine
+    features = None if engine is None else lambda: training_features(engine, deployed)
+    deployed = trained.deployed(names, "exact", features)
+    deployed.use(dataclasses.replace(trained.tested_options, inference=mode))
+    return deployed
+
+
+def write_package(
+    folder: Path,
+    deployed: Mapping[str, Deployed],
+    record: Mapping[str, Any],
+    plan: ExportPlan,
+    found: Pictures,
+    name: str,
+    say: Say = say_line,
+) -> Agreement | None:
+    """Write a package into a new folder; return how it compares with its run.
+
+    Args:
+        deployed: the run's model by name of the class set; all have the same encoder.
+        record: the run's results.json.
+        found: pictures to calibrate on and to compare with.
+        name: of the package, for its card.
+
+    Raises:
+        ConfigError: it agrees with the run less often than the plan asks for.
+    """
+    first = next(iter(deployed.values()))
+    model = export_encoder(first)
+    pixels = None
+    if plan.precision in CALIBRATED:
+        chosen = spread(found.training, CALIBRATION_PICTURES)
+        say(f"calibrating on {len(chosen)} training pictures")
+        recipe = recipe_of(first.phi, first.beta.cfg.INPUT.INTERPOLATION)
+        pixels = np.stack([to_pixels(read_rgb(path), recipe) for path in chosen])
+    model = convert(model, plan.precision, pixels)
+    write_bytes(folder / ENCODER, model.SerializeToString())
+    heads: dict[str, tuple[Head, Sequence[Path]]] = {}
+    for title, one in deployed.items():
+        head = head_of(one)
+        head = head if plan.precision == "fp32" else in_half(head)
+        heads[title] = head, write_head(head, folder / HEADS / title)
+    manifest = manifest_of(first, record, heads, plan.precision)
+    write_manifest(folder, manifest, sealed=False)
+    package = Package.open(folder)
+    agreed = None
+    if plan.check:
+        paths = spread(found.held_out, plan.check)
+        agreed = compare(package, first, paths, found.where, normalisation(first.beta.cfg)[1])
+        refuse_below(agreed, plan.least)
+        manifest["accuracy"]["check"] = agreed.facts()
+    write_golden(package)
+    seal(folder, manifest, name)
+    return agreed
+
+
+def seal(folder: Path, manifest: dict[str, Any], name: str) -> None:
+    """Write the card and the hashes of a package whose other files are all there."""
+    size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    write_text(folder / CARD, model_card(manifest, name, size / 1e6))
+    write_manifest(folder, manifest, sealed=True)
+
+
+def check_place(out: Path) -> None:
+    """Check that a package may be written to a place.
+
+    Raises:
+        ConfigError: something that is no package lies there.
+    """
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ConfigError(f"{out} is not empty and no package; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; --out names a folder")
+
+
+def check_pictures(plan: ExportPlan, found: Pictures) -> None:
+    """Check that there are the pictures that a plan asks for.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    why = f"({found.where})" if found.where and not found.held_out else ""
+    if plan.check and not found.held_out:
+        raise ConfigError(
+            f"the package is compared with the run on held-out pictures, and there are none {why};"
+            " name some with --pictures or --data, or give up the comparison with --check 0"
+        )
+    if plan.precision in CALIBRATED and not found.training:
+        raise ConfigError(
+            f"--precision {plan.precision} is calibrated on training pictures, and there are none"
+            f" {why}; name some with --pictures or --data, or choose int8"
+        )
+
+
+def made(folder: Path) -> Path:
+    """Return a folder, made where it was not there.
+
+    Raises:
+        LorealError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LorealError(f"cannot make {folder}: {error.strerror}; choose another --out") from None
+    return folder
+
+
+def replace_folder(new: Path, out: Path) -> None:
+    """Put a finished package in the place of `out`, an older package's included."""
+    if out.exists():
+        shutil.rmtree(out)
+    new.rename(out)

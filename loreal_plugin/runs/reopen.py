@@ -1,0 +1,58 @@
+"""The dataset of a finished run, read and drawn again as the run did it."""
+
+from __future__ import annotations
+
+from loreal_plugin.data.storage import saves_held_back
+from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.plan import build_plan
+from loreal_plugin.runs.prepare import say_line, using_weights
+from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.runs.trained_run import TrainedRun
+
+
+def reopened_engine(
+    trained: TrainedRun,
+    *,
+    dataset: str = "",
+    host: str | None = None,
+    data: str | None = None,
+    say: Say = say_line,
+) -> Engine:
+    """Return an engine of a finished run; it trains nothing by itself, and nothing is written.
+
+    Args:
+        dataset: another dataset than the run's to look at.
+        host, data: as for `loreal base2new`; the record does not hold where things lie.
+
+    Raises:
+        LorealError: no such dataset or host.
+    """
+    from loreal_plugin.weights import describe, load_clip_state_dict
+
+    spec = run_spec(trained, dataset or trained.record["dataset"], host, data)
+    patch = int(describe(load_clip_state_dict(trained.weights))["patch"])
+    with using_weights(trained.weights), saves_held_back():
+        plan = build_plan(spec, native_size=trained.native_size, patch_size=patch)
+        return Engine(trained.host, plan, trained.record["weights"]["sha256"], say=say)
+
+
+def run_spec(trained: TrainedRun, dataset: str, host: str | None, data: str | None) -> RunSpec:
+    """Return the run's own description, with the dataset to look at."""
+    record = trained.record
+    named = [
+        (key if scope == "all" else f"{scope}:{key}", value)
+        for scope, key, value in record["overrides"]
+    ]
+    return build_spec(
+        record["method"],
+        str(record["phi"]),
+        dataset,
+        str(record["seed"]),
+        host=host or str(trained.host.path),
+        data=data,
+        out=str(trained.out or trained.folder),
+        shots=str(record["shots"]),
+        weights=trained.weights,
+        recipe=record["recipe"],
+        opts=[word for pair in named for word in pair],
+    )
