@@ -36,13 +36,13 @@ from loreal_plugin.bench.models import CellModels
 from loreal_plugin.files import write_text
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.pictures import read_picture
 from loreal_plugin.students.embedding_cache import EmbeddingCache, pictures_digest
 from loreal_plugin.students.views import (
     PairedViews,
     View,
     ViewRecipe,
     draw_view,
-    read_picture,
     render_view,
     view_generator,
 )

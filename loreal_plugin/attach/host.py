@@ -15,7 +15,13 @@ from typing import Any
 from loreal_plugin.attach.arguments import family_parser
 from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import LIST, ShimFacts, allowed_names, setting_of
-from loreal_plugin.attach.imports import add_datasets, imports_from, own_keys, own_trainers
+from loreal_plugin.attach.imports import (
+    add_datasets,
+    imports_from,
+    own_keys,
+    own_reader,
+    own_trainers,
+)
 from loreal_plugin.attach.inspect_host import (
     HostInspection,
     inspect_host,
@@ -217,6 +223,7 @@ def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
             raise HostError(f"host '{inspection.path.name}' fails on import: {what}") from error
         undo.enter_context(own_trainers())
         add_datasets()
+        undo.enter_context(own_reader(inspection))
         _apply_shims(session, undo, allowed, before_import=False)
         session.undo = undo.pop_all()
     atexit.register(detach_host)

@@ -15,8 +15,11 @@ from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.data import add_data_keys, register_plugin_datasets
 from loreal_plugin.options import add_loreal_node
+from loreal_plugin.paths import embedded_host
+from loreal_plugin.pictures import read_picture
 
 _DEFAULTS = "get_cfg_default"
+_READ_IMAGE = "read_image"
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
@@ -99,6 +102,28 @@ def own_trainers() -> Iterator[None]:
     finally:
         for folder in ours:
             paths.remove(folder)
+
+
+@contextmanager
+def own_reader(inspection: HostInspection) -> Iterator[None]:
+    """Let a stranger's loaders read pictures as we do: a turned or 16-bit picture then looks alike
+    in all stages and tests. The embedded host's reader does so itself.
+    """
+    original = getattr(sys.modules.get("dassl.utils"), _READ_IMAGE, None)
+    named = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.split(".")[0] == "dassl" and getattr(module, _READ_IMAGE, None) is original
+    ]
+    if original is None or inspection.path == embedded_host():
+        named = []
+    for module in named:
+        setattr(module, _READ_IMAGE, read_picture)
+    try:
+        yield
+    finally:
+        for module in named:
+            setattr(module, _READ_IMAGE, original)
 
 
 def add_datasets() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import read_picture
 
 PICTURE_ENDINGS = (
     ".jpg",
@@ -143,10 +142,9 @@ def check_images(items: Iterable[Item]) -> int:
     broken, items = [], list(items)
     for item in items:
         try:
-            with Image.open(item.path) as image:
-                image.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            broken.append(f"{item.path} ({error})")
+            read_picture(item.path)
+        except DataError as error:
+            broken.append(f"{item.path} ({error.__cause__})")
     if broken:
         raise DataError(
             f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])};"

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.method.loreal import Loreal
+from loreal_plugin.pictures import read_picture
 from loreal_plugin.runs.prepare import say_line, using_weights
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
-from loreal_plugin.students.views import read_picture
 
 Say = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.explain.runs import OpenRun
-from loreal_plugin.students.views import read_picture
+from loreal_plugin.pictures import read_picture
 
 PICKS = ("spread", "rescued", "lost")
 BATCH = 50

@@ -20,8 +20,8 @@ from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import MODES
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
+from loreal_plugin.pictures import as_rgb, read_picture
 from loreal_plugin.students.student import Student
-from loreal_plugin.students.views import read_picture
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Deployed:
                 f"a picture is a file name or a PIL picture, got {type(picture).__name__}; "
                 "tensors (B, 3, phi, phi) go to `logits`"
             )
-        return self.transform(picture.convert("RGB"))
+        return self.transform(as_rgb(picture))
 
     def predict(
         self,

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import read_picture
 from loreal_plugin.presets import PRESETS
 from loreal_plugin.weights import describe, load_clip_state_dict
 from loreal_plugin.weights.package import borrowed_clip
@@ -74,15 +73,8 @@ class ClipModel:
         )
         parts = []
         for start in range(0, len(paths), _BATCH):
-            images = torch.stack([view(_read(path)) for path in paths[start : start + _BATCH]])
+            part = paths[start : start + _BATCH]
+            images = torch.stack([view(read_picture(path)) for path in part])
             parts.append(F.normalize(self._visuals[size](images.to(self.device)), dim=-1).cpu())
             progress(len(images))
         return torch.cat(parts)
-
-
-def _read(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError) as error:
-        raise DataError(f"picture {path} cannot be read: {error}") from error

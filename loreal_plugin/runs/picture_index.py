@@ -4,27 +4,24 @@ run fast.
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
-
 from loreal_plugin.errors import DataError, LorealError
-from loreal_plugin.files import digest, digest_bytes, read_json, write_json
+from loreal_plugin.files import digest, read_json, write_json
 from loreal_plugin.paths import cache_root
+from loreal_plugin.pictures import READING, decode, picture_identity
 
 MANY = 2000
 EVERY = 10.0  # seconds between two lines of progress
 CHUNK = 256
-_WRONG = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class PictureIndex:
-    """SHA-256 of picture files, of those that could be decoded.
+    """Identities (`pictures.picture_identity`) of picture files, of those that could be decoded.
 
     Args:
         say: prints one line of progress.
@@ -35,7 +32,7 @@ class PictureIndex:
         self._known: dict[str, str] = {}
 
     def sha256(self, path: str) -> str:
-        """Return the hash of a picture that `check` has seen."""
+        """Return the identity of a picture that `check` has seen."""
         return self._known[path]
 
     def check(self, paths: Iterable[str]) -> None:
@@ -49,7 +46,8 @@ class PictureIndex:
         if not wanted:
             return
         root = os.path.commonpath([os.path.dirname(path) for path in wanted])
-        file = cache_root() / "pictures" / f"{digest(root)[:16]}.json"
+        # what a picture is depends on how it is read: an earlier reading's memo is not believed
+        file = cache_root() / "pictures" / f"{digest([root, READING])[:16]}.json"
         memo = read_json(file) or {}
         stamps = {path: _stamp(path) for path in wanted}
         fresh = [path for path in wanted if not _still(memo.get(path), stamps[path])]
@@ -85,15 +83,14 @@ class PictureIndex:
 
 
 def _look(path: str) -> tuple[str, str]:
-    """Return a picture's hash and what is wrong with it (empty: nothing)."""
+    """Return a picture's identity and what is wrong with it (empty: nothing)."""
     try:
         with open(path, "rb") as file:
             content = file.read()
-        with Image.open(io.BytesIO(content)) as image:
-            image.convert("RGB")
-    except _WRONG as error:
+        decode(content)
+    except (DataError, OSError) as error:
         return "", str(error) or type(error).__name__
-    return digest_bytes(content), ""
+    return picture_identity(content), ""
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -22,15 +22,15 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from loreal_plugin.errors import CacheError, DataError
-from loreal_plugin.files import digest_file
 from loreal_plugin.files.store import VerifiedStore, store_key
+from loreal_plugin.pictures import picture_identity
 
 CACHE_VERSION = 1
 ARRAY = "embeddings"
 
 
 def pictures_digest(items: Sequence[Any]) -> str:
-    """Return a hash of the contents of the pictures, in order (names do not matter, bytes do).
+    """Return a hash of what the pictures are, in order (names do not matter, contents do).
 
     Raises:
         DataError: a picture cannot be read.
@@ -38,7 +38,7 @@ def pictures_digest(items: Sequence[Any]) -> str:
     whole = hashlib.sha256()
     for item in items:
         try:
-            whole.update(bytes.fromhex(digest_file(item.impath)))
+            whole.update(bytes.fromhex(picture_identity(Path(item.impath).read_bytes())))
         except OSError as error:
             raise DataError(f"picture {item.impath} cannot be read: {error}") from error
     return whole.hexdigest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 
-from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.pictures import read_picture
 
 # What `INPUT.TRANSFORMS` may hold: everything else draws numbers that a paired view cannot share,
 # or changes pixels in a way that depends on the resolution. "center_crop" is a no-op in the hosts'
@@ -128,21 +129,6 @@ def render_view(image: Image.Image, view: View, size: int, recipe: ViewRecipe) -
     return pixels if recipe.mean is None else TF.normalize(pixels, recipe.mean, recipe.std)
 
 
-def read_picture(path: str, read: Callable[[str], Image.Image] | None = None) -> Image.Image:
-    """Return a picture as RGB, through the host's reader where one is given.
-
-    Raises:
-        DataError: the file is missing or broken (it is named).
-    """
-    try:
-        if read is not None:
-            return read(path)
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"picture {path} cannot be read: {error}; replace or remove it") from error
-
-
 class PairedViews(Dataset):
     """Training pictures as `{"img", "img_low", "label", "index", "view"}`; one view number at a
     time.
@@ -158,10 +144,9 @@ class PairedViews(Dataset):
         recipe: ViewRecipe,
         seed: int,
         independent: bool = False,
-        read: Callable[[str], Image.Image] | None = None,
     ) -> None:
         self.items, self.sizes, self.recipe, self.seed = list(items), sizes, recipe, seed
-        self.independent, self.read = independent, read
+        self.independent = independent
         self.number = 0
 
     def __len__(self) -> int:
@@ -173,7 +158,7 @@ class PairedViews(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.items[index]
-        image = read_picture(item.impath, self.read)
+        image = read_picture(item.impath)
         # the same stream for both sizes draws the same box twice; another one a box of its own
         views = [
             draw_view(
@@ -206,16 +191,15 @@ class StudentViews(Dataset):
         recipe: ViewRecipe,
         seed: int,
         stream: int = 0,
-        read: Callable[[str], Image.Image] | None = None,
     ) -> None:
         self.items, self.size, self.n_views, self.recipe = list(items), size, n_views, recipe
-        self.seed, self.stream, self.read = seed, stream, read
+        self.seed, self.stream = seed, stream
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = read_picture(self.items[index].impath, self.read)
+        image = read_picture(self.items[index].impath)
         views = [
             draw_view(
                 *image.size, self.recipe, view_generator(self.seed, index, number, self.stream)

@@ -52,6 +52,14 @@ def state() -> tuple[list[str], dict[str, int], bool]:
     )
 
 
+# how a stranger's Dassl reads pictures, and where it is named
+READER = {
+    "dassl/utils/__init__.py": "from .tools import read_image\n",
+    "dassl/utils/tools.py": "def read_image(path): ...\n",
+    "dassl/data/__init__.py": "from dassl.utils import read_image\n",
+}
+
+
 def test_attaching_twice_is_attaching_once(embedded):
     one, two = embedded("coop"), embedded("coop")
     assert one.train is two.train and one.trainer_class is two.trainer_class
@@ -239,10 +247,11 @@ assert not [name for name in sys.modules if name.split(".")[0] in hosts]
 
 
 def test_attach_and_detach_change_no_file_and_no_module(tmp_path, clip_file):
-    host = write_host(tmp_path / "host")
+    host = write_host(tmp_path / "host", READER)
     before = tree(host)
     code = f"""
 import sys, types, loreal_plugin.attach as attach
+from loreal_plugin.pictures import read_picture
 sys.modules["datasets"] = elsewhere = types.ModuleType("datasets")
 path = list(sys.path)
 host = attach.attach_host({str(host)!r}, "coop")
@@ -257,9 +266,12 @@ assert model.visual.positional_embedding.shape[0] == 37 and model.visual.input_r
 assert clip._MODELS == models and clip._download is download
 assert host.build_trainer(cfg).cfg is cfg
 loader, module = host.trainers_module.load_clip_to_cpu, host.trainers_module
+tools, data = sys.modules["dassl.utils.tools"], sys.modules["dassl.data"]
+assert read_picture is tools.read_image is sys.modules["dassl.utils"].read_image is data.read_image
 attach.detach_host()
 assert module.load_clip_to_cpu is not loader
 assert module.load_clip_to_cpu.__module__ == "trainers.coop"
+assert data.read_image is tools.read_image is not read_picture
 assert sys.modules["datasets"] is elsewhere and "train" not in sys.modules and sys.path == path
 attach.detach_host()
 """

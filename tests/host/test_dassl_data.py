@@ -324,7 +324,7 @@ def test_broken_picture_stops_the_run_and_is_named(workers: int, tmp_path: Path)
     path = Path(manager.dataset.test[1].impath)
     path.write_bytes(path.read_bytes()[:120])
     with pytest.raises(
-        DataError, match=rf"^picture '.*{path.name}' cannot be read .*; replace or remove it$"
+        DataError, match=rf"^picture '.*{path.name}' cannot be read: .*; replace or remove it$"
     ) as e:
         list(manager.test_loader)
     assert "\n" not in str(e.value)  # also out of a worker process

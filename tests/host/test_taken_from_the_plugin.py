@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "hosts" / "embedded"
 # file of the host -> modules of the plug-in
 TAKEN = {
-    "dassl/_plugin.py": {"errors", "weights.host_checkpoints"},
+    "dassl/_plugin.py": {"errors", "pictures", "weights.host_checkpoints"},
     "datasets/_plugin.py": {
         *("data", "data.base", "data.folder", "data.items", "data.splits", "data.storage"),
         "errors",
@@ -20,7 +20,7 @@ TAKEN = {
     "train.py": {"errors"},
 }
 # rooms that come with these: pictures, CLIP files, and the demonstration's of both
-ROOMS = {"data", "demo", "errors", "files", "paths", "version", "weights"}
+ROOMS = {"data", "demo", "errors", "files", "paths", "pictures", "version", "weights"}
 
 
 def taken_by(path: Path) -> set[str]:

@@ -264,8 +264,10 @@ def score(world: Path, *more: str) -> int:
 
 
 def test_score_ranks_plots_and_chooses(world, capsys, monkeypatch):
-    read, original = [], clip_model._read
-    monkeypatch.setattr(clip_model, "_read", lambda path: read.append(path) or original(path))
+    read, original = [], clip_model.read_picture
+    monkeypatch.setattr(
+        clip_model, "read_picture", lambda path: read.append(path) or original(path)
+    )
     options = ["--words", "outline", "--choose", "2", "--out", "best.json", "--plot", "plots/a.png"]
     assert score(world, *options) == 0
     said = capsys.readouterr().out

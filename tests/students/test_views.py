@@ -13,14 +13,14 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import InterpolationMode
 from yacs.config import CfgNode
 
-from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.pictures import read_picture
 from loreal_plugin.students.views import (
     PairedViews,
     StudentViews,
     ViewRecipe,
     build_recipe,
     draw_view,
-    read_picture,
     render_view,
     view_generator,
 )
@@ -84,21 +84,6 @@ def test_without_random_crop_the_whole_picture_is_resized():
     )(image)
     assert torch.equal(render_view(image, view, 48, recipe), expected)
     assert (view.flip, view.width, view.height) == (False, 80, 60)
-
-
-def test_grey_and_palette_pictures_are_read_as_rgb(tmp_path):
-    picture(30, 30).convert("L").save(tmp_path / "grey.png")
-    picture(30, 30).convert("P").save(tmp_path / "palette.png")
-    for name in ("grey.png", "palette.png"):
-        assert read_picture(str(tmp_path / name)).mode == "RGB"
-
-
-def test_broken_picture_is_named(tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"\x89PNG no")
-    with pytest.raises(DataError, match="bad.png"):
-        read_picture(str(tmp_path / "bad.png"))
-    with pytest.raises(DataError, match="gone.png"):
-        read_picture(str(tmp_path / "gone.png"))
 
 
 def test_paired_views_share_the_box_and_independent_ones_do_not(tmp_path):

@@ -12,7 +12,8 @@ from tiny_hosts import METHODS
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.students.views import build_recipe, draw_view, read_picture, render_view
+from loreal_plugin.pictures import read_picture
+from loreal_plugin.students.views import build_recipe, draw_view, render_view
 
 NATIVE, PHI = 64, 32
 

@@ -13,7 +13,8 @@ from helpers import TINY_CLASSES
 
 from loreal_plugin.errors import AttributeFileError, CheckpointError
 from loreal_plugin.method.losses import high_level_distillation
-from loreal_plugin.students.views import draw_view, read_picture, render_view, view_generator
+from loreal_plugin.pictures import read_picture
+from loreal_plugin.students.views import draw_view, render_view, view_generator
 
 LOREAL = "TRAINER.LOREAL."
 WORDS = ["color", "shape", "size", "outline", "texture"]

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from dassl._plugin import ConfigError, DataError, unknown_name
+from dassl._plugin import ConfigError, DataError, read_picture, unknown_name
 
 
 def mkdir_if_missing(dirname: str | os.PathLike[str]) -> None:
@@ -71,22 +71,15 @@ class PictureError(DataError):
 
 
 def read_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Return the picture in RGB, fully decoded.
+    """Return the picture in RGB, upright, fully decoded.
 
     Raises:
         DataError: naming the file, when it is missing, truncated or no picture.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise PictureError(f"picture '{path}' does not exist; is the data set complete?") from error
-    # Pillow's decoders raise many kinds: OSError, SyntaxError, ValueError, struct.error, ...
-    except Exception as error:
-        fault = " ".join(str(error).split())
-        raise PictureError(
-            f"picture '{path}' cannot be read ({fault}); replace or remove it"
-        ) from error
+        return read_picture(path)
+    except DataError as error:
+        raise PictureError(str(error)) from error
 
 
 def collect_env_info() -> str:
