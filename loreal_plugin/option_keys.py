@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loreal_plugin.inference_modes import MODES, modes_help
+from loreal_plugin.presets import PRESETS, describe_presets
 
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
 SLOT_PARTS = ("both", "words", "contents", "none")
@@ -45,8 +46,8 @@ class LorealOptions:
     enabled: bool = _key(True, "False: no slots, the host's own code runs untouched")
     preset: str = _key(
         "default",
-        "where keys that are not given take their value from",
-        ("default", "paper", "authors"),
+        f"where keys that are not given take their value from; {describe_presets()}",
+        tuple(PRESETS),
     )
     phi: int = _key(
         96, "side of the low-resolution input in pixels, a multiple of the patch size", low=1
@@ -64,7 +65,8 @@ class LorealOptions:
     )
     mix_start: float = _key(
         0.5,
-        "bridge `mix`: part of training after which beta's own embedding comes in",
+        "bridge `mix`: part of training after which beta's own embedding comes in; "
+        "0: its weight is MIX_MAX from the first step",
         low=0.0,
         high=1.0,
     )
@@ -148,7 +150,10 @@ class LorealOptions:
         ("none", "mean", "ridge"),
     )
     mmrl_condition: str = _key(
-        "class", "MMRL: which visual feature conditions the prompt", ("class", "fusion")
+        "class",
+        "MMRL: which visual feature conditions the prompt; `fusion_raw` is the mix of both as it "
+        "is, not normalised again",
+        ("class", "fusion", "fusion_raw"),
     )
     text_path: str = _key(
         "prefix",

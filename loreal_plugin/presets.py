@@ -35,6 +35,25 @@ PAPER: dict[str, Any] = {
     "drift": "none",
 }
 
+# The authors' public code at commit 88f228e of github.com/xuc865/loreal (trainers/coop_loreal.py):
+# the mix is at its maximum from the first step, so that beta reads itself.
+AUTHORS: dict[str, Any] = {
+    **PAPER,
+    "attributes": "generic",
+    "bridge": "mix",
+    "mix_start": 0.0,
+    "mix_steps": "epoch",
+    "cross_weight": 0.1,
+    "hld_direction": "alpha_to_beta",
+    "hld_temperature": 1.0,
+    "hld_tau_squared": True,
+    "lld_temperature": 1.0,
+    "slot_order": "slots_first",
+    "views": "independent",
+    "cache_views": 0,
+    "mmrl_condition": "fusion_raw",
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # chosen on held-out data of the demonstration world (docs/METHOD.md, "What we measured")
     "default": {
@@ -47,19 +66,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "position_resampling": "bicubic",
     },
     "paper": PAPER,
-    "authors": {
-        **PAPER,
-        "attributes": "generic",
-        "bridge": "mix",
-        "hld_direction": "alpha_to_beta",
-        "hld_temperature": 1.0,
-        "hld_tau_squared": True,
-        "lld_temperature": 1.0,
-        "slot_order": "slots_first",
-        "views": "independent",
-        "cache_views": 0,
-    },
+    "authors": AUTHORS,
+    # commit 2bf828e: each prompt is filled by the other student, and nothing else is distilled
+    "authors-2bf828e": {**AUTHORS, "bridge": "cross", "cross_weight": 0.0},
 }
+
+
+def describe_presets() -> str:
+    """Return in words what presets that are no column of the options' table differ in."""
+    parts = []
+    for name in PRESETS:
+        base = name.split("-")[0]
+        if base != name:
+            other = {k: v for k, v in PRESETS[name].items() if v != PRESETS[base][k]}
+            changes = ", ".join(f"{key.upper()} {value}" for key, value in other.items())
+            parts.append(f"`{name}` is `{base}` with {changes}")
+    return "; ".join(parts)
+
 
 # The paper does not settle these values of `paper` (docs/METHOD.md says why); the table marks them.
 GUESSES: frozenset[str] = frozenset(

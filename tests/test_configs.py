@@ -132,7 +132,15 @@ def assert_recipe_loads(attach, path):
     node = written["TRAINER"][contract.cfg_node]
     assert {key: cfg.TRAINER[contract.cfg_node][key] for key in node} == node
     assert build_recipe(cfg).interpolation == "bicubic"
-    assert resolve_options(cfg.TRAINER.LOREAL).preset == "default"
+    preset = "authors" if path.stem == "authors" else "default"
+    assert resolve_options(cfg.TRAINER.LOREAL).preset == preset
+
+
+def test_students_of_the_authors_recipe_are_those_of_their_preset():
+    node = yaml.safe_load((ROOT / "trainers" / "CoOp_LOREAL" / "authors.yaml").read_text())
+    theirs = CONTRACTS["coop"].authors_options
+    assert theirs == {"CTX_INIT": "", "N_CTX": 16}
+    assert {key: node["TRAINER"]["COOP"][key] for key in theirs} == theirs
 
 
 @pytest.mark.parametrize("method", sorted(CONTRACTS))

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from loreal_plugin.cli.options import options_table
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions, add_loreal_node, options_dict, resolve_options
-from loreal_plugin.presets import GUESSES, PRESETS
+from loreal_plugin.presets import GUESSES, PRESETS, describe_presets
 
 NAMES = [f.name for f in dataclasses.fields(LorealOptions)]
 
@@ -49,7 +49,18 @@ def test_presets_hold_the_published_and_the_authors_values():
         "independent",
     ]
     assert authors["hld_temperature"] == authors["lld_temperature"] == 1.0
+    mix = {"mix_start": 0.0, "mix_max": 1.0, "mix_alpha": "own", "mix_steps": "epoch"}
+    assert {key: authors[key] for key in mix} == mix and authors["cross_weight"] == 0.1
+    assert paper["position_resampling"] == authors["position_resampling"] == "bicubic_antialias"
     assert set(GUESSES) <= set(paper)
+
+
+def test_presets_of_other_commits_are_told_by_what_differs():
+    earlier = PRESETS["authors-2bf828e"]
+    assert (earlier["bridge"], earlier["cross_weight"]) == ("cross", 0.0)
+    told = describe_presets()
+    assert told == "`authors-2bf828e` is `authors` with BRIDGE cross, CROSS_WEIGHT 0.0"
+    assert told in options_table()
 
 
 def test_explicit_keys_win_over_the_preset_also_through_yacs_lists():

@@ -111,5 +111,5 @@ def _print_commands(args: argparse.Namespace, spec: RunSpec, protocol: Protocol)
     from loreal_plugin.runs.commands import run_commands
     from loreal_plugin.runs.prepare import prepare
 
-    engine = prepare(spec, protocol=protocol, check_data=False)
+    engine = prepare(spec, protocol=protocol, dry=True, say=lambda text: print(f"# {text}"))
     print("\n".join(run_commands(engine, until=args.until, test_only=args.test_only)))

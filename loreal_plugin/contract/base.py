@@ -23,11 +23,14 @@ from loreal_plugin.contract.part_checks import (
     raise_for_missing,
 )
 from loreal_plugin.contract.tokens import Tokenize, class_starts
-from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.errors import ConfigError, HostError, unknown_name
 from loreal_plugin.text.blocks import TextBlocks
 
 # A module that a stranger's code built. Its attributes are known to the rows alone, not to a type.
 HostModel: TypeAlias = Any
+
+# Values of MMRL_CONDITION.
+CONDITIONS = ("class", "fusion", "fusion_raw")
 
 
 @dataclass(frozen=True)
@@ -183,17 +186,19 @@ class HostContract(HostFacts, ABC):
     def condition(self, features: Tensor, mode: str = "class", alpha: float = 0.5) -> Tensor:
         """Return the one vector (B, D_v) that the meta-nets read of `features` (B, F, D_v).
 
-        `mode` is `class` (the class feature) or `fusion` (the features mixed by `alpha` and
-        normalised again); with one feature both are the same.
+        `mode` is `class` (the class feature), `fusion` (the features mixed by `alpha` and
+        normalised again) or `fusion_raw` (mixed, and shorter than one where they disagree: the
+        authors' code); with one feature all are the same.
 
         Raises:
             ConfigError: another mode.
         """
-        if mode not in ("class", "fusion"):
-            raise ConfigError(f"conditioning '{mode}' was asked for; known: class, fusion")
+        if mode not in CONDITIONS:
+            raise ConfigError(unknown_name("MMRL_CONDITION", mode, CONDITIONS))
         if mode == "class" or features.shape[1] == 1:
             return features[:, 0]
-        return F.normalize(alpha * features[:, 0] + (1 - alpha) * features[:, 1], dim=-1)
+        mixed = alpha * features[:, 0] + (1 - alpha) * features[:, 1]
+        return F.normalize(mixed, dim=-1) if mode == "fusion" else mixed
 
     def fusion_weight(self, model: HostModel) -> float:
         """Return the share of the class feature where two features are mixed."""

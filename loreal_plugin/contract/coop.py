@@ -22,6 +22,7 @@ class CoOpContract(HostContract):
     learner = "prompt_learner"
     checkpoint = "prompt_learner"
     zero_shot_options = {"CTX_INIT": "a photo of a"}
+    authors_options = {"CTX_INIT": "", "N_CTX": 16}
     parts = {
         "learned context": "prompt_learner.ctx",
         "number of context rows": "prompt_learner.n_ctx",

@@ -41,6 +41,8 @@ class HostFacts:
     tiny_options: ClassVar[tuple[str, ...]] = ()
     # keys of its node with which the untrained model is zero-shot CLIP; empty: it never is
     zero_shot_options: ClassVar[dict[str, Any]] = {}
+    # keys of its node that the students of LOREAL's authors had
+    authors_options: ClassVar[dict[str, Any]] = {}
     colour: ClassVar[str] = "black"  # matplotlib's name, in plots that compare methods
 
     # ---- files -----------------------------------------------------------------------------------

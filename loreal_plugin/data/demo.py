@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +24,20 @@ DEMO_TARGETS = {
     "DemoShapes": "demo-shapes",
     "DemoFrames": "demo-frames",
 }
+
+
+_draws = True
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Let the demonstration's datasets list their pictures and draw none."""
+    global _draws
+    before, _draws = _draws, False
+    try:
+        yield
+    finally:
+        _draws = before
 
 
 def demo_root(root: str, name: str = "demo") -> Path:
@@ -45,7 +61,8 @@ class DemoMixin(FewShotMixin):
         from loreal_plugin.demo.pictures import ensure_pictures
 
         root = demo_root(cfg.DATASET.ROOT)
-        ensure_pictures(root)
+        if _draws:
+            ensure_pictures(root)
         return root / self.dataset_dir
 
     def draw(self) -> Split:
@@ -91,9 +108,10 @@ class DemoTargetMixin(FewShotMixin):
         from loreal_plugin.demo.target_pictures import ensure_target_pictures
         from loreal_plugin.demo.targets import target_worlds
 
-        return ensure_target_pictures(
-            demo_root(cfg.DATASET.ROOT, self.dataset_dir), target_worlds()[self.dataset_dir]
-        )
+        root = demo_root(cfg.DATASET.ROOT, self.dataset_dir)
+        if _draws:
+            ensure_target_pictures(root, target_worlds()[self.dataset_dir])
+        return root / self.dataset_dir
 
     def draw(self) -> Split:
         """Return all pictures, as train and as test."""

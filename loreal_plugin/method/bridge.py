@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,10 +10,17 @@ from loreal_plugin.errors import ConfigError, unknown_name
 
 BRIDGES = ("cross", "self", "mix", "alpha_to_beta", "beta_to_alpha")
 MIX_ALPHAS = ("own", "cross")
+MIX_STEPS = ("step", "epoch")
 
 
 def condition_inputs(
-    f_alpha: Tensor, f_beta: Tensor, *, bridge: str, mix_weight: float = 0.0, mix_alpha: str = "own"
+    f_alpha: Tensor,
+    f_beta: Tensor,
+    *,
+    bridge: str,
+    mix_weight: float = 0.0,
+    mix_alpha: str = "own",
+    unit: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Return the embeddings that fill alpha's and beta's prompts, both (B, D_v).
 
@@ -23,6 +31,8 @@ def condition_inputs(
             normalize((1 - w) f_alpha + w f_beta).
         mix_weight: w of ``mix``, see :func:`mix_weight`.
         mix_alpha: with ``mix``, alpha is filled by its ``own`` embedding or by beta's (``cross``).
+        unit: False: the embeddings are not of unit length (MMRL_CONDITION ``fusion_raw``), and the
+            mix has the mean of their lengths.
 
     Raises:
         ConfigError: unknown bridge or mix_alpha.
@@ -36,6 +46,9 @@ def condition_inputs(
     if bridge == "mix":
         # a mean of two unit vectors is shorter than one, and meta-nets expect unit length
         for_beta = F.normalize((1 - mix_weight) * f_alpha + mix_weight * f_beta, dim=-1)
+        if not unit:
+            long_alpha, long_beta = (f.norm(dim=-1, keepdim=True) for f in (f_alpha, f_beta))
+            for_beta = for_beta * torch.lerp(long_alpha, long_beta, mix_weight)
         return (f_alpha if mix_alpha == "own" else f_beta), for_beta
     # "cross" swaps; a one-way bridge fills both prompts from the one side it comes from
     for_alpha = f_beta if bridge in ("cross", "beta_to_alpha") else f_alpha
@@ -45,8 +58,10 @@ def condition_inputs(
 def mix_weight(progress: float, start: float, maximum: float) -> float:
     """Return w of the ``mix`` bridge: 0 until ``start``, then linear to ``maximum`` at progress 1.
 
+    A ``start`` of 0 means no ramp: w is ``maximum`` from the first step, as in the authors' code.
+
     Args:
-        progress: share of the training steps done, in [0, 1].
+        progress: share of the training done, in [0, 1], see :func:`training_progress`.
         start: progress at which the ramp begins, in [0, 1].
         maximum: w at the end of training, in [0, 1].
 
@@ -56,6 +71,29 @@ def mix_weight(progress: float, start: float, maximum: float) -> float:
     for name, value in (("progress", progress), ("MIX_START", start), ("MIX_MAX", maximum)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name} must lie between 0 and 1, got {value}")
+    if start == 0:
+        return maximum
     if progress <= start:
         return 0.0
     return maximum * (progress - start) / (1 - start)
+
+
+def training_progress(steps: str, *, epoch: int, epochs: int, batch: int, batches: int) -> float:
+    """Return the share of the training done, in [0, 1], that the ``mix`` bridge goes by.
+
+    Args:
+        steps: ``step`` = it grows with every step, from 0 at the first to 1 at the last; ``epoch``
+            = it is constant within an epoch, 1 / epochs in the first and 1 in the last (the
+            authors' code).
+        epoch, batch: where the training is, counted from 0.
+        epochs, batches: how many there are, of batches in one epoch.
+
+    Raises:
+        ConfigError: another word in `steps`.
+    """
+    if steps not in MIX_STEPS:
+        raise ConfigError(unknown_name("MIX_STEPS", steps, MIX_STEPS))
+    if steps == "epoch":
+        return (epoch + 1) / max(epochs, 1)
+    done = epoch * batches + batch
+    return min(1.0, done / max(1, epochs * batches - 1))

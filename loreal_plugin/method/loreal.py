@@ -113,8 +113,14 @@ class Loreal(nn.Module):
         f_alpha = self._condition(alpha, features_alpha)  # (B, D_v)
         f_beta = self._condition(beta, features_beta)
         weight = mix_weight(progress, o.mix_start, o.mix_max)
+        raw = o.mmrl_condition == "fusion_raw" and features_beta.shape[1] > 1
         for_alpha, for_beta = condition_inputs(
-            f_alpha, f_beta, bridge=o.bridge, mix_weight=weight, mix_alpha=o.mix_alpha
+            f_alpha,
+            f_beta,
+            bridge=o.bridge,
+            mix_weight=weight,
+            mix_alpha=o.mix_alpha,
+            unit=not raw,
         )
         own_alpha, own_beta = self.meta_nets(f_alpha), self.meta_nets(f_beta)  # (B, K, D_t)
 
@@ -124,15 +130,16 @@ class Loreal(nn.Module):
                 return own_alpha
             return own_beta if f is f_beta else self.meta_nets(f)
 
-        with torch.set_grad_enabled(alpha_learns(o) and torch.is_grad_enabled()):
-            logits_alpha = self.logits(alpha, features_alpha, filled_with(for_alpha), True)
+        def of_alpha(contents: Tensor) -> Tensor:
+            # a teacher that no loss teaches needs no graph
+            with torch.set_grad_enabled(alpha_learns(o) and torch.is_grad_enabled()):
+                return self.logits(alpha, features_alpha, contents, True)
+
+        logits_alpha = of_alpha(filled_with(for_alpha))
         logits_beta = self.logits(beta, features_beta, filled_with(for_beta), True)
         crossed = None
         if o.cross_weight:
-            crossed = (
-                self.logits(alpha, features_alpha, own_beta, True),
-                self.logits(beta, features_beta, own_alpha, True),
-            )
+            crossed = of_alpha(own_beta), self.logits(beta, features_beta, own_alpha, True)
         found = loreal_loss(
             logits_alpha, logits_beta, labels, own_alpha, own_beta, o, cross_logits=crossed
         )

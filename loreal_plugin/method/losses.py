@@ -88,7 +88,8 @@ def alpha_learns(options: LorealOptions) -> bool:
 
 def text_passes(options: LorealOptions) -> int:
     """Return how many text passes of a training step keep activations for their gradients."""
-    return 1 + int(alpha_learns(options)) + (2 if options.cross_weight else 0)
+    each = 1 + int(alpha_learns(options))
+    return each * (2 if options.cross_weight else 1)
 
 
 def loreal_loss(

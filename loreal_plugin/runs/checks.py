@@ -8,9 +8,11 @@ from typing import Any
 
 from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.config import flatten
+from loreal_plugin.data.demo import without_drawing
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
+from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.engine import Engine
 
 CONTEXT_LENGTH = 77
@@ -19,8 +21,27 @@ CONTEXT_LENGTH = 77
 STUDENT_INPUT = ("INPUT.INTERPOLATION", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD", "INPUT.NO_TRANSFORM")
 
 
-def check_run(engine: Engine) -> None:
+def check_dry_run(engine: Engine) -> None:
+    """Check what a run would refuse, as far as it is found without drawing or writing anything.
+
+    A stranger's code may write into the data folder when it lists pictures, so it is not asked for
+    them; what that leaves out is said.
+
+    Raises:
+        LorealError: as in `check_run`.
+    """
+    ours = engine.host.path == embedded_host()
+    with without_drawing():
+        check_run(engine, lists=ours)
+    if not ours:
+        engine.say("not looked at on a stranger's host: pictures, prompts and attribute words")
+
+
+def check_run(engine: Engine, *, lists: bool = True) -> None:
     """Check configs, options, attributes and prompts.
+
+    Args:
+        lists: also what the lists of pictures and class names are needed for.
 
     Raises:
         ConfigError: stage 3 would build other students than stages 1 and 2 trained; a config that
@@ -29,7 +50,8 @@ def check_run(engine: Engine) -> None:
         DataError: the dataset to train on is test-only.
         AttributeFileError: the attribute file is unusable, or has no words for a class.
     """
-    check_source(engine)
+    if lists:
+        check_source(engine)
     if not engine.identity.options.enabled:
         phi = engine.plan.spec.phi
         raise ConfigError(
@@ -39,7 +61,22 @@ def check_run(engine: Engine) -> None:
     check_students(engine)
     for cfg in engine.cfgs.values():
         check_trainer(engine.host, cfg)
-    check_slots(engine)
+    tell_authors(engine)
+    if lists:
+        check_slots(engine)
+
+
+def tell_authors(engine: Engine) -> None:
+    """Say so where a preset of the authors meets students that are not theirs."""
+    row, preset = engine.host.contract, engine.identity.options.preset
+    node = engine.cfgs["loreal"].TRAINER[row.cfg_node]
+    other = {key: v for key, v in row.authors_options.items() if node[key] != v}
+    if preset.split("-")[0] == "authors" and other:
+        theirs = ", ".join(f"{key} {value!r}" for key, value in other.items())
+        engine.say(
+            f"preset {preset}: the authors' students have {theirs}, here it is"
+            f" {', '.join(repr(node[key]) for key in other)}; RECIPE=authors is their recipe"
+        )
 
 
 def check_layers(engine: Engine, layers: int) -> None:

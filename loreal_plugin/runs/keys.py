@@ -45,7 +45,10 @@ LATER = {
 }
 # values that mean something else since runs were made with them: key -> value -> what a key has
 # instead
-REVISED = {f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"}}
+REVISED: dict[str, dict[Any, str]] = {
+    f"{LOREAL}DRIFT": {"ridge": "towards the identity, one standard error"},
+    f"{LOREAL}MIX_START": {0.0: "at its maximum from the first step"},
+}
 
 
 def changed_positions(resampling: str) -> dict[str, str]:
@@ -91,7 +94,7 @@ def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
     apart.
     """
     return {
-        key: REVISED.get(key, {}).get(value, value) if isinstance(value, str) else value
+        key: REVISED[key].get(value, value) if key in REVISED else value
         for key, value in config.items()
     }
 

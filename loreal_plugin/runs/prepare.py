@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
-from loreal_plugin.runs.checks import check_layers, check_run
+from loreal_plugin.runs.checks import check_dry_run, check_layers, check_run
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import RunSpec
@@ -26,6 +26,7 @@ def prepare(
     say: Say = say_line,
     verbose: bool = False,
     check_data: bool = True,
+    dry: bool = False,
 ) -> Engine:
     """Return an engine ready to run `spec`; everything that can be wrong is found here, before
     anything is written.
@@ -33,6 +34,7 @@ def prepare(
     Args:
         check_data: also look at datasets, pictures and prompts; without, only at what the command
             line says.
+        dry: nothing will run: pictures are neither drawn nor read, and no file is written.
 
     Raises:
         LorealError: weights, phi, dataset, recipe, overrides, host, attributes, prompts or pictures
@@ -50,11 +52,14 @@ def prepare(
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
         check_layers(engine, min(facts["layers"], facts["text_layers"]))
-        if check_data:
+        if dry:
+            check_dry_run(engine)
+        elif check_data:
             check_run(engine)
             for subset in plan.tests:
                 engine.identity.images(subset)
-        saves.commit()
+        if not dry:
+            saves.commit()
     return engine
 
 

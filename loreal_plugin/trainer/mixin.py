@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.contract import HostContract, contract_of
+from loreal_plugin.method.bridge import mix_weight, training_progress
 from loreal_plugin.trainer import persistence
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import resized
@@ -104,10 +105,11 @@ class LorealMixin:
         if not self.loreal_enabled:
             return super().forward_backward(batch)
         alpha, beta, labels = self.parse_batch_train(batch)
-        done = self.epoch * self.num_batches + self.batch_idx
-        progress = done / max(1, self.max_epoch * self.num_batches - 1)
+        o = self.stage3.options
+        place = {"epoch": self.epoch, "batch": self.batch_idx, "batches": self.num_batches}
+        progress = training_progress(o.mix_steps, epochs=self.max_epoch, **place)
         with torch.autocast(self.device.type, enabled=self.autocast):
-            found, logits = self.model.losses(alpha, beta, labels, min(1.0, progress))
+            found, logits = self.model.losses(alpha, beta, labels, progress)
         if self.scaler is None:
             self.model_backward_and_update(found["loss"])
         else:
@@ -119,7 +121,10 @@ class LorealMixin:
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         accuracy = (logits.detach().argmax(1) == labels).float().mean().item() * 100
-        return {**{name: value.item() for name, value in found.items()}, "acc": accuracy}
+        told = {name: value.item() for name, value in found.items()}
+        if o.bridge == "mix":
+            told["mix_weight"] = mix_weight(progress, o.mix_start, o.mix_max)
+        return {**told, "acc": accuracy}
 
     # ---- evaluation ------------------------------------------------------------------------------
 

@@ -151,7 +151,9 @@ def test_conditioning_reads_the_class_feature_or_the_mix(embedded, clip_file):
     torch.testing.assert_close(
         student.condition(features, mode="fusion"), mix / mix.norm(dim=-1, keepdim=True)
     )
-    with pytest.raises(ConfigError, match="known: class, fusion"):
+    torch.testing.assert_close(student.condition(features, mode="fusion_raw"), mix)
+    assert (mix.norm(dim=-1) < 1).all()  # the two features disagree, so it is another vector
+    with pytest.raises(ConfigError, match="known: class, fusion, fusion_raw"):
         student.condition(features, mode="both")
 
 

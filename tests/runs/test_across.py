@@ -259,9 +259,11 @@ def test_dry_run_prints_every_command_and_writes_nothing(
         words[words.index("--output-dir") + 1] for words in commands if "--eval-only" not in words
     }
     assert {words[words.index("--model-dir") + 1] for words in tests} == trained
-    assert (
-        any("'drawn'" in words for words in tests) and lines[0] == "# stage 1/3, alpha: MaPLe at 64"
-    )
+    assert any("'drawn'" in words for words in tests)
+    assert lines[:2] == [
+        "# no attribute file for dataset 'pics': the generic words are used",
+        "# stage 1/3, alpha: MaPLe at 64",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,29 @@ def test_dry_run_of_the_other_protocols(
     assert main([*words, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert calls.look() == [] and not (place / "out").exists()
-    assert len([line for line in lines if line.startswith("#")]) == count
+    told = [line for line in lines if line.startswith("#") and "attribute file" not in line]
+    assert len(told) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("TRAINER.LOREAL.PRESET", "authors"), "SLOT_ORDER slots_first is not possible"),
+        (("TRAINER.LOREAL.ENABLED", "False"), "the host alone"),
+        (("loreal:TRAINER.MAPLE.N_CTX", "3"), "stage 3 would build other students"),
+        (("TRAINER.LOREAL.N_CONTENT", "16"), "77"),
+        (("TRAINER.LOREAL.N_ATTRIBUTES", "50"), "50"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(
+    calls: Calls, place: Path, capsys: Any, words: tuple[str, ...], said: str
+) -> None:
+    before, errors = sorted(place.rglob("*")), []
+    for kind in (["--dry-run"], []):
+        assert main(["base2new", "maple", "32", "pics", "--shots", "2", *kind, "--", *words]) == 2
+        errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1] and said in errors[0]
+    assert calls.look() == [] and sorted(place.rglob("*")) == before
 
 
 def test_a_run_that_stops_early_has_a_record_of_its_own(calls: Calls, place: Path) -> None:
