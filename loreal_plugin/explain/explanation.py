@@ -129,10 +129,10 @@ class Explainer:
         host, phi, size = run.host_trainer, run.phi, run.native_size
         at_size = f"{host}, trained at {size}"
         predictions = (
-            self._prediction(host, size, run.host_logits(alpha, own_alpha)),
+            self._prediction(host, size, alpha.host_logits(own_alpha)),
             self._prediction("+ LOREAL", size, logits[alpha]),
-            self._prediction(at_size, phi, run.host_logits(run.alpha_at_phi, drifted)),
-            self._prediction(f"{host}, trained at {phi}", phi, run.host_logits(beta, own_beta)),
+            self._prediction(at_size, phi, run.alpha_at_phi.host_logits(drifted)),
+            self._prediction(f"{host}, trained at {phi}", phi, beta.host_logits(own_beta)),
             self._prediction("+ LOREAL", phi, logits[beta]),
         )
         return Explanation(
@@ -175,7 +175,7 @@ class Explainer:
     def _prediction(self, name: str, size: int, logits: Tensor) -> Prediction:
         """Return the best classes of logits (1, C)."""
         best = logits[0].softmax(0).topk(min(TOP, logits.shape[1]))
-        names = tuple(self.run.classnames[i] for i in best.indices.tolist())
+        names = tuple(self.run.deployed.classnames[i] for i in best.indices.tolist())
         return Prediction(name, size, names, tuple(best.values.tolist()))
 
     def _slots(self, student: Student, features: Tensor, logits: Tensor) -> tuple[Slot, ...]:

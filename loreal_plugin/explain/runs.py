@@ -6,7 +6,7 @@ Shapes: B images, C classes, F features an image, D_v joint width, S side of an 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.data.storage import saves_held_back
+from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
 from loreal_plugin.runs.prepare import say_line, using_weights
@@ -32,23 +33,27 @@ class OpenRun:
 
     Attributes:
         trained: the run.
-        model: both students, the meta-nets and the correction, for these classes.
+        deployed: both students, the meta-nets and the correction, for these classes.
         dataset: name of the dataset that is looked at.
         classes: which of its classes the prompts name: `base`, `new` or `all`.
         read_dataset: returns the host's dataset; the pictures are read when they are asked for.
     """
 
     trained: TrainedRun
-    model: Loreal
+    deployed: Deployed
     dataset: str
     classes: str
     read_dataset: Callable[[], Any]
-    _host_texts: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def record(self) -> dict[str, Any]:
         """The run's results.json."""
         return self.trained.record
+
+    @property
+    def model(self) -> Loreal:
+        """Students, meta-nets and correction."""
+        return self.deployed.model
 
     @property
     def host_trainer(self) -> str:
@@ -66,11 +71,6 @@ class OpenRun:
         return self.trained.native_size
 
     @property
-    def classnames(self) -> list[str]:
-        """C class names in the order of the logits."""
-        return [name.replace("_", " ") for name in self.beta.classnames]
-
-    @property
     def title(self) -> str:
         """Which run this is, in one line."""
         ours, record = self.trained.host.contract.loreal_trainer, self.record
@@ -85,8 +85,7 @@ class OpenRun:
     @property
     def beta(self) -> Student:
         """The student at phi."""
-        assert isinstance(self.model.beta, Student), "runs are opened with students of a host"
-        return self.model.beta
+        return self.deployed.beta
 
     @cached_property
     def alpha_at_phi(self) -> Student:
@@ -133,35 +132,6 @@ class OpenRun:
             colours = colours * std + mean
         return colours.clamp(0, 1).permute(1, 2, 0)
 
-    # ---- the host alone --------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def host_logits(self, student: Student, features: Tensor) -> Tensor:
-        """Return logits (B, C) of the host alone, without slots, for features (B, F, D_v)."""
-        if student.prompt_shift is not None:
-            shifts = student.prompt_shift(features)
-            texts = torch.stack([host_texts(student, of_image) for of_image in shifts])
-        else:
-            key = id(student)
-            if key not in self._host_texts:
-                self._host_texts[key] = host_texts(student)
-            texts = self._host_texts[key]
-        return student.logits(features, texts, self.model.fusion).float()
-
-
-def host_texts(student: Student, shift: Tensor | None = None) -> Tensor:
-    """Return the host's text features (C, D_v), of prompts without slots.
-
-    Args:
-        shift: (n, D_t) what an image adds to rows 1..n of the prompts.
-    """
-    prompts = student.prompts()
-    rows = prompts.embeddings
-    if shift is not None:
-        rows = rows.clone()
-        rows[:, 1 : 1 + len(shift)] += shift.to(rows.dtype)
-    return student.encode_text(rows, prompts.tokens)
-
 
 def open_run(
     path: Path,
@@ -198,5 +168,6 @@ def open_run(
     at_home = looked_at == record["dataset"] and named in known.classnames
     names = list(known.classnames[named]) if at_home else list(read_dataset().classnames)
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
-    model = trained.model(names, with_alpha=True)
-    return OpenRun(trained, model, looked_at, named, read_dataset)
+    words = trained.words_for(names, looked_at)
+    deployed = trained.deployed(names, inference="exact", words=words, with_alpha=True)
+    return OpenRun(trained, deployed, looked_at, named, read_dataset)

@@ -87,7 +87,7 @@ def hits_at_phi(
         part = items[start : start + BATCH]
         pixels = pixels_of(run, part, run.phi)
         labels = torch.tensor([item.label for item in part], device=pixels.device)
-        host.append(run.host_logits(beta, beta.encode_image(pixels)).argmax(1) == labels)
+        host.append(beta.host_logits(beta.encode_image(pixels)).argmax(1) == labels)
         loreal.append(model.predict(model.embed(pixels)).argmax(1) == labels)
         if start and start % (20 * BATCH) == 0:
             say(f"  {start} of {len(items)} pictures classified")
@@ -105,5 +105,5 @@ def label_of(run: OpenRun, file: str) -> str:
     for part in ("test", "train"):
         for item in run.items(part):
             if os.path.realpath(item.impath) == wanted:
-                return run.classnames[item.label]
+                return run.deployed.classnames[item.label]
     return ""

@@ -49,7 +49,7 @@ def explain_pictures(
         pictures = [(file, label_of(run, file)) for file in files]
     else:
         chosen = choose(run, run.items("test"), count, pick, say)
-        pictures = [(item.impath, run.classnames[item.label]) for item in chosen]
+        pictures = [(item.impath, run.deployed.classnames[item.label]) for item in chosen]
     explainer, pages, made = Explainer(run, load_vocabulary(run)), [], []
     for index, (file, label) in enumerate(pictures):
         made.append(explainer.explain(file, label))
@@ -120,7 +120,7 @@ def embed_dataset(
     }
     pictures = f"{len(items)} {part} pictures of {run.dataset}, {run.classes} classes"
     places, sizes = in_the_plane(embedded, kind), (run.native_size, run.phi)
-    names, title = run.classnames, f"{run.title}: {pictures}"
+    names, title = run.deployed.classnames, f"{run.title}: {pictures}"
     save_map(path, title, places, embedded.labels, names, numbers, sizes, kind)
     made = {**facts(run), "part": part, "map": kind, "drift": numbers}
     write_json(path.with_suffix(".json"), made)

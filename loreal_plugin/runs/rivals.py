@@ -31,8 +31,9 @@ from loreal_plugin.runs.records import head, roles, scored, target_facts
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.embedding_cache import encode_views
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import StudentViews, build_recipe
 from loreal_plugin.trainer.data import ENCODE_BATCH
 
@@ -171,10 +172,11 @@ class _Model:
             from loreal_plugin.attach import attach_host
 
             self.host = attach_host(engine.plan.spec.host, PLAIN_METHOD)
-        self.checkpoint: Path | None = None if zero_shot else stage.folder
         self.zero_shot = zero_shot
         self.source = engine.plan.source
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        learned = None if zero_shot else stage.folder
+        self.trained = TrainedStage(self.host, engine.plan.spec.weights, self.device, learned)
 
     def score(self, model: str, text: str, towards: _Model | None = None) -> list[RivalScore]:
         """Return the rows of this model.
@@ -196,12 +198,11 @@ class _Model:
             "low": self._embed_views(low, self.phi),
             "standard": (towards or self).native_views,
         }
-        texts = {s: _class_texts(student) for s, student in at_phi.items()}
+        for student in at_phi.values():
+            _ = student.host_texts  # made before the clock of a picture runs
 
         def classify(subset: str, features: Tensor) -> Tensor:
-            student = at_phi[subset]
-            fusion = student.contract.use_fusion(self.config(subset, self.phi))
-            return student.logits(features.to(texts[subset]), texts[subset], fusion)
+            return at_phi[subset].host_logits(features)
 
         return score_rivals(model, text, train=train, test=test, classify=classify)
 
@@ -219,18 +220,7 @@ class _Model:
     def _student(self, subset: str, size: int) -> Student:
         """Return this model for the classes of the test set `subset` at `size`."""
         names = self.engine.identity.dataset(subset).classnames
-        cfg = self.config(subset, size)
-        return quietly(
-            lambda: build_student(
-                self.host,
-                cfg,
-                names,
-                self.device,
-                input_size=size,
-                checkpoint_dir=self.checkpoint,
-                epoch=None,
-            )
-        )
+        return self.trained.student(self.config(subset, size), names, size)
 
     @cached_property
     def native_views(self) -> Embeddings:
@@ -265,10 +255,3 @@ class _Model:
             is_train=False,
         )
         return embed(lambda images: encode(images.to(self.device)).cpu(), loader)
-
-
-@torch.no_grad()
-def _class_texts(student: Student) -> Tensor:
-    """Return the host's own class texts (C, D_v), without slots."""
-    prompts = student.prompts()
-    return student.encode_text(prompts.embeddings, prompts.tokens).float()

@@ -27,13 +27,14 @@ from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
+from loreal_plugin.results.protocols import EVERY_CLASS, HALVES
 from loreal_plugin.runs.deployment import Deployment, read_deployment
 from loreal_plugin.runs.engine import quietly
 from loreal_plugin.runs.find_run import find_run, host_folder
-from loreal_plugin.runs.prepare import using_weights
+from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.slots import with_slots
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student
 from loreal_plugin.trainer.checkpoint import NAME, file_name, read_checkpoint
 from loreal_plugin.trainer.data import resized
 
@@ -100,9 +101,12 @@ class TrainedRun:
 
     @property
     def tested_options(self) -> LorealOptions:
-        """The options with the inference mode that the run was tested in."""
+        """The options, with the inference mode and TEST_ATTRIBUTES of the run's tests."""
         tested = self.record.get("inference") or {"INFERENCE": "exact"}
         settings = {key.lower(): v for key, v in tested.items() if key in INFERENCE_ONLY}
+        for _, key, value in self.record.get("overrides") or ():
+            if key == "TRAINER.LOREAL.TEST_ATTRIBUTES":
+                settings["test_attributes"] = value
         return dataclasses.replace(self.options, **settings)
 
     @property
@@ -131,14 +135,26 @@ class TrainedRun:
             raise ConfigError(unknown_name("test set of the run", name, known))
         return list(known[name])
 
-    def words_for(self, classnames: Sequence[str]) -> list[Any]:
-        """Return the attributes in the slots, K for all classes or K for every class."""
-        trained_on = self.checkpoint["classnames"]
-        if self.options.attribute_scope != "class" or list(classnames) == trained_on:
+    def dataset_of(self, classes: str | Sequence[str]) -> str:
+        """Return the target dataset that a test set of the run is of; "" for classes at home."""
+        home = (*HALVES, EVERY_CLASS, self.record["dataset"])
+        return classes if isinstance(classes, str) and classes not in home else ""
+
+    def words_for(self, classnames: Sequence[str], dataset: str = "") -> list[Any]:
+        """Return the attributes in the slots, K for all classes or K for every class.
+
+        Args:
+            dataset: whose classes these are, where they are another dataset's than the run's.
+        """
+        o, elsewhere = self.tested_options, dataset not in ("", self.record["dataset"])
+        at_home = list(classnames) == self.checkpoint["classnames"] and not elsewhere
+        own = o.attribute_scope == "class" or (elsewhere and o.test_attributes == "target")
+        if at_home or not own:
             return self.checkpoint["words"]
-        o = self.options
-        found = load_attributes(o.attributes, self.checkpoint["dataset"])
-        return found.select_per_class(list(classnames), o.n_attributes, o.attr_shuffle_seed)
+        found = load_attributes(o.attributes, dataset if elsewhere else self.checkpoint["dataset"])
+        if o.attribute_scope == "class":
+            return found.select_per_class(list(classnames), o.n_attributes, o.attr_shuffle_seed)
+        return found.select(o.n_attributes, o.attr_shuffle_seed)
 
     def cfg_for(self, classnames: Sequence[str]) -> Any:
         """Return the configuration that students of these classes are built from."""
@@ -180,21 +196,10 @@ class TrainedRun:
                     " needed here; open the run in its output folder"
                 )
             folder = self.out / facts["folder"]
-        cfg = self.cfg_for(classnames)
         epoch = getattr(self.options, f"{stage}_epoch")
-        with using_weights(self.weights):
-            return quietly(
-                lambda: build_student(
-                    self.host,
-                    cfg,
-                    classnames,
-                    self.device,
-                    input_size=size,
-                    checkpoint_dir=folder,
-                    epoch=epoch,
-                    learned=learned,
-                )
-            )
+        place = self.host, self.weights, self.device
+        opened = TrainedStage(*place, folder=folder, epoch=epoch, learned=learned)
+        return opened.student(self.cfg_for(classnames), classnames, size)
 
     def beta(self, classnames: Sequence[str]) -> Student:
         """Return the student at phi, without slots."""
@@ -202,13 +207,16 @@ class TrainedRun:
         stage = "alpha" if same else "beta"
         return self.student(self.phi, classnames, stage, self.deployment.learned)
 
-    def model(self, classnames: Sequence[str], *, with_alpha: bool = False) -> Loreal:
+    def model(
+        self, classnames: Sequence[str], words: Sequence[Any], *, with_alpha: bool = False
+    ) -> Loreal:
         """Return the trained model for these classes.
 
         Args:
+            words: in the slots, as `words_for` gives them.
             with_alpha: also the student at the native size; needs stage 1's folder.
         """
-        o, words = self.options, self.words_for(classnames)
+        o = self.options
         beta, alpha = self.beta(classnames), None
         if with_alpha:
             plain = self.student(self.native_size, classnames, "alpha")
@@ -233,15 +241,21 @@ class TrainedRun:
         classes: str | Sequence[str] = "",
         inference: str | None = None,
         training_features: Callable[[], Tensor] | None = None,
+        *,
+        words: Sequence[Any] | None = None,
+        with_alpha: bool = False,
     ) -> Deployed:
         """Return what predicts; arguments as in `load_run`.
 
         Args:
             training_features: returns beta's features (N, F, D_v) of the training pictures, for
                 modes whose tables are not stored yet.
+            words, with_alpha: as for `model`; None: those that the run was tested with.
         """
         names = self.names_of(classes)
-        model = self.model(names)
+        if words is None:
+            words = self.words_for(names, self.dataset_of(classes))
+        model = self.model(names, words, with_alpha=with_alpha)
         host = self.host
         facts = {
             "backbone": self.record["weights"]["sha256"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +106,35 @@ class Student:
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
         return self.contract.token_rows(self.model, self.token_weight, ids)
+
+    # ---- the host alone --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def host_logits(self, features: Tensor) -> Tensor:
+        """Return logits (B, C) of the host alone, without slots, for features (B, F, D_v)."""
+        shifts = None if self.prompt_shift is None else self.prompt_shift(features)
+        texts = self.host_texts
+        if shifts is not None:  # prompts that differ from image to image
+            texts = torch.stack([self._texts(shift) for shift in shifts])
+        fusion = self.contract.use_fusion(self.cfg)
+        return self.logits(features.to(texts), texts, fusion)
+
+    @cached_property
+    def host_texts(self) -> Tensor:
+        """Text features (C, D_v) of the host's own prompts, without slots, in float32."""
+        return self._texts()
+
+    @torch.no_grad()
+    def _texts(self, shift: Tensor | None = None) -> Tensor:
+        """Return text features (C, D_v); `shift` (n, D_t) is added to rows 1..n of the prompts."""
+        prompts = self.prompts()
+        rows = prompts.embeddings
+        if shift is not None:
+            rows = rows.clone()
+            rows[:, 1 : 1 + len(shift)] += shift.to(rows.dtype)
+        return self.encode_text(rows, prompts.tokens).float()
+
+    # ---- what it holds ---------------------------------------------------------------------------
 
     def slim(self, *, text: bool) -> None:
         """Let go of what predictions do not need: token embeddings, and the text encoder.

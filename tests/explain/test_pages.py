@@ -49,7 +49,7 @@ def test_host_logits_are_those_of_the_hosts_own_forward(run: OpenRun):
         with torch.no_grad():
             own = student.model(pixels)[2]  # MMRL on base classes: the mix of both features
         torch.testing.assert_close(
-            run.host_logits(student, student.encode_image(pixels)), own, rtol=1e-4, atol=1e-4
+            student.host_logits(student.encode_image(pixels)), own, rtol=1e-4, atol=1e-4
         )
 
 
@@ -57,7 +57,7 @@ def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(
     run: OpenRun, explainer: Explainer
 ):
     item = run.items("test")[1]
-    found = explainer.explain(item.impath, run.classnames[item.label])
+    found = explainer.explain(item.impath, run.deployed.classnames[item.label])
     model, beta = run.model, run.model.beta
     with torch.no_grad():
         features = model.embed(run.pixels(item.impath, run.phi))
@@ -69,7 +69,10 @@ def test_numbers_of_a_slot_are_those_of_whole_prompts_with_the_content_replaced(
             rows = materialise(prompts, beta.embed_contents(given))[0]
             return beta.logits(features, beta.encode_text(rows, prompts.tokens), fusion=True)[0]
 
-        full, predicted = logits(contents), run.classnames.index(found.predictions[-1].classes[0])
+        full, predicted = (
+            logits(contents),
+            run.deployed.classnames.index(found.predictions[-1].classes[0]),
+        )
         assert int(full.argmax()) == predicted
         for k, slot in enumerate(found.slots[run.phi]):
             without = contents.clone()
@@ -132,7 +135,7 @@ def test_a_picture_of_the_dataset_knows_its_class_and_a_strange_one_does_not(
     toy: Any, run: OpenRun, tmp_path: Path
 ):
     item = run.items("test")[0]
-    assert label_of(run, item.impath) == run.classnames[item.label]
+    assert label_of(run, item.impath) == run.deployed.classnames[item.label]
     strange = tmp_path / "strange.png"
     Image.new("RGB", (50, 70), "red").save(strange)
     assert label_of(run, str(strange)) == ""

@@ -15,6 +15,7 @@ from PIL import Image
 
 import loreal_plugin
 from loreal_plugin.attach import detach_host
+from loreal_plugin.attributes import load_attributes
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.runs.deployment import NOTE, TENSORS
@@ -217,4 +218,13 @@ def test_alpha_needs_the_output_folder(alone: Alone):
     assert folder == alone.folder and out is None
     run = TrainedRun.open(alone.folder)
     with pytest.raises(CheckpointError, match="copied without the folder of stage 'alpha'"):
-        run.model(run.names_of(""), with_alpha=True)
+        run.model(run.names_of(""), run.checkpoint["words"], with_alpha=True)
+
+
+def test_words_on_another_dataset_are_those_that_the_run_was_tested_with(alone: Alone):
+    run = TrainedRun.open(alone.folder)
+    names, own = run.names_of("new"), run.checkpoint["words"]
+    target = load_attributes("", "demo-frames").select(len(own))
+    assert run.words_for(names) == run.words_for(names, "demo-frames") == own != target
+    run.record["overrides"] = [["loreal", "TRAINER.LOREAL.TEST_ATTRIBUTES", "target"]]
+    assert run.words_for(names) == own and run.words_for(names, "demo-frames") == target
