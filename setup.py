@@ -58,6 +58,8 @@ EXTRAS = {
     "report": ["jinja2"],
     "slurm": ["submitit"],
     "llm": ["openai"],
+    # videos and cameras in `loreal predict`
+    "video": ["opencv-python-headless"],
     # what the original Dassl imports beyond our own needs
     "hosts": ["gdown"],
 }

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,8 +21,11 @@ from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import MODES
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
-from loreal_plugin.pictures import as_rgb, read_picture
+from loreal_plugin.pictures import as_rgb, from_array, read_picture
 from loreal_plugin.students.student import Student
+
+# a file, a PIL picture, an array (H, W), (H, W, 3) or (H, W, 4), or a tensor (3, H, W)
+Picture: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -99,24 +103,17 @@ class Deployed:
 
     # ---- pictures --------------------------------------------------------------------------------
 
-    def pixels(self, picture: str | Path | Image.Image) -> Tensor:
+    def pixels(self, picture: Picture) -> Tensor:
         """Return a picture as the model reads it, (3, phi, phi), on the CPU.
 
         Raises:
-            DataError: the file is missing or broken, or it is neither a file nor a PIL picture.
+            DataError: the file is missing or broken, or it is no picture.
         """
-        if isinstance(picture, (str, Path)):
-            picture = read_picture(str(picture))
-        if not isinstance(picture, Image.Image):
-            raise DataError(
-                f"a picture is a file name or a PIL picture, got {type(picture).__name__}; "
-                "tensors (B, 3, phi, phi) go to `logits`"
-            )
-        return self.transform(as_rgb(picture))
+        return self.transform(_opened(picture))
 
     def predict(
         self,
-        pictures: Iterable[str | Path | Image.Image],
+        pictures: Iterable[Picture],
         *,
         top: int = 5,
         batch: int = 32,
@@ -124,7 +121,7 @@ class Deployed:
         """Return the classes of each picture, the most probable first.
 
         Args:
-            pictures: files or PIL pictures of any size.
+            pictures: files, PIL pictures, arrays (H, W, 3) or tensors (3, H, W), of any size.
             top: classes a picture.
             batch: pictures that run at once; no prediction depends on it.
 
@@ -132,7 +129,8 @@ class Deployed:
             ConfigError: `top` or `batch` below 1.
             DataError: as for `pixels`, or `pictures` is one picture, not a list.
         """
-        if isinstance(pictures, (str, Path, Image.Image)):
+        one = isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim < 4
+        if one or isinstance(pictures, (str, Path, Image.Image)):
             raise DataError(
                 f"pictures must be a list, got one {type(pictures).__name__}: [picture]"
             )
@@ -143,11 +141,12 @@ class Deployed:
         for picture in pictures:
             waiting.append(self.pixels(picture))
             if len(waiting) == batch:
-                found += self._best(torch.stack(waiting), top)
+                found += self.classify(torch.stack(waiting), top)
                 waiting = []
-        return found + (self._best(torch.stack(waiting), top) if waiting else [])
+        return found + (self.classify(torch.stack(waiting), top) if waiting else [])
 
-    def _best(self, images: Tensor, top: int) -> list[list[Prediction]]:
+    def classify(self, images: Tensor, top: int = 5) -> list[list[Prediction]]:
+        """Return the classes of images (B, 3, phi, phi) as `pixels` gives them, as `predict`."""
         names = self.classnames
         best = self.logits(images).float().softmax(-1).topk(min(top, len(names)), dim=-1)
         rows: Sequence[tuple[list[int], list[float]]] = list(
@@ -169,3 +168,33 @@ class Deployed:
             # A mode makes its tables of text features at its first prediction.
             self.logits(torch.zeros(1, 3, self.phi, self.phi))
         self.beta.slim(text=needs_text)
+
+
+def _opened(picture: Picture) -> Image.Image:
+    """Return a picture in RGB.
+
+    Raises:
+        DataError: see `Deployed.pixels`.
+    """
+    if isinstance(picture, (str, Path)):
+        return read_picture(picture)
+    if isinstance(picture, Image.Image):
+        return as_rgb(picture)
+    if isinstance(picture, Tensor):
+        if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+            raise DataError(
+                f"a picture as a tensor has the shape (3, H, W), not {tuple(picture.shape)}"
+            )
+        picture = picture.detach().cpu().permute(1, 2, 0).numpy()
+    if not isinstance(picture, np.ndarray):
+        raise DataError(
+            f"a picture is a file name, a PIL picture, an array or a tensor, got"
+            f" {type(picture).__name__}"
+        )
+    if picture.size and picture.dtype.kind == "f" and np.nanmin(picture) < 0:
+        # stretched as a file with such numbers is, it would be another picture
+        raise DataError(
+            "a picture has numbers below 0; is it normalised already? Then it goes to `logits`,"
+            " else give its colours from 0 to 1, or as uint8"
+        )
+    return from_array(picture)

@@ -206,8 +206,9 @@ def test_other_weights_and_pictures_that_are_none_are_refused(alone: Alone, tmp_
     for one in (str(alone.pictures[0]), Path(alone.pictures[0]), Image.new("RGB", (8, 8))):
         with pytest.raises(DataError, match="must be a list"):
             deployed.predict(one)
-    with pytest.raises(DataError, match=r"got Tensor; .* go to `logits`") as caught:
-        deployed.predict(torch.zeros(1, 3, 8, 8))
+    assert len(deployed.predict(torch.zeros(1, 3, 8, 8))) == 1
+    with pytest.raises(DataError, match="is it normalised already.* goes to `logits`") as caught:
+        deployed.predict(torch.full((1, 3, 8, 8), -0.5))
     assert len(str(caught.value)) < 200
     with pytest.raises(ConfigError, match="top and batch"):
         deployed.predict(alone.pictures, top=0)

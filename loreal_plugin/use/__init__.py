@@ -1,0 +1,1 @@
+"""For people with pictures and no interest in benchmarks: train on a folder, name pictures."""

@@ -1,0 +1,129 @@
+"""Words of the command line as pictures: files, folders, patterns, lists, videos, cameras."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from PIL import Image
+
+from loreal_plugin.data.items import PICTURE_ENDINGS
+from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.pictures import read_picture
+
+LIST = "-"
+VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+_MILLISECONDS = 0  # cv2.CAP_PROP_POS_MSEC
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to come.
+
+    Attributes:
+        name: what answers call it.
+        read: returns it in RGB; DataError where it cannot be read.
+        live: it is of a camera; its answer is wanted before the next is there.
+    """
+
+    name: str
+    read: Callable[[], Image.Image]
+    live: bool = False
+
+
+def pictures_of(
+    words: Iterable[str], stdin: TextIO | None = None, *, every: float = 1.0
+) -> Iterator[Source]:
+    """Yield the pictures that words name, in their order; folders and patterns sorted.
+
+    A word is a file, a folder (with all below it), a pattern (`*`, `?`, `[`), `-` (a list of these
+    on stdin, one a line), a video, or the number of a camera. What does not exist is yielded, too:
+    reading it says what is wrong.
+
+    Args:
+        every: seconds between two pictures of a video or camera.
+
+    Raises:
+        ConfigError: a video or camera without OpenCV, or one that cannot be opened.
+    """
+    for word in words:
+        if word == LIST and stdin is not None:
+            lines = (line.rstrip("\r\n") for line in stdin)
+            yield from pictures_of((line for line in lines if line), every=every)
+        elif os.path.isdir(word):
+            yield from _in_folder(word)
+        elif os.path.exists(word):
+            video = word.lower().endswith(VIDEO_ENDINGS)
+            yield from _frames(word, word, every) if video else (_file(word),)
+        elif word.isascii() and word.isdigit():
+            yield from _frames(int(word), f"camera{word}", every)
+        elif glob.has_magic(word):
+            found = sorted(glob.glob(os.path.expanduser(word), recursive=True))
+            yield from pictures_of(found, every=every) if found else (_nothing(word, "matches"),)
+        else:
+            yield _file(word)
+
+
+def _file(path: str) -> Source:
+    return Source(path, partial(read_picture, path))
+
+
+def _in_folder(folder: str) -> Iterator[Source]:
+    """Yield the visible pictures of a folder and of what lies below it, sorted."""
+    found = False
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
+                found = True
+                yield _file(os.path.join(place, name))
+    if not found:
+        yield _nothing(folder, "is in", f" ({', '.join(PICTURE_ENDINGS)})")
+
+
+def _nothing(word: str, verb: str, more: str = "") -> Source:
+    def read() -> Image.Image:
+        raise DataError(f"no picture {verb} '{word}'{more}")
+
+    return Source(word, read)
+
+
+def _frames(what: str | int, name: str, every: float) -> Iterator[Source]:
+    """Yield pictures of a video file, or of a camera until it is interrupted."""
+    cv2, live = _opencv(name), isinstance(what, int)
+    capture = cv2.VideoCapture(what)
+    try:
+        if not capture.isOpened():
+            raise ConfigError(f"'{name}' cannot be opened as a video; is it one, and free?")
+        due = 0.0
+        while capture.grab():
+            second = capture.get(_MILLISECONDS) / 1000
+            if second + 1e-6 < due:
+                continue
+            due = second + every
+            whole, pixels = capture.retrieve()
+            if whole:
+                yield Source(f"{name}#t={second:.1f}", partial(_from_bgr, pixels), live)
+    finally:
+        capture.release()
+
+
+def _from_bgr(pixels: Any) -> Image.Image:
+    return Image.fromarray(pixels[:, :, ::-1].copy())
+
+
+def _opencv(name: str) -> Any:
+    try:
+        import cv2
+    except ImportError:
+        where = f"picture '{name}'" if Path(name).exists() else f"'{name}'"
+        raise ConfigError(
+            f"{where} is a video or a camera, which needs OpenCV: pip install"
+            " opencv-python-headless"
+        ) from None
+    return cv2
