@@ -22,7 +22,7 @@ MANIFEST, SUMS, ENCODER, GOLDEN, CARD = (
     "golden.npz",
     "README.md",
 )
-HEADS, TEXT, WORDS, WEB = "heads", "text.onnx", "text.npz", "web"
+HEADS, TEXT, MERGES, WEB = "heads", "text.onnx", "merges.txt.gz", "web"
 _BLOCK = 1 << 20
 
 

@@ -46,12 +46,19 @@ def n_features(deployed: Deployed) -> int:
     return int(deployed.beta.contract.n_features)
 
 
-def fusion_weights(deployed: Deployed, n_classes: int) -> np.ndarray:
-    """Return how much each feature counts for a class, (C, F)."""
+def fusion_weights(
+    deployed: Deployed, n_classes: int, fusion: bool | None = None
+) -> np.ndarray:
+    """Return how much each feature counts for a class, (C, F).
+
+    Args:
+        fusion: whether the host's mix of features counts; None: as in the model.
+    """
+    fusion = deployed.model.fusion if fusion is None else fusion
     beta, count = deployed.beta, n_features(deployed)
     share = beta.contract.fusion_weight(beta.model)
     row = [1.0] + [0.0] * (count - 1)
-    if deployed.model.fusion and count > 1:
+    if fusion and count > 1:
         row[:2] = [share, 1 - share]
     return np.tile(np.array(row, np.float32), (n_classes, 1))
 
