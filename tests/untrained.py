@@ -24,6 +24,9 @@ def untrained(method: str, mode: str, *, fusion: bool = True, size: str = "tiny"
     phi = 32 if size == "tiny" else 96
     models = CellModels(Cell("predict", method, phi, 5, 4, (), size=size), embedded_host())
     models.__dict__["fusion"] = fusion  # instead of what the task of the configuration says
+    generator = torch.Generator().manual_seed(2)
+    for value in models.beta.learned.values():  # a learned context that is no word
+        value.data.add_(0.05 * torch.randn(value.shape, generator=generator))
     model = models.model("class_first", mode)
     modes = CellModes(model, Path(), {}, lambda: models.features["beta"], models)
     model.mode = modes.mode(model.options)

@@ -64,6 +64,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="PICTURE",
         help="files and folders to compare and calibrate on, instead of the dataset's",
     )
+    parser.add_argument(
+        "--text", action="store_true", help="also the text encoder: the device takes new names"
+    )
     add_places(parser)
     parser.set_defaults(run=run)
 
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     from loreal_plugin.export.export_run import ExportPlan, export_run
 
-    plan = ExportPlan(args.precision, args.mode, tuple(args.classes), check, least)
+    plan = ExportPlan(args.precision, args.mode, tuple(args.classes), check, least, args.text)
     out = export_run(
         args.run_path,
         args.out,

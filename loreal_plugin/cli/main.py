@@ -24,6 +24,7 @@ COMMANDS = {
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",
     "export": "loreal_plugin.cli.export",
+    "head": "loreal_plugin.cli.head",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
     "patch": "loreal_plugin.cli.patch",

@@ -61,7 +61,7 @@ class BytePairs:
         return found
 
     def _joined(self, letters: str) -> list[str]:
-        """Return the pieces of a word: neighbours are joined, the earliest pair of the table first."""
+        """Return the pieces of a word: neighbours are joined, in the order of the table."""
         pieces = [*letters[:-1], letters[-1] + _END]
         while len(pieces) > 1:
             pairs = list(zip(pieces, pieces[1:], strict=False))

@@ -78,9 +78,21 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _head(args: argparse.Namespace) -> object:
+    """Return the head that is asked for: its name, its file, or one of new class names."""
     if not args.classes:
         return args.head
-    raise ConfigError("--classes needs a package with text.onnx")
+    from pathlib import Path
+
+    from loreal_plugin.edge.text import head_of_names
+
+    if args.head:
+        raise ConfigError("--head and --classes both choose the classes; give one of them")
+    try:
+        lines = Path(args.classes).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--classes {args.classes} cannot be read: {error}") from None
+    names = [line.strip() for line in lines if line.strip()]
+    return head_of_names(args.package, names, args.threads)
 
 
 def _name_pictures(args: argparse.Namespace, package: object) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from loreal_plugin.errors import CheckpointError, DataError, unknown_name
+from loreal_plugin.pictures import as_rgb, read_picture
 
 RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -63,19 +64,13 @@ def to_pixels(picture: Image.Image, recipe: Mapping[str, Any]) -> np.ndarray:
 
 
 def read_rgb(picture: str | Path | Image.Image) -> Image.Image:
-    """Return a picture file, or a PIL picture, as RGB.
+    """Return a picture file, or a PIL picture, upright in 8-bit RGB, as the whole project reads it.
 
     Raises:
         DataError: the file is missing or broken, or it is neither.
     """
-    try:
-        if isinstance(picture, Image.Image):
-            return picture.convert("RGB")
-        if not isinstance(picture, (str, Path)):
-            raise DataError(
-                f"a picture is a file name or a PIL picture, got {type(picture).__name__}"
-            )
-        with Image.open(picture) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"picture {picture} cannot be read: {error}") from error
+    if isinstance(picture, Image.Image):
+        return as_rgb(picture)
+    if not isinstance(picture, (str, Path)):
+        raise DataError(f"a picture is a file name or a PIL picture, got {type(picture).__name__}")
+    return read_picture(picture)

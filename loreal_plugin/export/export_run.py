@@ -28,6 +28,7 @@ from loreal_plugin.export.heads import head_of
 from loreal_plugin.export.need import need
 from loreal_plugin.export.pictures import Pictures, pictures_of, spread
 from loreal_plugin.export.precision import CALIBRATED, PRECISIONS, convert
+from loreal_plugin.export.text import write_text_encoder
 from loreal_plugin.files import write_bytes, write_text
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.runs.calibrate import training_features
@@ -49,6 +50,7 @@ class ExportPlan:
             the classes that were trained on.
         check: pictures on which package and run are compared; 0: none.
         least: percent of them that have to get the run's class.
+        text: also write the text encoder, so that the device itself takes new class names.
     """
 
     precision: str = "fp32"
@@ -56,6 +58,7 @@ class ExportPlan:
     classes: tuple[str, ...] = ()
     check: int = 200
     least: float = 98.0
+    text: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -171,6 +174,8 @@ def write_package(
         head = head if plan.precision == "fp32" else in_half(head)
         heads[title] = head, write_head(head, folder / HEADS / title)
     manifest = manifest_of(first, record, heads, plan.precision)
+    if plan.text:
+        manifest["text"] = write_text_encoder(folder, list(deployed.values()), plan.precision)
     write_manifest(folder, manifest, sealed=False)
     package = Package.open(folder)
     agreed = None

@@ -26,7 +26,7 @@ def drawn_pictures(seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     pictures = []
     for index in range(COUNT):
-        height, width = (int(n) for n in rng.integers(60, 160, size=2))
+        height, width = (int(n) for n in rng.integers(48, 120, size=2))
         y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
         layers = []
         for _ in range(3):

@@ -46,9 +46,7 @@ def n_features(deployed: Deployed) -> int:
     return int(deployed.beta.contract.n_features)
 
 
-def fusion_weights(
-    deployed: Deployed, n_classes: int, fusion: bool | None = None
-) -> np.ndarray:
+def fusion_weights(deployed: Deployed, n_classes: int, fusion: bool | None = None) -> np.ndarray:
     """Return how much each feature counts for a class, (C, F).
 
     Args:

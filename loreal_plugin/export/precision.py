@@ -11,6 +11,7 @@ Patch embedding, norms and the softmax stay in float32.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,7 +173,12 @@ def _four_bits(model: Any) -> Any:
 @contextmanager
 def _files(model: Any) -> Iterator[tuple[str, str]]:
     """Yield the file of a model, and the name of a file for what is made of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
-        need("onnx").save(model, str(source))
-        yield str(source), str(target)
+    silenced = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice to run a step that changes nothing here
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
+            need("onnx").save(model, str(source))
+            yield str(source), str(target)
+    finally:
+        logging.disable(silenced)

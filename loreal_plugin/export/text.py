@@ -28,6 +28,8 @@ from loreal_plugin.export.encoder import BATCH, frozen_learner, tidy
 from loreal_plugin.export.head_files import OPSET
 from loreal_plugin.export.heads import fusion_weights
 from loreal_plugin.export.need import need
+from loreal_plugin.export.precision import CALIBRATED, convert
+from loreal_plugin.files import write_bytes
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.slots import SplicedPrompts
 from loreal_plugin.weights import import_clip
@@ -189,6 +191,29 @@ def text_facts(deployed: Deployed, template: Template) -> dict[str, Any]:
     }
 
 
+def write_text_encoder(folder: Path, models: Sequence[Deployed], precision: str) -> dict[str, Any]:
+    """Write the text encoder of a package and its table of merges; return what is said of them.
+
+    Args:
+        models: of the class sets; all have the same prompts but for the names.
+        precision: of the encoder; `int8-static` is `int8` here, there are no texts to calibrate on.
+
+    Raises:
+        ConfigError: the prompts are no template around the name.
+        HostError: the encoder cannot be exported, or a device would make other ids than the host.
+        WeightsError: there is no `clip` package.
+    """
+    first, template = models[0], template_of(models[0])
+    write_merges(folder / MERGES, len(first.beta.token_weight))
+    encode = BytePairs.read(folder / MERGES)
+    for deployed in models:
+        check_names(deployed, template, encode)
+    model = export_text(first, template)
+    model = convert(model, "int8" if precision in CALIBRATED else precision, None)
+    write_bytes(folder / TEXT, model.SerializeToString())
+    return text_facts(first, template)
+
+
 def write_merges(path: Path, vocabulary: int) -> None:
     """Write the merges of the tokenizer that hosts use.
 
@@ -205,19 +230,17 @@ def write_merges(path: Path, vocabulary: int) -> None:
     count = vocabulary - 2 * N_BYTES - 2
     lines = gzip.decompress(Path(simple_tokenizer.default_bpe()).read_bytes()).decode("utf-8")
     kept = "\n".join(lines.split("\n")[1 : 1 + count])
-    path.write_bytes(gzip.compress(kept.encode("utf-8"), mtime=0))
+    write_bytes(path, gzip.compress(kept.encode("utf-8"), mtime=0))
 
 
-def check_names(
-    deployed: Deployed, template: Template, encode: BytePairs, names: Sequence[str]
-) -> None:
-    """Check that a device makes the ids that the host's tokenizer makes.
+def check_names(deployed: Deployed, template: Template, encode: BytePairs) -> None:
+    """Check that a device makes the ids that the host's tokenizer makes of a model's classes.
 
     Raises:
         HostError: it does not.
     """
     facts = text_facts(deployed, template)
-    for name in names:
+    for name in deployed.beta.classnames:
         ids = name_ids(name, deployed.beta.tokenize)
         if not name[-1:].isalnum():
             continue  # refused on the device

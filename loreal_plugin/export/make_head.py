@@ -1,0 +1,97 @@
+"""`make_head`: a head of other classes for a package that is out already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from loreal_plugin.edge.head import MODES, Head, join, read_head
+from loreal_plugin.edge.layout import MANIFEST, check_files, inside, read_manifest
+from loreal_plugin.edge.text import head_of_names
+from loreal_plugin.errors import ConfigError, unknown_name
+from loreal_plugin.export.class_names import class_set, read_names
+from loreal_plugin.export.export_run import exported_mode, opened
+from loreal_plugin.export.head_files import in_half, write_head
+from loreal_plugin.export.heads import head_of
+from loreal_plugin.export.need import need
+from loreal_plugin.export.pictures import Pictures, pictures_of
+from loreal_plugin.runs.trained_run import TrainedRun
+
+_HEAD_FILES = (".onnx", ".safetensors")
+
+
+def make_head(
+    source: str | Path,
+    classes: Sequence[str],
+    out: str | Path,
+    *,
+    mode: str = "",
+    half: bool = False,
+    host: str | None = None,
+    data: str | None = None,
+    weights: str | None = None,
+) -> list[Path]:
+    """Write a head of class sets, joined where there are several; return its two files.
+
+    Args:
+        source: a finished run, or a package: its heads, or new names where it has text.onnx.
+        classes: class sets of the source by name, files with a class a line, or heads' files.
+        out: the head's file; the other one lies beside it.
+        mode: `static` or `tangent`; empty: as for an export. A package's text encoder gives
+            `static` heads.
+        half: keep the large tensors in half precision.
+        host, data, weights: where these lie, as for `load_run`.
+
+    Raises:
+        LorealError: no such run, package or class set; heads that cannot be joined.
+    """
+    need("onnx")
+    if mode and mode not in MODES:
+        raise ConfigError(unknown_name("mode of a head", mode, MODES))
+    out = Path(out).expanduser()
+    if out.suffix not in _HEAD_FILES:
+        raise ConfigError(f"--out '{out}' must end in .onnx or .safetensors; both are written")
+    folder = Path(source).expanduser()
+    if (folder / MANIFEST).is_file():
+        parts = [_of_package(folder, word, mode) for word in classes]
+    else:
+        trained = TrainedRun.open(folder, host=host, weights=weights)
+        found = pictures_of(trained, host=host, data=data)
+        mode = mode or exported_mode(trained)
+        parts = [_of_run(trained, word, mode, found) for word in classes]
+    head = join(parts)
+    return write_head(in_half(head) if half else head, out)
+
+
+def _of_run(trained: TrainedRun, word: str, mode: str, found: Pictures) -> Head:
+    stored = _stored(word)
+    return stored or head_of(opened(trained, class_set(trained, word)[1], mode, found))
+
+
+def _of_package(folder: Path, word: str, mode: str) -> Head:
+    stored = _stored(word)
+    if stored:
+        return stored
+    manifest = read_manifest(folder)
+    if word in manifest["heads"]:
+        check_files(folder, manifest)
+        return read_head(inside(folder, manifest["heads"][word]["tensors"]))
+    if not Path(word).is_file():
+        known = manifest["heads"]
+        raise ConfigError(f"{unknown_name('head of the package', word, known)}, and no file")
+    if mode == "tangent":
+        raise ConfigError(
+            "a package's text encoder gives static heads; name the run for a tangent head"
+        )
+    return head_of_names(folder, read_names(Path(word)))
+
+
+def _stored(word: str) -> Head | None:
+    """Return the head in a head's file, None where the word is no such file."""
+    path = Path(word)
+    if path.suffix not in _HEAD_FILES:
+        return None
+    tensors = path.with_suffix(".safetensors")
+    if not tensors.is_file():
+        raise ConfigError(f"{tensors} was looked for, the tensors of head {path}, and not found")
+    return read_head(tensors)
