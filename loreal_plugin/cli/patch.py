@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
 def _add_patch(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "patch",
-        usage="loreal patch HOST [--dry-run] [--link | --copy]",
+        usage="loreal patch HOST [--method METHOD] [--dry-run] [--link | --copy]",
         help=(
             "put our trainers, configs and scripts into a host, for `python train.py --trainer"
             " <X>_LOREAL` there"
@@ -45,6 +45,9 @@ def _add_patch(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("host", metavar="HOST", help="root of a CoOp-family checkout")
+    parser.add_argument(
+        "--method", default="", help="bring this method's trainer and recipes alone (all it has)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would change")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
@@ -76,9 +79,9 @@ def run_patch(args: argparse.Namespace) -> int:
 
     host = Path(args.host)
     if not args.dry_run:
-        show(patch_host(host, copy=args.copy, dry_run=True))
+        show(patch_host(host, copy=args.copy, dry_run=True, method=args.method))
     with signals_interrupt():
-        outcome = patch_host(host, copy=args.copy, dry_run=args.dry_run)
+        outcome = patch_host(host, copy=args.copy, dry_run=args.dry_run, method=args.method)
     if args.dry_run:
         show(outcome)
         print("dry run: nothing was changed")

@@ -28,6 +28,7 @@ COMMON_PARTS: dict[str, tuple[str, type | None]] = {
     "last text norm": ("text_encoder.ln_final", nn.Module),
     "text projection": ("text_encoder.text_projection", Tensor),
     "dtype": ("dtype", torch.dtype),
+    "text dtype": ("text_encoder.dtype", torch.dtype),
 }
 
 

@@ -26,6 +26,9 @@ DEMO_TARGETS = {
 }
 
 
+# names that runs call them by, and of the weights that have seen nothing else
+DEMO_DATASETS = ("demo", "demo-heldout", *DEMO_TARGETS.values())
+DEMO_WEIGHTS = ("demo", "demo-2")
 _draws = True
 
 

@@ -37,7 +37,9 @@ class Outcome:
     remarks: tuple[str, ...] = ()
 
 
-def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outcome:
+def patch_host(
+    host: Path, *, copy: bool = False, dry_run: bool = False, method: str = ""
+) -> Outcome:
     """Put our trainers, configs and scripts into a host, and the lines into its train.py.
 
     A host that is patched already, in the same way, is left as it is; a half or another patch is
@@ -46,6 +48,7 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
     Args:
         copy: copy files; else link to ours.
         dry_run: only say what would be done.
+        method: bring this method's trainer and recipes alone; empty: those of all that it has.
 
     Raises:
         HostError: see `plan_patch` and `check_conflicts`; or a file of an earlier patch was changed
@@ -53,7 +56,7 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
     """
     host = host.expanduser().resolve()
     journal = read_journal(host)
-    plan = plan_patch(host, copy=copy)
+    plan = plan_patch(host, copy=copy, method=method)
     if journal is None and BEGIN in (host / TRAIN).read_bytes():
         raise HostError(
             f"{host / TRAIN} has the lines of a patch, but {NAME} is gone; restore train.py first"
@@ -70,7 +73,7 @@ def patch_host(host: Path, *, copy: bool = False, dry_run: bool = False) -> Outc
     check_conflicts(plan, None if journal is None else [entry.path for entry in journal.files])
     if journal is not None and not dry_run:
         _take_back(host, journal)
-        plan = plan_patch(host, copy=copy)
+        plan = plan_patch(host, copy=copy, method=method)
     kind = "copy" if copy else "link"
     outcome = Outcome(
         unified_diff(plan.before, plan.after, TRAIN),

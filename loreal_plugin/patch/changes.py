@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loreal_plugin.attach.inspect_host import methods_of, trainers_of
 from loreal_plugin.contract import get_contract
-from loreal_plugin.errors import HostError
+from loreal_plugin.errors import HostError, unknown_name
 from loreal_plugin.files import digest_bytes
 from loreal_plugin.patch.lines import with_lines, without_lines
 from loreal_plugin.paths import bundle_root, embedded_host
@@ -56,12 +56,15 @@ class PatchPlan:
     after: bytes
 
 
-def plan_patch(host: Path, *, copy: bool) -> PatchPlan:
+def plan_patch(host: Path, *, copy: bool, method: str = "") -> PatchPlan:
     """Return what a patch of `host` does; lines of an earlier one are looked through.
+
+    Args:
+        method: the one whose trainer and recipes are brought; empty: all that the host has.
 
     Raises:
         HostError: no such folder, the embedded host itself, no trainer that a contract row knows,
-            or a train.py that cannot take the lines.
+            not the method's, or a train.py that cannot take the lines.
     """
     train = host / TRAIN
     if not train.is_file() or train.is_symlink():
@@ -80,6 +83,11 @@ def plan_patch(host: Path, *, copy: bool) -> PatchPlan:
             f"host {host} has no trainer with a contract row (trainers there: {found}); see"
             " docs/HOSTS.md"
         )
+    if method and method not in methods:
+        raise HostError(
+            f"{unknown_name('method', method, methods)}: these have a trainer in host {host}"
+        )
+    methods = [method] if method else methods
     before = without_lines(train.read_bytes())
     added = [Added(path, source, copy) for path, source in _files(methods)]
     # a dataset's YAML that the host has is the host's; ours are for datasets it lacks

@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from loreal_plugin.results.notes import difference_interval, summary_sets, table_notes
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.published import published_note
 from loreal_plugin.results.row_fields import run_cells, run_heads
@@ -34,6 +35,7 @@ def format_run(record: Mapping[str, Any]) -> str:
     ]
     parts = [title, "", _text_table(heads, body)]
     parts += ["", *sentences(run)] if trained else []
+    parts += ["", *notes] if (notes := table_notes(run)) else []
     note = ""
     if protocol.halves:
         note = published_note(run["method"], run["phi"], run["dataset"], run["recipe"])
@@ -65,7 +67,9 @@ def format_rivals(record: Mapping[str, Any]) -> str:
     body = [
         [*_scores(run, row, bool(summary)), f"{row.milliseconds or 0.0:.2f}"] for row in run.rows
     ]
-    return f"{title}\n\n{_text_table(['', *_names(run), *summary, 'ms/picture'], body)}"
+    table = _text_table(["", *_names(run), *summary, "ms/picture"], body)
+    notes = [f"\n{note}" for note in table_notes(run)]
+    return "\n".join([title, "", table, *notes])
 
 
 def sentences(run: Run) -> list[str]:
@@ -81,10 +85,20 @@ def sentences(run: Run) -> list[str]:
     if {"phi", "loreal"} <= of.keys():
         gain = of["loreal"] - of["phi"]
         lost = of["native"] - of["phi"] if "native" in of else 0.0
-        share = f", {100 * gain / lost:+.0f} % of what was lost" if lost > 0.005 else ""
+        share = f", {100 * gain / lost:+.0f} % of what was lost" if _lost_surely(run) else ""
         host = f"the host trained and tested at {phi}"
         found.append(f"LOREAL changes {what} by {gain:+.2f} points against {host}{share}.")
     return found
+
+
+def _lost_surely(run: Run) -> bool:
+    """Return whether low resolution costs more than its uncertainty: only then a share of it says
+    something.
+    """
+    rows = {row.name: row for row in run.rows}
+    if not {"native", "phi"} <= rows.keys():
+        return False
+    return difference_interval(rows["native"], rows["phi"], summary_sets(run)).low > 0
 
 
 def _facts(run: Run, *more: str) -> str:

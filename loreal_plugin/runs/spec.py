@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
-from loreal_plugin.data.demo import DEMO_TARGETS
+from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
 from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
-DEMO_WEIGHTS = ("demo", "demo-2")
-DEMO_DATASETS = ("demo", "demo-heldout", *DEMO_TARGETS.values())
 DEFAULT_SHOTS = "16"
 SCOPES = ("all", "host", "beta", "loreal")
 STAGES = ("alpha", "beta", "loreal")

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import HostContract, HostPrompts
-from loreal_plugin.contract.base import HostModel
+from loreal_plugin.contract.base import HostModel, bare_model
 from loreal_plugin.errors import HostError
 from loreal_plugin.students.learned import fingerprint, load_learned, take_learned
 from loreal_plugin.text.blocks import TextBlocks
@@ -210,10 +210,9 @@ def _built(
     shell = build_shell(host, cfg, classnames, device)
     with host.clips.recorded() as clips:
         shell.build_model()
-    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
-    if isinstance(shell.model, nn.DataParallel):
-        shell.model = shell.model.module
     host.contract.check(shell, f"host '{host.path.name}'")
+    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
+    shell.model = bare_model(shell)
     return shell, _token_weight(clips, shell.model)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,17 +13,17 @@ from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 from loreal_plugin.method.loreal import Loreal
 
 
-def warn_untrained_tokens(
+def untrained_note(
     backbone: str, tokenize: Callable[..., Tensor], words: Sequence[Any], classnames: Sequence[str]
-) -> None:
-    """Warn once how many tokens in use a demonstration CLIP has never seen; other backbones saw
-    them all.
+) -> str:
+    """Return how many tokens in use a demonstration CLIP has never seen, "" for none; other
+    backbones saw them all.
 
     Args:
         words: K attributes, or K for every class.
     """
     if backbone not in DEMO_WEIGHTS:
-        return
+        return ""
     attributes = [
         a for of_class in words for a in ([of_class] if isinstance(of_class, str) else of_class)
     ]
@@ -34,12 +33,12 @@ def warn_untrained_tokens(
     for text in attributes:
         used |= dict.fromkeys(text_ids(text, tokenize))
     untrained = untrained_tokens(used, backbone)
-    if untrained:
-        warnings.warn(
-            f"backbone {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and"
-            " attributes are untrained; accuracy on them means nothing",
-            stacklevel=2,
-        )
+    if not untrained:
+        return ""
+    return (
+        f"Weights {backbone!r}: {len(untrained)} of {len(used)} tokens of class names and"
+        " attributes are untrained; accuracy on them means nothing."
+    )
 
 
 def report_parameters(model: Loreal, optimizer: torch.optim.Optimizer) -> None:

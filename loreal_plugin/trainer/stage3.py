@@ -29,7 +29,7 @@ from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan
 from loreal_plugin.trainer.loaders import FeatureLoader, RunningMean, ViewLoader
-from loreal_plugin.trainer.notices import warn_untrained_tokens
+from loreal_plugin.trainer.notices import untrained_note
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.positions import grid_size_of
 
@@ -99,7 +99,8 @@ class Stage3:
         alpha, beta = self._students(host, classnames, device)
         self.words = self._attribute_words(classnames)
         backbone = weights_name(self.cfg)
-        warn_untrained_tokens(backbone, beta.tokenize, self.words, classnames)
+        note = untrained_note(backbone, beta.tokenize, self.words, classnames)
+        print(note, end="\n" if note else "")
         alpha, beta = (with_slots(student, self.words, o) for student in (alpha, beta))
         side = beta.input_size
         blank = torch.zeros(1, 3, side, side, device=beta.device)

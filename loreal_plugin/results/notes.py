@@ -1,0 +1,73 @@
+"""What has to be said beside a table: whether its numbers mean anything, and what is uncertain.
+
+Shapes: N pictures, R = 1 run, D bootstrap draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
+from loreal_plugin.results.protocols import HALVES, TARGET
+from loreal_plugin.results.run import Row, Run, Score
+from loreal_plugin.results.statistics import (
+    Interval,
+    decode_hits,
+    harmonic_means,
+    percentile_interval,
+    resampled_means,
+)
+
+
+def table_notes(run: Run) -> list[str]:
+    """Return the sentences that stand below a run's table; none where there is nothing to say."""
+    found = list(run.facts.get("notes") or ())
+    tested = dict.fromkeys([run["dataset"], *(run.facts.get("targets") or {})])
+    strange = [
+        name for name in tested if name not in DEMO_DATASETS and name not in ("all", *HALVES)
+    ]
+    if run.weights in DEMO_WEIGHTS and strange:
+        found.append(
+            f"Weights '{run.weights}' have seen the demonstration's pictures and words alone:"
+            f" nothing measured here on {', '.join(strange)} means accuracy."
+        )
+    return found
+
+
+def difference_interval(first: Row, second: Row, names: Sequence[str]) -> Interval:
+    """Return the 95 % interval over pictures of first minus second, in points of their summary.
+
+    Rows answer the same pictures, so they are drawn together; where a record has no answers by
+    picture, each is drawn alone, which is wider.
+
+    Args:
+        names: the test sets of the summary; base and new give a harmonic mean.
+    """
+    rng = np.random.default_rng(0)
+    means = [_means(first.scores[name], second.scores[name], rng) for name in names]
+    joined = [np.stack(column) for column in zip(*means, strict=True)]  # two of (sets, D)
+    if set(names) == set(HALVES):
+        ours, theirs = (harmonic_means(base, new) for base, new in joined)
+    else:
+        ours, theirs = (column.mean(0) for column in joined)
+    return percentile_interval(ours - theirs)
+
+
+def summary_sets(run: Run) -> list[str]:
+    """Return the test sets that a run's summary is made of: its targets, or all."""
+    names = run.test_sets
+    return [name for name in names if run.roles.get(name) == TARGET] or names
+
+
+def _means(first: Score, second: Score, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return resampled accuracies (D,) of two rows on one test set."""
+    if first.hits and second.hits and first.total == second.total:
+        answers = [decode_hits(one.hits or "", one.total) for one in (first, second)]
+        drawn = resampled_means(np.stack(answers, axis=1), rng)
+        return drawn[:, 0], drawn[:, 1]
+    alone = [
+        np.arange(one.total)[:, None] < one.accuracy / 100 * one.total for one in (first, second)
+    ]
+    return resampled_means(alone[0], rng)[:, 0], resampled_means(alone[1], rng)[:, 0]
