@@ -1,6 +1,8 @@
 """Files that are written whole or not at all, digests, and the verified store.
 
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
+- `checked_json`: objects with their own hash.
+- `manifest`: hashes of files that a record vouches for.
 - `digests`: hashes of values and files.
 - `documents`: parts of a document that a command fills in.
 - `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
@@ -18,6 +20,7 @@ from loreal_plugin.files.atomic import (
     write_link,
     write_text,
 )
+from loreal_plugin.files.checked_json import read_checked, write_checked
 from loreal_plugin.files.digests import digest, digest_bytes, digest_file, digest_sources
 from loreal_plugin.files.documents import replace_between
 
@@ -27,11 +30,13 @@ __all__ = [
     "digest_file",
     "digest_sources",
     "is_read_only",
+    "read_checked",
     "read_json",
     "remove_unfinished",
     "replace_between",
     "replacing",
     "write_bytes",
+    "write_checked",
     "write_json",
     "write_link",
     "write_text",

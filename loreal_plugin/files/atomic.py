@@ -47,7 +47,7 @@ def replacing(path: Path, *, mode: int | None = None, durable: bool = True) -> I
         if mode is not None:
             os.chmod(part, mode)
         if durable:
-            _sync(part)
+            sync(part)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -151,8 +151,12 @@ def _remove_unlocked(part: Path) -> None:
             os.close(handle)
 
 
-def _sync(path: Path) -> None:
-    """Wait until the disk has a file's content, or a folder's names."""
+def sync(path: Path) -> None:
+    """Wait until the disk has a file's content, or a folder's names.
+
+    Raises:
+        OSError: the disk cannot say so.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -164,4 +168,4 @@ def _sync_folder(folder: Path) -> None:
     """Wait until the disk has a folder's names, where the file system can do that."""
     # the new file is in place by now: an error here must not say that it is not
     with suppress(OSError):
-        _sync(folder)
+        sync(folder)

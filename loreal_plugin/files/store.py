@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from loreal_plugin.files.atomic import replacing
+from loreal_plugin.files.checked_json import OLD, checked_bytes, read_checked
 from loreal_plugin.files.digests import digest, digest_file
 from loreal_plugin.files.tensors import write_tensors
 
@@ -56,7 +57,9 @@ class VerifiedStore:
         if not note.is_file():
             return None
         try:
-            written = json.loads(note.read_text(encoding="utf-8"))
+            written, fault = read_checked(note)
+            if fault and fault != OLD:
+                raise ValueError(f"its note {fault}")
             if written["ingredients"] != as_json(ingredients):
                 raise ValueError("it belongs to something else")
             if digest_file(array) != written["sha256"]:
@@ -86,8 +89,7 @@ class VerifiedStore:
             "facts": dict(facts),
         }
         with replacing(note) as part:
-            text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(checked_bytes(content))
         return note
 
     def remove(self, name: str) -> None:

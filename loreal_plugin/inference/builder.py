@@ -17,6 +17,7 @@ from torch import Tensor
 
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.files import read_checked
 from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.inference.expansion import Expansion
 from loreal_plugin.inference.expansion_store import (
@@ -165,12 +166,9 @@ class ModeBuilder:
             return options.auto_margin
         path = self.store.folder / CALIBRATION
         advice = "run loreal calibrate, or set TRAINER.LOREAL.AUTO_MARGIN"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise ConfigError(
-                f"INFERENCE auto has no threshold: {path} was not found; {advice}"
-            ) from None
+        found, fault = read_checked(path)
+        if not found:
+            raise ConfigError(f"INFERENCE auto has no threshold: {path} {fault}; {advice}")
         if found.get("belongs_to") != self.calibration_owner(options):
             raise ConfigError(
                 f"{path} was measured for another checkpoint, TANGENT_KIND, TANGENT_RANK or"

@@ -7,16 +7,18 @@ type here, into the builder, and onto the page.
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from loreal_plugin.files.checked_json import OLD, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
 RESULTS = "results.json"
+AGAIN = "delete it and run the same command again"
 REQUIRED = (
     "schema_version",
     "kind",
@@ -131,16 +133,20 @@ class SweepFacts(TypedDict):
     runs: list[dict[str, Any]]
 
 
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a folder's record, with its own hash.
+
+    Raises:
+        LorealError: it cannot be written (disk full, no permission).
+    """
+    write_checked(folder / RESULTS, record)
+
+
 def read_record(path: Path) -> tuple[dict[str, Any], str]:
     """Return a record and "", or {} and what is wrong with the file."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return {}, f"cannot be read: {error.strerror}"
-    except ValueError as error:
-        return {}, f"is no JSON ({error}); delete it and run the same command again"
-    if not isinstance(record, dict):
-        return {}, "is no JSON object; delete it and run the same command again"
+    record, fault = read_checked(path)
+    if fault and fault != OLD:
+        return {}, fault if "cannot be read" in fault else f"{fault}; {AGAIN}"
     version = record.get("schema_version")
     if version not in READABLE:
         known = " and ".join(map(str, sorted(READABLE)))

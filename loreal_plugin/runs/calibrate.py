@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files import write_json
+from loreal_plugin.files import write_checked
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
@@ -23,7 +23,6 @@ from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
-from loreal_plugin.results.record import is_complete
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.held_out import BATCH, HeldOut, held_out_pictures
 from loreal_plugin.runs.locks import stage_lock
@@ -57,7 +56,7 @@ def run_calibrate(
     engine = prepare(spec, say=say)
     stage = engine.plan.stages["loreal"]
     with using_weights(spec.weights):
-        if not is_complete(stage.folder, engine.identity.stage_key("loreal")):
+        if engine.finished(stage) is None:
             raise CheckpointError(
                 f"stage 3 ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
             )
@@ -75,7 +74,7 @@ def run_calibrate(
             )
             path = deployed.modes.store.folder / CALIBRATION
             facts = {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
-            write_json(path, record | facts)
+            write_checked(path, record | facts)
     say(f"written: {path}")
     return record
 

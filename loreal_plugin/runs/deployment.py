@@ -19,7 +19,8 @@ from torch import Tensor
 
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files import digest_bytes, read_json, write_json
+from loreal_plugin.files import digest_bytes, read_checked, write_checked
+from loreal_plugin.files.checked_json import OLD
 from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.trainer.checkpoint import NAME
 
@@ -78,7 +79,7 @@ def write_deployment(
         "classnames": {name: list(names) for name, names in classnames.items()},
         "trained_on": trained_on,
     }
-    write_json(place / NOTE, note)
+    write_checked(place / NOTE, note)
 
 
 def read_deployment(
@@ -99,7 +100,9 @@ def read_deployment(
         return Deployment(
             record["config"], {trained_on: checkpoint["classnames"]}, trained_on, None
         )
-    note = read_json(place / NOTE) or {}
+    note, fault = read_checked(place / NOTE)
+    if fault and fault != OLD:
+        raise CheckpointError(f"{place / NOTE} {fault}; run the same command again to make it anew")
     if note.get("schema_version") != DEPLOYMENT_VERSION:
         raise CheckpointError(
             f"{place / NOTE} has schema version {note.get('schema_version')}, this release reads"

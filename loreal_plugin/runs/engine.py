@@ -15,13 +15,12 @@ import torch
 
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
-from loreal_plugin.files import read_json, remove_unfinished, write_json
+from loreal_plugin.files import remove_unfinished
 from loreal_plugin.results.record import (
-    RESULTS,
-    SCHEMA_VERSION,
     finished_record,
     is_complete,
     read_results,
+    write_record,
 )
 from loreal_plugin.runs.deployment import write_deployment
 from loreal_plugin.runs.evaluation_cache import (
@@ -31,6 +30,7 @@ from loreal_plugin.runs.evaluation_cache import (
 )
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.journal import STARTED, Journal, ending
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
@@ -38,8 +38,9 @@ from loreal_plugin.runs.observe_tests import record_hits, record_tests, score_of
 from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
+from loreal_plugin.runs.stage_files import finished_stage
+from loreal_plugin.trainer.checkpoint import NAME
 
-STARTED = "started.json"
 Say = Callable[[str], None]
 
 
@@ -60,6 +61,7 @@ class Engine:
         self.host, self.plan, self.say, self.verbose = host, plan, say, verbose
         self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
         self.identity = Identity(host, plan, self.cfgs, weights, say)
+        self.journals: dict[str, Journal] = {}  # of the stages that are trained here
 
     def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
         """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what
@@ -104,26 +106,50 @@ class Engine:
         """Return the stage's record, after training it unless it is complete."""
         key = self.identity.stage_key(stage.name)
         with stage_lock(stage.folder, self.say):
-            if is_complete(stage.folder, key):
+            found = self.finished(stage)
+            if found is not None:
                 self.say(f"  complete (key {key[:8]}), reused from {stage.folder}")
-                return finished_record(stage.folder)
-            resumed = self._claim(stage.folder, key)
+                return found
+            journal = self._claim(stage, key)
+            cfg, resumed = self.cfgs[stage.name], bool(journal.parts)
+            journal.begin(key, int(cfg.OPTIM.MAX_EPOCH))
+            self.journals[stage.name] = journal
             outcome = self._train_now(stage)
-            cfg = self.cfgs[stage.name]
             common = dict(head(self.plan, self.identity, "stage", key, stage, cfg))
-            record = common | outcome | {"resumed": resumed}
-            write_json(stage.folder / RESULTS, record)
+            record = common | outcome | {"resumed": resumed, "files": journal.note_files()}
+            write_record(stage.folder, record)
         return record
+
+    def finished(self, stage: Stage) -> dict[str, Any] | None:
+        """Return the record of a stage that is complete, None where it, or a file of it, is not.
+
+        A damaged file is named.
+        """
+        key = self.identity.stage_key(stage.name)
+        name = self._checkpoints(stage)
+        record, faults = finished_stage(stage.folder, key, name, self.say)
+        if faults:
+            self.say(f"  {faults[0]}; stage '{stage.name}' has to be trained again")
+        return None if faults else record
+
+    def _checkpoints(self, stage: Stage) -> str:
+        """Return the name of a stage's folder of checkpoints."""
+        return NAME if stage.loreal else self.host.contract.checkpoint
 
     def _train_now(self, stage: Stage) -> dict[str, Any]:
         """Train a stage to its end and return what was measured."""
-        cfg = self.cfgs[stage.name]
+        cfg, journal = self.cfgs[stage.name], self.journals[stage.name]
         meter = Meter(cuda=cfg.USE_CUDA)
-        with meter, stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose):
+        with (
+            ending(journal, meter),
+            meter,
+            stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose),
+        ):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
             tests, hits = record_tests(trainer), record_hits(trainer)
+            journal.watch(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
             trainer.train()
@@ -132,8 +158,8 @@ class Engine:
             write_deployment(stage.folder, trainer, names, self.plan.source)
         outcome = {
             "parameters": tunable,
-            "seconds": meter.seconds,
-            "peak_memory_mb": meter.peak_memory_mb,
+            "seconds": journal.earlier + meter.seconds,
+            "peak_memory_mb": journal.peak_memory_mb,
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
             "base": score_of(trainer, tests[-1], hits) if tests else None,
@@ -143,23 +169,30 @@ class Engine:
         _free()
         return outcome
 
-    def _claim(self, folder: Path, key: str) -> bool:
-        """Make the folder this run's; return True when an interrupted run of the same key is
-        continued there.
+    def _claim(self, stage: Stage, key: str) -> Journal:
+        """Make the stage's folder this run's; return its journal, which has parts where an
+        interrupted run of the same key is continued there.
         """
+        folder, name = stage.folder, self._checkpoints(stage)
         # killed while it wrote this very file, a run leaves nothing that belongs to anybody
         remove_unfinished(folder / STARTED)
-        if folder.exists() and any(folder.iterdir()):
-            finished = read_results(folder)
-            owner = (finished or read_json(folder / STARTED) or {}).get("key", "")
-            if owner == key and not finished:
+        journal = Journal(folder, name)
+        if not folder.exists() or not any(folder.iterdir()):
+            return journal
+        finished = read_results(folder)
+        owner = finished["key"] if finished else journal.key
+        if owner == key and not finished:
+            obstacle = journal.obstacle(random_state=not stage.loreal)
+            if not obstacle:
                 self.say(
                     f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}"
                 )
-                return True
-            self.say(f"  {folder} holds another run; moved to {set_aside(folder, owner)}")
-        write_json(folder / STARTED, {"schema_version": SCHEMA_VERSION, "key": key})
-        return False
+                journal.take_back()
+                return journal
+            self.say(f"  {obstacle}; the stage is trained again from its start")
+        what = "what is damaged" if owner == key else "another run"
+        self.say(f"  {folder} holds {what}; moved to {set_aside(folder, owner)}")
+        return Journal(folder, name)
 
     def tunable(self, stage: Stage, trainer: Any) -> int:
         """Return the number of parameters that a stage trains."""
@@ -203,7 +236,7 @@ class Engine:
                 "peak_memory_mb": meter.peak_memory_mb,
                 **embedding_facts(sources),
             }
-            write_json(folder / RESULTS, record)
+            write_record(folder, record)
         del trainer
         _free()
         return record

@@ -25,7 +25,7 @@ from torch.utils.data import SequentialSampler
 from loreal_plugin.config import flatten
 from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.files import write_text
+from loreal_plugin.files import read_checked, write_checked
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.runs.cached_loaders import LabelLoader, TimedLoader, batch_slices
@@ -136,10 +136,10 @@ class _CachedTest:
             return self._measured()
         cost = where / f"{cache_key(facts)}.seconds"
         if self.accuracy is None:
-            self.source = EmbeddingSource(True, float(cost.read_text()) if cost.exists() else None)
+            self.source = EmbeddingSource(True, read_checked(cost)[0].get("seconds"))
             self._on_embeddings(features[:, 0])
         else:
-            write_text(cost, f"{self.seconds:.3f}\n")
+            write_checked(cost, {"seconds": round(self.seconds, 3)})
             prune(where, limit)
         return self._measured()
 

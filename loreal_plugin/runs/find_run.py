@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import CheckpointError, HostError
-from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.results.record import RESULTS, read_record
 from loreal_plugin.runs.spec import find_host
 from loreal_plugin.trainer.checkpoint import NAME
 
@@ -25,10 +25,11 @@ def find_run(path: str | Path) -> tuple[Path, dict[str, Any], Path | None]:
     """
     path = Path(path)
     folder = (path.parent if path.name == RESULTS else path).expanduser().resolve()
-    record = read_results(folder)
-    if record is None:
+    record, fault = read_record(folder / RESULTS)
+    if fault or record.get("kind") == "sweep":
+        why = f"{RESULTS} {fault or 'is the record of a sweep'}"
         raise CheckpointError(
-            f"no finished run in {folder}: wanted a whole {RESULTS}; name the folder of stage 3 "
+            f"no finished run in {folder}: {why}; name the folder of stage 3 "
             "(.../train_base/.../<X>_LOREAL/phi<N>/<cfg>/seed<S>), or run base2new_train.sh first"
         )
     stages = record.get("stages") or {}

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from loreal_plugin.errors import DataError, LorealError
-from loreal_plugin.files import digest, read_json, write_json
+from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.paths import cache_root
 from loreal_plugin.pictures import READING, decode, picture_identity
 
@@ -48,7 +48,7 @@ class PictureIndex:
         root = os.path.commonpath([os.path.dirname(path) for path in wanted])
         # what a picture is depends on how it is read: an earlier reading's memo is not believed
         file = cache_root() / "pictures" / f"{digest([root, READING])[:16]}.json"
-        memo = read_json(file) or {}
+        memo, _ = read_checked(file)  # whatever is wrong with it, the pictures are read again
         stamps = {path: _stamp(path) for path in wanted}
         fresh = [path for path in wanted if not _still(memo.get(path), stamps[path])]
         found = self._read(fresh)
@@ -112,6 +112,6 @@ def _still(entry: object, stamp: tuple[int, int]) -> bool:
 def _save(file: Path, memo: dict[str, object]) -> None:
     """Write the memo; a cache that cannot be written only costs the next run some time."""
     try:
-        write_json(file, memo)
+        write_checked(file, memo)
     except LorealError as error:
         print(f"warning: {error}")

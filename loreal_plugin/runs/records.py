@@ -35,6 +35,7 @@ _OF_STAGE = (
     "steps_per_epoch",
     "kept_embeddings",
     "kept_seconds",
+    "files",
 )
 _TOLD_OF_STAGES = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
-from loreal_plugin.files import digest, read_json, write_json
+from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
-from loreal_plugin.results.record import RESULTS, RowFacts, is_complete, read_results
+from loreal_plugin.results.record import RowFacts, is_complete, read_results, write_record
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
@@ -70,8 +70,8 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
     plan, spec = engine.plan, engine.plan.spec
     alpha, beta = plan.stages["alpha"], plan.stages["beta"]
     keys = [engine.identity.stage_key(stage.name) for stage in (alpha, beta)]
-    for number, stage, key in zip((1, 2), (alpha, beta), keys, strict=True):
-        if not is_complete(stage.folder, key):
+    for number, stage in zip((1, 2), (alpha, beta), strict=True):
+        if engine.finished(stage) is None:
             raise CheckpointError(
                 f"stage {number} ({stage.title}) is not in {stage.folder};"
                 f" run {plan.protocol.script}.sh first"
@@ -90,7 +90,7 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
             if not plan.protocol.halves:
                 record["targets"] = target_facts(plan, engine.identity)
-            write_json(folder / RESULTS, record)
+            write_record(folder, record)
         return read_results(folder) or {}
 
 
@@ -123,13 +123,13 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
     }
     key = digest(facts)
     with stage_lock(folder, say):
-        found = read_json(folder / ZERO_SHOT) or {}
+        found, _ = read_checked(folder / ZERO_SHOT)
         if found.get("key") != key:
             found = {
                 "key": key,
                 "rows": [_row(engine, score) for score in model.score("zero-shot", "zero-shot")],
             }
-            write_json(folder / ZERO_SHOT, found)
+            write_checked(folder / ZERO_SHOT, found)
     return found["rows"]
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files import write_json
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
-from loreal_plugin.results.record import RESULTS, is_complete, read_results
+from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.results.run_table import format_run
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.locks import stage_lock
@@ -67,7 +66,7 @@ def run_protocol(
     whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
     if whole:
         with stage_lock(folder, say):
-            write_json(folder / RESULTS, record)
+            write_record(folder, record)
         say(f"results: {folder / RESULTS}")
     say("")
     say(format_run(record))
@@ -95,12 +94,12 @@ def run_stages(
             f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed"
             f" {engine.plan.spec.seed}"
         )
-        if test_only and not is_complete(stage.folder, engine.identity.stage_key(stage.name)):
+        found = engine.finished(stage) if test_only else engine.train(stage)
+        if found is None:
             engine.say("  not there")
             missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
             continue
-        found = read_results(stage.folder) if test_only else engine.train(stage)
-        stages[stage.name] = found or {}
+        stages[stage.name] = found
         engine.say(_stage_line(engine, stages[stage.name]))
     return stages, missing
 

@@ -31,6 +31,7 @@ from loreal_plugin.results.protocols import EVERY_CLASS, HALVES
 from loreal_plugin.runs.deployment import Deployment, read_deployment
 from loreal_plugin.runs.engine import quietly
 from loreal_plugin.runs.find_run import find_run, host_folder
+from loreal_plugin.runs.stage_files import check_files
 from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.slots import with_slots
@@ -84,6 +85,7 @@ class TrainedRun:
             )
         stages = record.get("stages") or {"loreal": record}
         epochs = int(stages["loreal"]["epochs"])
+        check_files(folder)
         tensors, checkpoint = read_checkpoint(folder / NAME / file_name(epochs))
         deployment = read_deployment(folder, record, checkpoint)
         attached = attach_host(host_folder(record, host), record["method"])
@@ -196,6 +198,7 @@ class TrainedRun:
                     " needed here; open the run in its output folder"
                 )
             folder = self.out / facts["folder"]
+            check_files(folder)
         epoch = getattr(self.options, f"{stage}_epoch")
         place = self.host, self.weights, self.device
         opened = TrainedStage(*place, folder=folder, epoch=epoch, learned=learned)

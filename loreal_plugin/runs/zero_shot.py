@@ -20,10 +20,17 @@ from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.contract.base import HostModel
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.files import digest, write_json
+from loreal_plugin.files import digest
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
-from loreal_plugin.results.record import RESULTS, RowFacts, ScoreFacts, is_complete, read_results
+from loreal_plugin.results.record import (
+    RESULTS,
+    RowFacts,
+    ScoreFacts,
+    is_complete,
+    read_results,
+    write_record,
+)
 from loreal_plugin.runs.engine import Engine, Say, quietly
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.keys import changed_positions
@@ -59,7 +66,7 @@ def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any]
             return read_results(folder) or {}, folder
         with using_weights(engine.plan.spec.weights):
             record = _record(engine, key, tests, say)
-        write_json(folder / RESULTS, record)
+        write_record(folder, record)
     say(f"results: {folder / RESULTS}")
     return record, folder
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.files import read_json, write_json
-from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
+from loreal_plugin.files import read_checked
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION, write_record
 from loreal_plugin.sweep.planned_runs import Run
 
 DONE, FAILED, OPEN = "done", "failed", "not started"
@@ -34,7 +34,7 @@ class SweepRecord:
         self.path = folder / RESULTS
         self._name, self._jobs = name, jobs
         self._start = time.monotonic()
-        before = read_json(self.path) or {}
+        before, _ = read_checked(self.path)
         same = before.get("kind") == "sweep" and before.get("name") == name
         self._earlier = float(before.get("seconds") or 0.0) if same else 0.0
         self.runs: dict[str, dict[str, Any]] = {
@@ -60,8 +60,8 @@ class SweepRecord:
 
     def write(self) -> None:
         """Write the record, whole or not at all."""
-        write_json(
-            self.path,
+        write_record(
+            self.path.parent,
             {
                 "schema_version": SCHEMA_VERSION,
                 "kind": "sweep",

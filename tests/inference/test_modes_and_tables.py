@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import write_checked
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare
 from loreal_plugin.inference.expansion_store import (
     CHECKS,
@@ -171,7 +172,7 @@ def test_tables_of_another_checkpoint_are_never_used(tmp_path):
     with pytest.raises(TypeError):
         make_expansion(tmp_path, None, meta_nets="b")
     note = next(tmp_path.glob("*.json"))
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"ingredients": {"meta_nets": "b"}}))
+    write_checked(note, json.loads(note.read_text()) | {"ingredients": {"meta_nets": "b"}})
     with pytest.warns(UserWarning, match="belongs to something else"):
         make_expansion(tmp_path, meta_nets="a")
     array = note.with_suffix(".safetensors")

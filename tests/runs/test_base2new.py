@@ -16,7 +16,7 @@ from helpers import random_clip_file, tiny_image_folder
 from safetensors.torch import load_file
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.results.record import RESULTS, read_results, write_record
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ("maple", "32", "pics", "1")
@@ -199,8 +199,8 @@ def test_a_killed_stage_never_counts_as_done(world: World, call: Any, tmp_path: 
     (beta / "MultiModalPromptLearner" / "checkpoint").unlink()
     code, text, _ = call(*RUN, "--out", str(out), "--", *FAST)
     assert code == 0 and text.count("complete (key ") == 2
-    assert "an interrupted run of the same key" in text and (beta / RESULTS).is_file()
-    assert read_results(beta)["resumed"]
+    assert "model.pth.tar-2 is gone; the stage is trained again from its start" in text
+    assert (beta / RESULTS).is_file() and not read_results(beta)["resumed"]
 
 
 def test_a_finished_run_of_another_key_is_moved_not_overwritten(
@@ -210,7 +210,7 @@ def test_a_finished_run_of_another_key_is_moved_not_overwritten(
     shutil.copytree(world.out, out)
     folder = out / world.run_folder.relative_to(world.out)
     record = json.loads((folder / RESULTS).read_text())
-    (folder / RESULTS).write_text(json.dumps(record | {"key": "feedface" * 8}))
+    write_record(folder, record | {"key": "feedface" * 8})
     code, text, _ = call(*RUN, "--out", str(out), "--", *FAST)
     assert code == 0 and text.count("complete (key ") == 2
     kept = folder.parent.with_name(f"{folder.parent.name}.replaced") / "feedface" / "seed1"

@@ -17,7 +17,8 @@ import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
-from loreal_plugin.results.record import RESULTS
+from loreal_plugin.files import read_json, write_checked
+from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.engine import load_checkpoint, quietly
 from loreal_plugin.runs.find_run import find_run
@@ -186,6 +187,14 @@ def test_what_is_damaged_or_missing_is_refused_by_name(alone: Alone, damaged: Pa
         loreal_plugin.load_run(damaged)
     note = damaged / "loreal" / NOTE
     note.write_text(note.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+    with pytest.raises(CheckpointError, match=f"{NOTE} is not what was written.* anew"):
+        loreal_plugin.load_run(damaged)
+    record = read_results(damaged)
+    del record["files"]
+    write_record(damaged, record)
+    with pytest.raises(CheckpointError, match=f"{NOTE} is not what was written"):
+        loreal_plugin.load_run(damaged)
+    write_checked(note, read_json(note))
     with pytest.raises(CheckpointError, match=f"{NOTE} has schema version 9"):
         loreal_plugin.load_run(damaged)
     # without the note the run is read as one of an earlier release, which needs stage 2's folder

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from loreal_plugin.files import read_json, write_json
-from loreal_plugin.runs.engine import STARTED, Engine
+from loreal_plugin.files import read_json
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.journal import STARTED
 
 
 @pytest.fixture
@@ -17,7 +18,12 @@ def said() -> list[str]:
 
 
 def claim(folder: Path, key: str, said: list[str]) -> bool:
-    return Engine._claim(SimpleNamespace(say=said.append), folder, key)
+    """Begin a stage `key` in a folder; say whether an interrupted run goes on there."""
+    engine = SimpleNamespace(say=said.append, _checkpoints=lambda _stage: "model")
+    journal = Engine._claim(engine, SimpleNamespace(folder=folder, loreal=False), key)
+    goes_on = bool(journal.parts)
+    journal.begin(key, 3)
+    return goes_on
 
 
 def test_a_run_killed_while_it_started_left_nothing_of_its_own(tmp_path: Path, said) -> None:
@@ -31,7 +37,7 @@ def test_a_run_killed_while_it_started_left_nothing_of_its_own(tmp_path: Path, s
 
 def test_the_same_run_goes_on_and_another_one_moves_it_away(tmp_path: Path, said) -> None:
     folder = tmp_path / "demo" / "seed1"
-    write_json(folder / STARTED, {"key": "one"})
+    assert not claim(folder, "one", said)
     assert claim(folder, "one", said)
     assert not claim(folder, "other", said)
     assert "holds another run" in said[-1] and read_json(folder / STARTED)["key"] == "other"
