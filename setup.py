@@ -114,6 +114,6 @@ setup(
     },
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["loreal = loreal_plugin.cli:main"]},
+    entry_points={"console_scripts": ["loreal = loreal_plugin.cli:entry"]},
     cmdclass={"build_py": BuildWithBundle},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from loreal_plugin.cli import main
+from loreal_plugin.cli import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

@@ -24,6 +24,7 @@ LEAVES = {
     "version",
     "inference_modes",
     "option_keys",
+    "devices",
     "pictures",
 }
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}

@@ -15,6 +15,7 @@ from typing import Any
 from loreal_plugin.cli.doctor_data import dataset_findings
 from loreal_plugin.cli.doctor_host import host_findings
 from loreal_plugin.cli.doctor_table import Finding, print_table, tried
+from loreal_plugin.devices import device_choice
 
 PACKAGES = {
     "torch": "torch",
@@ -91,6 +92,7 @@ def package_findings() -> list[Finding]:
         rows.append(Finding("CUDA", cuda, torch.cuda.is_available(), needed=False))
     except ImportError:
         rows.append(Finding("CUDA", "torch is missing", False, needed=False))
+    rows.append(Finding("a run sees", device_choice(), True))
     return rows
 
 

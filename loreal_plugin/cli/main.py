@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 from loreal_plugin.results.protocols import TRAINED
 from loreal_plugin.version import __version__
@@ -88,6 +89,19 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         )
     args.extra, args.after = extra, after
     return args
+
+
+def entry() -> int:
+    """Run the command line of a process of its own, which then sees one CUDA device.
+
+    A sweep hands its devices out to the processes that it starts, so it keeps them all in sight.
+    """
+    if sys.argv[1:2] != ["sweep"]:
+        try:
+            use_one_device()
+        except LorealError as error:
+            return _fail(one_line(error))
+    return main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

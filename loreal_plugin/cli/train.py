@@ -100,6 +100,7 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
             be used.
         LorealError: the trainer cannot be built; a folder made for its log is removed again.
     """
+    from loreal_plugin.devices import device_choice
     from loreal_plugin.errors import ConfigError
     from loreal_plugin.runs.checks import check_trainer
     from loreal_plugin.runs.engine import load_checkpoint
@@ -114,7 +115,7 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
     is_new = not folder.exists()
     try:
         with stage_log(folder, utils.setup_logger, verbose=True):
-            print(f"** Config **\n{cfg}")
+            print(f"Device: {device_choice()}\n** Config **\n{cfg}")
             trainer = host.build_trainer(cfg)
             if chosen.eval_only:
                 load_checkpoint(trainer, Path(chosen.model_dir), chosen.load_epoch)

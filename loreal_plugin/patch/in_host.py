@@ -18,17 +18,20 @@ from loreal_plugin.attach.compat import allowed_names
 from loreal_plugin.attach.inspect_host import inspect_host, methods_of
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.contract import get_contract
+from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import HostError, LorealError
 
 
 def prepare(train_file: str) -> None:
-    """Make Dassl importable as it is on today's torch, and write no byte code into the host.
+    """Make Dassl importable as it is on today's torch, and write no byte code into the host; one
+    CUDA device stays in sight.
 
     Args:
         train_file: the host's train.py.
     """
     sys.dont_write_bytecode = True
     sys.excepthook = _one_line_for_ours
+    use_one_device()
     host = Path(train_file).resolve().parent
     if os.environ.get("DASSL"):
         sys.path.insert(1, str(Path(os.environ["DASSL"]).expanduser().resolve()))

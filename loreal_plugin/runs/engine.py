@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from loreal_plugin.config import flatten
+from loreal_plugin.devices import device_choice
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
 from loreal_plugin.files import remove_unfinished
 from loreal_plugin.results.record import (
@@ -248,7 +249,7 @@ class Engine:
         self._dassl().set_random_seed(cfg.SEED)
         # cuDNN's search for the fastest kernel may choose another one the next time
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
-        print(f"** Config **\n{cfg}")
+        print(f"Device: {device_choice()}\n** Config **\n{cfg}")
         trainer = self.host.build_trainer(cfg)
         if cfg.TRAINER.NAME == self.host.contract.trainer:
             # what a student will need of it is known to be there before hours of training

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from loreal_plugin.devices import VARIABLE, visible_devices
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, last_error
@@ -21,7 +22,8 @@ OnEnd = Callable[[Run, Outcome], None]
 class Worker:
     """A process that makes runs; replaced when it has died or is for another kind of run."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
+        self._number = number
         self._process: subprocess.Popen[str] | None = None
         self._for: tuple[str, ...] = ()
 
@@ -58,7 +60,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
-                env=os.environ | {"PYTHONPATH": _path()},
+                env=os.environ | {"PYTHONPATH": _path()} | device_of(self._number),
                 start_new_session=True,
             )
 
@@ -70,6 +72,16 @@ class Worker:
             for pipe in (self._process.stdin, self._process.stdout):
                 pipe.close()
         self._process = None
+
+
+def device_of(number: int) -> dict[str, str]:
+    """Return what tells the process of a worker its CUDA device: workers take turns over those that
+    are visible, unless LOREAL_DEVICE is set.
+    """
+    names = visible_devices()
+    if len(names) < 2 or os.environ.get(VARIABLE):
+        return {}
+    return {VARIABLE: str(number % len(names))}
 
 
 def _path() -> str:
@@ -128,7 +140,7 @@ def run_local(runs: Sequence[Run], logs: Callable[[Run], Path], jobs: int, on_en
         KeyboardInterrupt: after the processes were ended.
     """
     schedule, reporting = Schedule(runs), threading.Lock()
-    workers = [Worker() for _ in range(max(1, min(jobs, len(runs))))]
+    workers = [Worker(number) for number in range(max(1, min(jobs, len(runs))))]
 
     def work(worker: Worker) -> None:
         last: Run | None = None

@@ -1,0 +1,79 @@
+"""One process sees one CUDA device, unless the user says otherwise.
+
+The public hosts spread their model over every device that a process sees (`nn.DataParallel`), which
+changes what they compute, and MaPLe then ends in an error. So the command line leaves one device
+visible before anything of CUDA runs. Only the variable is read and set here, not CUDA itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from loreal_plugin.errors import ConfigError
+
+VARIABLE = "LOREAL_DEVICE"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+ALL, CPU = "all", "cpu"
+_DRIVER = Path("/proc/driver/nvidia/gpus")
+
+_choice = "as the environment has it"
+
+
+def visible_devices(env: MutableMapping[str, str] = os.environ) -> list[str]:
+    """Return the names of the CUDA devices that a process would see; none where that is not known.
+
+    They are those of CUDA_VISIBLE_DEVICES, else the numbers of what the driver lists.
+    """
+    if VISIBLE in env:
+        return [name.strip() for name in env[VISIBLE].split(",") if name.strip()]
+    count = len(list(_DRIVER.iterdir())) if _DRIVER.is_dir() else 0
+    return [str(number) for number in range(count)]
+
+
+def use_one_device(env: MutableMapping[str, str] = os.environ) -> str:
+    """Let this process see the device of LOREAL_DEVICE, the first one if it is not set; return in
+    words which that is.
+
+    It has to run before CUDA is used. What the process starts sees the same device.
+
+    Raises:
+        ConfigError: LOREAL_DEVICE is no number of a visible device, `cpu` or `all`.
+    """
+    global _choice
+    wanted = env.get(VARIABLE, "").strip().lower()
+    names = visible_devices(env)
+    if wanted == ALL:
+        _choice = f"every visible device ({', '.join(names) or 'none known'}): {VARIABLE}=all"
+    elif wanted == CPU:
+        env[VISIBLE] = ""
+        _choice = f"the processor: {VARIABLE}=cpu"
+    else:
+        number = _number(wanted, names)
+        env[VISIBLE] = names[number] if names else str(number)
+        env[VARIABLE] = "0"  # for what this process starts: the only one that is left
+        many = f"one CUDA device of {len(names)}" if names else "at most one CUDA device"
+        _choice = f"{many}, {VISIBLE}={env[VISIBLE]} ({VARIABLE} chooses)"
+    return _choice
+
+
+def device_choice() -> str:
+    """Return in words what this process may use, as `use_one_device` settled it."""
+    return _choice
+
+
+def _number(wanted: str, names: list[str]) -> int:
+    """Return the number of the device that a value of LOREAL_DEVICE means."""
+    text = wanted.removeprefix("cuda:") or "0"
+    if not text.isdecimal():
+        raise ConfigError(
+            f"{VARIABLE} must be the number of a visible CUDA device, 'cpu' or 'all', not"
+            f" '{wanted}'"
+        )
+    if names and int(text) >= len(names):
+        raise ConfigError(
+            f"{VARIABLE}={wanted} was asked for, and {len(names)} CUDA devices are visible"
+            f" ({', '.join(names)}); count from 0"
+        )
+    return int(text)
