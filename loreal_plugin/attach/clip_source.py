@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock
 from torch import nn
 
 from loreal_plugin.attach.compat import ShimFacts, Stand
 from loreal_plugin.errors import CacheError, ConfigError
+from loreal_plugin.files import digest_file, read_checked, replacing
+from loreal_plugin.files.checked_json import checked_bytes
+from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.files.tensors import write_torch
 from loreal_plugin.files.torch_files import read_torch
 from loreal_plugin.options import position_resampling
@@ -157,10 +158,13 @@ def plain_file(name: str) -> Path:
     path = cache_root() / "clip" / f"{weights_fingerprint(name)}.pt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(path.with_suffix(".lock"))):
-            # a truncated archive has lost its directory, which is at the end
-            if not zipfile.is_zipfile(path):
+        with shared_lock(path.with_suffix(".lock")):
+            note = path.with_suffix(".json")
+            known = read_checked(note)[0].get("sha256")
+            if known is None or not path.is_file() or digest_file(path) != known:
                 write_torch(path, load_clip_state_dict(name))
+                with replacing(note) as part:
+                    part.write_bytes(checked_bytes({"sha256": digest_file(path)}))
     except OSError as error:
         raise CacheError(
             f"the CLIP weights for the host cannot be written to {path} ({error}); free some space"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from loreal_plugin.errors import CacheError, ConfigError, unknown_name
+from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.paths import bundle_root, cache_root
 from loreal_plugin.weights.clip_layout import expected_shapes
@@ -111,7 +111,7 @@ def weights_file(size: ModelSize, seed: int = 0) -> Path:
     path = cache_root() / "bench" / f"{size.name}-random-{seed}.safetensors"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(path.with_suffix(".lock"))):
+        with shared_lock(path.with_suffix(".lock")):
             if not path.is_file():
                 write_tensors(path, random_state_dict(size, seed))
     except OSError as error:

@@ -101,6 +101,7 @@ def project_findings(args: argparse.Namespace) -> list[Finding]:
     weights = args.weights or os.environ.get("CLIP_WEIGHTS") or "demo"
     found = tried(f"weights '{weights}'", lambda: weights_facts(weights))
     rows = [tried("data folders", bundle), tried("clip-anytorch", clip_version), found]
+    rows.append(tried("shipped weights", shipped_weights))
     data = dataset_findings(args.data or os.environ.get("DATA") or "", args.dataset or "")
     host = args.host or os.environ.get("HOST") or ""
     return [*rows, *host_findings(host, args.method or "", weights if found.ok else ""), *data]
@@ -111,6 +112,15 @@ def bundle() -> str:
     from loreal_plugin.paths import bundle_root
 
     return str(bundle_root())
+
+
+def shipped_weights() -> str:
+    """Return the names of the shipped weights, whose hashes were compared."""
+    from loreal_plugin.demo.weights import SHA256, check_shipped
+
+    for name in SHA256:
+        check_shipped(name)
+    return f"{', '.join(SHA256)}: as shipped (SHA-256)"
 
 
 def clip_version() -> str:

@@ -28,6 +28,7 @@ COMMANDS = {
     "head": "loreal_plugin.cli.head",
     "train": "loreal_plugin.cli.train",
     "doctor": "loreal_plugin.cli.doctor",
+    "verify": "loreal_plugin.cli.verify",
     "patch": "loreal_plugin.cli.patch",
     "unpatch": "loreal_plugin.cli.patch",
     "demo": "loreal_plugin.cli.demo",

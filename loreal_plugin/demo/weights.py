@@ -18,8 +18,14 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.demo import world
+from loreal_plugin.files import digest_file
 
 DEMO_WEIGHTS = {"demo": "demo.safetensors", "demo-2": "demo-2.safetensors"}
+# a rebuilt file has another hash: `sha256sum` tells it
+SHA256 = {
+    "demo": "bee142ff1d49d4c6a31b914fc329dddf49e53166cd651ca1b7be95ef63104139",
+    "demo-2": "9a98ebc25b3ec8ebd15d9ce364816fdbb77db83f1873312a919036715f04875f",
+}
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 1024 * 1024
 VOCAB_SIZE = 49408
@@ -88,6 +94,20 @@ def read_metadata(name_or_path: str | Path = "demo") -> dict:
         return json.loads((stored.metadata() or {}).get("demo", "{}"))
 
 
+def check_shipped(name: str) -> None:
+    """Raises ValueError if `name` is "demo" or "demo-2" and its file is not the shipped one.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    wanted = SHA256.get(name)
+    if wanted and digest_file(weights_file(name)) != wanted:
+        raise ValueError(
+            f"{weights_file(name)} is not the file that this release ships: its SHA-256 differs;"
+            " install loreal-plugin again"
+        )
+
+
 def _filler(rows: Tensor) -> Tensor:
     """Returns VOCAB_SIZE fixed random rows with the mean and the spread of `rows` (V, D)."""
     generator = torch.Generator().manual_seed(FILLER_SEED)
@@ -100,8 +120,10 @@ def expand_demo_state_dict(name_or_path: str | Path = "demo") -> dict[str, Tenso
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged or is no packed demonstration CLIP.
+        ValueError: if the file is damaged, is no packed demonstration CLIP, or bears the name of a
+            shipped one and is another.
     """
+    check_shipped(str(name_or_path))
     tensors = _read(weights_file(name_or_path))
     rows, ids = tensors.pop(_ROWS).float(), tensors.pop(_IDS).long()
     state_dict = {key: value.float() for key, value in tensors.items()}

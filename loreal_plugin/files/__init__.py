@@ -2,6 +2,7 @@
 
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
 - `checked_json`: objects with their own hash.
+- `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.
 - `digests`: hashes of values and files.
 - `documents`: parts of a document that a command fills in.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from loreal_plugin.files.atomic import sync
+from loreal_plugin.files.checked_json import read_checked
 from loreal_plugin.files.digests import digest_file
 
 Stamp = tuple[int, int]
@@ -36,6 +37,17 @@ class Manifest:
                 self._seen[path] = known
             found[path.relative_to(self.root).as_posix()] = known[1]
         return found
+
+
+def vouched_damage(folder: Path, path: Path, record: str = "results.json") -> str:
+    """Return what is wrong with a file that a folder's record vouches for, "" where nothing is.
+
+    A folder without a record, or whose record does not name the file, vouches for nothing.
+    """
+    hashes = read_checked(folder / record)[0].get("files") or {}
+    name = path.relative_to(folder).as_posix()
+    found = damage(folder, {name: hashes[name]}) if name in hashes else []
+    return found[0] if found else ""
 
 
 def damage(root: Path, hashes: Mapping[str, str]) -> list[str]:

@@ -15,10 +15,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from loreal_plugin.errors import MiningError
 from loreal_plugin.files import digest
+from loreal_plugin.files.locks import shared_lock
 
 SCHEMA_VERSION = 1
 
@@ -35,7 +36,7 @@ def held(path: Path) -> Iterator[None]:
     Raises:
         MiningError: another run writes it, or its folder cannot be written.
     """
-    lock = FileLock(str(path.with_name(f".{path.name}.lock")))
+    lock = shared_lock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

@@ -14,23 +14,12 @@ from typing import Any, TypedDict
 
 from loreal_plugin.files.checked_json import OLD, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.schema import schema_fault
 
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
 RESULTS = "results.json"
 AGAIN = "delete it and run the same command again"
-REQUIRED = (
-    "schema_version",
-    "kind",
-    "key",
-    "method",
-    "host",
-    "dataset",
-    "phi",
-    "seed",
-    "shots",
-    "config",
-)
 
 
 class HeadFacts(TypedDict, total=False):
@@ -154,10 +143,10 @@ def read_record(path: Path) -> tuple[dict[str, Any], str]:
             {},
             f"has schema version {version}, this release reads {known}; run the same command again",
         )
-    if record.get("kind") == "sweep":
-        return record, ""
-    missing = missing_fields(record)
-    return (upgrade(record), "") if not missing else ({}, f"lacks {', '.join(missing)}")
+    wrong = schema_fault(record).removeprefix("the record ")
+    if wrong:
+        return {}, wrong if wrong.startswith("lacks") else f"is not valid: {wrong}; {AGAIN}"
+    return (record if record["kind"] == "sweep" else upgrade(record)), ""
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
@@ -173,11 +162,6 @@ def finished_record(folder: Path) -> dict[str, Any]:
     record = read_results(folder)
     assert record is not None, "asked for where there is one"
     return record
-
-
-def missing_fields(record: dict[str, Any]) -> list[str]:
-    """Return the required fields that a record lacks."""
-    return [name for name in REQUIRED if name not in record]
 
 
 def is_complete(folder: Path, key: str) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.runs.folders import lock_file
 
 
@@ -24,7 +25,7 @@ def stage_lock(folder: Path, say: Callable[[str], None] = print) -> Iterator[Non
     path = lock_file(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(path))
+        lock = shared_lock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -16,12 +16,12 @@ from typing import Any
 import PIL
 import torch
 import torchvision
-from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from loreal_plugin.errors import CacheError, DataError
+from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.files.store import VerifiedStore, store_key
 from loreal_plugin.pictures import picture_identity
 
@@ -66,7 +66,7 @@ class EmbeddingCache:
         key = store_key(complete, 32)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(str(self.folder / f"{key}.lock"))
+            lock = shared_lock(self.folder / f"{key}.lock")
             lock.acquire()
         except OSError as error:
             raise CacheError(

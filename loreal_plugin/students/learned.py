@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from loreal_plugin.contract import CONTRACTS, HostContract
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files.manifest import vouched_damage
 from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
@@ -70,6 +71,9 @@ def load_learned(
             the model has; then nothing was copied.
     """
     path = checkpoint_file(folder, contract, epoch)
+    fault = vouched_damage(folder, path)
+    if fault:
+        raise CheckpointError(f"{fault}; run the command of its training again")
     saved = read_checkpoint(path)["state_dict"]
     keys = {contract.checkpoint_key(name): value for name, value in learned.items()}
     misfits = _misfits(model, keys, saved, contract)

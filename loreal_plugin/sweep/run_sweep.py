@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.local import run_local
@@ -162,7 +163,7 @@ def _only_one(folder: Path) -> Iterator[None]:
     Raises:
         LorealError: another one holds it, or the folder cannot be written.
     """
-    lock = FileLock(str(folder / ".lock"))
+    lock = shared_lock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

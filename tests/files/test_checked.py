@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,18 @@ def test_a_manifest_brings_files_and_names_to_the_disk_and_hashes_what_changed(
     assert manifest.hashes(files) == first and not synced
     (tmp_path / "a").write_text("longer")
     assert manifest.hashes(files)["a"] != first["a"] and str(files[0]) in synced
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_and_locks_have_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from loreal_plugin.files import write_checked\n"
+        "from loreal_plugin.files.locks import shared_lock\n"
+        "folder = Path(sys.argv[1]); write_checked(folder / 'x.json', {})\n"
+        "shared_lock(folder / 'x.lock').acquire()\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(command, check=True, umask=umask, cwd=Path(__file__).parents[2])
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.json", "x.lock"}

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "hosts" / "embedded"
 # file of the host -> modules of the plug-in
 TAKEN = {
-    "dassl/_plugin.py": {"errors", "pictures", "weights.host_checkpoints"},
+    "dassl/_plugin.py": {"errors", "files.atomic", "pictures", "weights.host_checkpoints"},
     "datasets/_plugin.py": {
         *("data", "data.base", "data.folder", "data.items", "data.splits", "data.storage"),
         "errors",

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import facts
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import write_json
-from loreal_plugin.results import record as records
 from loreal_plugin.results.record import (
     RESULTS,
-    SCHEMA_VERSION,
     harmonic_mean,
     is_complete,
     read_results,
 )
 
-RECORD = dict.fromkeys(records.REQUIRED) | {"schema_version": SCHEMA_VERSION, "key": "k"}
+RECORD = facts("maple", 96, 1) | {"key": "k"}
 
 
 def test_a_record_of_version_1_is_one_of_base_to_new(tmp_path: Path) -> None:

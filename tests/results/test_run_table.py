@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import facts
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import replace_between, write_json
-from loreal_plugin.results import record as records
 from loreal_plugin.results import row_fields
 from loreal_plugin.results.markdown import to_markdown
 from loreal_plugin.results.published import published_note
@@ -37,7 +37,7 @@ def row(name: str, hm: float) -> dict[str, Any]:
 
 
 def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str, Any]:
-    base = dict.fromkeys(records.REQUIRED)
+    base = facts(method, 96, seed)
     hms = {"native": 80.0, "native_at_phi": 50.0, "phi": 60.0 + shift, "loreal": 70.0 + shift}
     rows = [row(name, hm) for name, hm in hms.items()]
     return base | {

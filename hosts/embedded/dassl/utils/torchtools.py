@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dassl._plugin import CheckpointError, read_saved
+from dassl._plugin import CheckpointError, read_saved, replacing
 
 from .tools import mkdir_if_missing
 
@@ -29,16 +29,19 @@ BEST = "model-best.pth.tar"
 
 def _write_whole(target: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a neighbour of `target`, then rename it; a failure leaves nothing."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        write(partial)
-        os.replace(partial, target)
+        with replacing(target) as part:
+            write(part)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise CheckpointError(
             f"'{target}' could not be written ({error}); is the disk full?"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Save into an open file: torch writes the name of a named one into it."""
+    with open(path, "wb") as file:
+        torch.save(state, file)
 
 
 def _without_module(state_dict: dict[str, Any]) -> OrderedDict[str, Any]:
@@ -63,7 +66,7 @@ def save_checkpoint(
     if remove_module_from_keys:
         state = {**state, "state_dict": _without_module(state["state_dict"])}
     target = Path(save_dir) / (model_name or f"model.pth.tar-{state['epoch']}")
-    _write_whole(target, lambda path: torch.save(state, path))
+    _write_whole(target, lambda path: _save(state, path))
     print(f"Checkpoint saved to {target}")
     _write_whole(target.with_name(POINTER), lambda path: path.write_text(f"{target.name}\n"))
     if is_best:
