@@ -7,7 +7,7 @@ import random
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -73,8 +73,8 @@ def test_failed_save_leaves_the_old_checkpoint(
     utils.save_checkpoint(_state(model), tmp_path)
     before = (tmp_path / "model.pth.tar-2").read_bytes()
 
-    def full_disk(state: Any, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def full_disk(state: Any, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torchtools.torch, "save", full_disk)
