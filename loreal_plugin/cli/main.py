@@ -19,6 +19,7 @@ from loreal_plugin.version import __version__
 # Each module adds the parsers of its commands with `add_parser(subparsers)`. It is imported when
 # one of them runs, or for --help.
 COMMANDS = {
+    "fit": "loreal_plugin.cli.fit",
     "predict": "loreal_plugin.cli.predict",
     **dict.fromkeys(TRAINED, "loreal_plugin.cli.protocols"),
     "zero_shot": "loreal_plugin.cli.zero_shot",

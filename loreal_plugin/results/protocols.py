@@ -36,7 +36,7 @@ class Protocol:
         classes: which classes are trained on, `base` or `all`.
         tests: which classes of its own dataset are tested, in order; the first are trained on.
         task: the word that MMRL wants for it.
-        script: the shell script that trains, without its ending.
+        script: the shell script that trains, without its ending; empty for none.
         trains: whether anything is trained.
         shots: the numbers of shots that one call goes through; none: one number.
         known_targets: source -> the datasets that are tested beside it.
@@ -205,7 +205,17 @@ ZERO_SHOT = Protocol(
     script="zero_shot",
     trains=False,
 )
+FIT = replace(
+    FEW_SHOT,
+    name="fit",
+    title="Own pictures",
+    section="Own pictures: all classes",
+    home="fit",
+    script="",
+    shots=(),
+)
 # in the order of the report's page
-PROTOCOLS = {row.name: row for row in (BASE2NEW, XD, DG, FEW_SHOT, ZERO_SHOT)}
-TRAINED = {name: row for name, row in PROTOCOLS.items() if row.trains}
+PROTOCOLS = {row.name: row for row in (BASE2NEW, XD, DG, FEW_SHOT, ZERO_SHOT, FIT)}
+# `fit` has a command of its own, in which a folder takes the place of a benchmark
+TRAINED = {name: row for name, row in PROTOCOLS.items() if row.trains and row.script}
 ACROSS = {name: row for name, row in PROTOCOLS.items() if row.across}

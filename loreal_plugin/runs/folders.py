@@ -76,9 +76,17 @@ def run_folder(
         variant: `phi96` (trained and tested at 96), `at_phi96` (only tested at 96), empty at the
             native size.
     """
-    dataset, target = (re.sub(r"[^A-Za-z0-9._-]+", "_", name) for name in (spec.dataset, target))
+    dataset, target = (folder_name(name) for name in (spec.dataset, target))
     folder = spec.out / protocol / split / dataset / target / f"shots_{spec.shots}" / trainer
     return (folder / variant if variant else folder) / label / f"seed{spec.seed}"
+
+
+def folder_name(dataset: str) -> str:
+    """Return a dataset's name for folders: other characters than ASCII letters, digits and `._-`
+    become `_`; a hash tells names in other scripts apart.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", dataset)
+    return name if dataset.isascii() else f"{name}-{digest(dataset)[:8]}"
 
 
 def lock_file(folder: Path) -> Path:

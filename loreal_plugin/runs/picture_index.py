@@ -43,43 +43,50 @@ class PictureIndex:
                 their number.
         """
         wanted = sorted(set(paths) - self._known.keys())
+        broken = [f"{path} ({fault})" for path, fault in self.broken(wanted).items()]
+        if broken:
+            raise DataError(
+                f"{len(broken)} of {len(wanted)} pictures cannot be read: {'; '.join(broken[:3])}; "
+                "replace or remove them"
+            )
+
+    def broken(self, paths: Iterable[str]) -> dict[str, str]:
+        """Read pictures as `check` does; return those that cannot be read, with what is wrong."""
+        wanted = sorted(set(paths) - self._known.keys())
         if not wanted:
-            return
+            return {}
         root = os.path.commonpath([os.path.dirname(path) for path in wanted])
         # what a picture is depends on how it is read: an earlier reading's memo is not believed
         file = cache_root() / "pictures" / f"{digest([root, READING])[:16]}.json"
         memo, _ = read_checked(file)  # whatever is wrong with it, the pictures are read again
         stamps = {path: _stamp(path) for path in wanted}
         fresh = [path for path in wanted if not _still(memo.get(path), stamps[path])]
-        found = self._read(fresh)
-        self._known |= {path: found.get(path) or memo[path][2] for path in wanted}
-        if fresh:
-            memo |= {path: [*stamps[path], found[path]] for path in fresh}
+        found, broken = self._read(fresh)
+        good = [path for path in wanted if path not in broken]
+        self._known |= {path: found.get(path) or memo[path][2] for path in good}
+        if found:
+            memo |= {path: [*stamps[path], sha] for path, sha in found.items()}
             _save(file, memo)
+        return broken
 
-    def _read(self, paths: list[str]) -> dict[str, str]:
-        """Return hashes by path; DataError with every fault."""
+    def _read(self, paths: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the identities of pictures by path, and what is wrong with the others."""
         if len(paths) > MANY:
             self._say(f"reading {len(paths):,} pictures (once; changed ones again)")
         found: dict[str, str] = {}
-        broken: list[str] = []
+        broken: dict[str, str] = {}
         last = time.monotonic()
         # decoding and hashing release the interpreter's lock
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(paths), CHUNK):
                 part = paths[start : start + CHUNK]
                 for path, (sha, fault) in zip(part, pool.map(_look, part), strict=True):
-                    found[path] = sha
-                    broken += [f"{path} ({fault})"] if fault else []
+                    found |= {} if fault else {path: sha}
+                    broken |= {path: fault} if fault else {}
                 if time.monotonic() - last > EVERY:
                     last = time.monotonic()
                     self._say(f"  {start + len(part):,} of {len(paths):,}")
-        if broken:
-            raise DataError(
-                f"{len(broken)} of {len(paths)} pictures cannot be read: {'; '.join(broken[:3])}; "
-                "replace or remove them"
-            )
-        return found
+        return found, broken
 
 
 def _look(path: str) -> tuple[str, str]:

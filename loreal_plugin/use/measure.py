@@ -1,0 +1,106 @@
+"""How good a model is on pictures that no training saw: accuracy, recalls, confusions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest
+from tabulate import tabulate
+
+CONFIDENCE = 0.95
+_CLASSES_SHOWN, _CONFUSIONS_SHOWN, _SECOND = 20, 8, 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model called N pictures.
+
+    Attributes:
+        classnames: C names in the order of labels.
+        labels: what the pictures show, N labels.
+        called: what the model called them, N labels.
+    """
+
+    classnames: Sequence[str]
+    labels: Sequence[int]
+    called: Sequence[int]
+
+    @property
+    def correct(self) -> int:
+        """Pictures that were called what they show."""
+        return sum(a == b for a, b in zip(self.labels, self.called, strict=True))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of them, percent."""
+        return 100 * self.correct / len(self.labels)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the accuracy on many more such pictures lies, with 95 % confidence, percent.
+
+        Source: Wilson's interval, as scipy computes it.
+        """
+        found = binomtest(self.correct, len(self.labels)).proportion_ci(CONFIDENCE, "wilson")
+        return 100 * float(found.low), 100 * float(found.high)
+
+    def recalls(self) -> dict[str, tuple[int, int]]:
+        """Return (right, pictures) by class."""
+        total = Counter(self.labels)
+        right = Counter(a for a, b in zip(self.labels, self.called, strict=True) if a == b)
+        return {name: (right[i], total[i]) for i, name in enumerate(self.classnames)}
+
+    def confusions(self) -> list[tuple[str, str, int]]:
+        """Return (class, what it was called, pictures), the most frequent first."""
+        pairs = Counter(p for p in zip(self.labels, self.called, strict=True) if p[0] != p[1])
+        names = self.classnames
+        ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+        return [(names[a], names[b], count) for (a, b), count in ordered]
+
+    def facts(self) -> dict[str, Any]:
+        """Return all of it in JSON's types."""
+        return {
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "correct": self.correct,
+            "pictures": len(self.labels),
+            "recall": {
+                name: {"right": right, "pictures": total, "percent": 100 * right / total}
+                for name, (right, total) in self.recalls().items()
+            },
+            "confusions": [
+                {"class": a, "called": b, "pictures": count} for a, b, count in self.confusions()
+            ],
+        }
+
+    def text(self) -> str:
+        """Return the accuracy, the classes (the worst first) and the confusions that matter."""
+        low, high = self.interval
+        chance = 100 / len(self.classnames)
+        head = (
+            f"accuracy {self.accuracy:.1f} %: {self.correct} of {len(self.labels)} pictures that"
+            f" did not train (guessing gives {chance:.1f} %; with so many pictures the true value"
+            f" lies between {low:.0f} and {high:.0f} % with 95 % confidence)"
+        )
+        return "\n".join([head, "", self._classes(), *self._frequent()])
+
+    def _classes(self) -> str:
+        recalls = sorted(self.recalls().items(), key=lambda one: one[1][0] / one[1][1])
+        shown = recalls if len(recalls) <= _CLASSES_SHOWN + 2 else recalls[:_CLASSES_SHOWN]
+        rows = [[name, f"{100 * r / n:.0f} %", f"{r} of {n}"] for name, (r, n) in shown]
+        table = tabulate(
+            rows, ["class", "recall", "right"], disable_numparse=True, colalign=("left", "right")
+        )
+        rest = len(recalls) - len(shown)
+        return table + (f"\n... and {rest} classes with a higher recall" if rest else "")
+
+    def _frequent(self) -> list[str]:
+        found = [one for one in self.confusions() if one[2] >= _SECOND][:_CONFUSIONS_SHOWN]
+        if not found:
+            return []
+        total = {name: n for name, (_, n) in self.recalls().items()}
+        lines = [f"  {a} is called {b}: {count} of {total[a]}" for a, b, count in found]
+        return ["", "confusions that matter", *lines]

@@ -1,0 +1,115 @@
+"""From a messy folder to a measured run, and from there to names, on the command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from messy import Trained
+
+import loreal_plugin
+from loreal_plugin.cli.main import main
+from loreal_plugin.errors import DataError
+from loreal_plugin.results.record import RESULTS, read_results
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.folders import folder_name
+from loreal_plugin.use.fit import MEASURED, fit_folder
+
+
+def test_what_is_measured_is_what_the_run_s_own_test_found(trained: Trained) -> None:
+    record = read_results(trained.fitted.folder)
+    (row,) = (row for row in record["rows"] if row["name"] == "loreal")
+    score = row["targets"]["My Pictures"]
+    measured = trained.fitted.measured
+    assert score["total"] == len(measured.labels) == 8
+    assert score["correct"] == measured.correct
+    facts = json.loads((trained.fitted.folder / MEASURED).read_text("utf-8"))
+    assert facts == measured.facts()
+    assert record["shots"] == 4 and record["protocol"] == "fit"
+
+
+def test_it_says_what_was_found_and_what_comes_next(trained: Trained) -> None:
+    said, folder = trained.said, trained.fitted.folder
+    assert "4 classes, 34 pictures; 16 train, at most 4 a class (--shots), 8 measure" in said
+    assert "left out:" in said and "notes.jpg" in said and "no picture in: empty" in said
+    assert "guessing gives 25.0 %" in said and "Größe Nr. 1" in said
+    commands = [
+        shlex.split(line.split("    #")[0]) for line in said.split("next\n")[1].splitlines()
+    ]
+    assert [words[1] for words in commands] == ["predict", "export", "explain"]
+    assert commands[0][2] == commands[1][2] == str(folder)
+    assert commands[1][-1] == str(trained.fitted.data)
+
+
+def test_the_same_command_trains_nothing_again(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Engine, "_train_now", refuse)
+    again = fit_folder(trained.source, trained.plan, lambda text: None)
+    assert again == trained.fitted
+
+
+def test_its_run_names_pictures(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, source = trained.fitted.folder, trained.source
+    weights = trained.plan.weights
+    words = ["predict", str(folder), str(source / "UPPER"), "--weights", str(weights)]
+    assert main([*words, "--format", "json", "--top", "9"]) == 1
+    said = capsys.readouterr()
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert len(rows) == 11 and [Path(r["picture"]).name for r in rows if "error" in r] == [
+        "broken.jpeg"
+    ]
+    deployed = loreal_plugin.load_run(folder, weights=weights)
+    good = [row for row in rows if "classes" in row]
+    wanted = deployed.predict([row["picture"] for row in good])
+    for row, best in zip(good, wanted, strict=True):
+        assert [one["class"] for one in row["classes"]] == [one.classname for one in best]
+        assert sum(one["probability"] for one in row["classes"]) == pytest.approx(1, abs=1e-4)
+    assert main([*words, "--inference", "exact", "--batch", "2", "--threads", "1"]) == 1
+    assert "inference exact" in capsys.readouterr().err
+    assert main([*words, "--inference", "statics"]) == 2
+    assert "did you mean 'static'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["/no/such/folder"], "is no folder"),
+        (["FOLDER", "--hold-out", "100"], "--hold-out must be a percentage"),
+        (["FOLDER", "--phi", "x"], "PHI must be a whole number"),
+        (["FOLDER", "--method", "mapel"], "did you mean 'maple'"),
+        (["FOLDER", "--weights", "/no/weights.pt"], "--weights demo only tries the commands out"),
+        (["FOLDER", "more"], "unknown argument 'more'"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    trained: Trained,
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = [str(trained.source) if word == "FOLDER" else word for word in words]
+    assert main(["fit", *named, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not list((tmp_path / "out").rglob(RESULTS))
+
+
+def test_names_of_datasets_do_not_meet_on_disk() -> None:
+    names = ["猫", "犬", "Größe", "Grœße", "_", "a b", "🐱"]
+    assert len({folder_name(name) for name in names}) == len(names)
+    assert folder_name("my pets") == "my_pets" and folder_name("demo") == "demo"
+    assert all(folder_name(name).isascii() for name in names)
+
+
+def test_a_benchmark_s_name_means_no_benchmark_here(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'.*dtd' has one class"):
+        (tmp_path / "dtd" / "only").mkdir(parents=True)
+        (tmp_path / "dtd" / "only" / "a.png").touch()
+        fit_folder(tmp_path / "dtd", trained.plan, lambda text: None)

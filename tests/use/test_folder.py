@@ -1,0 +1,107 @@
+"""Which pictures a folder has, who trains and who measures; nothing is written into it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from messy import CLASSES, messy_folder
+from PIL import Image
+
+from loreal_plugin.errors import DataError
+from loreal_plugin.use.folder import look_into
+from loreal_plugin.use.staging import Staged, stage
+
+
+def fill(root: Path, *places: str, count: int = 4) -> Path:
+    """Write `count` pictures into each place."""
+    for number, place in enumerate(places):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            shade = (20 * number, 10 * index, 99)
+            Image.new("RGB", (6, 6), shade).save(root / place / f"{index}.png")
+    return root
+
+
+def tree(root: Path) -> list[str]:
+    return sorted(os.path.relpath(path, root) for path in root.rglob("*"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is remembered of pictures to the test."""
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
+
+
+def staged(folder: Path, name: str = "mine", hold_out: float = 0.25) -> Staged:
+    return stage(folder, folder.parent / "out", name, hold_out, say=lambda text: None)
+
+
+def test_a_messy_folder_is_read_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = messy_folder(tmp_path / "My Pictures")
+    before = tree(folder)
+    found = staged(folder)
+    assert tree(folder) == before
+    assert found.classnames == sorted(CLASSES) and found.left_out == ("empty",)
+    assert {os.path.basename(path) for path in found.broken} == {"broken.jpeg", "notes.jpg"}
+    assert "it begins with the text 'no picture" in found.broken[str(folder / "red fox/notes.jpg")]
+    every = found.split.train + found.split.test
+    targets = {os.path.realpath(item.path) for item in every}
+    assert len(targets) == len(every) == 8 * len(CLASSES) + 2
+    assert str(folder / "red fox" / "2023 summer" / "IMG 1.JPG") in targets
+    for item in every:
+        assert os.path.realpath(item.path).startswith(str(folder / item.classname))
+    assert not {i.path for i in found.split.train} & {i.path for i in found.split.test}
+    held = [sum(i.classname == name for i in found.split.test) for name in sorted(CLASSES)]
+    assert held == [2, 2, 2, 2]
+
+
+def test_the_same_pictures_are_always_divided_alike(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pics", "a", "b", count=8)
+    first = staged(folder)
+    assert staged(folder).split == first.split
+    assert stage(folder, tmp_path / "elsewhere", "mine", 0.25, say=print).split.test != []
+    other = stage(folder, tmp_path / "third", "mine", 0.5, say=print).split
+    assert len(other.test) == 8 and len(first.split.test) == 4
+    # a picture more is seen
+    fill(folder, "a", count=9)
+    assert len(sum(staged(folder).split, [])) == 17
+
+
+def test_a_division_that_is_there_is_kept(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "pics", "Train/a", "Train/b", "valid/a", "valid/b", count=3)
+    found = staged(folder)
+    assert len(found.split.train) == len(found.split.test) == 6
+    assert all("Train" in os.path.realpath(item.path) for item in found.split.train)
+    assert all("valid" in os.path.realpath(item.path) for item in found.split.test)
+    # classes may be called train and test
+    plain = look_into(fill(tmp_path / "plain", "train", "test", "tram"))
+    assert plain.classnames == ["test", "train", "tram"]
+
+
+def test_a_name_belongs_to_one_folder(tmp_path: Path) -> None:
+    staged(fill(tmp_path / "one", "a", "b"))
+    with pytest.raises(DataError, match=r"belongs to the pictures in .*one; .*--name"):
+        staged(fill(tmp_path / "two", "a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("places", "count", "words"),
+    [
+        ((), 4, "no folder in .* has a picture"),
+        (("only",), 4, "has one class, 'only'"),
+        (("images/a", "images/b"), 4, r"did you mean '.*pics/images'"),
+        (("Cat", "cat"), 4, "case, spaces or '_' tell apart: Cat, cat"),
+        (("red fox", "red_fox"), 4, "red fox, red_fox"),
+        (("a", "b"), 3, r"too few pictures.*'a' 2 \+ 1, 'b' 2 \+ 1"),
+    ],
+)
+def test_what_cannot_be_used_is_said(
+    tmp_path: Path, places: tuple[str, ...], count: int, words: str
+) -> None:
+    (tmp_path / "pics").mkdir()
+    with pytest.raises(DataError, match=words):
+        staged(fill(tmp_path / "pics", *places, count=count))
+    with pytest.raises(DataError, match="is no folder"):
+        look_into(tmp_path / "gone")
