@@ -110,6 +110,7 @@ setup(
             "**/*.npz",
             "**/*.txt",
             "**/*.yaml",
+            "export/web/*",
         ]
     },
     install_requires=REQUIRED,

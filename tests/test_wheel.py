@@ -15,7 +15,18 @@ from helpers import random_clip_file, tiny_image_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("attributes", "configs", "hosts", "loreal_plugin", "scripts", "trainers")
-PACKAGE_SUFFIXES = (".py", ".typed", ".safetensors", ".json", ".npz", ".txt", ".yaml")
+PACKAGE_SUFFIXES = (
+    ".py",
+    ".typed",
+    ".safetensors",
+    ".json",
+    ".npz",
+    ".txt",
+    ".yaml",
+    ".html",
+    ".css",
+    ".js",
+)
 FILES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CITATION.cff")
 
 IMPORT_ALL = """

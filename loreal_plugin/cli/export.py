@@ -67,6 +67,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--text", action="store_true", help="also the text encoder: the device takes new names"
     )
+    parser.add_argument(
+        "--web",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="also a page for browsers; FOLDER has the npm package onnxruntime-web (.)",
+    )
     add_places(parser)
     parser.set_defaults(run=run)
 
@@ -94,7 +101,9 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     from loreal_plugin.export.export_run import ExportPlan, export_run
 
-    plan = ExportPlan(args.precision, args.mode, tuple(args.classes), check, least, args.text)
+    plan = ExportPlan(
+        args.precision, args.mode, tuple(args.classes), check, least, args.text, args.web
+    )
     out = export_run(
         args.run_path,
         args.out,

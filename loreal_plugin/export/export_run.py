@@ -29,6 +29,7 @@ from loreal_plugin.export.need import need
 from loreal_plugin.export.pictures import Pictures, pictures_of, spread
 from loreal_plugin.export.precision import CALIBRATED, PRECISIONS, convert
 from loreal_plugin.export.text import write_text_encoder
+from loreal_plugin.export.web_page import find_runtime, write_page, write_single
 from loreal_plugin.files import write_bytes, write_text
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.runs.calibrate import training_features
@@ -51,6 +52,8 @@ class ExportPlan:
         check: pictures on which package and run are compared; 0: none.
         least: percent of them that have to get the run's class.
         text: also write the text encoder, so that the device itself takes new class names.
+        web: also write a page; the folder of the npm package onnxruntime-web, empty: below the
+            current folder; None: no page.
     """
 
     precision: str = "fp32"
@@ -59,6 +62,7 @@ class ExportPlan:
     check: int = 200
     least: float = 98.0
     text: bool = False
+    web: str | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -99,6 +103,8 @@ def export_run(
     check_place(out)
     for name in ("onnx", "onnxscript", "onnxruntime"):
         need(name)
+    if plan.web is not None:
+        find_runtime(plan.web)
     trained = TrainedRun.open(run, host=host, weights=weights)
     found = pictures_of(trained, pictures, host=host, data=data)
     check_pictures(plan, found)
@@ -159,6 +165,7 @@ def write_package(
         ConfigError: it agrees with the run less often than the plan asks for.
     """
     first = next(iter(deployed.values()))
+    runtime = None if plan.web is None else find_runtime(plan.web)
     model = export_encoder(first)
     pixels = None
     if plan.precision in CALIBRATED:
@@ -185,6 +192,9 @@ def write_package(
         refuse_below(agreed, plan.least)
         manifest["accuracy"]["check"] = agreed.facts()
     write_golden(package)
+    if runtime is not None:
+        write_page(folder, manifest, runtime)
+        write_single(folder, manifest)
     seal(folder, manifest, name)
     return agreed
 
