@@ -71,15 +71,16 @@ def package_of(
         return copy.deepcopy(_ENCODERS[name])
 
     def build(method: str, mode: str, precision: str, fusion: bool) -> Made:
-        # one encoder serves all: models of a method differ in their heads alone
-        patch.setattr(export_run, "export_encoder", encoder_once)
         deployed = untrained(method, mode, fusion=fusion)
         folder = tmp_path_factory.mktemp("package") / method
         plan = export_run.ExportPlan(precision, mode, check=8, least=0)
         found = Pictures(tuple(picture_files), tuple(picture_files), "toy pictures")
-        export_run.write_package(
-            folder, {"toy": deployed}, RECORD, plan, found, method, say=lambda text: None
-        )
+        # one encoder serves all: models of a method differ in their heads alone
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(export_run, "export_encoder", encoder_once)
+            export_run.write_package(
+                folder, {"toy": deployed}, RECORD, plan, found, method, say=lambda text: None
+            )
         return Made(folder, deployed, picture_files)
 
     def get(
@@ -90,10 +91,9 @@ def package_of(
             _MADE[key] = build(*key)
         return _MADE[key]
 
-    with pytest.MonkeyPatch.context() as patch:
-        detach_host()
-        yield get
-        detach_host()
+    detach_host()
+    yield get
+    detach_host()
 
 
 @pytest.fixture(scope="session")

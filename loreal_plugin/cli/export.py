@@ -33,6 +33,14 @@ def add_parser(subparsers: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_content(parser)
+    _add_comparison(parser)
+    add_places(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_content(parser: argparse.ArgumentParser) -> None:
+    """Add what a package holds."""
     parser.add_argument("run_path", metavar="RUN", help="results.json, or its folder")
     parser.add_argument("--out", metavar="PACKAGE", required=True, help="folder of the package")
     parser.add_argument(
@@ -49,6 +57,20 @@ def add_parser(subparsers: Any) -> None:
         help="test sets of the run (base, new, ...) or files with a class a line (as trained)",
     )
     parser.add_argument(
+        "--text", action="store_true", help="also the text encoder: the device takes new names"
+    )
+    parser.add_argument(
+        "--web",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="also a page for browsers; FOLDER has the npm package onnxruntime-web (.)",
+    )
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    """Add how a package is compared with its run."""
+    parser.add_argument(
         "--check", default="200", metavar="N", help="held-out pictures to compare on; 0: none (200)"
     )
     parser.add_argument(
@@ -64,18 +86,6 @@ def add_parser(subparsers: Any) -> None:
         metavar="PICTURE",
         help="files and folders to compare and calibrate on, instead of the dataset's",
     )
-    parser.add_argument(
-        "--text", action="store_true", help="also the text encoder: the device takes new names"
-    )
-    parser.add_argument(
-        "--web",
-        nargs="?",
-        const="",
-        metavar="FOLDER",
-        help="also a page for browsers; FOLDER has the npm package onnxruntime-web (.)",
-    )
-    add_places(parser)
-    parser.set_defaults(run=run)
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:

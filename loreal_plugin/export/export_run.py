@@ -166,20 +166,9 @@ def write_package(
     """
     first = next(iter(deployed.values()))
     runtime = None if plan.web is None else find_runtime(plan.web)
-    model = export_encoder(first)
-    pixels = None
-    if plan.precision in CALIBRATED:
-        chosen = spread(found.training, CALIBRATION_PICTURES)
-        say(f"calibrating on {len(chosen)} training pictures")
-        recipe = recipe_of(first.phi, first.beta.cfg.INPUT.INTERPOLATION)
-        pixels = np.stack([to_pixels(read_rgb(path), recipe) for path in chosen])
-    model = convert(model, plan.precision, pixels)
+    model = convert(export_encoder(first), plan.precision, calibration(first, plan, found, say))
     write_bytes(folder / ENCODER, model.SerializeToString())
-    heads: dict[str, tuple[Head, Sequence[Path]]] = {}
-    for title, one in deployed.items():
-        head = head_of(one)
-        head = head if plan.precision == "fp32" else in_half(head)
-        heads[title] = head, write_head(head, folder / HEADS / title)
+    heads = {title: _write_head(folder, title, one, plan) for title, one in deployed.items()}
     manifest = manifest_of(first, record, heads, plan.precision)
     if plan.text:
         manifest["text"] = write_text_encoder(folder, list(deployed.values()), plan.precision)
@@ -197,6 +186,26 @@ def write_package(
         write_single(folder, manifest)
     seal(folder, manifest, name)
     return agreed
+
+
+def calibration(
+    deployed: Deployed, plan: ExportPlan, found: Pictures, say: Say
+) -> np.ndarray | None:
+    """Return pixels (N, S, S, 3) to calibrate on, None where the precision needs none."""
+    if plan.precision not in CALIBRATED:
+        return None
+    chosen = spread(found.training, CALIBRATION_PICTURES)
+    say(f"calibrating on {len(chosen)} training pictures")
+    recipe = recipe_of(deployed.phi, deployed.beta.cfg.INPUT.INTERPOLATION)
+    return np.stack([to_pixels(read_rgb(path), recipe) for path in chosen])
+
+
+def _write_head(
+    folder: Path, title: str, deployed: Deployed, plan: ExportPlan
+) -> tuple[Head, Sequence[Path]]:
+    head = head_of(deployed)
+    head = head if plan.precision == "fp32" else in_half(head)
+    return head, write_head(head, folder / HEADS / title)
 
 
 def seal(folder: Path, manifest: dict[str, Any], name: str) -> None:
