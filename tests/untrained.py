@@ -13,7 +13,7 @@ from loreal_plugin.bench.predictions import CellModes
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.correction import Correction
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.runs.engine import quietly
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.trainer.data import resized
 
 KEY = "5" * 64

@@ -171,3 +171,19 @@ def plain_file(name: str) -> Path:
             " or set LOREAL_CACHE to another folder"
         ) from error
     return path
+
+
+@contextmanager
+def using_weights(name: str) -> Iterator[None]:
+    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their
+    configuration.
+    """
+    before = os.environ.get("CLIP_WEIGHTS")
+    os.environ["CLIP_WEIGHTS"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CLIP_WEIGHTS"]
+        else:
+            os.environ["CLIP_WEIGHTS"] = before

@@ -95,18 +95,23 @@ class AttachedHost:
         return self.train.setup_cfg(family_parser().parse_args(argv))
 
     def build_trainer(self, cfg: Any) -> Any:
-        """Build the trainer that `cfg.TRAINER.NAME` names: the host's, or ours on top of it.
+        """Build the trainer that `cfg.TRAINER.NAME` names; errors as for `trainer_named`."""
+        self.trainer_named(cfg.TRAINER.NAME)
+        return importlib.import_module("dassl.engine").build_trainer(cfg)
+
+    def trainer_named(self, name: str) -> Any:
+        """Return a registered trainer class: the host's, or ours on top of it.
 
         Raises:
             ConfigError: the host has no such trainer.
         """
-        if cfg.TRAINER.NAME == self.contract.loreal_trainer:
+        if name == self.contract.loreal_trainer:
             importlib.import_module(self.contract.loreal_module)
-        engine = importlib.import_module("dassl.engine")
-        known = engine.TRAINER_REGISTRY.registered_names()
-        if cfg.TRAINER.NAME not in known:
-            raise ConfigError(unknown_name("trainer", cfg.TRAINER.NAME, known))
-        return engine.build_trainer(cfg)
+        registry = importlib.import_module("dassl.engine").TRAINER_REGISTRY
+        known = registry.registered_names()
+        if name not in known:
+            raise ConfigError(unknown_name("trainer", name, known))
+        return registry.get(name)
 
 
 def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = None) -> AttachedHost:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.attach import attach_host
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.sizes import N_ATTRIBUTES, N_CONTENT, class_names, get_size, weights_file
@@ -28,7 +29,6 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.runs.prepare import using_weights
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.slots import start_meta_nets, with_slots
 from loreal_plugin.students.student import Student, at_size, build_shell, build_student

@@ -138,7 +138,7 @@ def built_shell(attached: Any, weights: str) -> Any:
     """Return the host's trainer with its model, at the native size of the weights, on the CPU."""
     import torch
 
-    from loreal_plugin.runs.prepare import using_weights
+    from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.runs.spec import DEMO_WEIGHTS
     from loreal_plugin.students.student import at_size, build_shell
     from loreal_plugin.weights import describe, load_clip_state_dict

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from contextlib import nullcontext
 
     from loreal_plugin.attach import attach_host
-    from loreal_plugin.runs.prepare import using_weights
+    from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.runs.spec import find_host
 
     words = [*args.extra, *args.after]

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
-from loreal_plugin.runs.prepare import say_line, using_weights
+from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.share import share_clip_tensors

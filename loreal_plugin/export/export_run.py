@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from loreal_plugin.edge.head import MODES, Head
 from loreal_plugin.edge.layout import CARD, ENCODER, HEADS, MANIFEST
@@ -32,7 +33,7 @@ from loreal_plugin.export.text import write_text_encoder
 from loreal_plugin.export.web_page import find_runtime, write_page, write_single
 from loreal_plugin.files import write_bytes, write_text
 from loreal_plugin.inference.deployed import Deployed
-from loreal_plugin.runs.calibrate import training_features
+from loreal_plugin.runs.deployed_stage import training_features
 from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.trained_run import TrainedRun
 
@@ -138,8 +139,13 @@ def opened(trained: TrainedRun, names: str | Sequence[str], mode: str, found: Pi
     Tables that the run does not keep are made of the training pictures, where these are there.
     """
     engine = found.engine
-    features = None if engine is None else lambda: training_features(engine, deployed)
-    deployed = trained.deployed(names, "exact", features)
+
+    def features() -> Tensor:
+        assert engine is not None, "asked for where there is one"
+        parts = engine.plan, engine.identity, engine.cfgs["loreal"]
+        return training_features(*parts, deployed)
+
+    deployed = trained.deployed(names, "exact", features if engine else None)
     deployed.use(dataclasses.replace(trained.tested_options, inference=mode))
     return deployed
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.edge.stream import files_in
 from loreal_plugin.errors import LorealError
 from loreal_plugin.runs.engine import Engine
-from loreal_plugin.runs.prepare import using_weights
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
 

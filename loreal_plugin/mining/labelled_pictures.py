@@ -6,7 +6,8 @@ from typing import Any
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.contract import PLAIN_METHOD
-from loreal_plugin.runs.engine import Engine, quietly
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.weights import describe, load_clip_state_dict

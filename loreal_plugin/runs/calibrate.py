@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import write_checked
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
@@ -23,15 +24,14 @@ from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.deployed_stage import open_stage
+from loreal_plugin.runs.engine import Say
 from loreal_plugin.runs.held_out import BATCH, HeldOut, held_out_pictures
 from loreal_plugin.runs.locks import stage_lock
-from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import interleave
-from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.student import Student
-from loreal_plugin.trainer.data import DataPlan
 
 CALIBRATION_VERSION = 1
 TARGET, PICTURES = 0.995, 1000
@@ -62,12 +62,8 @@ def run_calibrate(
             )
         with stage_lock(stage.folder, say):
             pictures_of = held_out_pictures(engine)
-            trained = TrainedRun.open(
-                stage.folder, host=str(engine.host.path), weights=spec.weights
-            )
-            deployed = trained.deployed(
-                inference="exact", training_features=lambda: training_features(engine, deployed)
-            )
+            parts = engine.host, engine.plan, engine.identity, engine.cfgs["loreal"]
+            deployed = open_stage(*parts, stage, engine.plan.source, torch.device("cpu"))
             options = engine.identity.options
             record = calibrate(
                 deployed, pictures_of, options, target=target, pictures=pictures, say=say
@@ -77,18 +73,6 @@ def run_calibrate(
             write_checked(path, record | facts)
     say(f"written: {path}")
     return record
-
-
-def training_features(engine: Engine, deployed: Deployed) -> Tensor:
-    """Return beta's corrected features (N, F, D_v) of the training pictures, from the cache."""
-    o, cfg = engine.identity.options, engine.cfgs["loreal"]
-    options = dataclasses.replace(o, cache_views=o.cache_views or 1)
-    items = engine.identity.dataset(engine.plan.source).train_x
-    plan = DataPlan(cfg, options, items, engine.plan.spec.seed)
-    facts = {**deployed.modes.facts["host"], "weights": deployed.modes.facts["backbone"]}
-    beta, correction = deployed.beta, deployed.model.correction
-    found = plan.features("beta", beta, facts, beta.device).flatten(0, 1)
-    return found if correction is None else correction(found)
 
 
 def calibrate(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from loreal_plugin.config import flatten
 from loreal_plugin.devices import device_choice
-from loreal_plugin.errors import CheckpointError, ConfigError, LorealError, unknown_name
+from loreal_plugin.errors import CheckpointError, ConfigError, LorealError
 from loreal_plugin.files import remove_unfinished
 from loreal_plugin.results.record import (
     finished_record,
@@ -23,6 +20,8 @@ from loreal_plugin.results.record import (
     read_results,
     write_record,
 )
+from loreal_plugin.runs.config_fault import REFUSALS, config_fault
+from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
 from loreal_plugin.runs.evaluation_cache import (
     EmbeddingSource,
@@ -77,29 +76,8 @@ class Engine:
         argv = family_argv(self.plan, stage, folder=folder, size=size, subset=subset)
         try:
             return self.host.setup_cfg(argv)
-        except (ConfigError, AssertionError, KeyError, ValueError) as error:
-            raise ConfigError(self._config_fault(stage, error)) from error
-
-    def _config_fault(self, stage: Stage, error: Exception) -> str:
-        """Return the text for a config that the host refused, with the nearest key where one is
-        unknown.
-        """
-        text = str(error).strip("'\"")
-        plain = Stage(**{**vars(stage), "opts": ()})
-        argv = family_argv(
-            self.plan, plain, folder=plain.folder, size=plain.size, subset=self.plan.source
-        )
-        try:
-            known = flatten(self.host.setup_cfg(argv))
-        except (ConfigError, AssertionError, KeyError, ValueError):
-            return f"the configuration {stage.recipe} was refused: {text}"
-        for key in stage.opts[::2]:
-            if key not in known:
-                near = unknown_name("key", key, known).split(" (known")[0]
-                return (
-                    f"{near}; overrides of stage '{stage.name}' are KEY VALUE pairs of its config"
-                )
-        return f"overrides of stage '{stage.name}' were refused: {text}"
+        except REFUSALS as error:
+            raise ConfigError(config_fault(self.host, self.plan, stage, error)) from error
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -223,8 +201,7 @@ class Engine:
                 set_aside(folder, theirs)
             meter = Meter(cuda=cfg.USE_CUDA)
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
-                trainer = self._build(cfg)
-                load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+                trainer = self._tester(stage, cfg, subset)
                 sources = [] if again else self._reuse_embeddings(trainer, subset)
                 hits = record_hits(trainer)
                 score = score_of(trainer, trainer.test(), hits)
@@ -244,13 +221,26 @@ class Engine:
 
     # ---- common ----------------------------------------------------------------------------------
 
-    def _build(self, cfg: Any) -> Any:
-        """Return the host's trainer for a config, seeded as the family's train.py does it."""
+    def _tester(self, stage: Stage, cfg: Any, subset: str) -> Any:
+        """Return a trainer that tests a finished stage: the host's own, or a deployed model's."""
+        if not stage.loreal:
+            trainer = self._build(cfg)
+            load_checkpoint(trainer, stage.folder, int(cfg.OPTIM.MAX_EPOCH))
+            return trainer
+        parts = self.host, self.plan, self.identity, self.cfgs[stage.name]
+        return self._build(cfg, deployed_tester(*parts, stage, subset))
+
+    def _build(self, cfg: Any, trainer_class: type | None = None) -> Any:
+        """Return the host's trainer for a config, seeded as the family's train.py does it.
+
+        Args:
+            trainer_class: None: the one that the config names.
+        """
         self._dassl().set_random_seed(cfg.SEED)
         # cuDNN's search for the fastest kernel may choose another one the next time
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
         print(f"Device: {device_choice()}\n** Config **\n{cfg}")
-        trainer = self.host.build_trainer(cfg)
+        trainer = trainer_class(cfg) if trainer_class else self.host.build_trainer(cfg)
         if cfg.TRAINER.NAME == self.host.contract.trainer:
             # what a student will need of it is known to be there before hours of training
             self.host.contract.check(trainer, f"host '{self.host.path.name}'")
@@ -289,9 +279,3 @@ def _free() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def quietly(call: Callable[[], Any]) -> Any:
-    """Return what `call` returns, without its print-outs."""
-    with redirect_stdout(io.StringIO()):
-        return call()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,3 +113,9 @@ def rotate(path: Path) -> None:
         n += 1
         target = path.with_name(f"{path.name}-{stamp}-{n}")
     path.rename(target)
+
+
+def quietly(call: Callable[[], Any]) -> Any:
+    """Return what `call` returns, without its print-outs."""
+    with redirect_stdout(io.StringIO()):
+        return call()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.runs.checks import check_dry_run, check_layers, check_run
@@ -41,6 +37,7 @@ def prepare(
             that cannot be used.
     """
     from loreal_plugin.attach import attach_host
+    from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
     with using_weights(spec.weights), saves_held_back() as saves:
@@ -61,19 +58,3 @@ def prepare(
         if not dry:
             saves.commit()
     return engine
-
-
-@contextmanager
-def using_weights(name: str) -> Iterator[None]:
-    """Let hosts load the CLIP weights `name`: they read the variable CLIP_WEIGHTS before their
-    configuration.
-    """
-    before = os.environ.get("CLIP_WEIGHTS")
-    os.environ["CLIP_WEIGHTS"] = name
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CLIP_WEIGHTS"]
-        else:
-            os.environ["CLIP_WEIGHTS"] = before

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
-from loreal_plugin.runs.prepare import say_line, using_weights
+from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.runs.trained_run import TrainedRun
 

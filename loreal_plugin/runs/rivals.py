@@ -15,18 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.contract import PLAIN_METHOD, get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.record import RowFacts, is_complete, read_results, write_record
-from loreal_plugin.runs.engine import Engine, Say, quietly
+from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
 from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.plan import Stage
-from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import head, roles, scored, target_facts
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import Embeddings, RivalScore, embed, score_rivals, upsampled

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.record import RESULTS, read_results, write_record
@@ -14,7 +15,7 @@ from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.notes import run_notes
 from loreal_plugin.runs.plan import Row, Stage
-from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec
 

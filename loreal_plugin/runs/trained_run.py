@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,17 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
-from loreal_plugin.attributes import load_attributes
 from loreal_plugin.config import flatten, with_settings
-from loreal_plugin.errors import CheckpointError, ConfigError, WeightsError, unknown_name
+from loreal_plugin.errors import CheckpointError, WeightsError
 from loreal_plugin.inference.builder import ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
-from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
-from loreal_plugin.results.protocols import EVERY_CLASS, HALVES
-from loreal_plugin.runs.deployment import Deployment, read_deployment
-from loreal_plugin.runs.engine import quietly
+from loreal_plugin.runs.deployment import read_deployment
 from loreal_plugin.runs.find_run import find_run, host_folder
+from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
 from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.share import share_clip_tensors
@@ -41,29 +38,25 @@ from loreal_plugin.trainer.data import resized
 
 
 @dataclass(eq=False)
-class TrainedRun:
+class TrainedRun(RunFacts):
     """A finished run whose parts are built when they are asked for.
 
     Attributes:
+        record, checkpoint, deployment: what the run says, see `RunFacts`.
         folder: of stage 3.
-        record: the run's results.json.
         out: output folder with the other stages; None where the run was copied alone.
         host: the attached host.
         weights: name or file of the CLIP weights.
         device: where models go.
-        tensors, checkpoint: stage 3's checkpoint.
-        deployment: what else a prediction needs.
+        tensors: of stage 3's checkpoint.
     """
 
     folder: Path
-    record: dict[str, Any]
     out: Path | None
     host: AttachedHost
     weights: str
     device: torch.device
     tensors: dict[str, Tensor]
-    checkpoint: dict[str, Any]
-    deployment: Deployment
 
     @classmethod
     def open(
@@ -83,80 +76,32 @@ class TrainedRun:
             raise WeightsError(
                 f"weights '{weights}' are not those of the run; name its file with --weights"
             )
+        attached = attach_host(host_folder(record, host), record["method"])
+        return cls.at(folder, record, out, attached, weights, torch.device(device))
+
+    @classmethod
+    def at(
+        cls,
+        folder: Path,
+        record: dict[str, Any],
+        out: Path | None,
+        host: AttachedHost,
+        weights: str,
+        device: torch.device,
+    ) -> TrainedRun:
+        """Return the run whose stage 3 is in a folder; arguments as the attributes are.
+
+        Raises:
+            CheckpointError: what stage 3 left is missing or damaged.
+        """
         stages = record.get("stages") or {"loreal": record}
         epochs = int(stages["loreal"]["epochs"])
         check_files(folder)
         tensors, checkpoint = read_checkpoint(folder / NAME / file_name(epochs))
         deployment = read_deployment(folder, record, checkpoint)
-        attached = attach_host(host_folder(record, host), record["method"])
-        parts = attached, weights, torch.device(device), tensors, checkpoint, deployment
-        return cls(folder, record, out, *parts)
+        return cls(record, checkpoint, deployment, folder, out, host, weights, device, tensors)
 
-    # ---- what the run says -----------------------------------------------------------------------
-
-    @cached_property
-    def options(self) -> LorealOptions:
-        """The options that stage 3 was trained with."""
-        known = {f.name for f in dataclasses.fields(LorealOptions)}
-        stored = self.checkpoint["options"]
-        return LorealOptions(**{name: value for name, value in stored.items() if name in known})
-
-    @property
-    def tested_options(self) -> LorealOptions:
-        """The options, with the inference mode and TEST_ATTRIBUTES of the run's tests."""
-        tested = self.record.get("inference") or {"INFERENCE": "exact"}
-        settings = {key.lower(): v for key, v in tested.items() if key in INFERENCE_ONLY}
-        for _, key, value in self.record.get("overrides") or ():
-            if key == "TRAINER.LOREAL.TEST_ATTRIBUTES":
-                settings["test_attributes"] = value
-        return dataclasses.replace(self.options, **settings)
-
-    @property
-    def phi(self) -> int:
-        """Side of the low-resolution input in pixels."""
-        return int(self.checkpoint["phi"])
-
-    @property
-    def native_size(self) -> int:
-        """Side of the standard input in pixels."""
-        return int(self.record["native_size"])
-
-    def names_of(self, classes: str | Sequence[str]) -> list[str]:
-        """Return class names: of a test set of the run, or the given ones.
-
-        Raises:
-            ConfigError: no such test set, or no class name.
-        """
-        known = self.deployment.classnames
-        if not isinstance(classes, str):
-            if not classes:
-                raise ConfigError("classes: at least one class name is needed, got none")
-            return list(classes)
-        name = classes or self.deployment.trained_on
-        if name not in known:
-            raise ConfigError(unknown_name("test set of the run", name, known))
-        return list(known[name])
-
-    def dataset_of(self, classes: str | Sequence[str]) -> str:
-        """Return the target dataset that a test set of the run is of; "" for classes at home."""
-        home = (*HALVES, EVERY_CLASS, self.record["dataset"])
-        return classes if isinstance(classes, str) and classes not in home else ""
-
-    def words_for(self, classnames: Sequence[str], dataset: str = "") -> list[Any]:
-        """Return the attributes in the slots, K for all classes or K for every class.
-
-        Args:
-            dataset: whose classes these are, where they are another dataset's than the run's.
-        """
-        o, elsewhere = self.tested_options, dataset not in ("", self.record["dataset"])
-        at_home = list(classnames) == self.checkpoint["classnames"] and not elsewhere
-        own = o.attribute_scope == "class" or (elsewhere and o.test_attributes == "target")
-        if at_home or not own:
-            return self.checkpoint["words"]
-        found = load_attributes(o.attributes, dataset if elsewhere else self.checkpoint["dataset"])
-        if o.attribute_scope == "class":
-            return found.select_per_class(list(classnames), o.n_attributes, o.attr_shuffle_seed)
-        return found.select(o.n_attributes, o.attr_shuffle_seed)
+    # ---- students and models ---------------------------------------------------------------------
 
     def cfg_for(self, classnames: Sequence[str]) -> Any:
         """Return the configuration that students of these classes are built from."""
@@ -174,8 +119,6 @@ class TrainedRun:
         # MMRL predicts classes that it was not trained on from its class feature alone.
         settings["DATASET.SUBSAMPLE_CLASSES"] = subset if trained or subset == "all" else "new"
         return with_settings(cfg, settings)
-
-    # ---- students and models ---------------------------------------------------------------------
 
     def student(
         self, size: int, classnames: Sequence[str], stage: str, learned: Any = None

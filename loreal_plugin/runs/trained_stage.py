@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost
-from loreal_plugin.runs.engine import quietly
-from loreal_plugin.runs.prepare import using_weights
+from loreal_plugin.attach.clip_source import using_weights
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.students.student import Student, build_student
 
 

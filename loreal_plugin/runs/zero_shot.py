@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.contract.base import HostModel
@@ -31,12 +32,13 @@ from loreal_plugin.results.record import (
     read_results,
     write_record,
 )
-from loreal_plugin.runs.engine import Engine, Say, quietly
+from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.keys import changed_positions
 from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.meter import Meter
-from loreal_plugin.runs.prepare import prepare, say_line, using_weights
+from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec

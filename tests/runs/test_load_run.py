@@ -15,17 +15,22 @@ from PIL import Image
 
 import loreal_plugin
 from loreal_plugin.attach import detach_host
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
 from loreal_plugin.files import read_json, write_checked
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
-from loreal_plugin.runs.engine import load_checkpoint, quietly
+from loreal_plugin.runs.engine import load_checkpoint
 from loreal_plugin.runs.find_run import find_run
-from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.observe_tests import record_hits
+from loreal_plugin.runs.prepare import prepare
+from loreal_plugin.runs.records import pack_bits
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.runs.trained_run import TrainedRun
+from loreal_plugin.trainer.stage3 import Stage3
 
 OPTS = ("OPTIM.MAX_EPOCH", "1", "TRAINER.LOREAL.META_INIT", "default")
 METHODS = ("coop", "maple", "mma", "mmrl")
@@ -42,6 +47,7 @@ class Alone:
         logits: what the trainer gave for `images`, by half of the classes.
         images: (N, 3, 32, 32), as the trainer read the pictures.
         static: logits of `images` in the mode `static`, base classes.
+        tests: by half, the score of the engine's test, and answers and accuracy of the trainer's.
         names: class names by half.
     """
 
@@ -66,7 +72,7 @@ class Alone:
         )
         done = run_protocol(spec, say=lambda text: None)
         engine = prepare(spec, say=lambda text: None)
-        self.logits, self.names = {}, {}
+        self.logits, self.names, self.tests = {}, {}, {}
         for half in HALVES:
             trainer = self._trainer(engine, half)
             self.names[half] = list(trainer.dm.dataset.classnames)
@@ -77,6 +83,9 @@ class Alone:
                 self.pictures = self._kept(root / "pictures", paths)
             with torch.no_grad():
                 self.logits[half] = trainer.model_inference(self.images)
+            hits = record_hits(trainer)
+            accuracy = quietly(trainer.test)
+            self.tests[half] = self._score(engine, half), hits, accuracy
             if half == "base":
                 stage3 = trainer.stage3
                 static = dataclasses.replace(stage3.options, inference="static")
@@ -94,6 +103,13 @@ class Alone:
             quietly(lambda: load_checkpoint(trainer, stage.folder, 1))
         trainer.set_model_mode("eval")
         return trainer
+
+    @staticmethod
+    def _score(engine: Any, half: str) -> Any:
+        """Return what the engine's own test says; it builds no student but beta."""
+        with using_weights(engine.plan.spec.weights), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Stage3, "build", lambda *_: pytest.fail("built what could train"))
+            return engine.evaluate(engine.plan.rows[-1], half, again=True)["score"]
 
     @staticmethod
     def _kept(folder: Path, paths: list[str]) -> list[Path]:
@@ -127,6 +143,12 @@ def test_a_run_alone_gives_the_logits_of_the_trainer(alone: Alone):
     by_default = loreal_plugin.load_run(alone.folder / RESULTS)
     assert torch.equal(by_default.logits(alone.images), alone.logits["base"])
     assert by_default.phi == 32 and by_default.inference == "exact"
+
+
+def test_the_engine_tests_the_deployed_model_and_finds_what_the_trainer_finds(alone: Alone):
+    for score, hits, accuracy in alone.tests.values():
+        assert len(hits) == score["total"] > 3 and score["accuracy"] == pytest.approx(accuracy)
+        assert score["hits"] == pack_bits(hits)
 
 
 def test_pictures_are_read_as_the_trainer_reads_them(alone: Alone):

@@ -13,12 +13,13 @@ from helpers import random_clip_file, tiny_image_folder
 from made_runs import OUTCOME, SCORE
 
 from loreal_plugin.attach import detach_host
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import AttributeFileError, ConfigError, DataError, LorealError
 from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
 from loreal_plugin.runs import prepare as preparing
 from loreal_plugin.runs.engine import Engine
-from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 from helpers import tiny_image_folder
 
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.runs import resampling
-from loreal_plugin.runs.engine import Engine, quietly
-from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.weights.positions import resample_pos_embed
