@@ -18,7 +18,7 @@ from loreal_plugin.data.items import Item
 from loreal_plugin.data.splits import SPLIT_SEED, Split, read_split, save_split
 from loreal_plugin.errors import DataError
 from loreal_plugin.files import read_json, write_json
-from loreal_plugin.runs.engine import quietly
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.use.folder import TEST, TRAIN, Found, look_into
 
