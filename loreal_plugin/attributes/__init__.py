@@ -8,7 +8,6 @@ from loreal_plugin.attributes.attribute_set import (
     available_attributes,
     dataset_of,
     load_attributes,
-    tokenise_attributes,
 )
 
 __all__ = [
@@ -17,5 +16,4 @@ __all__ = [
     "available_attributes",
     "dataset_of",
     "load_attributes",
-    "tokenise_attributes",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,24 +112,6 @@ def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
         },
         fallback=fallback,
     )
-
-
-def tokenise_attributes(
-    words: list[str], encode: Callable[[str], list[int]], source: Any = ""
-) -> list[list[int]]:
-    """Return the token ids of every attribute's words, without start and end tokens.
-
-    Raises:
-        AttributeFileError: an attribute gives no token at all.
-    """
-    tokens = [list(encode(word)) for word in words]
-    for word, ids in zip(words, tokens, strict=True):
-        if not ids:
-            raise AttributeFileError(
-                f"attribute {word!r}{f' of {source}' if source else ''} tokenises to nothing; use"
-                " plain words"
-            )
-    return tokens
 
 
 def _plain(name: str) -> str:

@@ -1,13 +1,14 @@
-"""Where a class name starts in its tokenised prompt, from the tokens alone."""
+"""Token ids of class names and attribute words, and where a name starts in its prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from loreal_plugin.errors import HostError
+from loreal_plugin.errors import AttributeFileError, HostError
 
 Tokenize = Callable[[str], Tensor]
 
@@ -21,6 +22,39 @@ def text_ids(text: str, tokenize: Tokenize) -> list[int]:
 def name_ids(classname: str, tokenize: Tokenize) -> list[int]:
     """Return the token ids of a class name as prompts spell it (underscores are spaces)."""
     return text_ids(classname.replace("_", " "), tokenize)
+
+
+def attribute_ids(words: Sequence[Any], tokenize: Tokenize) -> list[Any]:
+    """Return the ids of K attributes, or of K for every class where `words` has a list a class.
+
+    Raises:
+        AttributeFileError: an attribute tokenises to nothing.
+    """
+
+    def encode(text: str) -> list[int]:
+        return text_ids(text, tokenize)
+
+    if words and not isinstance(words[0], str):
+        return [tokenise_attributes(list(of_class), encode) for of_class in words]
+    return tokenise_attributes(list(words), encode)
+
+
+def tokenise_attributes(
+    words: list[str], encode: Callable[[str], list[int]], source: Any = ""
+) -> list[list[int]]:
+    """Return the token ids of every attribute's words, without start and end tokens.
+
+    Raises:
+        AttributeFileError: an attribute gives no token at all.
+    """
+    tokens = [list(encode(word)) for word in words]
+    for word, ids in zip(words, tokens, strict=True):
+        if not ids:
+            raise AttributeFileError(
+                f"attribute {word!r}{f' of {source}' if source else ''} tokenises to nothing; use"
+                " plain words"
+            )
+    return tokens
 
 
 def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from loreal_plugin.attributes import tokenise_attributes
+from loreal_plugin.contract.tokens import tokenise_attributes
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.weights.package import borrowed_clip

@@ -6,8 +6,8 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.config import flatten
+from loreal_plugin.contract.tokens import tokenise_attributes
 from loreal_plugin.data.demo import without_drawing
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length

@@ -5,16 +5,15 @@ Shapes: B images, C classes, K attributes, D_t text width, D_v joint width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from loreal_plugin.attributes import tokenise_attributes
 from loreal_plugin.contract import HostContract
-from loreal_plugin.contract.tokens import text_ids
+from loreal_plugin.contract.tokens import attribute_ids, text_ids
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.method.losses import text_passes
 from loreal_plugin.method.meta_nets import MetaNets, init_meta_nets_
@@ -90,21 +89,6 @@ def build_text_path(
         encode, change = student.encode_text, student.embed_contents
         return ReferenceTextPath(prompts, encode, options.class_chunk, change, budget)
     return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)
-
-
-def attribute_ids(words: Sequence[Any], tokenize: Callable[..., Tensor]) -> list[Any]:
-    """Return the ids of K attributes, or of K for every class where `words` has a list a class.
-
-    Raises:
-        AttributeFileError: an attribute tokenises to nothing.
-    """
-
-    def encode(text: str) -> list[int]:
-        return text_ids(text, tokenize)
-
-    if words and not isinstance(words[0], str):
-        return [tokenise_attributes(list(of_class), encode) for of_class in words]
-    return tokenise_attributes(list(words), encode)
 
 
 def start_meta_nets(

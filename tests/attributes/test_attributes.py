@@ -12,7 +12,6 @@ from loreal_plugin.attributes import (
     attribute_set,
     available_attributes,
     load_attributes,
-    tokenise_attributes,
 )
 from loreal_plugin.errors import AttributeFileError
 
@@ -119,12 +118,6 @@ def test_absent_file_and_unknown_name(shipped, tmp_path):
         load_attributes(str(tmp_path / "none.json"), "x")
     with pytest.raises(AttributeFileError, match="did you mean 'generic'"):
         load_attributes("generik", "x")
-
-
-def test_attribute_that_tokenises_to_nothing():
-    assert tokenise_attributes(["ab", "c"], lambda w: [ord(c) for c in w]) == [[97, 98], [99]]
-    with pytest.raises(AttributeFileError, match="tokenises to nothing"):
-        tokenise_attributes(["ab", "?"], lambda w: [] if w == "?" else [1], "file.json")
 
 
 def test_generic_file_of_the_project_has_five_words():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loreal_plugin.attributes import load_attributes, tokenise_attributes
+from loreal_plugin.attributes import load_attributes
+from loreal_plugin.contract.tokens import tokenise_attributes
 from loreal_plugin.weights import import_clip
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loreal_plugin.contract.tokens import class_starts, name_ids
-from loreal_plugin.errors import HostError
+from loreal_plugin.contract.tokens import class_starts, name_ids, tokenise_attributes
+from loreal_plugin.errors import AttributeFileError, HostError
 
 SOS, EOT, STOP = 98, 99, 50
 WORDS = {
@@ -76,3 +76,9 @@ def test_templates_that_differ_by_class_are_an_error():
     tokens = torch.cat([tokenize("a cat ."), tokenize("photo of dog .")])
     with pytest.raises(HostError, match="different positions"):
         class_starts(tokens, ["cat", "dog"], tokenize)
+
+
+def test_attribute_that_tokenises_to_nothing():
+    assert tokenise_attributes(["ab", "c"], lambda w: [ord(c) for c in w]) == [[97, 98], [99]]
+    with pytest.raises(AttributeFileError, match="tokenises to nothing"):
+        tokenise_attributes(["ab", "?"], lambda w: [] if w == "?" else [1], "file.json")
