@@ -15,6 +15,7 @@ from torch import nn
 from loreal_plugin.attach.compat import ShimFacts, Stand
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.files import digest_file, read_checked, replacing
+from loreal_plugin.files.caches import without_cache
 from loreal_plugin.files.checked_json import checked_bytes
 from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.files.tensors import write_torch
@@ -122,12 +123,13 @@ class ClipSource:
             yield
             return
         names, name = loader.__globals__, cfg.MODEL.BACKBONE.NAME
-        clip, path = names["clip"], str(plain_file(weights_name(cfg)))
+        clip = names["clip"]
+        path, load = _file_or_tensors(weights_name(cfg))
         models, download, torch = clip._MODELS, clip._download, names.get("torch")
         clip._MODELS = {**models, name: name}
         clip._download = lambda *_args, **_kwargs: path
         if torch is not None:
-            names["torch"] = _torch_that_runs_nothing(torch)
+            names["torch"] = _torch_that_runs_nothing(torch, load)
         try:
             yield
         finally:
@@ -136,14 +138,26 @@ class ClipSource:
                 names["torch"] = torch
 
 
-def _torch_that_runs_nothing(torch: ModuleType) -> ModuleType:
+def _file_or_tensors(name: str) -> tuple[str, Callable[[str], Any]]:
+    """Return the path that a host's loader reads weights from, and what reads them.
+
+    Where the cache cannot be written, there is no file: the reader has the tensors itself.
+    """
+    try:
+        return str(plain_file(name)), lambda path: read_torch(Path(path))
+    except CacheError as error:
+        without_cache(cache_root(), error)
+        return name, lambda _path: load_clip_state_dict(name)
+
+
+def _torch_that_runs_nothing(torch: ModuleType, load: Callable[[str], Any]) -> ModuleType:
     """Return torch for a host's loader: it tries `torch.jit.load`, then `torch.load`."""
 
     def refuse(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("TorchScript is not run; the file is a plain state dict")
 
     jit = Stand(torch.jit, load=refuse)
-    return Stand(torch, jit=jit, load=lambda path, *_args, **_kwargs: read_torch(Path(path)))
+    return Stand(torch, jit=jit, load=lambda path, *_args, **_kwargs: load(path))
 
 
 def plain_file(name: str) -> Path:

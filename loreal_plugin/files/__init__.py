@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, digests, and the verified store.
 
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
+- `caches`: what is said of one that cannot be written.
 - `checked_json`: objects with their own hash.
 - `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.

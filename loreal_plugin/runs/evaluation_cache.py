@@ -24,8 +24,9 @@ from torch.utils.data import SequentialSampler
 
 from loreal_plugin.config import flatten
 from loreal_plugin.contract.base import bare_model
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.files import read_checked, write_checked
+from loreal_plugin.files.caches import without_cache
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.runs.cached_loaders import LabelLoader, TimedLoader, batch_slices
@@ -139,8 +140,11 @@ class _CachedTest:
             self.source = EmbeddingSource(True, read_checked(cost)[0].get("seconds"))
             self._on_embeddings(features[:, 0])
         else:
-            write_checked(cost, {"seconds": round(self.seconds, 3)})
-            prune(where, limit)
+            try:
+                write_checked(cost, {"seconds": round(self.seconds, 3)})
+                prune(where, limit)
+            except (OSError, LorealError) as error:
+                without_cache(where, error)
         return self._measured()
 
     def _measured(self) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from loreal_plugin.errors import DataError, LorealError
 from loreal_plugin.files import digest, read_checked, write_checked
+from loreal_plugin.files.caches import without_cache
 from loreal_plugin.paths import cache_root
 from loreal_plugin.pictures import READING, decode, picture_identity
 
@@ -121,4 +122,4 @@ def _save(file: Path, memo: dict[str, object]) -> None:
     try:
         write_checked(file, memo)
     except LorealError as error:
-        print(f"warning: {error}")
+        without_cache(file.parent, error)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from loreal_plugin.errors import CacheError, DataError
+from loreal_plugin.errors import DataError
+from loreal_plugin.files.caches import without_cache
 from loreal_plugin.files.locks import shared_lock
 from loreal_plugin.files.store import VerifiedStore, store_key
 from loreal_plugin.pictures import picture_identity
@@ -59,27 +61,33 @@ class EmbeddingCache:
     def get_or_build(self, ingredients: Mapping[str, Any], build: Callable[[], Tensor]) -> Tensor:
         """Return the (N, V, F, D_v) array of these ingredients, built where no entry is valid.
 
-        Raises:
-            CacheError: the entry cannot be written (folder not writable, disk full).
+        A cache that cannot be written is named once; what it holds is read all the same.
         """
         complete = _complete(ingredients)
         key = store_key(complete, 32)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = shared_lock(self.folder / f"{key}.lock")
-            lock.acquire()
-        except OSError as error:
-            raise CacheError(
-                f"embedding cache {self.folder} cannot be written: {error}; set"
-                " TRAINER.LOREAL.CACHE_DIR or LOREAL_CACHE to another folder"
-            ) from error
-        try:
+        with self._lock(key):
             found = self._store.read(key, complete)
             if found is not None:
                 return found[0][ARRAY]
             values = build().detach().cpu().contiguous()
             self._write(key, complete, values)
             return values
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold an entry's lock, where the folder can have one: two processes build one after the
+        other.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = shared_lock(self.folder / f"{key}.lock")
+            lock.acquire()
+        except OSError as error:
+            without_cache(self.folder, error)
+            yield
+            return
+        try:
+            yield
         finally:
             lock.release()
 
@@ -87,9 +95,7 @@ class EmbeddingCache:
         try:
             self._store.write(key, complete, {ARRAY: values}, {"shape": list(values.shape)})
         except OSError as error:
-            raise CacheError(
-                f"embedding cache {self.folder / key} cannot be written: {error}"
-            ) from error
+            without_cache(self.folder, error)
 
 
 @torch.no_grad()

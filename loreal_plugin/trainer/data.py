@@ -64,7 +64,6 @@ class DataPlan:
 
         Raises:
             DataError: a picture cannot be read.
-            CacheError: the cache cannot be written.
         """
         features = [
             self.features(name, student, facts, device)

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from loreal_plugin.errors import CacheError, DataError
+from loreal_plugin.errors import DataError
+from loreal_plugin.files import caches
+from loreal_plugin.students import embedding_cache
 from loreal_plugin.students import embedding_cache as cache_module
 from loreal_plugin.students.embedding_cache import (
     EmbeddingCache,
@@ -128,16 +130,46 @@ def test_build_that_dies_leaves_nothing(tmp_path):
     assert encoder.calls == 2
 
 
-def test_full_disk_and_unusable_folder_are_clear_errors(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize(
+    ("number", "said"), [(28, "No space left on device"), (30, "it may only be read")]
+)
+def test_a_cache_that_cannot_be_written_is_named_once_and_done_without(
+    tmp_path, monkeypatch, capsys, number, said
+):
+    def fails(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CacheError, match="No space left"):
-        EmbeddingCache(tmp_path / "a").get_or_build(INGREDIENTS, build_with(Encoder()))
+    encoder, expected = Encoder(), EmbeddingCache(tmp_path / "good")
+    expected = expected.get_or_build(INGREDIENTS, build_with(encoder))
+    monkeypatch.setattr(caches, "_said", set())
+    monkeypatch.setattr(os, "fsync", fails)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match="CACHE_DIR"):
-        EmbeddingCache(tmp_path / "file" / "below").get_or_build(INGREDIENTS, build_with(Encoder()))
+    for _ in range(3):
+        again = EmbeddingCache(tmp_path / "a").get_or_build(INGREDIENTS, build_with(encoder))
+        assert torch.equal(again, expected)
+    text = capsys.readouterr().out
+    assert text.count("goes on without it") == 1 and f"{tmp_path / 'a'} cannot be" in text
+    assert said in text and not list((tmp_path / "a").glob("*.safetensors"))
+
+
+def test_an_entry_of_a_cache_that_can_only_be_read_is_used(tmp_path, monkeypatch, capsys):
+    encoder = Encoder()
+    first = EmbeddingCache(tmp_path).get_or_build(INGREDIENTS, build_with(encoder))
+
+    def read_only(_path):
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr(embedding_cache, "shared_lock", read_only)
+    calls = encoder.calls
+    again = EmbeddingCache(tmp_path).get_or_build(INGREDIENTS, build_with(encoder))
+    assert torch.equal(first, again) and encoder.calls == calls
+
+
+def test_a_file_in_the_place_of_the_cache_is_done_without(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(caches, "_said", set())
+    (tmp_path / "file").write_text("")
+    EmbeddingCache(tmp_path / "file" / "in").get_or_build(INGREDIENTS, build_with(Encoder()))
+    assert "Not a directory" in capsys.readouterr().out
 
 
 def test_pictures_digest_is_of_contents_in_order(tmp_path):
