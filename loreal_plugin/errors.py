@@ -43,11 +43,17 @@ class CacheError(LorealError):
     """An embedding cache that cannot be written or read back."""
 
 
+def near_name(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is nearest to `name`, None if none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=cutoff)
+    return next((n for n in names if near and n.lower() == near[0]), None)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the text of an unknown-name error, with the nearest known name and the whole list."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.4)
-    hint = next((n for n in names if near and n.lower() == near[0]), None)
+    hint = near_name(name, names, cutoff=0.4)
     guess = f"; did you mean '{hint}'?" if hint else ""
     return f"unknown {kind} '{name}'{guess} (known: {', '.join(names)})"
 

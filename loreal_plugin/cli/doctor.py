@@ -1,4 +1,6 @@
-"""`loreal doctor`: what is here and what is missing; exit code 0 only if a run can start."""
+"""`loreal doctor`: all that a run needs, checked as the run itself would; exit code 0 only if it
+can start. Without words it checks `maple 96` on the demonstration set.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from typing import Any
 
 from loreal_plugin.cli.doctor_data import dataset_findings
 from loreal_plugin.cli.doctor_host import host_findings
+from loreal_plugin.cli.doctor_run import asked_run, run_findings
 from loreal_plugin.cli.doctor_table import Finding, print_table, tried
 from loreal_plugin.devices import device_choice
+from loreal_plugin.runs.spec import RunSpec
 
 PACKAGES = {
     "torch": "torch",
@@ -35,41 +39,71 @@ PACKAGES = {
     "tqdm": "tqdm",
 }
 OLDEST_PYTHON = (3, 10)
+WORDS = "the run that is checked, named as loreal base2new names it (maple, 96, demo, 1)"
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
-    from loreal_plugin.cli.run_options import add_environment_options
+    from loreal_plugin.cli.run_options import add_choices
 
     parser = subparsers.add_parser(
-        "doctor", help="check Python, packages, host, weights and data", description=__doc__
+        "doctor",
+        usage="loreal doctor [METHOD [PHI [DATASET [SEED]]]] [options] [-- KEY VALUE ...]",
+        help="check all that a run needs, as the run itself would",
+        description=__doc__,
     )
-    parser.add_argument(
-        "--method", help="method whose host contract is checked (maple, else the first found)"
-    )
-    parser.add_argument("--dataset", help="dataset that has to be there (any below DATA)")
-    add_environment_options(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument("words", nargs="*", metavar="METHOD PHI DATASET SEED", help=WORDS)
+    parser.add_argument("--method", help="the same as METHOD")
+    parser.add_argument("--dataset", help="the same as DATASET")
+    parser.add_argument("--verbose", action="store_true", help="every part, not twenty lines")
+    add_choices(parser)
+    parser.set_defaults(run=run, takes_extra=True)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; 0 if a run can start, else 1."""
+    """Print the table; 0 if the run can start, else 1."""
+    named_dataset = bool(args.dataset or args.words[2:])
+    args.phi = args.words[1] if args.words[1:] else None
+    args.method = args.words[0] if args.words else args.method
+    args.extra = [*args.words[2:], *args.extra]
     rows = [*machine_findings(), *package_findings()]
+    asked = ""
     if all(row.ok for row in rows if row.needed):
-        rows += project_findings(args)
-    wrong = print_table(rows)
-    print(f"a run cannot start: {', '.join(wrong)}" if wrong else "a run can start")
+        spec, line = asked_run(args)
+        more = project_findings(args, spec, named_dataset)
+        # words that are refused for what is missing are not said twice
+        told = spec is None and any(row.mark == "MISSING" for row in more)
+        rows = [*([] if told else [line]), *rows, *more]
+        asked = f": loreal base2new {spec.method} {spec.phi} {spec.dataset}" if spec else ""
+    wrong = print_table(rows, verbose=args.verbose)
+    print(f"a run cannot start: {', '.join(wrong)}" if wrong else f"a run can start{asked}")
     return 1 if wrong else 0
 
 
 def machine_findings() -> list[Finding]:
-    """Return Python, processor, memory and disk."""
+    """Return Python, processor, memory, and whether the cache can be written."""
+    from loreal_plugin.paths import cache_root
+
     python_ok = sys.version_info[:2] >= OLDEST_PYTHON
     rows = [Finding("Python", f"{platform.python_version()} ({sys.executable})", python_ok)]
-    rows.append(Finding("processor", f"{os.cpu_count()} cores, {platform.machine()}", True))
+    rows.append(Finding("machine", f"{os.cpu_count()} cores, {platform.machine()}{memory()}", True))
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    rows.append(Finding("free disk here", f"{free:.1f} GiB", free > 0.5))
-    return rows
+    rows.append(Finding("free disk here", f"{free:.1f} GiB", free > 0.05))
+    cache = there = cache_root()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    text = str(cache) if writable else f"{cache} cannot be written; LOREAL_CACHE names another"
+    return [*rows, Finding("cache", text, writable, needed=False, detail=writable)]
+
+
+def memory() -> str:
+    """Return how much memory is free, in words; nothing where psutil is missing."""
+    try:
+        import psutil
+    except ImportError:
+        return ""
+    return f", {psutil.virtual_memory().available / 2**30:.1f} GiB of memory free"
 
 
 def package_findings() -> list[Finding]:
@@ -78,33 +112,49 @@ def package_findings() -> list[Finding]:
     for name, module in PACKAGES.items():
         try:
             importlib.import_module(module)
-            rows.append(Finding(name, importlib.metadata.version(name), True))
+            rows.append(Finding(name, importlib.metadata.version(name), True, detail=True))
         except ImportError as error:
             rows.append(Finding(name, f"{error}; pip install {name}", False))
+    found = sum(row.ok for row in rows)
+    rows.insert(0, Finding("packages", f"{found} of {len(rows)} found", True, needed=False))
     try:
         import torch
 
-        cuda = (
-            torch.cuda.get_device_name()
-            if torch.cuda.is_available()
-            else "not available, runs use the processor"
-        )
-        rows.append(Finding("CUDA", cuda, torch.cuda.is_available(), needed=False))
+        there = torch.cuda.is_available()
+        cuda = torch.cuda.get_device_name() if there else "not available, runs use the processor"
+        rows.append(Finding("CUDA", cuda, there, needed=False))
     except ImportError:
-        rows.append(Finding("CUDA", "torch is missing", False, needed=False))
-    rows.append(Finding("a run sees", device_choice(), True))
+        rows.append(Finding("CUDA", "torch is missing", False, needed=False, detail=True))
+    rows.append(Finding("a run sees", device_choice(), True, detail=True))
     return rows
 
 
-def project_findings(args: argparse.Namespace) -> list[Finding]:
-    """Return the data folders, clip, the weights, the host, its contract and the datasets."""
-    weights = args.weights or os.environ.get("CLIP_WEIGHTS") or "demo"
-    found = tried(f"weights '{weights}'", lambda: weights_facts(weights))
-    rows = [tried("data folders", bundle), tried("clip-anytorch", clip_version), found]
-    rows.append(tried("shipped weights", shipped_weights))
-    data = dataset_findings(args.data or os.environ.get("DATA") or "", args.dataset or "")
+def project_findings(
+    args: argparse.Namespace, spec: RunSpec | None, named_dataset: bool
+) -> list[Finding]:
+    """Return the data folders, clip, the weights, the host, its contract, the datasets and the run.
+
+    Args:
+        spec: the run that is asked for; None where its words are refused.
+        named_dataset: a dataset was named; else any of those below DATA will do.
+    """
+    chosen = args.weights or os.environ.get("CLIP_WEIGHTS") or "demo"
+    weights = spec.weights if spec else chosen
+    rows = [
+        tried("data folders", bundle, detail=True),
+        tried("clip-anytorch", clip_version, detail=True),
+        found := tried(f"weights '{weights}'", lambda: weights_facts(weights)),
+    ]
+    data, dataset = args.data or os.environ.get("DATA") or "", ""
+    if named_dataset:
+        dataset, data = (spec.dataset, str(spec.data)) if spec else (args.extra[0], data)
     host = args.host or os.environ.get("HOST") or ""
-    return [*rows, *host_findings(host, args.method or "", weights if found.ok else ""), *data]
+    recipe = spec.recipe if spec else "demo"
+    rows += host_findings(host, args.method or "", weights if found.ok else "", recipe)
+    rows += dataset_findings(data, dataset)
+    if spec is None or any(row.mark == "MISSING" for row in rows):
+        return rows
+    return rows + run_findings(spec)
 
 
 def bundle() -> str:

@@ -14,24 +14,24 @@ from loreal_plugin.errors import LorealError, one_line
 _CLASSES = ("cat", "dog")  # a model needs class names; no picture is read
 
 
-def host_findings(host: str, method: str, weights: str) -> list[Finding]:
+def host_findings(host: str, method: str, weights: str, recipe: str) -> list[Finding]:
     """Return everything about a host and one method of it.
 
     Args:
         host: path of the host, empty for the embedded one.
         method: empty: maple where the host has it, else the first it has.
         weights: CLIP weights that its model is built with; empty: it is not built.
+        recipe: name of the recipe that it is built with.
     """
     from loreal_plugin.attach.inspect_host import inspect_host, methods_of, trainers_of
-    from loreal_plugin.contract import CONTRACTS, DEFAULT_METHOD, get_contract
+    from loreal_plugin.contract import CONTRACTS, get_contract
     from loreal_plugin.contract.registry import rows_from_outside
     from loreal_plugin.runs.spec import find_host
 
     try:
         path = find_host(host)
         methods = methods_of(path)
-        usual = DEFAULT_METHOD in methods or not methods
-        method = method or (DEFAULT_METHOD if usual else methods[0])
+        method = method or usual_method(methods)
         contract = get_contract(method)
     except LorealError as error:
         return [Finding("host", one_line(error), False)]
@@ -40,26 +40,37 @@ def host_findings(host: str, method: str, weights: str) -> list[Finding]:
     inspection = inspect_host(path, contract, None)
     rows = [
         Finding("host", str(path), True),
-        Finding("methods recognised", ", ".join(methods) or "none", bool(methods)),
+        Finding("methods recognised", ", ".join(methods) or "none", bool(methods), detail=True),
         *[
-            Finding(f"row of {name}", owner, True, needed=False)
+            Finding(f"row of {name}", owner, True, needed=False, detail=True)
             for name, owner in rows_from_outside().items()
         ],
-        Finding("trainers without a row", ", ".join(others) or "none", True, needed=False),
-        Finding("method checked", method, method in methods),
+        Finding("trainers without a row", ", ".join(others) or "none", True, False, True),
+        Finding("method checked", method, method in methods, detail=True),
         *[check_finding("host", check) for check in inspection.checks],
     ]
     if all(row.ok for row in rows):
-        rows += attached_findings(path, method, weights, str(inspection.dassl or "installed"))
+        rows += attached_findings(
+            path, method, weights, recipe, str(inspection.dassl or "installed")
+        )
     return rows
+
+
+def usual_method(methods: list[str]) -> str:
+    """Return the method that is checked where none is named: maple, else the first there is."""
+    from loreal_plugin.contract import DEFAULT_METHOD
+
+    return DEFAULT_METHOD if DEFAULT_METHOD in methods or not methods else methods[0]
 
 
 def check_finding(of: str, check: Any) -> Finding:
     """Return a line of the table for one check of a host's files, or of its built model."""
-    return Finding(f"{of}: {check.role}", f"{check.wanted}: {check.found}", check.ok)
+    return Finding(f"{of}: {check.role}", f"{check.wanted}: {check.found}", check.ok, detail=True)
 
 
-def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list[Finding]:
+def attached_findings(
+    path: Path, method: str, weights: str, recipe: str, dassl: str
+) -> list[Finding]:
     """Return what attaching gives: revision, Dassl, repairs, our trainer, the contract's rows."""
     from loreal_plugin.attach import attach_host
     from loreal_plugin.contract import get_contract
@@ -71,14 +82,15 @@ def attached_findings(path: Path, method: str, weights: str, dassl: str) -> list
     contract = get_contract(method)
     version = getattr(importlib.import_module("dassl"), "__version__", "no version")
     return [
-        Finding("attach", f"revision {attached.revision}", True),
-        Finding("Dassl", f"{version} ({dassl})", True),
+        Finding("attach", f"revision {attached.revision}", True, detail=True),
+        Finding("Dassl", f"{version} ({dassl})", True, detail=True),
         *shim_findings(),
         tried(
             f"trainer {contract.loreal_trainer}",
             lambda: registered(method, contract.loreal_trainer),
+            detail=True,
         ),
-        *(contract_findings(attached, weights) if weights else []),
+        *(contract_findings(attached, weights, recipe) if weights else []),
     ]
 
 
@@ -89,7 +101,7 @@ def shim_findings() -> list[Finding]:
     states = describe_shims()
     rows = [
         Finding(
-            f"repair {one.facts.name}", f"{one.facts.where}: {one.facts.why}", True, needed=False
+            f"repair {one.facts.name}", f"{one.facts.where}: {one.facts.why}", True, False, True
         )
         for one in states
         if one.state == "applied"
@@ -97,7 +109,7 @@ def shim_findings() -> list[Finding]:
     off = ", ".join(one.facts.name for one in states if one.state == "switched off")
     if off:
         rows.append(Finding("repairs switched off", f"{off} (LOREAL_COMPAT)", False, needed=False))
-    return rows or [Finding("repairs", "none needed", True, needed=False)]
+    return rows or [Finding("repairs", "none needed", True, False, True)]
 
 
 def registered(method: str, trainer: str) -> str:
@@ -113,12 +125,12 @@ def registered(method: str, trainer: str) -> str:
     return registry.get(trainer).__module__
 
 
-def contract_findings(attached: Any, weights: str) -> list[Finding]:
+def contract_findings(attached: Any, weights: str, recipe: str) -> list[Finding]:
     """Return the contract's rows on the host's own model, built with two class names."""
     try:
         # what the host says meanwhile (progress bars, deprecations) is no part of the table
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            checks = attached.contract.part_checks(built_shell(attached, weights))
+            checks = attached.contract.part_checks(built_shell(attached, weights, recipe))
     except (
         Exception
     ) as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
@@ -134,25 +146,21 @@ def contract_findings(attached: Any, weights: str) -> list[Finding]:
     ]
 
 
-def built_shell(attached: Any, weights: str) -> Any:
+def built_shell(attached: Any, weights: str, recipe: str) -> Any:
     """Return the host's trainer with its model, at the native size of the weights, on the CPU."""
     import torch
 
     from loreal_plugin.attach.clip_source import using_weights
-    from loreal_plugin.runs.spec import DEMO_WEIGHTS
     from loreal_plugin.students.student import at_size, build_shell
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     contract = attached.contract
     facts = describe(load_clip_state_dict(weights))
-    # a recipe whose layers exist in these weights
-    small = weights in DEMO_WEIGHTS or facts["layers"] < 12
-    recipe = contract.recipe_file("demo" if small else "vit_b16", loreal=False)
     words = [
         "--trainer",
         contract.trainer,
         "--config-file",
-        str(recipe),
+        str(contract.recipe_file(recipe, loreal=False)),
         f"TRAINER.{contract.cfg_node}.PREC",
         "fp32",
     ]

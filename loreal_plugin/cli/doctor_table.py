@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 from loreal_plugin.errors import LorealError, one_line
 
+MOST = 18  # lines in brief; two more follow
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked for and what was found; `needed` says whether a run can start without it."""
+    """What was looked for and what was found; `needed`: a run cannot start without it; `detail`:
+    shown by --verbose, or where it is missing.
+    """
 
     what: str
     found: str
     ok: bool
     needed: bool = True
+    detail: bool = False
 
     @property
     def mark(self) -> str:
@@ -23,17 +28,32 @@ class Finding:
         return "ok" if self.ok else ("MISSING" if self.needed else "-")
 
 
-def tried(what: str, call: Callable[[], str], *, needed: bool = True) -> Finding:
+def tried(
+    what: str, call: Callable[[], str], *, needed: bool = True, detail: bool = False
+) -> Finding:
     """Return what `call` finds, or the reason why it finds nothing."""
     try:
-        return Finding(what, call(), True, needed)
+        return Finding(what, call(), True, needed, detail)
     except (LorealError, OSError, ImportError, ValueError) as error:
-        return Finding(what, one_line(error), False, needed)
+        return Finding(what, one_line(error), False, needed, detail)
 
 
-def print_table(rows: list[Finding]) -> list[str]:
+def in_brief(rows: list[Finding]) -> list[Finding]:
+    """Return the rows without details; what is missing always stays, and stands first where there
+    are too many.
+    """
+    shown = [row for row in rows if not row.detail or row.mark == "MISSING"]
+    if len(shown) > MOST:
+        shown = sorted(shown, key=lambda row: row.mark != "MISSING")[:MOST]
+    return shown
+
+
+def print_table(rows: list[Finding], *, verbose: bool = True) -> list[str]:
     """Print the lines, return what is missing; without tabulate, which may be what is missing."""
-    width = max(len(row.what) for row in rows)
-    for row in rows:
+    shown = rows if verbose else in_brief(rows)
+    width = max(len(row.what) for row in shown)
+    for row in shown:
         print(f"{row.mark:<8} {row.what:<{width}}  {row.found}")
+    if len(rows) > len(shown):
+        print(f"({len(rows) - len(shown)} more lines with --verbose)")
     return [row.what for row in rows if row.needed and not row.ok]

@@ -113,6 +113,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.run(args) or 0)
     except LorealError as error:
         return _fail(one_line(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "loreal_plugin"):
+            raise
+        return _fail(
+            f"the Python package '{package}' is not installed for {sys.executable}; activate the"
+            " environment of the project (source .venv/bin/activate; the scripts of"
+            " scripts/loreal/ make it), or pip install -e ."
+        )
     except BrokenPipeError:
         # the reader (head, a pager) has gone; the interpreter must not try to flush to it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

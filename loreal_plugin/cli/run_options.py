@@ -86,7 +86,9 @@ def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, 
     Raises:
         ConfigError: an unknown option, or more than two words.
     """
-    unknown = [word for word in extra if word.startswith("-")] or extra[2:]
+    # -1 is a number, and what is wrong with it is said where numbers are read
+    options = [word for word in extra if word.startswith("-") and not word[1:].isdigit()]
+    unknown = options or extra[2:]
     if unknown:
         help_of = f"see loreal {command} --help"
         raise ConfigError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from loreal_plugin.data.base import FewShotMixin
@@ -53,11 +54,32 @@ def demo_root(root: str, name: str = "demo") -> Path:
     return own if own is not None and (own / name / "images").is_dir() else cache_root()
 
 
-class DemoMixin(FewShotMixin):
+class DrawnMixin(FewShotMixin):
+    """Pictures that are drawn on first use; within `without_drawing` they need not be there."""
+
+    image_folder = "images"
+
+    def find_image_dir(self) -> Path:
+        """Return the folder of the pictures; DataError if it should be there and is not."""
+        return super().find_image_dir() if _draws else self.dataset_dir / self.image_folder
+
+    def datums(self, items: Iterable[Item]) -> list[Any]:
+        """Return the host's own records; of pictures that are not drawn, what can be said of them.
+
+        A host's `Datum` may refuse a file that is not there.
+        """
+        if _draws:
+            return super().datums(items)
+        return [
+            SimpleNamespace(impath=one.path, label=one.label, domain=0, classname=one.classname)
+            for one in items
+        ]
+
+
+class DemoMixin(DrawnMixin):
     """The demonstration world, drawn on first use; train, val and test are pools of their own."""
 
     dataset_dir = "demo"
-    image_folder = "images"
 
     def find_dataset_dir(self, cfg: Any) -> Path:
         """Return the folder of the world, after drawing the pictures that are missing."""
@@ -97,14 +119,12 @@ class DemoHeldoutMixin(DemoMixin):
         return Split(train=train, val=val, test=val)
 
 
-class DemoTargetMixin(FewShotMixin):
+class DemoTargetMixin(DrawnMixin):
     """A target world, drawn on first use: all pictures are the test part and stand in as the
     training part.
 
     Shots and class halves do not apply, as for the ImageNet variants.
     """
-
-    image_folder = "images"
 
     def find_dataset_dir(self, cfg: Any) -> Path:
         """Return the folder of the world, after drawing the pictures that are missing."""

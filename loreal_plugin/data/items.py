@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import read_picture
 
 PICTURE_ENDINGS = (
     ".jpg",
@@ -139,6 +138,8 @@ def check_images(items: Iterable[Item]) -> int:
         DataError: a picture is missing, truncated or no picture; names the first ones and their
             number.
     """
+    from loreal_plugin.pictures import read_picture
+
     broken, items = [], list(items)
     for item in items:
         try:

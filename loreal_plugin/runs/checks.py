@@ -13,6 +13,7 @@ from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.runs.check_values import check_classes, check_training
 from loreal_plugin.runs.engine import Engine
 
 CONTEXT_LENGTH = 77
@@ -47,11 +48,12 @@ def check_run(engine: Engine, *, lists: bool = True) -> None:
         ConfigError: stage 3 would build other students than stages 1 and 2 trained; a config that
             the host or LOREAL refuses; LOREAL switched off; a slot order that the method cannot
             take; a prompt of more than 77 tokens.
-        DataError: the dataset to train on is test-only.
+        DataError: the dataset to train on is test-only, or has one class to test on.
         AttributeFileError: the attribute file is unusable, or has no words for a class.
     """
     if lists:
         check_source(engine)
+        check_classes(engine)
     if not engine.identity.options.enabled:
         phi = engine.plan.spec.phi
         raise ConfigError(
@@ -59,8 +61,9 @@ def check_run(engine: Engine, *, lists: bool = True) -> None:
             f" {phi}' shows already; leave it out (loreal train runs it)"
         )
     check_students(engine)
-    for cfg in engine.cfgs.values():
+    for name, cfg in engine.cfgs.items():
         check_trainer(engine.host, cfg)
+        check_training(cfg, name)
     tell_authors(engine)
     if lists:
         check_slots(engine)

@@ -20,6 +20,7 @@ from loreal_plugin.results.record import (
     read_results,
     write_record,
 )
+from loreal_plugin.runs.check_values import divergence_told
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
@@ -131,7 +132,8 @@ class Engine:
             journal.watch(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 keep_random_state(trainer, stage.folder)
-            trainer.train()
+            with divergence_told(cfg):
+                trainer.train()
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
             write_deployment(stage.folder, trainer, names, self.plan.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
+from loreal_plugin.runs.check_values import check_phi, check_places
 from loreal_plugin.runs.checks import check_dry_run, check_layers, check_run
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
@@ -41,10 +42,13 @@ def prepare(
     from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
     with using_weights(spec.weights), saves_held_back() as saves:
+        check_places(spec.out)
         facts = describe(load_clip_state_dict(spec.weights))
         plan = build_plan(
             spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol
         )
+        if protocol.trains:
+            check_phi(spec.phi, facts["resolution"], spec.weights)
         fingerprint = weights_fingerprint(spec.weights)
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)

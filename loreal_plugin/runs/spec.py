@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
-from loreal_plugin.errors import ConfigError, DataError, HostError, unknown_name
+from loreal_plugin.errors import ConfigError, DataError, HostError, near_name, unknown_name
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEFAULT_SHOTS = "16"
@@ -116,6 +116,7 @@ def build_spec(
         raise ConfigError(
             unknown_trainer("method", method, CONTRACTS, find_host(host or env.get("HOST") or ""))
         )
+    dataset, data = place_dataset(dataset, data or env.get("DATA") or "")
     chosen = (
         weights or env.get("CLIP_WEIGHTS") or ("demo" if dataset in DEMO_DATASETS else "ViT-B/16")
     )
@@ -127,7 +128,7 @@ def build_spec(
         seed=whole_number("SEED", seed, minimum=0),
         shots=whole_number("SHOTS", shots or env.get("SHOTS") or DEFAULT_SHOTS, minimum=1),
         host=find_host(host or env.get("HOST") or ""),
-        data=find_data(data or env.get("DATA") or "", dataset),
+        data=find_data(data, dataset),
         out=Path(out or env.get("OUT") or "output").expanduser().resolve(),
         weights=chosen,
         recipe=recipe,
@@ -165,6 +166,25 @@ def find_host(text: str) -> Path:
     )
 
 
+def place_dataset(text: str, data: str) -> tuple[str, str]:
+    """Return DATASET and DATA where a dataset is named with a slash: `mypets/`, or as a path.
+
+    Raises:
+        DataError: it is a path at which there is no folder.
+    """
+    name = text.rstrip("/") or text
+    if "/" not in name:
+        return name, data
+    for path in (Path(data).expanduser() / name, Path(name).expanduser()):
+        if path.is_dir():
+            return path.name, str(path.parent)
+    below = f" nor below DATA '{data}'" if data else ""
+    raise DataError(
+        f"dataset '{text}' is a path, and there is no such folder{below}; name a folder with one"
+        " folder per class, or a dataset of configs/datasets/"
+    )
+
+
 def find_data(text: str, dataset: str) -> Path:
     """Return the dataset root; only the demo has a default, the local cache.
 
@@ -174,9 +194,11 @@ def find_data(text: str, dataset: str) -> Path:
     if not text and dataset in DEMO_DATASETS:
         return cache_root()
     if not text:
+        near = near_name(dataset, DEMO_DATASETS)
+        guess = f"; did you mean '{near}', which needs none?" if near else ""
         raise DataError(
             f"dataset '{dataset}' needs DATA: set DATA (or --data) to the folder that holds the"
-            " datasets"
+            f" datasets{guess}"
         )
     path = Path(text).expanduser()
     if not path.is_dir() and dataset not in DEMO_DATASETS:

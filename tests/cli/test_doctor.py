@@ -24,6 +24,9 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     detach_host()
 
 
+RECIPE = ("--recipe", "demo")  # the tiny weights have three layers
+
+
 def rows(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], dict[str, str], str]:
     """Return the marks and the texts by what was looked for, and the last line."""
     *lines, last = capsys.readouterr().out.strip().splitlines()
@@ -34,9 +37,11 @@ def rows(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], dict[str, 
 
 def test_everything_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = random_clip_file(tmp_path)
-    assert main(["doctor", "--weights", str(weights)]) == 0
+    assert main(["doctor", "--verbose", *RECIPE, "--weights", str(weights)]) == 0
     found, texts, last = rows(capsys)
-    assert last == "a run can start" and "MISSING" not in found.values()
+    assert (
+        last == "a run can start: loreal base2new maple 32 demo" and "MISSING" not in found.values()
+    )
     assert found["trainer MaPLe_LOREAL"] == "ok" and found["DATA"] == "-"
     assert (
         texts[f"weights '{weights}'"].startswith(f"{weights}: ")
@@ -81,7 +86,8 @@ def test_parts_that_a_host_lacks_are_listed_one_by_one(
     trainer = host / "trainers" / "independentVL.py"
     trainer.write_text(trainer.read_text().replace("self.add_prompt", "self.with_prompt"))
     (host / "trainers" / "vpt.py").write_text("@TRAINER_REGISTRY.register()\nclass VPT: ...\n")
-    words = ["--host", str(host), "--weights", str(random_clip_file(tmp_path))]
+    words = ["--verbose", *RECIPE, "--host", str(host)]
+    words += ["--weights", str(random_clip_file(tmp_path))]
     assert main(["doctor", *words, "--method", "ivlp"]) == 1
     found, texts, _ = rows(capsys)
     assert [name for name, mark in found.items() if mark == "MISSING"] == [
@@ -107,7 +113,7 @@ def test_a_model_that_cannot_be_built_is_a_finding(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = random_clip_file(tmp_path, layers=1, text_layers=1)
-    assert main(["doctor", "--weights", str(weights), "--method", "maple"]) == 1
+    assert main(["doctor", *RECIPE, "--weights", str(weights), "--method", "maple"]) == 1
     found, texts, last = rows(capsys)
     assert (
         found["host model"] == "MISSING" and "PROMPT_DEPTH asks for layer 3" in texts["host model"]

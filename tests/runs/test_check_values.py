@@ -1,0 +1,28 @@
+"""Values that a run refuses before it trains, and a training that diverges."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.runs.check_values import check_phi, divergence_told
+
+
+def test_phi_has_to_be_below_the_native_size() -> None:
+    check_phi(208, 224, "demo")
+    for phi in (224, 384, 1_000_000):
+        with pytest.raises(ConfigError, match=f"PHI {phi} is not below 224"):
+            check_phi(phi, 224, "demo")
+
+
+def test_a_training_that_diverges_is_told_in_one_line() -> None:
+    cfg = SimpleNamespace(
+        TRAINER=SimpleNamespace(NAME="CoOp"),
+        INPUT=SimpleNamespace(SIZE=(96, 96)),
+        OPTIM=SimpleNamespace(LR=50.0),
+    )
+    with pytest.raises(ConfigError, match="CoOp at 96 diverged.*-- OPTIM.LR 5$"):
+        with divergence_told(cfg):
+            raise FloatingPointError("Loss is infinite or NaN!")
