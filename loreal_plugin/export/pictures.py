@@ -57,7 +57,7 @@ def pictures_of(
     try:
         engine = reopened_engine(trained, host=host, data=data, say=lambda text: None)
         with using_weights(trained.weights), saves_held_back():
-            found = engine.identity.dataset(trained.deployment.trained_on)
+            found = engine.identity.dataset(engine.plan.source)
         training = tuple(item.impath for item in found.train_x)
         tested = tuple(item.impath for item in (found.test or found.val))
         missing = [path for path in (*training[:1], *tested[:1]) if not Path(path).is_file()]

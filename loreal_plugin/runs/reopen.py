@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.data.storage import saves_held_back
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, Protocol
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.prepare import say_line
@@ -22,7 +25,8 @@ def reopened_engine(
     """Return an engine of a finished run; it trains nothing by itself, and nothing is written.
 
     Args:
-        dataset: another dataset than the run's to look at.
+        dataset: another dataset to look at, whose classes are `base`, `new` and `all`; empty: the
+            run's own, as its protocol names them.
         host, data: as for `loreal base2new`; the record does not hold where things lie.
 
     Raises:
@@ -33,8 +37,15 @@ def reopened_engine(
     spec = run_spec(trained, dataset or trained.record["dataset"], host, data)
     patch = int(describe(load_clip_state_dict(trained.weights))["patch"])
     with using_weights(trained.weights), saves_held_back():
-        plan = build_plan(spec, native_size=trained.native_size, patch_size=patch)
+        sizes = {"native_size": trained.native_size, "patch_size": patch}
+        plan = build_plan(spec, **sizes, protocol=_protocol(trained, dataset))
         return Engine(trained.host, plan, trained.record["weights"]["sha256"], say=say)
+
+
+def _protocol(trained: TrainedRun, dataset: str) -> Protocol:
+    """Return the run's protocol without its targets; another dataset is looked at in halves."""
+    own = PROTOCOLS[trained.record["protocol"]]
+    return BASE2NEW if dataset else dataclasses.replace(own, known_targets={}, targets=())
 
 
 def run_spec(trained: TrainedRun, dataset: str, host: str | None, data: str | None) -> RunSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,12 @@ import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.edge import Package
+from loreal_plugin.export.export_run import opened
+from loreal_plugin.export.pictures import pictures_of
+from loreal_plugin.results.protocols import FEW_SHOT
 from loreal_plugin.runs.run import run_protocol
-from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.runs.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +35,23 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("LOREAL_CACHE", str(root / "cache"))
         patch.setenv("DATA", str(root / "data"))
         detach_host()
-        spec = build_spec(
-            "coop",
-            "32",
-            "pics",
-            "1",
-            out=str(root / "out"),
-            shots="2",
-            recipe="demo",
-            weights=str(random_clip_file(root)),
-            opts=("OPTIM.MAX_EPOCH", "1", "TRAINER.LOREAL.META_INIT", "default"),
-        )
-        yield run_protocol(spec, say=lambda text: None).folder
+        yield run_protocol(spec_in(root), say=lambda text: None).folder
         detach_host()
+
+
+def spec_in(root: Path) -> RunSpec:
+    """Return a small run that writes into a folder."""
+    return build_spec(
+        "coop",
+        "32",
+        "pics",
+        "1",
+        out=str(root / "out"),
+        shots="2",
+        recipe="demo",
+        weights=str(random_clip_file(root)),
+        opts=("OPTIM.MAX_EPOCH", "1", "TRAINER.LOREAL.META_INIT", "default"),
+    )
 
 
 def test_a_run_becomes_a_package_with_two_heads(
@@ -88,3 +97,20 @@ def test_what_cannot_be_exported_is_said_before_any_work(
     assert main(words) == 2
     assert "there are none (the run's dataset cannot be read here" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
+
+
+def test_a_run_on_all_classes_is_opened_with_its_own_pictures(run_folder: Path):
+    root = run_folder.parents[8]
+    done = run_protocol(spec_in(root), protocol=FEW_SHOT, say=lambda text: None)
+    trained = TrainedRun.open(done.folder)
+    found = pictures_of(trained)
+    items = found.engine.identity.dataset("pics").train_x
+    assert {Path(path).parent.name for path in found.training} == {i.classname for i in items}
+    assert len(found.training) == 2 * 4 and not set(found.training) & set(found.held_out)
+    # statistics that the run does not keep are made of these pictures, and of all classes
+    shutil.rmtree(trained.folder / "loreal" / "inference", ignore_errors=True)
+    deployed = opened(trained, "pics", "static", found)
+    assert deployed.inference == "static" and len(deployed.classnames) == 4
+    images = torch.stack([deployed.pixels(path) for path in found.training[::2]])
+    features = deployed.embed(images)
+    assert deployed.modes.statistics().mean.shape == deployed.modes.activations(features)[0].shape
