@@ -131,6 +131,10 @@ def contract_findings(attached: Any, weights: str, recipe: str) -> list[Finding]
         # what the host says meanwhile (progress bars, deprecations) is no part of the table
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             checks = attached.contract.part_checks(built_shell(attached, weights, recipe))
+            whole = all(check.ok for check in checks)
+            both = (
+                tried("both students", lambda: shared(attached, weights, recipe)) if whole else None
+            )
     except (
         Exception
     ) as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
@@ -143,7 +147,32 @@ def contract_findings(attached: Any, weights: str, recipe: str) -> list[Finding]
     return [
         *[check_finding("contract", check) for check in checks],
         Finding("contract rows", f"{found} of {len(checks)} found", found == len(checks)),
+        *([both] if both else []),
     ]
+
+
+def shared(attached: Any, weights: str, recipe: str) -> str:
+    """Return what two students share, one at the native size and one at about half of it: stage 3
+    does that after hours of training.
+
+    Raises:
+        LorealError: they cannot be built, or differ in more than what was learned and positions.
+    """
+    from loreal_plugin.attach.clip_source import using_weights
+    from loreal_plugin.students.share import share_clip_tensors
+    from loreal_plugin.students.student import build_student
+    from loreal_plugin.weights import describe, load_clip_state_dict
+
+    facts = describe(load_clip_state_dict(weights))
+    native, patch = facts["resolution"], facts["patch"]
+    sizes = (native, max(2, native // patch // 2) * patch)
+    cfg = recipe_cfg(attached, weights, recipe)
+    with using_weights(weights):
+        alpha, beta = (
+            build_student(attached, cfg, _CLASSES, "cpu", input_size=size) for size in sizes
+        )
+    report = share_clip_tensors(alpha, beta)
+    return f"at {sizes[0]} and {sizes[1]} share {report.n_shared} tensors"
 
 
 def built_shell(attached: Any, weights: str, recipe: str) -> Any:
@@ -151,7 +180,18 @@ def built_shell(attached: Any, weights: str, recipe: str) -> Any:
     import torch
 
     from loreal_plugin.attach.clip_source import using_weights
-    from loreal_plugin.students.student import at_size, build_shell
+    from loreal_plugin.students.student import build_shell
+
+    cfg = recipe_cfg(attached, weights, recipe)
+    with using_weights(weights):
+        shell = build_shell(attached, cfg, _CLASSES, torch.device("cpu"))
+        shell.build_model()
+    return shell
+
+
+def recipe_cfg(attached: Any, weights: str, recipe: str) -> Any:
+    """Return the host's configuration at the native size of the weights, in float32."""
+    from loreal_plugin.students.student import at_size
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     contract = attached.contract
@@ -172,8 +212,4 @@ def built_shell(attached: Any, weights: str, recipe: str) -> Any:
         "USE_CUDA",
         "False",
     ]
-    cfg = at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])
-    with using_weights(weights):
-        shell = build_shell(attached, cfg, _CLASSES, torch.device("cpu"))
-        shell.build_model()
-    return shell
+    return at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])

@@ -83,9 +83,16 @@ class HostContract(HostFacts, ABC):
         """Return the key of a parameter of the model in the host's checkpoint."""
         return name if self.whole_model else name.removeprefix(f"{self.learner}.")
 
-    def image_position_name(self) -> str:
-        """Return the name of the one CLIP tensor that depends on the input size."""
-        return "image_encoder.positional_embedding"
+    def image_position_names(self, model: HostModel) -> tuple[str, ...]:
+        """Return the names of the CLIP tensors that depend on the input size: one for every vision
+        transformer in the model, a frozen second one included.
+        """
+        return tuple(
+            f"{name}.positional_embedding"
+            for name, module in model.named_modules()
+            if isinstance(getattr(module, "conv1", None), nn.Conv2d)
+            and isinstance(getattr(module, "positional_embedding", None), Tensor)
+        )
 
     def own(self, model: HostModel) -> Any:
         """Return the host's prompt learner."""

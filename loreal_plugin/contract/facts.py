@@ -29,6 +29,8 @@ class HostFacts:
     slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
     # options that the host wants on its command line
     cli_defaults: ClassVar[dict[str, str]] = {}
+    # attributes of the trainer that it needs to resume and that its checkpoints lack
+    kept_state: ClassVar[tuple[str, ...]] = ()
     # keys of its node that number layers, 1 being the first block
     layer_options: ClassVar[tuple[str, ...]] = ()
     # further parts: role -> dotted path below trainer.model

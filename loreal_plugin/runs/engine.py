@@ -131,7 +131,8 @@ class Engine:
             tests, hits = record_tests(trainer), record_hits(trainer)
             journal.watch(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
-                keep_random_state(trainer, stage.folder)
+                row = self.host.contract
+                keep_random_state(trainer, stage.folder, row.kept_state, self.say)
             with divergence_told(cfg):
                 trainer.train()
         if stage.loreal:

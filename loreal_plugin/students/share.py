@@ -24,8 +24,8 @@ class SharingReport:
 
 
 def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
-    """Make `beta` use `alpha`'s storage for everything that is neither learned nor the positional
-    embedding.
+    """Make `beta` use `alpha`'s storage for everything that is neither learned nor an image
+    positional embedding.
 
     All tensors are compared first; where two differ nothing is changed.
 
@@ -61,8 +61,8 @@ def _pairs(alpha: Student, beta: Student) -> tuple[list[tuple[str, Tensor, Tenso
             " same method and host settings"
         )
     own = {id(value) for value in (*alpha.learned.values(), *beta.learned.values())}
-    position = alpha.contract.image_position_name()
-    left = [name for name, value in ours.items() if id(value) in own or name == position]
+    positions = alpha.contract.image_position_names(alpha.model)
+    left = [name for name, value in ours.items() if id(value) in own or name in positions]
     pairs = [(name, value, theirs[name]) for name, value in ours.items() if name not in set(left)]
     return [*pairs, ("token_embedding.weight", alpha.token_weight, beta.token_weight)], left
 

@@ -252,3 +252,32 @@ def setup_cfg(args):
         ]
     with pytest.raises(ValueError, match="TASK"):
         train.setup_cfg(SimpleNamespace(trainer="MMRL", opts=[]))
+
+
+CUDA = """
+from torch import nn
+def teacher(model, tensor):
+    return [model.cuda(), tensor.cuda()]
+class Trainer:
+    def build_model(self, model):
+        def move(part):
+            return part.cuda()
+        return move(model)
+    def asks(self):
+        import torch
+        return torch.cuda.device_count()
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the repair is for machines without CUDA")
+def test_what_calls_cuda_stays_where_it_is_whatever_its_name(fake, tmp_path):
+    found, model = fake("trainers.cudafake", CUDA), nn.Linear(1, 1)
+    asks = vars(found.Trainer)["asks"]
+    with pytest.raises((AssertionError, RuntimeError)):
+        found.teacher(model, torch.ones(1))
+    with applied("cuda", tmp_path):
+        assert found.teacher(model, value := torch.ones(1)) == [model, value]
+        assert found.Trainer().build_model(model) is model
+        assert vars(found.Trainer)["asks"] is asks, "asking torch.cuda is not a call of .cuda()"
+    with pytest.raises((AssertionError, RuntimeError)):
+        found.Trainer().build_model(model)

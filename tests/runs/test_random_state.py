@@ -75,3 +75,47 @@ def test_without_a_noted_state_a_resumed_training_still_runs(tmp_path: Path) -> 
     run(tmp_path, stop_after=2)
     (tmp_path / "random-state-2.pt").unlink()
     assert len(run(tmp_path)) == 2
+
+
+class Averaging(Trainer):
+    """A trainer that also averages over epochs, in an attribute that no checkpoint holds."""
+
+    def __init__(self, folder: Path, **how: object) -> None:
+        super().__init__(folder, **how)
+        self.average, self.teacher, self.device = {"w": torch.zeros(2)}, torch.ones(3), "cpu"
+
+    def before_train(self) -> None:
+        self.start_epoch = self.resume_model_if_exist(str(self.folder))
+
+    def resume_model_if_exist(self, directory: str) -> int:
+        mark = Path(directory) / "epoch"
+        return int(mark.read_text()) if mark.is_file() else 0
+
+    def save_model(self, epoch: int, directory: str, model_name: str = "") -> None:
+        if model_name:  # the first of two calls an epoch: what is averaged is there by the second
+            self.average["w"] = (self.average["w"] + self.drawn[-1]) / 2
+        super().save_model(epoch, directory, model_name)
+
+
+def averaged(folder: Path, stop_after: int = EPOCHS, **how: object) -> tuple[torch.Tensor, list]:
+    """Train until an epoch; return the average and what was said."""
+    trainer, said = Averaging(folder, stop_after=stop_after), []
+    keep_random_state(trainer, folder, say=said.append, **how)
+    trainer.train()
+    return trainer.average["w"], said
+
+
+@pytest.mark.parametrize(("kept", "anew"), [(("average",), False), ((), True)])
+def test_state_outside_the_checkpoints_is_kept_or_the_stage_starts_anew(
+    tmp_path: Path, kept: tuple[str, ...], anew: bool
+) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole, _ = averaged(tmp_path / "whole", kept=kept)
+    averaged(tmp_path / "cut", stop_after=3, kept=kept)
+    again, said = averaged(tmp_path / "cut", kept=kept)
+    assert torch.equal(again, whole)
+    assert bool(said) is anew
+    if anew:  # the frozen teacher is no such state
+        assert "starts anew: its trainer keeps average outside" in said[0]
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["epoch"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from helpers import random_clip_file
@@ -81,3 +83,18 @@ def test_plain_attributes_follow_their_tensors(embedded, clip_file):
     assert beta.model.remembered.data_ptr() == alpha.model.prompt_embeddings.data_ptr()
     learner = beta.contract.own(beta.model)
     assert learner.prompt_embeddings.data_ptr() == alpha.model.prompt_embeddings.data_ptr()
+
+
+def test_a_frozen_second_image_encoder_keeps_positions_of_its_own(embedded, clip_file):
+    host = embedded("coop")
+    alpha = tiny_student(host, clip_file, seed=1)
+    beta = tiny_student(host, clip_file, seed=2, size=96)
+    for student in (alpha, beta):
+        student.model.teacher_encoder = copy.deepcopy(student.model.image_encoder)
+    report = share_clip_tensors(alpha, beta)
+    second = "teacher_encoder.positional_embedding"
+    assert {POSITION, second} <= set(report.not_shared)
+    sizes = [len(tensors(student)[second]) for student in (alpha, beta)]
+    assert sizes == [17, 37]
+    inside = "teacher_encoder.conv1.weight"
+    assert tensors(alpha)[inside].data_ptr() == tensors(beta)[inside].data_ptr()

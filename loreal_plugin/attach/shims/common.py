@@ -75,9 +75,15 @@ def _constants(code: CodeType | None) -> list[Any]:
     ]
 
 
+def tree_of(owner: ModuleType) -> ast.Module:
+    """Return a module's source file as a tree; an empty one where it has no file."""
+    path = Path(owner.__file__ or "")
+    return ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+
+
 def nodes_of(owner: ModuleType) -> Iterator[ast.AST]:
     """Give every node of a module's source file."""
-    yield from ast.walk(ast.parse(Path(owner.__file__ or "").read_text(encoding="utf-8")))
+    yield from ast.walk(tree_of(owner))
 
 
 def replace(owner: Any, name: str, value: Any) -> Undo:

@@ -9,10 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
 from torch import nn
 
 from loreal_plugin.attach.arguments import with_defaults
@@ -23,44 +21,12 @@ from loreal_plugin.attach.shims.common import (
     module,
     modules_of,
     names_in,
-    replace,
     together,
     wrap,
 )
 from loreal_plugin.errors import CheckpointError
 
-_ZERO_SHOT = "_get_text_base_features_zero_shot"
 _TABLE = "get_dataset_specified_config"
-
-# its zero-shot text encoder goes to CUDA whatever the device is
-# -------------------------------------------
-
-
-def _zero_shot_modules() -> list[ModuleType]:
-    return [found for found in modules_of("trainers") if hasattr(found, _ZERO_SHOT)]
-
-
-def _cuda_called(_inspection: HostInspection) -> bool:
-    called = any("cuda" in names_in(getattr(found, _ZERO_SHOT)) for found in _zero_shot_modules())
-    return called and not torch.cuda.is_available()
-
-
-def _stay_on_cpu(_inspection: HostInspection) -> Undo:
-    def around(function: Callable) -> Callable:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            owners = (torch.Tensor, nn.Module)
-            undo = together(
-                [replace(owner, "cuda", lambda self, *_a, **_k: self) for owner in owners]
-            )
-            try:
-                return function(*args, **kwargs)
-            finally:
-                undo()
-
-        return run
-
-    return together([wrap(found, _ZERO_SHOT, around) for found in _zero_shot_modules()])
-
 
 # its train.py wants TASK on the command line, and looks trainers up in a table of its own two
 # -------------
@@ -175,17 +141,6 @@ def _masks_put_back(_inspection: HostInspection) -> Undo:
 
 
 MMRL_SHIMS: tuple[Shim, ...] = (
-    Shim(
-        ShimFacts(
-            "cuda",
-            "MMRL",
-            "trainers/mmrl.py:116, 129; mmrlpp.py:117, 130",
-            "always (without CUDA)",
-            ".cuda() is called while the zero-shot teacher is built: RuntimeError",
-        ),
-        _cuda_called,
-        _stay_on_cpu,
-    ),
     Shim(
         ShimFacts(
             "mmrl-task",

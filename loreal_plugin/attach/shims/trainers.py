@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import pickle
 from collections.abc import Callable
+from inspect import isfunction
 from types import ModuleType
 from typing import IO, Any
 
+import torch
 from torch import nn
 
 from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
@@ -22,6 +24,7 @@ from loreal_plugin.attach.shims.common import (
     nodes_of,
     replace,
     together,
+    tree_of,
     wrap,
 )
 from loreal_plugin.data.register import PLUGIN_DATASETS
@@ -30,6 +33,54 @@ from loreal_plugin.errors import DataError
 _CACHED = "_for_inference"
 _TEMPLATES = "CUSTOM_TEMPLATES"
 PLAIN_TEMPLATE = "a photo of a {}."
+
+# models and tensors go to CUDA whatever the device is
+# -----------------------------------------------------
+
+
+def _cuda_callers(_inspection: HostInspection) -> list[tuple[Any, str]]:
+    """Return (module or class, function) of what calls `.cuda()` on something, by its source."""
+    found: list[tuple[Any, str]] = []
+    for owner in modules_of("trainers"):
+        for node in ast.iter_child_nodes(tree_of(owner)):
+            if isinstance(node, ast.FunctionDef) and _calls_cuda(node):
+                found.append((owner, node.name))
+            elif isinstance(node, ast.ClassDef):
+                kind = vars(owner).get(node.name)
+                found += [
+                    (kind, method.name)
+                    for method in node.body
+                    if isinstance(method, ast.FunctionDef) and _calls_cuda(method)
+                ]
+    # a static method or a property would not be one any more
+    return [(owner, name) for owner, name in found if isfunction(vars(owner).get(name))]
+
+
+def _calls_cuda(function: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "cuda"
+        for node in ast.walk(function)
+    )
+
+
+def _stay_on_cpu(inspection: HostInspection) -> Undo:
+    def around(function: Callable) -> Callable:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            owners = (torch.Tensor, nn.Module)
+            undo = together(
+                [replace(owner, "cuda", lambda self, *_a, **_k: self) for owner in owners]
+            )
+            try:
+                return function(*args, **kwargs)
+            finally:
+                undo()
+
+        return run
+
+    return together([wrap(owner, name, around) for owner, name in _cuda_callers(inspection)])
+
 
 # text features are kept from the first evaluation on
 # -------------------------------------------------------
@@ -131,6 +182,18 @@ def _read_records_only(inspection: HostInspection) -> Undo:
 
 
 TRAINER_SHIMS: tuple[Shim, ...] = (
+    Shim(
+        ShimFacts(
+            "cuda",
+            "MMRL, and any trainer that does so",
+            "trainers/mmrl.py:116, 129; mmrlpp.py:117, 130",
+            "always (without CUDA)",
+            ".cuda() is called on a model or a tensor, there while the zero-shot teacher is built:"
+            " RuntimeError",
+        ),
+        lambda inspection: not torch.cuda.is_available() and bool(_cuda_callers(inspection)),
+        _stay_on_cpu,
+    ),
     Shim(
         ShimFacts(
             "text-cache",
