@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+from world import World, trained_world
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
+    """Give a world with a finished run of MaPLe, trained once a session; tests copy of it."""
+    base = tmp_path_factory.getbasetemp()
+    # every worker of xdist has a folder of its own below that of the run
+    return trained_world((base if worker_id == "master" else base.parent) / "miniature")
 
 
 @pytest.fixture

@@ -12,67 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import random_clip_file, tiny_image_folder
 from safetensors.torch import load_file
+from world import FAST, OURS, ROOT, RUN, World
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = ("maple", "32", "pics", "1")
-FAST = ("OPTIM.MAX_EPOCH", "2")
-OURS = "train_base/pics/shots_2/MaPLe_LOREAL/phi32"
-
-
-class World:
-    """One folder with data, weights and results, and a way to call the command line on it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.out = root, root / "out"
-        self.run_folder = self.out
-        tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
-        self.env = {
-            "DATA": str(root / "data"),
-            "OUT": str(self.out),
-            "SHOTS": "2",
-            "RECIPE": "demo",
-            "CLIP_WEIGHTS": str(random_clip_file(root)),
-            "LOREAL_CACHE": str(root / "cache"),
-        }
-
-    def script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a script from another folder, as a user would."""
-        env = os.environ | self.env | {"LOREAL_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
-        command = ["bash", str(ROOT / "scripts" / "loreal" / name), *words]
-        return subprocess.run(
-            command, env=env, cwd=self.root, capture_output=True, text=True, timeout=300
-        )
-
-    def folders(self, pattern: str) -> list[Path]:
-        """Return the seed folders below the output folder that hold a record."""
-        return sorted(
-            path.parent for path in (self.out / "base2new").glob(f"{pattern}/seed1/{RESULTS}")
-        )
-
-    def stamps(self) -> dict[str, int]:
-        """Return when each checkpoint was written."""
-        files = [
-            path
-            for path in self.out.rglob("*")
-            if "model.pth" in path.name or path.suffix == ".safetensors"
-        ]
-        return {str(path.relative_to(self.out)): path.stat().st_mtime_ns for path in files}
-
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(miniature: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Give a world in which the training script has run once."""
-    made = World(tmp_path_factory.mktemp("base2new"))
-    done = made.script("base2new_train.sh", *RUN, "--", *FAST)
-    assert done.returncode == 0, done.stderr
-    (made.root / "stdout.txt").write_text(done.stdout)
-    (made.run_folder,) = made.folders(f"{OURS}/*")
-    return made
+    return miniature.copy(tmp_path_factory.mktemp("base2new") / "world")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import random_clip_file, tiny_image_folder
 from made_runs import facts
+from world import assert_same_checkpoints
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
@@ -83,7 +84,7 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_a_test_on_kept_embeddings_gives_the_same_bits(
+def test_kept_embeddings_give_the_same_bits_and_seeds_reproduce_every_stage(
     listen: Callable[..., Heard], home: Path, method: str
 ) -> None:
     plain = listen(method, f"plain-{method}", "cache-plain", "0")
@@ -101,6 +102,7 @@ def test_a_test_on_kept_embeddings_gives_the_same_bits(
     )
     tests = [read_results(path.parent) for path in (home / f"second-{method}").rglob(RESULTS)]
     assert all(test["kept_embeddings"] and test["kept_seconds"] > 0 for test in tests)
+    assert_same_checkpoints(home / f"plain-{method}", home / f"second-{method}", learners=3)
     for (_, a), (_, b), (_, c) in zip(plain, first, second, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c)
     records = [
@@ -120,17 +122,17 @@ def test_a_test_on_kept_embeddings_gives_the_same_bits(
 def test_another_checkpoint_reads_nothing_of_this_one(
     listen: Callable[..., Heard], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listen("coop", "one", "cache-one")
-    before = set((home / "cache-one" / "test_embeddings").glob("*.json"))
+    listen("coop", "first-coop", "cache")
+    before = set((home / "cache" / "test_embeddings").glob("*.json"))
     monkeypatch.setenv("SHOTS", "1")
-    listen("maple", "one", "cache-one")
-    assert len(set((home / "cache-one" / "test_embeddings").glob("*.json"))) > len(before)
+    listen("maple", "one", "cache")
+    assert len(set((home / "cache" / "test_embeddings").glob("*.json"))) > len(before)
 
 
 def test_a_test_that_is_asked_for_again_sees_pictures(
     listen: Callable[..., Heard], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listen("coop", "again", "cache-again")
+    listen("coop", "first-coop", "cache")
     seen: list[str] = []
     monkeypatch.setattr(engine, "reuse_test_embeddings", lambda *_: seen.append("kept") or [])
     assert (
@@ -154,7 +156,7 @@ def test_a_test_that_is_asked_for_again_sees_pictures(
     assert seen == []
     tests = [
         read_results(path.parent)
-        for path in (home / "again" / "base2new").glob(f"test_*/**/{RESULTS}")
+        for path in (home / "first-coop" / "base2new").glob(f"test_*/**/{RESULTS}")
     ]
     assert len(tests) == 8 and not any(
         test["kept_embeddings"] or test["kept_seconds"] for test in tests

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from helpers import random_clip_file, tiny_image_folder
-from safetensors.torch import load_file
+from world import ROOT, World, assert_same_checkpoints
 
-ROOT = Path(__file__).resolve().parents[2]
 FAST = ("--", "OPTIM.MAX_EPOCH", "1")
 LONG = (*FAST, "loreal:OPTIM.MAX_EPOCH", "40")
 
@@ -49,44 +47,6 @@ def call(home: Path, command_line: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("HOST", "OUT"):
         monkeypatch.delenv(name, raising=False)
     return command_line(environment(home))
-
-
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return what a checkpoint of the host or of LOREAL holds."""
-    return (
-        load_file(path)
-        if path.suffix == ".safetensors"
-        else torch.load(path, weights_only=True)["state_dict"]
-    )
-
-
-def checkpoints(out: Path) -> dict[str, Path]:
-    """Return the checkpoint files of a run by their path below `out`, resumable extras left out."""
-    files = [
-        p
-        for p in out.rglob("*")
-        if p.name.startswith("model.pth.tar") or p.suffix == ".safetensors"
-    ]
-    return {str(path.relative_to(out)): path for path in files}
-
-
-def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
-    """Assert that two folders hold the same checkpoints, bit for bit, of `learners` stages."""
-    one, two = checkpoints(first), checkpoints(again)
-    assert one.keys() == two.keys() and len({Path(name).parent for name in one}) == learners
-    for name, path in one.items():
-        a, b = tensors(path), tensors(two[name])
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a), name
-
-
-@pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
-def test_seeds_reproduce_every_stage_bit_for_bit(call: Any, tmp_path: Path, method: str) -> None:
-    for name in ("first", "again"):
-        code, _, err = call(
-            "base2new", method, "32", "pics", "3", "--out", str(tmp_path / name), *FAST
-        )
-        assert code == 0, err
-    assert_same_checkpoints(tmp_path / "first", tmp_path / "again", learners=3)
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -172,28 +132,6 @@ def test_loreal_train_leaves_nothing_for_a_setting_that_cannot_be_used(
     assert os.environ["CLIP_WEIGHTS"] == str(home / "tiny_clip.pt"), "put back"
 
 
-@pytest.fixture(scope="module")
-def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the output folder of a finished run of MaPLe."""
-    out = tmp_path_factory.mktemp("finished")
-    command = [
-        sys.executable,
-        "-m",
-        "loreal_plugin",
-        "base2new",
-        "maple",
-        "32",
-        "pics",
-        "--out",
-        str(out),
-        *FAST,
-    ]
-    env = os.environ | environment(home) | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 @pytest.mark.parametrize(
     "opts, text",
     [
@@ -205,10 +143,10 @@ def finished(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_one_line(
-    home: Path, finished: Path, call: Any, tmp_path: Path, opts: tuple[str, str], text: str
+    home: Path, miniature: World, call: Any, tmp_path: Path, opts: tuple[str, str], text: str
 ) -> None:
     stage = {
-        name: next(finished.glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
+        name: next(miniature.out.glob(f"base2new/train_base/pics/shots_2/{place}/seed1"))
         for name, place in (
             ("alpha", "MaPLe/demo-*"),
             ("beta", "MaPLe/phi32/*"),
@@ -247,13 +185,13 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(
         "--seed",
         "1",
         "--root",
-        str(home / "data"),
+        miniature.env["DATA"],
         "--dataset-config-file",
         str(ROOT / "configs/datasets/folder.yaml"),
         "--config-file",
         str(ROOT / f"configs/trainers/{trainer}/demo.yaml"),
         "--load-epoch",
-        "1",
+        "2",
         "--output-dir",
         str(tmp_path / "out"),
         "DATASET.FOLDER",
