@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from loreal_plugin.inference_modes import MODES, modes_help
@@ -149,6 +149,24 @@ class LorealOptions:
         "alpha's mean, `ridge` also maps them to alpha's; not of the paper",
         ("none", "mean", "ridge"),
     )
+    adapt: str = _key(
+        "none",
+        "what of beta's image encoder learns to see at phi, from alpha's embeddings and without "
+        "labels: its `positions`; kernel and positions (`patch`); low-rank updates of all maps "
+        "(`lora`); all of these (`patch_lora`); not of the paper",
+        ("none", "positions", "patch", "lora", "patch_lora"),
+    )
+    adapt_rank: int = _key(8, "rank of the low-rank updates", low=1)
+    adapt_views: int = _key(16, "augmented views per image", low=1)
+    adapt_epochs: int = _key(6, "passes over all views of all images", low=1)
+    adapt_lr: float = _key(3e-3, "highest learning rate", above=0.0)
+    adapt_batch: int = _key(32, "images a step", low=1)
+    adapt_token_weight: float = _key(
+        1.0, "weight of the loss on patch tokens, beside that on embeddings", low=0.0
+    )
+    adapt_pictures: str = _key(
+        "shots", "pictures without labels: the `shots`, or a folder of pictures of any kind"
+    )
     mmrl_condition: str = _key(
         "class",
         "MMRL: which visual feature conditions the prompt; `fusion_raw` is the mix of both as it "
@@ -200,6 +218,11 @@ class LorealOptions:
     beta_dir: str = _key("", "output folder of stage 2 (the host trained at phi)")
     alpha_epoch: int = _key(0, "epoch of stage 1 to load; 0 = the last", low=0)
     beta_epoch: int = _key(0, "epoch of stage 2 to load; 0 = the last", low=0)
+    adapt_dir: str = _key(
+        "",
+        "output folder of an adaptation: beta is then alpha at phi with that image side; "
+        "empty: beta is stage 2's",
+    )
     constant_conditioning: bool = _key(
         False, "replace the conditioning embedding by its training mean (ablation)"
     )
@@ -208,4 +231,9 @@ class LorealOptions:
 # Keys that act after training: they do not decide whether a training is complete.
 INFERENCE_ONLY: frozenset[str] = frozenset(
     {"INFERENCE", "SHORTLIST_K", "TANGENT_KIND", "TANGENT_RANK", "TANGENT_PRODUCTS", "AUTO_MARGIN"}
+)
+
+# Keys of the adaptation. They act where ADAPT_DIR names one; the adaptation's own stage reads them.
+ADAPTATION: frozenset[str] = frozenset(
+    f.name.upper() for f in fields(LorealOptions) if f.name.startswith("adapt")
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.option_keys import (
+    ADAPTATION,
     INFERENCE_ONLY,
     SLOT_PARTS,
     WITH_CONTENTS,
@@ -20,6 +21,7 @@ from loreal_plugin.option_keys import (
 from loreal_plugin.presets import PAPER, PRESETS
 
 __all__ = [
+    "ADAPTATION",
     "INFERENCE_ONLY",
     "SLOT_PARTS",
     "WITH_CONTENTS",

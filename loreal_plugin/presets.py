@@ -33,6 +33,7 @@ PAPER: dict[str, Any] = {
     "test_attributes": "source",
     "mmrl_condition": "class",
     "drift": "none",
+    "adapt": "none",
 }
 
 # The authors' public code at commit 88f228e of github.com/xuc865/loreal (trainers/coop_loreal.py):
@@ -64,6 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cache_views": 4,
         "drift": "ridge",
         "position_resampling": "bicubic",
+        "adapt": "patch_lora",
     },
     "paper": PAPER,
     "authors": AUTHORS,

@@ -22,6 +22,8 @@ for entry in (ROOT, ROOT / "tests"):
 
 from helpers import random_clip_file, random_clip_state_dict  # noqa: E402  (needs the path above)
 
+# Most tests are about the paper's stages; those of the adapted image side ask for it themselves.
+os.environ.setdefault("UNTIL", "loreal")
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
@@ -102,7 +104,7 @@ def python_env(tmp_path: Path) -> dict[str, str]:
     """Give an environment in which the scripts use this interpreter and a cache of their own."""
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS")
+        for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "UNTIL")
         if name in os.environ
     }
     return kept | {"LOREAL_PYTHON": sys.executable, "LOREAL_CACHE": str(tmp_path / "cache")}

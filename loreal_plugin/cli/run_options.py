@@ -36,9 +36,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--until",
         choices=STAGES,
-        default=STAGES[-1],
         metavar="STAGE",
-        help=f"stop after this stage: {', '.join(STAGES)}",
+        help=f"stop after this stage: {', '.join(STAGES)} (default: UNTIL, else the last)",
     )
     parser.add_argument(
         "--test-only", action="store_true", help="train nothing; test every stage that is there"

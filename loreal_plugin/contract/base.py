@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.contract.facts import HostFacts
+from loreal_plugin.contract.image_tower import ImageTower, clip_image_tower
 from loreal_plugin.contract.part_checks import (
     COMMON_PARTS,
     PartCheck,
@@ -180,6 +181,17 @@ class HostContract(HostFacts, ABC):
                 " transformers can be looked into"
             )
         return usable
+
+    def image_tower(self, model: HostModel) -> ImageTower:
+        """Return which tensors of the image encoder can be adapted; HostError: it is no ViT."""
+        return clip_image_tower(model, self.trainer)
+
+    def patch_rows(self, rows: Tensor, n_patches: int) -> Tensor:
+        """Return the patch tokens (B, n_patches, D) among the rows (T, B, D) of a block.
+
+        The class token comes first; learned rows come last.
+        """
+        return rows[1 : 1 + n_patches].transpose(0, 1)
 
     @abstractmethod
     def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:

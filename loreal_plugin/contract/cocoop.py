@@ -25,6 +25,7 @@ class CoCoOpContract(HostContract):
     cfg_node = "COCOOP"
     learner = "prompt_learner"
     checkpoint = "prompt_learner"
+    learns_images = False
     static_prompts = False
     repositories = ("KaiyangZhou/CoOp", "muzairkhattak/multimodal-prompt-learning")
     parts = {

@@ -21,6 +21,7 @@ class CoOpContract(HostContract):
     cfg_node = "COOP"
     learner = "prompt_learner"
     checkpoint = "prompt_learner"
+    learns_images = False
     zero_shot_options = {"CTX_INIT": "a photo of a"}
     authors_options = {"CTX_INIT": "", "N_CTX": 16}
     parts = {

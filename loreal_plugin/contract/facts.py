@@ -26,6 +26,8 @@ class HostFacts:
     # True: the registered model is the whole CustomCLIP, not the learner
     whole_model: ClassVar[bool] = False
     n_features: ClassVar[int] = 1
+    # False: its image encoder is CLIP's own, whatever the method learns
+    learns_images: ClassVar[bool] = True
     slot_orders: ClassVar[tuple[str, ...]] = SLOT_ORDERS
     # options that the host wants on its command line
     cli_defaults: ClassVar[dict[str, str]] = {}

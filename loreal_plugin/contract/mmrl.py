@@ -106,6 +106,10 @@ class MMRLContract(HostContract):
 
         return {"enter": enter}
 
+    def patch_rows(self, rows: Tensor, n_patches: int) -> Tensor:
+        """Return the patch tokens (B, n_patches, D): behind the representation tokens."""
+        return rows[-n_patches:].transpose(0, 1)
+
     def fusion_weight(self, model: HostModel) -> float:
         """Return the weight of the class feature's logits; the other feature has the rest."""
         return float(model.alpha)

@@ -106,7 +106,7 @@ def export_run(
         need(name)
     if plan.web is not None:
         find_runtime(plan.web)
-    trained = TrainedRun.open(run, host=host, weights=weights)
+    trained = TrainedRun.open(run, host=host, weights=weights, row="")
     found = pictures_of(trained, pictures, host=host, data=data)
     check_pictures(plan, found)
     mode = plan.mode or exported_mode(trained)

@@ -55,7 +55,7 @@ def make_head(
     if (folder / MANIFEST).is_file():
         parts = [_of_package(folder, word, mode) for word in classes]
     else:
-        trained = TrainedRun.open(folder, host=host, weights=weights)
+        trained = TrainedRun.open(folder, host=host, weights=weights, row="")
         found = pictures_of(trained, host=host, data=data)
         mode = mode or exported_mode(trained)
         parts = [_of_run(trained, word, mode, found) for word in classes]

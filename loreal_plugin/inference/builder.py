@@ -30,7 +30,7 @@ from loreal_plugin.inference.modes import Mode
 from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.inference_modes import MODES, first_pass
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.options import LorealOptions
+from loreal_plugin.options import WITH_CONTENTS, LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath
 
@@ -71,13 +71,20 @@ class ModeBuilder:
         model, name, beta = self.model, options.inference, self.beta
         expansion = mean = None
         if name != "exact":
-            mean = self.statistics().mean.to(beta.device)
+            mean = self._mean_activations().to(beta.device)
         if first_pass(name) == "tangent":
             expansion = self.expansion(options)[0]
         if MODES[name].needs_margin and margin is None:
             margin = self.auto_margin(options)
         k, fusion = options.shortlist_k, model.fusion
         return Mode(name, beta, model.meta_nets, fusion, mean, expansion, k, margin or 0.0)
+
+    def _mean_activations(self) -> Tensor:
+        """Return the mean (H,) of the training pictures' activations; nothing reads it: zeros."""
+        if self.model.options.slot_parts in WITH_CONTENTS:
+            return self.statistics().mean
+        identity = self.model.meta_nets.meta_nets
+        return torch.zeros(sum(net.up.in_features for net in identity))
 
     @property
     def beta(self) -> Student:

@@ -1,22 +1,21 @@
-"""Losses and low-rank updates that adapt an image encoder to phi by self-distillation.
+"""Losses and updates that adapt an image encoder to phi by self-distillation.
 
 This is ours, not the paper's. Beta's image side learns, without labels, to give alpha's
 embeddings and tokens. What it learned is merged into plain weights, so a test costs the same.
-No stage of a run uses it yet.
 
-Shapes: B images, N patch tokens, K classes, D widths, r rank.
+Shapes: B images, N patch tokens, D widths, r rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import CheckpointError, ConfigError
 
 COSINE_SCALE = 10.0
 
@@ -45,13 +44,6 @@ def token_loss(beta: Tensor, alpha: Tensor, deviation: Tensor) -> Tensor:
     return (((beta.float() - alpha.float()) / deviation.float()) ** 2).mean()
 
 
-def logit_loss(beta: Tensor, alpha: Tensor) -> Tensor:
-    """Return the KL divergence of beta's class distribution from alpha's; logits are (B, K)."""
-    log_beta = F.log_softmax(beta.float(), dim=-1)
-    log_alpha = F.log_softmax(alpha.float(), dim=-1)
-    return F.kl_div(log_beta, log_alpha, reduction="batchmean", log_target=True)
-
-
 class LowRankUpdate(nn.Module):
     """A weight (d_out, d_in) plus up (d_out, r) times down (r, d_in); `up` starts at zero.
 
@@ -63,7 +55,10 @@ class LowRankUpdate(nn.Module):
         super().__init__()
         d_out, d_in = weight.shape
         if not 1 <= rank <= min(d_out, d_in):
-            raise ConfigError(f"Rank {rank} was asked; choose 1 to {min(d_out, d_in)}.")
+            raise ConfigError(
+                f"ADAPT_RANK {rank} was asked for; this image encoder allows"
+                f" 1 to {min(d_out, d_in)}"
+            )
         # Drawn on the CPU, so that one seed gives the same start on every device.
         down = torch.randn(rank, d_in, generator=generator) / d_in**0.5
         self.down = nn.Parameter(down.to(weight.device))
@@ -74,18 +69,99 @@ class LowRankUpdate(nn.Module):
         return weight + (self.up @ self.down).to(weight.dtype)
 
 
-def add_update(module: nn.Module, name: str, rank: int, generator: torch.Generator) -> None:
-    """Freeze the weight `name` of `module` and put a trainable low-rank update on it."""
-    weight = getattr(module, name)
-    update = LowRankUpdate(weight, rank, generator)
-    weight.requires_grad_(False)
-    parametrize.register_parametrization(module, name, update)
+class FullUpdate(nn.Module):
+    """A weight of any shape plus a tensor of its shape in float32, which starts at zero."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.delta = nn.Parameter(torch.zeros_like(weight, dtype=torch.float32))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the updated weight, in the type of `weight`."""
+        return weight + self.delta.to(weight.dtype)
 
 
-def merge_updates(places: Iterable[tuple[nn.Module, str]]) -> None:
-    """Replace each updated weight by a plain one; a weight shared with alpha stays as it was."""
-    for module, name in places:
-        merged = getattr(module, name).detach().clone()
-        # Torch's own merging writes into the original, which alpha may share.
-        parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-        setattr(module, name, nn.Parameter(merged, requires_grad=False))
+class Adaptation:
+    """Trainable updates on named weights of a model that is frozen otherwise.
+
+    At the start the model computes what it computed before, bit for bit.
+
+    Args:
+        model: its other parameters are left as they are.
+        full: names of the weights that get an update of their own shape.
+        low_rank: names of the matrices that get a low-rank update.
+        rank: of those.
+        generator: draws the start of the factors.
+
+    Raises:
+        ConfigError: the rank does not fit.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        full: Sequence[str],
+        low_rank: Sequence[str],
+        rank: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.model = model
+        weights = {name: model.get_parameter(name) for name in (*full, *low_rank)}
+        made: dict[str, nn.Module] = {name: FullUpdate(weights[name]) for name in full}
+        for name in low_rank:
+            made[name] = LowRankUpdate(weights[name], rank, generator)
+        self.updates = nn.ModuleDict({_key(name): update for name, update in made.items()})
+        self.names = tuple(made)
+        for name, update in made.items():
+            weights[name].requires_grad_(False)
+            parametrize.register_parametrization(*_place(model, name), update)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what trains."""
+        return list(self.updates.parameters())
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the updates as `<name of the weight>.delta`, `.up` and `.down`."""
+        return {
+            f"{name}.{part}": value.detach()
+            for name in self.names
+            for part, value in self.updates[_key(name)].named_parameters()
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the updates that `state` gave.
+
+        Raises:
+            CheckpointError: names or shapes differ; then nothing was copied.
+        """
+        own = self.state()
+        odd = sorted(own.keys() ^ state.keys())
+        odd += sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+        if odd:
+            raise CheckpointError(
+                f"the adaptation does not fit this image encoder: {len(odd)} of {len(own)}"
+                f" tensors differ, first '{odd[0]}'; it belongs to another backbone, input size,"
+                " kind or rank"
+            )
+        for name, value in own.items():
+            value.copy_(state[name])
+
+    def merge(self) -> None:
+        """Replace each updated weight by a plain one; what alpha shares stays as it was."""
+        for name in self.names:
+            module, last = _place(self.model, name)
+            merged = getattr(module, last).detach().clone()
+            # Torch's own merging writes into the original, which alpha may share.
+            parametrize.remove_parametrizations(module, last, leave_parametrized=False)
+            setattr(module, last, nn.Parameter(merged, requires_grad=False))
+
+
+def _key(name: str) -> str:
+    """Return the name of a weight as a module dictionary allows it."""
+    return name.replace(".", "/")
+
+
+def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Return the module that holds a parameter, and the parameter's name there."""
+    path, _, last = name.rpartition(".")
+    return model.get_submodule(path), last

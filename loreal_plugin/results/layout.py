@@ -16,7 +16,7 @@ from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.results.rival_rows import zero_shot_rows
 from loreal_plugin.results.statistics import mean_std
 
-ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal")
+ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal", "adapted")
 # model of a rival that corrects nothing -> the row of a run that says the same
 _REPEATED = {"zero-shot": "phi", "alpha": "native_at_phi", "beta": "phi"}
 

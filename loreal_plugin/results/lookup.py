@@ -17,6 +17,7 @@ _STAGES = {
     "phi": ("beta",),
     "phi_longer": ("beta",),
     "loreal": ("alpha", "beta", "loreal"),
+    "adapted": ("alpha", "adapt", "adapted"),
 }
 
 

@@ -21,11 +21,12 @@ STYLES = {
     "native_at_phi": ("host, trained at the native size, tested at phi", "tab:orange", "--", "o"),
     "phi": ("host, trained and tested at phi", "tab:blue", "-", "s"),
     "loreal": ("+ LOREAL", "tab:red", "-", "D"),
+    "adapted": ("+ adapted image side", "tab:green", "-", "^"),
 }
 # Where no model was trained.
 UNTRAINED = {"native": "at the native size", "phi": "at phi"}
 ZERO_SHOT_COLOUR, UNKNOWN_COLOUR = "0.4", "black"
-MARKERS = {"native": "*", "native_at_phi": "v", "phi": "o", "loreal": "D"}
+MARKERS = {"native": "*", "native_at_phi": "v", "phi": "o", "loreal": "D", "adapted": "^"}
 RIVAL_MARKERS = "PX^<>hdp"
 
 

@@ -45,7 +45,7 @@ class Row:
     """One row.
 
     Attributes:
-        name: `native`, `native_at_phi`, `phi`, `loreal`, of a control or a rival its own.
+        name: `native`, `native_at_phi`, `phi`, `loreal`, `adapted`, of a control or rival its own.
         label: the row in words, for people.
         scores: by test set.
         summary: what the row is judged by, in percent: HM, or the average over targets.
@@ -67,8 +67,8 @@ class Row:
 
     @property
     def adds(self) -> bool:
-        """Return whether its numbers come on top of those of the host's stages."""
-        return self.name.startswith("loreal")
+        """Return whether parameters and seconds come on top of the host's."""
+        return self.name.startswith(("loreal", "adapted"))
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import shlex
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.plan import Row, Stage, family_argv
-from loreal_plugin.runs.spec import STAGES
+from loreal_plugin.runs.spec import STAGES, last_stage
 
 
-def run_commands(engine: Engine, *, until: str = "loreal", test_only: bool = False) -> list[str]:
+def run_commands(engine: Engine, *, until: str | None = None, test_only: bool = False) -> list[str]:
     """Return one `loreal train` line for every training and evaluation, each after a line that
     names it.
 
@@ -20,11 +20,15 @@ def run_commands(engine: Engine, *, until: str = "loreal", test_only: bool = Fal
     listed, too: whether it is takes a look at every picture.
     """
     plan = engine.plan
-    stages = [plan.stages[name] for name in STAGES[: STAGES.index(until) + 1]]
+    named = STAGES[: STAGES.index(until or last_stage()) + 1]
+    stages = [stage for name, stage in plan.stages.items() if name in named]
     lines = []
     if not test_only:
         for number, stage in enumerate(stages, start=1):
             lines.append(f"# stage {number}/{len(stages)}, {stage.name}: {stage.title}")
+            if stage.name == "adapt":
+                lines.append("# (a part of the run, without a command of its own)")
+                continue
             lines.append(_line(engine, _argv(engine, stage, None, plan.source)))
     for row in (row for row in plan.rows if row.stage in {stage.name for stage in stages}):
         tests = [

@@ -46,7 +46,8 @@ def open_stage(
         for s in plan.stages.values()
     }
     record = {**record, "stages": folders, "overrides": []}
-    trained = TrainedRun.at(stage.folder, record, out, host, plan.spec.weights, device)
+    place = host, plan.spec.weights, device
+    trained = TrainedRun.at(stage.folder, record, out, *place, stage=stage.name)
     names = list(identity.dataset(subset).classnames)
 
     def features() -> Tensor:
@@ -95,7 +96,7 @@ def deployed_tester(
             """Open the stage on the classes at hand, in the inference mode that is asked for."""
             parts = host, plan, identity, cfg, stage, subset
             self.deployed = open_stage(*parts, self.device)
-            self.deployed.use(identity.options)
+            self.deployed.use(identity.options_of(stage.name))
             self.model = self.deployed.model
 
         def model_inference(self, input: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ stage 3 has ended. Runs of earlier releases lack them: their record, stage 3's c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from loreal_plugin.adapt.files import adaptation_file, read_adaptation
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import digest_bytes, read_checked, write_checked
@@ -26,6 +27,7 @@ from loreal_plugin.trainer.checkpoint import NAME
 
 NOTE, TENSORS = "deployment.json", "deployment.safetensors"
 DEPLOYMENT_VERSION = 1
+UPDATE = "adaptation/"  # before the names of updates, among the learned tensors
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,16 @@ class Deployment:
         classnames: class names by test set (`base`, `new`, or a dataset), as the dataset has them.
         trained_on: the test set whose classes were trained on.
         learned: beta's learned tensors by name; None: they lie in stage 2's folder.
+        adaptation: updates of beta's image side; none: it is the host's.
+        adaptation_note: what the updates belong to.
     """
 
     settings: Mapping[str, Any]
     classnames: Mapping[str, list[str]]
     trained_on: str
     learned: Mapping[str, Tensor] | None
+    adaptation: Mapping[str, Tensor] = field(default_factory=dict)
+    adaptation_note: Mapping[str, Any] = field(default_factory=dict)
 
 
 def student_settings(cfg: Any, node: str) -> dict[str, Any]:
@@ -68,8 +74,9 @@ def write_deployment(
         CheckpointError: the folder cannot be written.
     """
     beta, place = trainer.model.beta, folder / NAME
+    updates = {f"{UPDATE}{name}": value for name, value in beta.adaptation.items()}
     try:
-        sha256 = write_tensors(place / TENSORS, beta.learned)
+        sha256 = write_tensors(place / TENSORS, {**beta.learned, **updates})
     except OSError as error:
         raise CheckpointError(f"{place / TENSORS} cannot be written: {error}") from error
     note = {
@@ -79,6 +86,9 @@ def write_deployment(
         "classnames": {name: list(names) for name, names in classnames.items()},
         "trained_on": trained_on,
     }
+    if updates:
+        source = adaptation_file(Path(trainer.stage3.options.adapt_dir))
+        note["adaptation"] = read_adaptation(source)[1]
     write_checked(place / NOTE, note)
 
 
@@ -118,4 +128,11 @@ def read_deployment(
             f"{place / TENSORS} cannot be used ({error}); train stage 3 again, or remove"
             f" {place / NOTE} to read stage 2's folder instead"
         ) from error
-    return Deployment(note["settings"], note["classnames"], note["trained_on"], learned)
+    updates = {
+        name.removeprefix(UPDATE): value
+        for name, value in learned.items()
+        if name.startswith(UPDATE)
+    }
+    learned = {name: value for name, value in learned.items() if not name.startswith(UPDATE)}
+    told = (note["settings"], note["classnames"], note["trained_on"], learned)
+    return Deployment(*told, updates, note.get("adaptation", {}))

@@ -14,6 +14,7 @@ import torch
 from loreal_plugin.devices import device_choice
 from loreal_plugin.errors import CheckpointError, ConfigError, LorealError
 from loreal_plugin.files import remove_unfinished
+from loreal_plugin.options import resolve_options
 from loreal_plugin.results.record import (
     finished_record,
     is_complete,
@@ -21,6 +22,7 @@ from loreal_plugin.results.record import (
     write_record,
 )
 from loreal_plugin.runs.check_values import divergence_told
+from loreal_plugin.runs.adapt_stage import train_adaptation
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
@@ -36,13 +38,14 @@ from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.observe_tests import record_hits, record_tests, score_of
-from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv
+from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv, without_adaptation
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
 from loreal_plugin.runs.stage_files import finished_stage
 from loreal_plugin.trainer.checkpoint import NAME
 
 Say = Callable[[str], None]
+HOST_STAGES = ("alpha", "beta")  # what the host trains itself, from its own random state
 
 
 class Engine:
@@ -61,6 +64,9 @@ class Engine:
     ) -> None:
         self.host, self.plan, self.say, self.verbose = host, plan, say, verbose
         self.cfgs = {name: self.resolve(stage) for name, stage in plan.stages.items()}
+        if resolve_options(self.cfgs["adapt"].TRAINER.LOREAL).adapt == "none":
+            self.plan = plan = without_adaptation(plan)
+            self.cfgs = {name: self.cfgs[name] for name in plan.stages}
         self.identity = Identity(host, plan, self.cfgs, weights, say)
         self.journals: dict[str, Journal] = {}  # of the stages that are trained here
 
@@ -114,17 +120,21 @@ class Engine:
 
     def _checkpoints(self, stage: Stage) -> str:
         """Return the name of a stage's folder of checkpoints."""
-        return NAME if stage.loreal else self.host.contract.checkpoint
+        ours = stage.loreal or stage.name == "adapt"
+        return NAME if ours else self.host.contract.checkpoint
 
     def _train_now(self, stage: Stage) -> dict[str, Any]:
         """Train a stage to its end and return what was measured."""
         cfg, journal = self.cfgs[stage.name], self.journals[stage.name]
         meter = Meter(cuda=cfg.USE_CUDA)
-        with (
-            ending(journal, meter),
-            meter,
-            stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose),
-        ):
+        log = stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose)
+        if stage.name == "adapt":
+            with ending(journal, meter), meter, log:
+                found = train_adaptation(self, stage, journal)
+            _free()
+            took = journal.earlier + meter.seconds
+            return {"seconds": took, "peak_memory_mb": journal.peak_memory_mb, **found}
+        with ending(journal, meter), meter, log:
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
@@ -164,7 +174,7 @@ class Engine:
         finished = read_results(folder)
         owner = finished["key"] if finished else journal.key
         if owner == key and not finished:
-            obstacle = journal.obstacle(random_state=not stage.loreal)
+            obstacle = journal.obstacle(random_state=stage.name in HOST_STAGES)
             if not obstacle:
                 self.say(
                     f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}"
@@ -178,6 +188,8 @@ class Engine:
 
     def tunable(self, stage: Stage, trainer: Any) -> int:
         """Return the number of parameters that a stage trains."""
+        if stage.name == "adapted" and self.identity.options_of(stage.name).slot_parts == "none":
+            return 0  # its nets fill no slots
         if stage.loreal:
             return sum(p.numel() for p in trainer._models["loreal"].parameters() if p.requires_grad)
         return sum(p.numel() for p in self.host.contract.learned(trainer.model).values())
@@ -221,6 +233,11 @@ class Engine:
         del trainer
         _free()
         return record
+
+    def device(self, cfg: Any) -> torch.device:
+        """Return where a configuration's models go, as Dassl's trainers choose it."""
+        cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
+        return torch.device("cuda" if cuda else "cpu")
 
     # ---- common ----------------------------------------------------------------------------------
 

@@ -221,14 +221,14 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
     """Return everything that can change a test picture's embedding."""
     student, cfg = _student(trainer), trainer.cfg
     model = student.model if student else bare_model(trainer)
-    learned = student.learned if student else host.contract.learned(model)
+    own = student.fingerprint() if student else fingerprint(host.contract.learned(model))
     size = student.input_size if student else cfg.INPUT.SIZE[0]
     return {
         "what": "test pictures",
         "method_version": METHOD_VERSION,
         "method": host.contract.method,
         "weights": weights,
-        "learned": fingerprint(learned),
+        "learned": own,
         # how the learned tensors are used: adapter scale, layers with representation tokens,
         # precision
         "host_settings": flatten(cfg.TRAINER[host.contract.cfg_node]),

@@ -6,19 +6,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.errors import CheckpointError, HostError
+from loreal_plugin.errors import CheckpointError, ConfigError, HostError, unknown_name
 from loreal_plugin.results.record import RESULTS, read_record
 from loreal_plugin.runs.spec import find_host
 from loreal_plugin.trainer.checkpoint import NAME
 
+# What a run can be opened as: LOREAL's student, or the one with the adapted image side.
+LOREAL, ADAPTED = "loreal", "adapted"
 
-def find_run(path: str | Path) -> tuple[Path, dict[str, Any], Path | None]:
-    """Return stage 3's folder, the run's record and the output folder of all stages.
+
+def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, Any], Path | None]:
+    """Return the folder of a stage 3, its name, the run's record and the output folder.
 
     The output folder is None where the run was copied alone.
 
     Args:
         path: the run's results.json, or the folder it lies in.
+        row: `loreal` or `adapted`; empty: the adapted student where the run has one.
 
     Raises:
         CheckpointError: there is no record of a run with stage 3, or stage 3 is not where it says.
@@ -32,23 +36,51 @@ def find_run(path: str | Path) -> tuple[Path, dict[str, Any], Path | None]:
             f"no finished run in {folder}: {why}; name the folder of stage 3 "
             "(.../train_base/.../<X>_LOREAL/phi<N>/<cfg>/seed<S>), or run base2new_train.sh first"
         )
+    asked = _stages_asked(record, row)
+    for name in asked:
+        place = _place(folder, record, name)
+        if place:
+            return place[0], name, record, place[1]
     stages = record.get("stages") or {}
-    alone = record.get("stage") == "loreal" and (folder / NAME).is_dir()
-    if "loreal" not in stages and not alone:
+    if not set(asked) & stages.keys():
         found = f"{record['kind']} {record.get('stage') or ''}".strip()
         raise CheckpointError(
             f"{folder / RESULTS} is the record of '{found}'; a run with stage 3 is needed"
         )
-    inside = stages["loreal"]["folder"] if "loreal" in stages else ""
+    raise CheckpointError(
+        f"the run in {folder} wrote stage 3 to OUT/{stages[asked[-1]]['folder']}, which is not"
+        " there; keep the folders of an output together"
+    )
+
+
+def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:
+    """Return which trainings of a run may be opened, the best first; ConfigError: no such row."""
+    if row not in ("", LOREAL, ADAPTED):
+        raise ConfigError(unknown_name("row of a run", row, (LOREAL, ADAPTED)))
+    stages = record.get("stages") or {}
+    if row == ADAPTED and ADAPTED not in (record.get("stage"), *stages):
+        raise CheckpointError(
+            "the run has no student with an adapted image side; it was made with"
+            " TRAINER.LOREAL.ADAPT none, or stopped before"
+        )
+    alone = not stages and record.get("stage") == ADAPTED
+    if row or alone:
+        return (ADAPTED,) if alone else (row,)
+    return (ADAPTED, LOREAL) if ADAPTED in stages else (LOREAL,)
+
+
+def _place(folder: Path, record: dict[str, Any], name: str) -> tuple[Path, Path | None] | None:
+    """Return where a training of a run lies, and the output folder; None where it is not there.
+
+    The output folder is None where the training was copied alone.
+    """
+    stages = record.get("stages") or {}
+    inside = stages[name]["folder"] if name in stages else ""
     for out in folder.parents:
         if inside and (out / inside / NAME).is_dir():
-            return out / inside, record, out
-    if alone:
-        return folder, record, None
-    raise CheckpointError(
-        f"the run in {folder} wrote stage 3 to OUT/{inside}, which is not there; keep the folders"
-        " of an output together"
-    )
+            return out / inside, out
+    alone = record.get("stage") == name and (folder / NAME).is_dir()
+    return (folder, None) if alone else None
 
 
 def host_folder(record: dict[str, Any], host: str | None) -> Path:

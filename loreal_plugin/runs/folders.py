@@ -8,11 +8,13 @@ import re
 import shutil
 from pathlib import Path
 
+from loreal_plugin.contract import get_contract
 from loreal_plugin.files import digest
+from loreal_plugin.options import ADAPTATION
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.runs.keys import changed_positions, inference_only
 from loreal_plugin.runs.resampling import resampling_of
-from loreal_plugin.runs.spec import REACH, RunSpec
+from loreal_plugin.runs.spec import REACH, Override, RunSpec
 
 
 def config_label(
@@ -30,7 +32,7 @@ def config_label(
     nor does that of stage 3's training on how it predicts.
 
     Args:
-        stage: `alpha`, `beta` or `loreal`.
+        stage: one of `spec.STAGES`.
         testing: the name for evaluations.
         at_test: further keys that only evaluations know.
         resampled: a host stage whose pictures are not of the native size: how its positions are
@@ -43,16 +45,31 @@ def config_label(
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
-    if stage == "loreal":
-        # what changes the students changes the run, though stage 3 itself does not see it
-        changed |= {
-            f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in ("host", "beta")
-        }
+    if stage == "adapt":
+        changed = _of_adaptation(spec) | changed_positions(resampling_of(spec))
+    # what changes another stage changes the run, though stage 3 itself does not see it
+    beside = {"loreal": ("host", "beta", "adapted"), "adapted": ("host",)}.get(stage, ())
+    changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in beside}
     if spec.weights not in {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(
         spec.recipe, ()
     ):
         changed["CLIP_WEIGHTS"] = spec.weights
     return f"{label}-{digest(changed)[:8]}" if changed else label
+
+
+def _of_adaptation(spec: RunSpec) -> dict[str, str]:
+    """Return the overrides that change an adaptation: its own keys, and what changes its teacher.
+
+    Where the method learns nothing of the image side, the teacher is CLIP: only its input counts.
+    """
+    learns = get_contract(spec.method).learns_images
+
+    def counts(o: Override) -> bool:
+        if o.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION:
+            return True
+        return "alpha" in REACH[o.scope] and (learns or o.key.startswith(("INPUT.", "MODEL.")))
+
+    return {o.key: o.value for o in spec.overrides if counts(o)}
 
 
 def run_folder(

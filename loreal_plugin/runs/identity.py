@@ -9,11 +9,14 @@ import io
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from loreal_plugin.adapt.pictures import SHOTS, pictures_below
+from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
-from loreal_plugin.config import with_settings
+from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
@@ -29,6 +32,7 @@ from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
 from loreal_plugin.runs.keys import (
     LATER,
+    METHOD_VERSION,
     as_meant,
     changed_positions,
     dataset_items,
@@ -38,6 +42,7 @@ from loreal_plugin.runs.keys import (
 )
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
+from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 
 
@@ -69,7 +74,11 @@ class Identity:
     @cached_property
     def options(self) -> LorealOptions:
         """Return stage 3's resolved options; ConfigError with every fault."""
-        return resolve_options(self._cfgs["loreal"].TRAINER.LOREAL)
+        return self.options_of("loreal")
+
+    def options_of(self, stage: str) -> LorealOptions:
+        """Return the resolved options of a stage after 2; ConfigError with every fault."""
+        return resolve_options(self._cfgs[stage].TRAINER.LOREAL)
 
     @cached_property
     def attributes(self) -> list[str]:
@@ -176,11 +185,12 @@ class Identity:
         """Return the settings of a config that can change stage `name`; stage 3 with its preset
         filled in.
         """
-        loreal = name == "loreal"
+        loreal = self._plan.stages[name].loreal
         flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
         flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
         if loreal:
-            filled = {f"TRAINER.LOREAL.{k}": v for k, v in options_dict(self.options).items()}
+            options = options_dict(self.options_of(name))
+            filled = {f"TRAINER.LOREAL.{k}": v for k, v in options.items()}
             flat |= {key: filled[key] for key in flat if key in filled}
             # a preset, too, may say "as before"
             return {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
@@ -190,20 +200,59 @@ class Identity:
 
     def stage_key(self, name: str) -> str:
         """Return the key of a stage."""
-        loreal = name == "loreal"
+        if name == "adapt":
+            return self._adaptation_key()
+        loreal = self._plan.stages[name].loreal
         return stage_key(
             as_meant(self.config(name, self._cfgs[name])),
             weights=self.weights,
             images=self.images(self._plan.source),
             host=self._code(loreal),
             parents={parent: self.stage_key(parent) for parent in self._plan.stages[name].parents},
-            attributes=self.attributes if loreal else None,
+            attributes=self._words_in(name) if loreal else None,
         )
+
+    def _words_in(self, name: str) -> list[str] | None:
+        """Return what a key holds of the words in the slots of a stage; None: it has no slots."""
+        if name == "loreal":
+            return self.attributes
+        options = self.options_of(name)
+        return None if options.slot_parts == "none" else [options.attributes, *self.attributes]
+
+    def _adaptation_key(self) -> str:
+        """Return the key of an adaptation; a teacher that is plain CLIP has no parent."""
+        return digest([self.adaptation_facts(), METHOD_VERSION])
+
+    def adaptation_facts(self) -> dict[str, Any]:
+        """Return everything that can change an adaptation, in JSON's types."""
+        cfg, stage, row = self._cfgs["adapt"], self._plan.stages["adapt"], self._host.contract
+        return {
+            "settings": AdaptSettings.of(self.options_of("adapt"), cfg.SEED).facts(),
+            "phi": self._plan.spec.phi,
+            **changed_positions(position_resampling(cfg)),
+            "native_size": self._plan.native_size,
+            "recipe": build_recipe(cfg).fingerprint(),
+            "weights": self.weights,
+            "pictures": self._adapted_on(),
+            "host": self._code(loreal=False),
+            "method": row.method if row.learns_images else "CLIP",
+            "host_settings": flatten(cfg.TRAINER[row.cfg_node]) if row.learns_images else {},
+            "parents": {parent: self.stage_key(parent) for parent in stage.parents},
+        }
+
+    def _adapted_on(self) -> str:
+        """Return the hash of the pictures of an adaptation; DataError: one cannot be read."""
+        asked = self.options_of("adapt").adapt_pictures
+        if asked == SHOTS:
+            return self.images(self._plan.source)
+        paths = [str(path) for path in pictures_below(Path(asked))]
+        self._pictures.check(paths)
+        return digest([self._pictures.sha256(path) for path in paths])
 
     def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
         """Return the key of testing stage `name` with config `cfg` on `subset`."""
         tested = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
-        if name == "loreal" and self._plan.tests[subset].role == TARGET:
+        if self._plan.stages[name].loreal and self._plan.tests[subset].role == TARGET:
             tested.append(self.attributes_on(subset))
         inference = self.inference(name)
         return digest(tested if inference is None else [*tested, inference])
@@ -212,7 +261,7 @@ class Identity:
         """Return how stage 3 predicts, with all that can change a prediction; None where it is
         exact.
         """
-        if name != "loreal" or self.options.inference == "exact":
+        if not self._plan.stages[name].loreal or self.options_of(name).inference == "exact":
             return None
         found = {
             key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY

@@ -125,7 +125,7 @@ class Journal:
 
         def save_model(epoch: int, directory: str, *args: Any, **kwargs: Any) -> None:
             if kwargs.get("model_name"):  # the best one: another takes its place
-                self._forget(kwargs["model_name"])
+                self.forget(kwargs["model_name"])
             save(epoch, directory, *args, **kwargs)
             self.note_files()
 
@@ -148,7 +148,7 @@ class Journal:
         """The largest memory of all parts that ended."""
         return max((part.get("peak_memory_mb", 0.0) for part in self.parts), default=0.0)
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
         """Vouch no longer for a file that is written again in its place."""
         if self.files and self.files.pop(f"{self._name}/{name}", None):
             self._write()

@@ -10,7 +10,7 @@ from typing import Any
 
 from loreal_plugin.config import flatten
 from loreal_plugin.files import digest
-from loreal_plugin.options import INFERENCE_ONLY, LorealOptions
+from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY, LorealOptions
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
@@ -29,6 +29,7 @@ VOLATILE = frozenset(
         "TRAIN.CHECKPOINT_FREQ",
         "TRAINER.LOREAL.ALPHA_DIR",
         "TRAINER.LOREAL.BETA_DIR",
+        "TRAINER.LOREAL.ADAPT_DIR",
         "TRAINER.LOREAL.CACHE_DIR",
         "TRAINER.LOREAL.ATTRIBUTES",  # a name or path; the words themselves are in the key
         "MODEL.BACKBONE.NAME",  # a name or path; the weights' own hash is in the key
@@ -73,10 +74,12 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
             out.
         loreal: True for stage 3; the host stages know no LOREAL key.
     """
+    # an adaptation is a parent of the stage that uses it, and nothing to others
+    unused = {f"{LOREAL}{name}" for name in ADAPTATION}
     mine = {"TRAINER.NAME", *(("TRAINER.LOREAL",) if loreal else ()), f"TRAINER.{host_node}"}
 
     def counts(key: str) -> bool:
-        if key in VOLATILE or inference_only(key):
+        if key in VOLATILE or key in unused or inference_only(key):
             return False
         return not key.startswith("TRAINER.") or any(
             key == m or key.startswith(f"{m}.") for m in mine

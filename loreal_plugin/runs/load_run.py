@@ -19,6 +19,7 @@ def load_run(
     host: str | None = None,
     weights: str | None = None,
     device: torch.device | str = "cpu",
+    row: str = "",
 ) -> Deployed:
     """Open a finished run of any protocol and host; nothing is written.
 
@@ -30,9 +31,11 @@ def load_run(
         host: the checkout that the run was made on; not needed for the embedded host.
         weights: the CLIP weights, where they lie elsewhere than when the run was made.
         device: where the model goes.
+        row: `loreal` or `adapted`; empty: the student with the adapted image side, where there is
+            one.
 
     Raises:
         LorealError: no such run, host, weights or classes, or files that do not fit or are damaged.
     """
-    run = TrainedRun.open(folder, host=host, weights=weights, device=device)
+    run = TrainedRun.open(folder, host=host, weights=weights, device=device, row=row)
     return run.deployed(classes, inference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,22 @@ from loreal_plugin.results.protocols import BASE2NEW, TARGET, Protocol
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.protocol import TestSet, test_sets
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
-from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.runs.spec import PUBLISHED, RunSpec
 from loreal_plugin.weights.positions import grid_size_of
+
+# The adapted student as evidence says it is best: the host's own prompts, no map of its embeddings.
+# So it has the host's graph and costs what the host costs. `adapted:KEY VALUE` puts slots on it.
+ADAPTED_OPTIONS = (
+    *("TRAINER.LOREAL.SLOT_PARTS", "none"),
+    *("TRAINER.LOREAL.DRIFT", "none"),
+    *("TRAINER.LOREAL.INFERENCE", "static"),
+    *("OPTIM.MAX_EPOCH", "1"),
+)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training: `name` is alpha, beta or loreal; `size` is the host's input size."""
+    """One training: `name` is one of `spec.STAGES`; `size` is the host's input size."""
 
     name: str
     title: str
@@ -30,8 +39,13 @@ class Stage:
 
     @property
     def loreal(self) -> bool:
-        """Return whether this is stage 3."""
-        return self.name == "loreal"
+        """Return whether this is a training of stage 3, on whichever beta."""
+        return self.name in ("loreal", "adapted")
+
+    @property
+    def published(self) -> bool:
+        """Return whether this is one of the paper's three stages."""
+        return self.name in PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -69,11 +83,22 @@ class Plan:
         """Return the name of the test set whose classes the stages are trained on."""
         return next(iter(self.tests))
 
+    def row(self, name: str) -> Row:
+        """Return a row by its name."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def without_adaptation(plan: Plan) -> Plan:
+    """Return the plan with the paper's stages and rows alone."""
+    stages = {name: stage for name, stage in plan.stages.items() if stage.published}
+    rows = tuple(row for row in plan.rows if row.stage in stages)
+    return replace(plan, stages=stages, rows=rows)
+
 
 def build_plan(
     spec: RunSpec, *, native_size: int, patch_size: int, protocol: Protocol = BASE2NEW
 ) -> Plan:
-    """Return the three stages and four rows of a run.
+    """Return the stages and rows of a run; `without_adaptation` leaves out those of ours.
 
     Args:
         native_size: input size of the CLIP weights in pixels.
@@ -105,41 +130,68 @@ def build_plan(
 
 
 def _stages(spec: RunSpec, native_size: int, protocol: Protocol) -> tuple[Stage, ...]:
-    """Return the three stages in the order of training."""
+    """Return the stages in the order of training."""
     contract = get_contract(spec.method)
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def stage(
         name: str, title: str, size: int, variant: str, parents: tuple[str, ...] = ()
     ) -> Stage:
-        third = name == "loreal"
+        third = name not in ("alpha", "beta")
         registered = ours if third else trainer
         resampled = size != native_size
         label = config_label(spec, name, at_test=protocol.at_test, resampled=resampled)
-        folder = run_folder(
-            spec, protocol.train, registered, label, variant, protocol=protocol.home
-        )
+        # where nothing of the method enters the image side, its adaptation is that of all methods
+        shared = name == "adapt" and not contract.learns_images
+        where = "CLIP" if shared else registered
+        folder = run_folder(spec, protocol.train, where, label, variant, protocol=protocol.home)
         recipe = contract.recipe_file(spec.recipe, loreal=third)
-        opts = tuple(word for o in spec.overrides_for(name) for word in (o.key, o.value))
+        opts = _options(spec, name)
         return Stage(name, title, registered, recipe, size, folder, opts, parents)
 
     return (
         stage("alpha", f"{trainer} at {native_size}", native_size, ""),
         stage("beta", f"{trainer} at {spec.phi}", spec.phi, phi),
         stage("loreal", f"{ours} at {spec.phi}", native_size, phi, ("alpha", "beta")),
+        stage(
+            "adapt",
+            f"image side of alpha at {spec.phi}",
+            native_size,
+            f"adapt_{phi}",
+            ("alpha",) if contract.learns_images else (),
+        ),
+        stage(
+            "adapted",
+            f"{ours} on the adapted image side",
+            native_size,
+            f"adapted_{phi}",
+            ("alpha", "adapt"),
+        ),
     )
+
+
+def _options(spec: RunSpec, name: str) -> tuple[str, ...]:
+    """Return a stage's overrides as words.
+
+    On the adapted student, settings of its own stand before what `adapted:KEY` asks for.
+    """
+    given = spec.overrides_for(name)
+    own = [o for o in given if o.scope == "adapted"]
+    rest = [o for o in given if o.scope != "adapted"]
+    words = [[word for o in some for word in (o.key, o.value)] for some in (rest, own)]
+    return (*words[0], *(ADAPTED_OPTIONS if name == "adapted" else ()), *words[1])
 
 
 def _rows(
     spec: RunSpec, native_size: int, protocol: Protocol, sets: dict[str, TestSet]
 ) -> tuple[Row, ...]:
-    """Return the four rows in the order of the table."""
+    """Return the rows in the order of the table."""
     contract = get_contract(spec.method)
     trainer, ours, phi = contract.trainer, contract.loreal_trainer, f"phi{spec.phi}"
 
     def row(name: str, text: str, of: str, size: int, variant: str) -> Row:
         label = config_label(spec, of, testing=True, resampled=size != native_size)
-        where = (ours if of == "loreal" else trainer, label, variant)
+        where = (ours if of in ("loreal", "adapted") else trainer, label, variant)
         folders = {s: _test_folder(spec, protocol, one, *where) for s, one in sets.items()}
         return Row(name, text, of, size, folders)
 
@@ -151,6 +203,13 @@ def _rows(
         row("native_at_phi", only_at_phi, "alpha", spec.phi, f"at_{phi}"),
         row("phi", f"{trainer}, trained and tested at {spec.phi}{own}", "beta", spec.phi, phi),
         row("loreal", f"+ LOREAL, tested at {spec.phi}", "loreal", native_size, phi),
+        row(
+            "adapted",
+            f"+ adapted image side, tested at {spec.phi}",
+            "adapted",
+            native_size,
+            f"adapted_{phi}",
+        ),
     )
 
 
@@ -197,4 +256,6 @@ def family_argv(plan: Plan, stage: Stage, *, folder: Path, size: int, subset: st
         settings["TRAINER.LOREAL.PHI"] = spec.phi
         settings["TRAINER.LOREAL.ALPHA_DIR"] = repr(str(plan.stages["alpha"].folder))
         settings["TRAINER.LOREAL.BETA_DIR"] = repr(str(plan.stages["beta"].folder))
+    if stage.name == "adapted":
+        settings["TRAINER.LOREAL.ADAPT_DIR"] = repr(str(plan.stages["adapt"].folder))
     return [*argv, *(str(word) for pair in settings.items() for word in pair), *stage.opts]

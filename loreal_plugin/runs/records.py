@@ -91,9 +91,10 @@ def run_record(
         stages: records of its stages by name.
         scores: by row name, then by test set.
     """
-    last = max(stages, key=list(plan.stages).index)
+    published = [name for name in stages if plan.stages[name].published]
+    last = max(published or stages, key=list(plan.stages).index)
     rows = [
-        _row(plan, row, stages[row.stage]) | scored(plan.protocol, roles(plan), scores[row.name])
+        _row(plan, row, stages) | scored(plan.protocol, roles(plan), scores[row.name])
         for row in plan.rows
         if row.name in scores
     ]
@@ -193,15 +194,18 @@ def pack_bits(hits: list[bool]) -> str:
     return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
 
 
-def _row(plan: Plan, row: Row, stage: Mapping[str, Any]) -> RowFacts:
+def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
     """Return what a run's record says of a row beside its scores."""
+    # an adapted student took two trainings: of its image side, and of what stands on it
+    took = [stages[name] for name in ("adapt", "adapted") if row.stage == "adapted"]
+    took = took or [stages[row.stage]]
     return {
         "name": row.name,
         "label": row.label,
         "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
         "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
-        "parameters": stage["parameters"],
-        "seconds": stage["seconds"],
+        "parameters": sum(stage["parameters"] for stage in took),
+        "seconds": sum(stage["seconds"] for stage in took),
     }
 
 

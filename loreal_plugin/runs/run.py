@@ -17,7 +17,7 @@ from loreal_plugin.runs.notes import run_notes
 from loreal_plugin.runs.plan import Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
-from loreal_plugin.runs.spec import STAGES, RunSpec
+from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
 
 # what the record of a run that is apart from its stages says of each test
 TEST_FACTS = ("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "key")
@@ -37,7 +37,7 @@ def run_protocol(
     protocol: Protocol = BASE2NEW,
     *,
     test_only: bool = False,
-    until: str = "loreal",
+    until: str | None = None,
     say: Say = say_line,
     verbose: bool = False,
 ) -> Outcome:
@@ -45,13 +45,15 @@ def run_protocol(
 
     Args:
         test_only: train nothing; test every stage that is there, again.
-        until: the last stage to run (`alpha`, `beta`, `loreal`); rows of later stages are left out.
+        until: the last stage to run (of `spec.STAGES`); rows of later stages are left out; None:
+            as the variable UNTIL says, else all.
 
     Raises:
         LorealError: see `prepare`; with `test_only`, CheckpointError when no stage is there.
     """
     engine = prepare(spec, protocol=protocol, say=say, verbose=verbose)
-    wanted = list(engine.plan.stages.values())[: STAGES.index(until) + 1]
+    named = STAGES[: STAGES.index(until or last_stage()) + 1]
+    wanted = [stage for name, stage in engine.plan.stages.items() if name in named]
     with using_weights(spec.weights):
         stages, missing = run_stages(engine, wanted, test_only=test_only)
         if not stages:
@@ -77,7 +79,7 @@ def run_protocol(
 def record_folder(engine: Engine, last: Stage) -> Path:
     """Return the folder of the run's record: a run that was stopped early has one of its own."""
     folder = engine.plan.record
-    if last.loreal:
+    if last.loreal or not last.published:
         return folder
     if engine.plan.protocol.record_is_stage:
         return last.folder

@@ -39,6 +39,8 @@ class RunFacts:
     @property
     def tested_options(self) -> LorealOptions:
         """The options, with the inference mode and TEST_ATTRIBUTES of the run's tests."""
+        if self.options.adapt_dir:  # the record tells of LOREAL's own row
+            return self.options
         tested = self.record.get("inference") or {"INFERENCE": "exact"}
         settings = {key.lower(): v for key, v in tested.items() if key in INFERENCE_ONLY}
         for _, key, value in self.record.get("overrides") or ():

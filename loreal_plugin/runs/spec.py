@@ -15,10 +15,19 @@ from loreal_plugin.errors import ConfigError, DataError, HostError, near_name, u
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
 
 DEFAULT_SHOTS = "16"
-SCOPES = ("all", "host", "beta", "loreal")
-STAGES = ("alpha", "beta", "loreal")
+SCOPES = ("all", "host", "beta", "loreal", "adapted")
+STAGES = ("alpha", "beta", "loreal", "adapt", "adapted")
+# the paper's stages; the others are our own addition
+PUBLISHED = STAGES[:3]
 # which stages see an override of a scope
-REACH = {"all": STAGES, "host": ("alpha", "beta"), "beta": ("beta",), "loreal": ("loreal",)}
+REACH = {
+    "all": STAGES,
+    "host": ("alpha", "beta"),
+    "beta": ("beta",),
+    # the keys of the adaptation are LOREAL's; what stands on the adapted student is not
+    "loreal": ("loreal", "adapt"),
+    "adapted": ("adapt", "adapted"),
+}
 
 # keys that the protocol sets itself, and the argument or variable that steers each
 PROTOCOL_KEYS = {
@@ -26,6 +35,7 @@ PROTOCOL_KEYS = {
     "TRAINER.LOREAL.PHI": "the argument PHI",
     "TRAINER.LOREAL.ALPHA_DIR": "stage 1",
     "TRAINER.LOREAL.BETA_DIR": "stage 2",
+    "TRAINER.LOREAL.ADAPT_DIR": "the stage 'adapt'",
     "TRAINER.NAME": "the argument METHOD",
     "DATASET.NAME": "the argument DATASET",
     "DATASET.ROOT": "DATA",
@@ -70,19 +80,18 @@ class RunSpec:
     overrides: tuple[Override, ...] = ()
 
     def overrides_for(self, stage: str) -> list[Override]:
-        """Return the overrides that a stage (`alpha`, `beta`, `loreal`) sees, in command-line
-        order.
+        """Return the overrides that a stage (one of `STAGES`) sees, in command-line order.
 
-        Stage 3 builds the students again, so what describes them for the host stages describes them
-        there too; an override for stage 3 alone wins there.
+        The stages after 2 build the students again, so what describes them for the host stages
+        describes them there too; an override of a narrower scope wins there.
         """
-        third = stage == "loreal"
+        later = stage not in REACH["host"]
         found = [
             o
             for o in self.overrides
-            if stage in REACH[o.scope] or (third and o.scope == "host" and describes_student(o.key))
+            if stage in REACH[o.scope] or (later and o.scope == "host" and describes_student(o.key))
         ]
-        return sorted(found, key=lambda o: o.scope == "loreal") if third else found
+        return sorted(found, key=_narrowness) if later else found
 
 
 def build_spec(
@@ -134,6 +143,18 @@ def build_spec(
         recipe=recipe,
         overrides=parse_overrides(opts),
     )
+
+
+def last_stage(env: Mapping[str, str] = os.environ) -> str:
+    """Return the stage that runs stop after where nothing is said: UNTIL's, else the last.
+
+    Raises:
+        ConfigError: UNTIL names no stage.
+    """
+    asked = env.get("UNTIL") or STAGES[-1]
+    if asked not in STAGES:
+        raise ConfigError(unknown_name("stage in UNTIL", asked, STAGES))
+    return asked
 
 
 def whole_number(name: str, text: str, *, minimum: int) -> int:
@@ -206,6 +227,11 @@ def find_data(text: str, dataset: str) -> Path:
     return path.resolve()
 
 
+def _narrowness(override: Override) -> int:
+    """Return where an override stands among those of a later stage: the last one wins."""
+    return {"loreal": 1, "adapted": 2}.get(override.scope, 0)
+
+
 def describes_student(key: str) -> bool:
     """Return whether a key says what a host's model is or reads, and not how it is trained."""
     ours = key.startswith("TRAINER.LOREAL.")
@@ -213,8 +239,8 @@ def describes_student(key: str) -> bool:
 
 
 def parse_overrides(opts: Sequence[str]) -> tuple[Override, ...]:
-    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:` and `loreal:KEY` narrow the
-    scope.
+    """Return `KEY VALUE KEY VALUE ...` as overrides; `host:`, `beta:`, `loreal:` and
+    `adapted:KEY` narrow the scope.
 
     Raises:
         ConfigError: an odd number of words, an unknown scope, or a key that the protocol sets

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.adapt.use import use_adaptation
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.errors import CheckpointError, WeightsError
@@ -66,18 +67,20 @@ class TrainedRun(RunFacts):
         host: str | None = None,
         weights: str | None = None,
         device: torch.device | str = "cpu",
+        row: str = "loreal",
     ) -> TrainedRun:
         """Return the run in a folder; arguments and errors as in `load_run.load_run`."""
         from loreal_plugin.weights import weights_fingerprint
 
-        folder, record, out = find_run(path)
+        folder, stage, record, out = find_run(path, row)
         weights = weights or record["weights"]["name"]
         if weights_fingerprint(weights) != record["weights"]["sha256"]:
             raise WeightsError(
                 f"weights '{weights}' are not those of the run; name its file with --weights"
             )
         attached = attach_host(host_folder(record, host), record["method"])
-        return cls.at(folder, record, out, attached, weights, torch.device(device))
+        place = torch.device(device)
+        return cls.at(folder, record, out, attached, weights, place, stage=stage)
 
     @classmethod
     def at(
@@ -88,14 +91,18 @@ class TrainedRun(RunFacts):
         host: AttachedHost,
         weights: str,
         device: torch.device,
+        *,
+        stage: str,
     ) -> TrainedRun:
-        """Return the run whose stage 3 is in a folder; arguments as the attributes are.
+        """Return the run whose stage 3, `loreal` or `adapted`, is in a folder.
+
+        Arguments are as the attributes.
 
         Raises:
             CheckpointError: what stage 3 left is missing or damaged.
         """
-        stages = record.get("stages") or {"loreal": record}
-        epochs = int(stages["loreal"]["epochs"])
+        stages = record.get("stages") or {stage: record}
+        epochs = int(stages[stage]["epochs"])
         check_files(folder)
         tensors, checkpoint = read_checkpoint(folder / NAME / file_name(epochs))
         deployment = read_deployment(folder, record, checkpoint)
@@ -169,6 +176,8 @@ class TrainedRun(RunFacts):
             share_clip_tensors(plain, beta)
             alpha = with_slots(plain, words, o)
             alpha.mean = self.tensors.get("means.alpha")
+        if self.deployment.adaptation:  # after sharing: what is adapted is beta's own
+            use_adaptation(beta, self.deployment.adaptation, self.deployment.adaptation_note)
         beta = with_slots(beta, words, o)
         beta.mean = self.tensors.get("means.beta")
         identity = self.checkpoint["identity"]

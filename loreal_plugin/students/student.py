@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +50,7 @@ class Student:
             `PrefixTextPath` or a `ReferenceTextPath`.
         condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
         mean: (F, D_v) features of the mean training picture; None before there is one.
+        adaptation: updates of its image side that were merged into `model`; none: it is the host's.
 
     Bound to the model when the student is made:
         encode_image: images (B, 3, input_size, input_size) -> L2-normalised features (B, F, D_v).
@@ -75,6 +76,7 @@ class Student:
     text_path: Any = _no_text_path
     condition_on: str = "class"
     mean: Tensor | None = None
+    adaptation: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
@@ -148,7 +150,8 @@ class Student:
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""
-        return fingerprint(self.learned)
+        updates = {f"adaptation.{name}": value for name, value in self.adaptation.items()}
+        return fingerprint({**self.learned, **updates})
 
 
 def build_student(

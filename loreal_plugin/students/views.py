@@ -119,14 +119,25 @@ def draw_view(width: int, height: int, recipe: ViewRecipe, generator: torch.Gene
 
 def render_view(image: Image.Image, view: View, size: int, recipe: ViewRecipe) -> Tensor:
     """Return the view as a (3, size, size) tensor, resized from the picture's own pixels."""
+    pixels = TF.to_tensor(render_picture(image, view, size, recipe))
+    return pixels if recipe.mean is None else TF.normalize(pixels, recipe.mean, recipe.std)
+
+
+def render_picture(image: Image.Image, view: View, size: int, recipe: ViewRecipe) -> Image.Image:
+    """Return the view as a picture of `size` x `size`, resized from the picture's own pixels."""
     mode = INTERPOLATIONS[recipe.interpolation]
     # from the picture's own pixels at every size: resizing the large view again would blur twice,
     # and the small one would not be what the host's transform gives at phi
     picture = TF.resized_crop(
         image, view.top, view.left, view.height, view.width, [size, size], interpolation=mode
     )
-    pixels = TF.to_tensor(TF.hflip(picture) if view.flip else picture)
-    return pixels if recipe.mean is None else TF.normalize(pixels, recipe.mean, recipe.std)
+    return TF.hflip(picture) if view.flip else picture
+
+
+def as_input(pixels: Tensor, recipe: ViewRecipe) -> Tensor:
+    """Return 8-bit pixels (B, 3, S, S) as the numbers that `render_view` gives."""
+    values = pixels.float().div(255)
+    return values if recipe.mean is None else TF.normalize(values, recipe.mean, recipe.std)
 
 
 class PairedViews(Dataset):

@@ -11,7 +11,7 @@ from torch import Tensor
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.method.correction import correction_from_tensors
-from loreal_plugin.options import INFERENCE_ONLY
+from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY
 from loreal_plugin.students.slots import with_slots
 from loreal_plugin.trainer import checkpoint as files
 from loreal_plugin.trainer.stage3 import Stage3
@@ -21,6 +21,8 @@ FREE_ON_RESUME = (
     *("alpha_dir", "beta_dir", "cache_dir", "attributes"),
     *("text_path", "class_chunk", "memory_budget_mb"),
     *(name.lower() for name in INFERENCE_ONLY),
+    # the students' fingerprints say which adaptation is in use
+    *(name.lower() for name in ADAPTATION),
 )
 
 

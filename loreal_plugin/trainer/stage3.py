@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.adapt.use import use_adaptation_of
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import dataset_of, load_attributes
@@ -116,7 +117,7 @@ class Stage3:
     ) -> tuple[Student, Student]:
         """Return alpha at the native size and beta at phi, sharing the CLIP file's tensors."""
         o = self.options
-        same = o.students == "same"
+        same = o.students == "same" or bool(o.adapt_dir)  # an adapted beta is alpha at phi
         if not o.alpha_dir or not (o.beta_dir or same):
             raise ConfigError(
                 "TRAINER.LOREAL.ALPHA_DIR and BETA_DIR must name the output folders of stages 1 and"
@@ -142,6 +143,9 @@ class Stage3:
         report = share_clip_tensors(alpha, beta)
         mib = report.bytes_shared / 2**20
         print(f"Students share {report.n_shared} tensors ({mib:.1f} MiB)")
+        if o.adapt_dir:
+            use_adaptation_of(beta, Path(o.adapt_dir))
+            print(f"Student beta: image side adapted to {o.phi}, from {o.adapt_dir}")
         self.host_facts = {
             "host": host.revision,
             "shims": list(host.shims),

@@ -129,7 +129,7 @@ def open_model(
             f"{path} is neither a run ({RESULTS}) nor a package ({MANIFEST}); name the folder of a"
             " run's stage 3, or one that loreal export wrote"
         )
-    run = TrainedRun.open(path, host=host, weights=weights)
+    run = TrainedRun.open(path, host=host, weights=weights, row="")
     names = class_set(run, classes)[1] if classes else ""
     deployed = run.deployed(names, inference)
     deployed.slim()

@@ -30,7 +30,7 @@ def trained(method: str, phi: str, dataset: str, opts: list[str]) -> Any:
     """Return the trainer of stage 3, with what it learned, for the new classes."""
     spec = build_spec(method, phi, dataset, "1", opts=opts)
     engine = prepare(spec, check_data=False)
-    stage, row = engine.plan.stages["loreal"], engine.plan.rows[-1]
+    stage, row = engine.plan.stages["loreal"], engine.plan.row("loreal")
     with using_weights(spec.weights):
         trainer = engine._build(engine.resolve(stage, row, "new"))
         load_checkpoint(trainer, stage.folder, 1)

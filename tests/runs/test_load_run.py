@@ -97,7 +97,7 @@ class Alone:
 
     @staticmethod
     def _trainer(engine: Any, half: str) -> Any:
-        stage, row = engine.plan.stages["loreal"], engine.plan.rows[-1]
+        stage, row = engine.plan.stages["loreal"], engine.plan.row("loreal")
         with using_weights(engine.plan.spec.weights):
             trainer = quietly(lambda: engine._build(engine.resolve(stage, row, half)))
             quietly(lambda: load_checkpoint(trainer, stage.folder, 1))
@@ -109,7 +109,7 @@ class Alone:
         """Return what the engine's own test says; it builds no student but beta."""
         with using_weights(engine.plan.spec.weights), pytest.MonkeyPatch.context() as patch:
             patch.setattr(Stage3, "build", lambda *_: pytest.fail("built what could train"))
-            return engine.evaluate(engine.plan.rows[-1], half, again=True)["score"]
+            return engine.evaluate(engine.plan.row("loreal"), half, again=True)["score"]
 
     @staticmethod
     def _kept(folder: Path, paths: list[str]) -> list[Path]:
@@ -246,7 +246,7 @@ def test_other_weights_and_pictures_that_are_none_are_refused(alone: Alone, tmp_
 
 
 def test_alpha_needs_the_output_folder(alone: Alone):
-    folder, _, out = find_run(alone.folder)
+    folder, _, _, out = find_run(alone.folder)
     assert folder == alone.folder and out is None
     run = TrainedRun.open(alone.folder)
     with pytest.raises(CheckpointError, match="copied without the folder of stage 'alpha'"):

@@ -1,0 +1,33 @@
+"""Pictures without labels: the files below a folder, in an order that does not change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loreal_plugin.errors import DataError
+
+SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Return the picture files below a folder, sorted; links to files are followed.
+
+    Raises:
+        DataError: no such folder, or no picture in it.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise DataError(
+            f"ADAPT_PICTURES '{folder}' is no folder; give a folder of pictures, or 'shots'"
+        )
+    found = sorted(
+        Path(place) / name
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+    )
+    if not found:
+        raise DataError(f"there is no picture below {folder} (looked for {', '.join(SUFFIXES)})")
+    return found

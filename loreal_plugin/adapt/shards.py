@@ -1,0 +1,163 @@
+"""Pictures at phi beside what alpha makes of the same crops: the pupil's input and its targets.
+
+A shard is one view of at most `SHARD` pictures. Its targets are computed once and kept: in memory
+up to a bound, and in the verified store. So memory does not grow with the number of pictures.
+
+Shapes: n pictures of a shard, F features, D_v embedding width, P patches at phi, D encoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import functional as TF
+
+from loreal_plugin.adapt.settings import SHARD
+from loreal_plugin.adapt.tower import Tower
+from loreal_plugin.files.store import VerifiedStore, store_key
+from loreal_plugin.method.adaptation import pooled_tokens
+from loreal_plugin.students.views import (
+    ViewRecipe,
+    as_input,
+    draw_view,
+    read_picture,
+    render_picture,
+    view_generator,
+)
+
+READERS = 4  # threads that read and resize; PIL lets go of the interpreter while it works
+CHUNK = 64  # pictures that are encoded at a time
+MEMORY_BYTES = 2**31  # what shards may keep in memory
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One view of n pictures: 8-bit pixels (n, 3, phi, phi), alpha's features and pooled tokens."""
+
+    pixels: Tensor
+    features: Tensor  # (n, F, D_v), float32
+    tokens: Tensor  # (n, P, D), float16: rounded far below what the pupil can reach
+
+    @property
+    def n_bytes(self) -> int:
+        """Size in memory."""
+        parts = (self.pixels, self.features, self.tokens)
+        return sum(part.numel() * part.element_size() for part in parts)
+
+
+class Shards:
+    """All shards of a set of pictures.
+
+    Args:
+        alpha: the teacher, at its own size.
+        paths: the picture files.
+        phi: side of the pupil's pictures.
+        grid: the pupil's patches along one side.
+        recipe, seed, views: which crops.
+        store: keeps targets between runs; None: they are not kept.
+        ingredients: what else decides about alpha's embeddings.
+    """
+
+    def __init__(
+        self,
+        alpha: Tower,
+        paths: Sequence[str],
+        *,
+        phi: int,
+        grid: int,
+        recipe: ViewRecipe,
+        seed: int,
+        views: int,
+        store: VerifiedStore | None = None,
+        ingredients: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.alpha, self.paths, self.recipe = alpha, list(paths), recipe
+        self.phi, self.grid, self.seed, self.views = phi, grid, seed, views
+        self.store, self.ingredients = store, dict(ingredients or {})
+        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
+        self.parts = order.split(SHARD)
+        self._kept: dict[tuple[int, int], Shard] = {}
+        self._kept_bytes = 0
+
+    def passes(self, epochs: int) -> list[tuple[int, int]]:
+        """Return the (view, part) of every pass of a training, in order."""
+        once = [(view, part) for view in range(self.views) for part in range(len(self.parts))]
+        return once * epochs
+
+    def get(self, view: int, part: int) -> Shard:
+        """Return a shard; DataError where a picture cannot be read."""
+        found = self._kept.get((view, part))
+        if found is None:
+            found = self._make(view, part)
+            if self._kept_bytes + found.n_bytes <= MEMORY_BYTES:
+                self._kept[view, part] = found
+                self._kept_bytes += found.n_bytes
+        return found
+
+    def _make(self, view: int, part: int) -> Shard:
+        """Return a shard with targets from the store, or computed and stored."""
+        indices = self.parts[part].tolist()
+        facts = {**self.ingredients, "view": view, "part": part, "grid": self.grid}
+        name = store_key(facts, 32)
+        stored = self.store.read(name, facts) if self.store else None
+        pixels, features, tokens = [], [], []
+        for small, large in self._rendered(indices, view, with_large=stored is None):
+            pixels.append(small)
+            if stored is None:
+                seen, rows = self._targets(large)
+                features.append(seen)
+                tokens.append(rows)
+        if stored is not None:
+            targets = stored[0]
+        else:
+            targets = {"features": torch.cat(features), "tokens": torch.cat(tokens)}
+            self._keep(name, facts, targets)
+        return Shard(torch.cat(pixels), targets["features"], targets["tokens"])
+
+    def _keep(self, name: str, facts: Mapping[str, Any], targets: Mapping[str, Tensor]) -> None:
+        """Store targets; a store that cannot be written costs time later, and no run."""
+        if self.store is None:
+            return
+        try:
+            self.store.write(name, facts, targets, {})
+        except OSError as error:
+            print(f"{self.store.what} {self.store.folder} cannot be written ({error}): not kept")
+            self.store = None
+
+    @torch.no_grad()
+    def _targets(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return alpha's features (n, F, D_v) and pooled tokens (n, P, D) of 8-bit pixels."""
+        features, tokens = self.alpha.encode(as_input(pixels, self.recipe))
+        side = self.alpha.grid
+        pooled = pooled_tokens(tokens.float(), (side, side), (self.grid, self.grid))
+        return features.float().cpu(), pooled.half().cpu()
+
+    def _rendered(
+        self, indices: Sequence[int], view: int, *, with_large: bool
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield chunks of 8-bit pixels at phi and, where wanted, at the native size.
+
+        One chunk is read while another is encoded.
+        """
+        sizes = (self.phi, self.alpha.student.input_size) if with_large else (self.phi,)
+        chunks = [indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK)]
+        draw: Callable[[int], list[Tensor]] = lambda i: self._drawn(i, view, sizes)  # noqa: E731
+        with ThreadPoolExecutor(READERS) as pool:
+            waiting = [pool.submit(draw, i) for i in chunks[0]]
+            for later in [*chunks[1:], []]:
+                ready, waiting = waiting, [pool.submit(draw, i) for i in later]
+                columns = list(zip(*(job.result() for job in ready), strict=True))
+                stacked = [torch.stack(column) for column in columns]
+                yield stacked[0], stacked[-1]
+
+    def _drawn(self, index: int, view: int, sizes: Sequence[int]) -> list[Tensor]:
+        """Return one view of one picture at each size, (3, size, size) in 8 bits."""
+        image = read_picture(self.paths[index])
+        generator = view_generator(self.seed, index, view)
+        box = draw_view(*image.size, self.recipe, generator)
+        return [TF.pil_to_tensor(render_picture(image, box, s, self.recipe)) for s in sizes]

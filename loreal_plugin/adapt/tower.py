@@ -1,0 +1,74 @@
+"""A student's image side as the adaptation sees it: pictures in, embeddings and patch tokens out.
+
+Shapes: B pictures, F features a picture, D_v embedding width, N patches, D width of the encoder.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.contract.image_tower import ImageTower, tensor_of
+from loreal_plugin.errors import HostError
+from loreal_plugin.method.adaptation import Adaptation
+from loreal_plugin.students.student import Student
+
+
+class Tower:
+    """The image side of a student, with its patch tokens.
+
+    Attributes:
+        parts: names of the tensors that can be adapted.
+        grid: patches along one side.
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.student, self.model = student, student.model
+        self.parts: ImageTower = student.contract.image_tower(student.model)
+        kernel = tensor_of(student.model, self.parts.kernel)
+        self.grid = student.input_size // kernel.shape[-1]
+        self._norm = student.model.get_submodule(self.parts.last_norm)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.student.device
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L2-normalised features (B, F, D_v) and the patch tokens (B, N, D).
+
+        The tokens are those that the last block reads. Gradients flow.
+
+        Raises:
+            HostError: the last block did not run, or read other rows.
+        """
+        seen: list[Tensor] = []
+        handle = self._norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            features = self.student.contract.encode_image(self.model, images.to(self.device))
+        finally:
+            handle.remove()
+        count = self.grid**2
+        if not seen or seen[-1].dim() != 3 or seen[-1].shape[0] < 1 + count:
+            shape = tuple(seen[-1].shape) if seen else "nothing"
+            raise HostError(
+                f"the last block of the image encoder was to read rows (T, B, D) with {count}"
+                f" patches among them, it read {shape}; its patch tokens cannot be compared:"
+                " set TRAINER.LOREAL.ADAPT_TOKEN_WEIGHT 0 or ADAPT none"
+            )
+        # A host may use the norm for a branch of its own, too: the rows are the same.
+        return features, self.student.contract.patch_rows(seen[0], count)
+
+
+def adapt(student: Student, settings: AdaptSettings) -> Adaptation:
+    """Put trainable updates on a student's image side; the start changes nothing.
+
+    Raises:
+        ConfigError: the rank does not fit.
+        HostError: the image encoder is no CLIP vision transformer.
+    """
+    parts = student.contract.image_tower(student.model)
+    generator = torch.Generator().manual_seed(settings.seed)
+    full, low_rank = settings.full_updates(parts), settings.low_rank_updates(parts)
+    return Adaptation(student.model, full, low_rank, settings.rank, generator)

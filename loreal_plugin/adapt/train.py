@@ -1,0 +1,172 @@
+"""The training of an adaptation: steps on shards, a schedule, checkpoints to go on from.
+
+Every order is a function of (seed, pass), so a training that goes on is the one that was never
+interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.adapt.settings import BETAS, WARM_UP_STEPS, AdaptSettings
+from loreal_plugin.adapt.shards import Shard, Shards
+from loreal_plugin.adapt.tower import Tower
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.method.adaptation import (
+    Adaptation,
+    embedding_loss,
+    token_loss,
+)
+from loreal_plugin.students.views import as_input
+
+
+@dataclass
+class Progress:
+    """Where a training stands; `loss` is the mean over the last pass."""
+
+    passes_done: int
+    passes: int
+    seconds: float
+    loss: float
+
+
+class Distillation:
+    """One training of beta's image side.
+
+    Args:
+        beta: the pupil, with `adaptation` on it.
+        shards: its pictures and targets.
+    """
+
+    def __init__(
+        self,
+        beta: Tower,
+        adaptation: Adaptation,
+        shards: Shards,
+        settings: AdaptSettings,
+    ) -> None:
+        self.beta, self.adaptation, self.shards = beta, adaptation, shards
+        self.settings = settings
+        self.order = shards.passes(settings.epochs)
+        self.optimizer = torch.optim.AdamW(
+            adaptation.parameters(), lr=settings.lr, betas=BETAS, weight_decay=0.0
+        )
+        half = beta.student.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(beta.device.type, enabled=half)
+        self.passes_done = self.passes_at_start = 0
+        self._deviation: Tensor | None = None
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps of the whole training."""
+        return sum(self._steps_of(part) for _, part in self.order)
+
+    def _steps_of(self, part: int) -> int:
+        """Return the steps of a pass over a part; an incomplete last batch is left out."""
+        count, batch = len(self.shards.parts[part]), self.settings.batch
+        return max(1, count // batch)
+
+    # ---- training --------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Progress]:
+        """Train to the end, from where it stands; yield after every pass.
+
+        Raises:
+            ConfigError: the loss is no number any more.
+        """
+        started = time.monotonic()
+        step = sum(self._steps_of(part) for _, part in self.order[: self.passes_done])
+        total = self.steps
+        for number in range(self.passes_done, len(self.order)):
+            shard = self.shards.get(*self.order[number])
+            losses = []
+            for batch in self._batches(len(shard.pixels), number):
+                self._set_rate(step, total)
+                losses.append(self._step(shard, batch))
+                step += 1
+            loss = torch.stack(losses).mean().item()
+            if not math.isfinite(loss):
+                raise ConfigError(
+                    f"the adaptation's loss is {loss} after pass {number + 1} of {len(self.order)}:"
+                    f" TRAINER.LOREAL.ADAPT_LR {self.settings.lr} is too high"
+                )
+            self.passes_done = number + 1
+            yield Progress(self.passes_done, len(self.order), time.monotonic() - started, loss)
+
+    def _batches(self, count: int, number: int) -> list[Tensor]:
+        """Return the index batches of a pass over `count` pictures."""
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
+        order = torch.randperm(count, generator=generator)
+        batches = order.split(self.settings.batch)
+        whole = [batch for batch in batches if len(batch) == self.settings.batch]
+        return whole or [order]
+
+    def _set_rate(self, step: int, total: int) -> None:
+        """Set the learning rate of a step: a linear warm-up, then half a cosine down to zero."""
+        warm = min(WARM_UP_STEPS, max(1, total // 10))
+        if step < warm:
+            share = (step + 1) / warm
+        else:
+            share = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * share
+
+    def _step(self, shard: Shard, batch: Tensor) -> Tensor:
+        """Take one step on some pictures of a shard; return the loss, detached."""
+        device = self.beta.device
+        images = as_input(shard.pixels[batch].to(device), self.shards.recipe)
+        features, tokens = self.beta.encode(images)
+        wanted = shard.features[batch].to(device)
+        loss = embedding_loss(features, wanted)
+        s = self.settings
+        if s.token_weight:
+            rows = shard.tokens[batch].to(device).float()
+            loss = loss + s.token_weight * token_loss(tokens, rows, self.deviation.to(device))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss.detach()
+
+    @property
+    def deviation(self) -> Tensor:
+        """Return the standard deviation (D,) of alpha's tokens, over the first shard."""
+        if self._deviation is None:
+            tokens = self.shards.get(*self.order[0]).tokens.double().flatten(0, 1)
+            self._deviation = tokens.std(0).clamp(min=1e-6).float()
+        return self._deviation
+
+    # ---- state -----------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what a training goes on from: tensors, and plain numbers."""
+        tensors = {f"update.{name}": value for name, value in self.adaptation.state().items()}
+        for index, entries in self.optimizer.state_dict()["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimizer.{index}.{key}"] = value
+        return tensors, {"passes_done": self.passes_done, "scaler": self.scaler.state_dict()}
+
+    def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Go on from what `state` gave; CheckpointError where it does not fit."""
+        updates = {
+            name.removeprefix("update."): value
+            for name, value in tensors.items()
+            if name.startswith("update.")
+        }
+        self.adaptation.load(updates)
+        entries: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                entries.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        self.scaler.load_state_dict(plain["scaler"])
+        self.passes_done = self.passes_at_start = int(plain["passes_done"])

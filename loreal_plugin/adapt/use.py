@@ -1,0 +1,45 @@
+"""A student with an adapted image side: updates from a file, merged into tensors of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from loreal_plugin.adapt.files import adaptation_file, read_adaptation, settings_of
+from loreal_plugin.adapt.tower import adapt
+from loreal_plugin.errors import CheckpointError
+from loreal_plugin.students.student import Student
+
+
+def use_adaptation(
+    student: Student, tensors: Mapping[str, Tensor], note: Mapping[str, Any]
+) -> None:
+    """Merge updates into a student's image side; what it shares with another stays as it was.
+
+    Args:
+        note: what the updates belong to.
+
+    Raises:
+        CheckpointError: they belong to another input size, method or backbone.
+    """
+    row = student.contract
+    mine = {"phi": student.input_size, "method": row.method if row.learns_images else "CLIP"}
+    differ = [f"{k} {note[k]}, here {v}" for k, v in mine.items() if note[k] != v]
+    if differ:
+        raise CheckpointError(
+            f"the adaptation was made for {'; for '.join(differ)}; train one for this run"
+        )
+    adaptation = adapt(student, settings_of(note))
+    adaptation.load(tensors)
+    adaptation.merge()
+    student.adaptation = dict(tensors)
+
+
+def use_adaptation_of(student: Student, folder: Path) -> dict[str, Any]:
+    """Merge the adaptation of a stage's folder into a student; return what it belongs to."""
+    tensors, note = read_adaptation(adaptation_file(folder))
+    use_adaptation(student, tensors, note)
+    return note

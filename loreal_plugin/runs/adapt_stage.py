@@ -1,0 +1,177 @@
+"""The stage between 2 and 3: beta's image side learns from alpha's, without labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from loreal_plugin.adapt.files import (
+    FOLDER,
+    PART,
+    adaptation_file,
+    as_stored,
+    write_adaptation,
+)
+from loreal_plugin.adapt.pictures import SHOTS, pictures_below
+from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.adapt.shards import Shards
+from loreal_plugin.adapt.tower import Tower, adapt
+from loreal_plugin.adapt.train import Distillation, Progress
+from loreal_plugin.files.store import VerifiedStore
+from loreal_plugin.files.tensors import write_tensors
+from loreal_plugin.paths import cache_root
+from loreal_plugin.runs.journal import Journal
+from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.views import build_recipe
+
+SAVES = 20  # checkpoints of a training
+
+
+def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any]:
+    """Train an adaptation to its end and write it; return what was measured of it.
+
+    An interrupted training of the same key goes on from its last checkpoint.
+
+    Args:
+        engine: has host, plan, configurations and keys.
+        stage: the stage `adapt` of its plan.
+        journal: vouches for checkpoints.
+
+    Raises:
+        ConfigError: the loss is no number any more; the rank does not fit.
+        DataError: a picture cannot be read, or a folder has none.
+    """
+    facts = engine.identity.adaptation_facts()
+    training = _training(engine, stage, facts)
+    parts = _Parts(stage.folder / FOLDER, journal)
+    if parts.go_on(training):
+        done, whole = training.passes_done, len(training.order)
+        engine.say(f"  goes on after pass {done} of {whole}")
+    every = max(1, len(training.order) // SAVES)
+    for progress in training.run():
+        done = progress.passes_done
+        if done % every == 0 and done < progress.passes:
+            parts.save(training)
+            engine.say(_line(progress, training.passes_at_start))
+    tensors = as_stored(training.adaptation.state())
+    count = sum(value.numel() for value in tensors.values())
+    write_adaptation(adaptation_file(stage.folder), tensors, facts)
+    parts.remove()
+    return {
+        "parameters": count,
+        "epochs": training.settings.epochs,
+        "steps_per_epoch": training.steps // training.settings.epochs,
+        "pictures": len(training.shards.paths),
+        "base": None,
+    }
+
+
+def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
+    """Return the training at its start: two students, their pictures, updates on one of them."""
+    cfg, identity, plan = engine.cfgs[stage.name], engine.identity, engine.plan
+    settings = AdaptSettings.of(identity.options_of(stage.name), cfg.SEED)
+    names = list(identity.dataset(plan.source).classnames)
+    alpha, beta = (_student(engine, cfg, names, size) for size in (plan.native_size, plan.spec.phi))
+    share_clip_tensors(alpha, beta)
+    pupil, teacher = Tower(beta), Tower(alpha)
+    shards = Shards(
+        teacher,
+        picture_files(engine),
+        phi=plan.spec.phi,
+        grid=pupil.grid,
+        recipe=build_recipe(cfg),
+        seed=cfg.SEED,
+        views=settings.views,
+        store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets"),
+        ingredients=_of_targets(facts),
+    )
+    return Distillation(pupil, adapt(beta, settings), shards, settings)
+
+
+def _of_targets(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides about alpha's targets: not how the pupil is trained on them."""
+    return {key: value for key, value in facts.items() if key != "settings"} | {
+        "seed": facts["settings"]["seed"]
+    }
+
+
+def picture_files(engine: Any) -> list[str]:
+    """Return the pictures of an adaptation: the few shots, or a folder's, without labels."""
+    wanted = engine.identity.options_of("adapt").adapt_pictures
+    if wanted != SHOTS:
+        return [str(path) for path in pictures_below(Path(wanted))]
+    dataset = engine.identity.dataset(engine.plan.source)
+    return [item.impath for item in dataset.train_x]
+
+
+def _student(engine: Any, cfg: Any, names: list[str], size: int) -> Student:
+    """Return alpha at a size; plain CLIP where its method learns nothing of the image side."""
+    learns = engine.host.contract.learns_images
+    options = engine.identity.options_of("adapt")
+    return build_student(
+        engine.host,
+        cfg,
+        names,
+        engine.device(cfg),
+        input_size=size,
+        checkpoint_dir=engine.plan.stages["alpha"].folder if learns else None,
+        epoch=options.alpha_epoch,
+    )
+
+
+# ---- going on ------------------------------------------------------------------------------------
+
+
+class _Parts:
+    """What an interrupted training goes on from: one file a checkpoint, the older ones removed."""
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self.folder, self.journal = folder, journal
+
+    def save(self, training: Distillation) -> None:
+        """Write a checkpoint, let the journal vouch for it, and remove those before."""
+        older = self._files()
+        tensors, plain = training.state()
+        path = self.folder / PART.format(training.passes_done)
+        write_tensors(path, tensors, {"plain": json.dumps(plain)})
+        self.journal.note_files()
+        self._drop(older)
+
+    def go_on(self, training: Distillation) -> bool:
+        """Take over the last checkpoint, which the journal has checked; return if there is one."""
+        found = self._files()
+        if not found:
+            return False
+        with safe_open(str(found[-1]), framework="pt") as stored:
+            plain = json.loads(stored.metadata()["plain"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        training.load_state(tensors, plain)
+        return True
+
+    def remove(self) -> None:
+        """Remove all checkpoints: the training has ended."""
+        self._drop(self._files())
+
+    def _files(self) -> list[Path]:
+        def passes(path: Path) -> int:
+            return int(path.name.split(".")[0].rsplit("-", 1)[1])
+
+        return sorted(self.folder.glob(PART.format("*")), key=passes)
+
+    def _drop(self, paths: list[Path]) -> None:
+        for path in paths:
+            # first out of the journal: a file that it names has to be there
+            self.journal.forget(path.name)
+            path.unlink()
+
+
+def _line(progress: Progress, start: int) -> str:
+    """Return one line of progress with the time that is left."""
+    done = progress.passes_done - start
+    left = progress.seconds / max(1, done) * (progress.passes - progress.passes_done)
+    share = f"{100 * progress.passes_done / progress.passes:.0f} %"
+    return f"  adapting {share}: loss {progress.loss:.3f}, {left:.0f} s left"

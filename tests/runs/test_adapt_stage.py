@@ -1,0 +1,237 @@
+"""The stages of the adapted image side, from end to end at toy size."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import random_clip_file, tiny_image_folder
+from safetensors.torch import load_file
+
+from loreal_plugin import load_run
+from loreal_plugin.adapt.files import adaptation_file, read_adaptation
+from loreal_plugin.attach import detach_host
+from loreal_plugin.cli.main import main
+from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.results.record import read_results
+from loreal_plugin.runs import adapt_stage
+
+FEW = ("TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2")
+FAST = ("OPTIM.MAX_EPOCH", "1", *FEW)
+
+
+class World:
+    """Data, weights and results of some runs that share an output folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.out = root, root / "out"
+        self.pictures = tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
+        self.weights = random_clip_file(root)
+
+    def run(self, method: str, *opts: str, out: Path | None = None, until: str = "adapted") -> int:
+        """Run base-to-new and return its exit code."""
+        words = ["base2new", method, "32", "pics", "1", "--until", until]
+        return main([*words, "--out", str(out or self.out), "--", *FAST, *opts])
+
+    def folders(self, pattern: str, out: Path | None = None) -> list[Path]:
+        """Return the seed folders of a stage, by the folder of its trainer and variant."""
+        home = (out or self.out) / "base2new/train_base/pics/shots_2"
+        return sorted(home.glob(f"{pattern}/*/seed1"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Give a world with one finished run of CoOp and one of MMRL."""
+    made = World(tmp_path_factory.mktemp("adapted"))
+    with pytest.MonkeyPatch.context() as patch:
+        env = {"DATA": made.root / "data", "SHOTS": "2", "RECIPE": "demo"}
+        env |= {"CLIP_WEIGHTS": made.weights, "LOREAL_CACHE": made.root / "cache"}
+        for name, value in env.items():
+            patch.setenv(name, str(value))
+        detach_host()
+        assert made.run("coop") == 0 and made.run("mmrl") == 0
+        yield made
+        detach_host()
+
+
+def _updates(folder: Path) -> dict[str, torch.Tensor]:
+    return read_adaptation(adaptation_file(folder))[0]
+
+
+def test_the_row_adds_the_image_side_alone(world: World) -> None:
+    (folder,) = world.folders("CoOp_LOREAL/phi32")
+    record = read_results(folder)
+    assert record["stage"] == "loreal" and list(record["stages"])[3:] == ["adapt", "adapted"]
+    row = record["rows"][-1]
+    stages = record["stages"]
+    assert row["name"] == "adapted" and stages["adapted"]["parameters"] == 0
+    assert row["parameters"] == stages["adapt"]["parameters"]
+    (adapt,) = world.folders("CLIP/adapt_phi32")
+    count = sum(value.numel() for value in _updates(adapt).values())
+    assert row["parameters"] == count
+    assert all(value.dtype == torch.float16 for value in _updates(adapt).values())
+
+
+def test_where_the_method_learns_nothing_of_the_images_the_result_is_shared(world: World) -> None:
+    # CoOp's lies with CLIP, MMRL's with MMRL: its image encoder has representation tokens
+    assert len(world.folders("CLIP/adapt_phi32")) == len(world.folders("MMRL_LOREAL/adapt_phi32"))
+    assert not world.folders("CoOp_LOREAL/adapt_phi32")
+
+
+@pytest.mark.parametrize("method", ["CoOp", "MMRL"])
+def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_path: Path) -> None:
+    (run,) = world.folders(f"{method}_LOREAL/phi32")
+    (alone,) = world.folders(f"{method}_LOREAL/adapted_phi32")
+    shutil.copytree(alone, tmp_path / "alone")
+    best, copied = load_run(run), load_run(tmp_path / "alone")
+    images = torch.randn(5, 3, 32, 32)
+    assert torch.equal(best.logits(images), copied.logits(images))
+    assert not torch.allclose(best.logits(images), load_run(run, row="loreal").logits(images))
+    beta = best.beta
+    # the host's own graph: its encoder with other weights, its own prompts, one product
+    text = beta.encode_text(beta.prompts().embeddings, beta.prompts().tokens)
+    fusion = best.model.fusion
+    assert torch.allclose(
+        best.logits(images), beta.logits(beta.encode_image(images), text, fusion), atol=1e-4
+    )
+    with pytest.raises(ConfigError, match="unknown row of a run 'adaptd'"):
+        load_run(run, row="adaptd")
+
+
+def _kernels(model: Callable[[torch.Tensor], Any], images: torch.Tensor) -> list[str]:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Listing(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    seen: list[str] = []
+    with torch.no_grad(), Listing():
+        model(images)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["CoOp", "MMRL"])
+def test_the_graph_is_that_of_the_host(world: World, method: str) -> None:
+    (run,) = world.folders(f"{method}_LOREAL/phi32")
+    images = torch.randn(2, 3, 32, 32)
+    adapted = load_run(run).beta.encode_image
+    plain = load_run(run, row="loreal").beta.encode_image
+    assert _kernels(adapted, images) == _kernels(plain, images)
+
+
+def test_what_is_complete_is_not_trained_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapt_stage, "_training", lambda *_: pytest.fail("trained again"))
+    assert world.run("coop") == 0
+    # LOREAL's text side is not what the adapted student stands on
+    assert world.run("coop", "TRAINER.LOREAL.BRIDGE", "cross") == 0
+    assert len(world.folders("CoOp_LOREAL/adapted_phi32")) == 1
+
+
+def test_a_preset_without_it_has_no_row(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert world.run("coop", "TRAINER.LOREAL.PRESET", "paper", out=out) == 0
+    (folder,) = world.folders("CoOp_LOREAL/phi32", out)
+    assert [row["name"] for row in read_results(folder)["rows"]][-1] == "loreal"
+    assert not world.folders("CLIP/adapt_phi32", out)
+
+
+def test_slots_on_top_are_asked_for_by_name(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    words = ("adapted:TRAINER.LOREAL.SLOT_PARTS", "both", "adapted:TRAINER.LOREAL.DRIFT", "ridge")
+    assert world.run("coop", *words, "adapted:TRAINER.LOREAL.INFERENCE", "exact", out=out) == 0
+    (old,) = world.folders("CoOp_LOREAL/adapted_phi32")
+    new = set(world.folders("CoOp_LOREAL/adapted_phi32", out)) - {out / old.relative_to(world.out)}
+    record = read_results(new.pop())
+    assert record["parameters"] > 0 and record["config"]["TRAINER.LOREAL.SLOT_PARTS"] == "both"
+
+
+def test_killed_it_goes_on_to_the_same_bits(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    (folder,) = world.folders("CLIP/adapt_phi32", out)
+    want = _updates(folder)
+    shutil.rmtree(folder)
+    save = adapt_stage._Parts.save
+
+    def dies(self: Any, training: Any) -> None:
+        save(self, training)
+        if training.passes_done == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt_stage._Parts, "save", dies)
+        assert world.run("coop", out=out) != 0
+    (part,) = (folder / "loreal").glob("*.part.safetensors")
+    assert part.name == "adaptation-2.part.safetensors"
+    assert world.run("coop", out=out) == 0
+    got = _updates(folder)
+    assert want.keys() == got.keys() and all(torch.equal(want[k], got[k]) for k in want)
+    assert [path.name for path in (folder / "loreal").iterdir()] == ["adaptation.safetensors"]
+
+
+def test_a_damaged_adaptation_is_trained_again(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    (folder,) = world.folders("CLIP/adapt_phi32", out)
+    path = adaptation_file(folder)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its content is not what was written"):
+        read_adaptation(path)
+    assert world.run("coop", out=out) == 0
+    assert "has to be trained again" in capsys.readouterr().out
+    want = load_file(adaptation_file(world.folders("CLIP/adapt_phi32")[0]))
+    assert all(torch.equal(want[name], value) for name, value in load_file(path).items())
+
+
+def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    words = ("TRAINER.LOREAL.ADAPT_PICTURES", str(world.pictures))
+    assert world.run("coop", *words, out=out) == 0
+    counts = {read_results(f)["pictures"] for f in world.folders("CLIP/adapt_phi32", out)}
+    assert counts == {6, 48}
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("TRAINER.LOREAL.ADAPT_PICTURES", "/nowhere"), "is no folder"),
+        (("TRAINER.LOREAL.ADAPT_RANK", "0"), "is below 1"),
+        (("TRAINER.LOREAL.ADAPT_RANK", "4096"), "this image encoder allows"),
+        (("TRAINER.LOREAL.ADAPT", "all"), "is none of"),
+        (("TRAINER.LOREAL.ADAPT_LR", "1e30"), "too high"),
+    ],
+)
+def test_bad_values_are_one_line(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, str],
+    error: str,
+) -> None:
+    assert world.run("coop", *words, out=tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert error in said and len(said.strip().splitlines()) == 1
+
+
+def test_the_settings_are_written_beside_the_updates(world: World) -> None:
+    (folder,) = world.folders("CLIP/adapt_phi32")
+    note = read_adaptation(adaptation_file(folder))[1]
+    assert note["phi"] == 32 and note["method"] == "CLIP" and note["parents"] == {}
+    assert note["settings"]["views"] == 2 and json.dumps(note["settings"])
