@@ -21,8 +21,8 @@ from loreal_plugin.results.record import (
     read_results,
     write_record,
 )
-from loreal_plugin.runs.check_values import divergence_told
 from loreal_plugin.runs.adapt_stage import train_adaptation
+from loreal_plugin.runs.check_values import divergence_told
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
