@@ -157,8 +157,8 @@ class LorealOptions:
         ("none", "positions", "patch", "lora", "patch_lora"),
     )
     adapt_rank: int = _key(8, "rank of the low-rank updates", low=1)
-    adapt_views: int = _key(16, "augmented views per image", low=1)
-    adapt_epochs: int = _key(6, "passes over all views of all images", low=1)
+    adapt_views: int = _key(32, "augmented views per image", low=1)
+    adapt_epochs: int = _key(3, "passes over all views of all images", low=1)
     adapt_lr: float = _key(3e-3, "highest learning rate", above=0.0)
     adapt_batch: int = _key(32, "images a step", low=1)
     adapt_token_weight: float = _key(

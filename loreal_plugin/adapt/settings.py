@@ -32,8 +32,8 @@ class AdaptSettings:
 
     kind: str = "patch_lora"
     rank: int = 8
-    views: int = 16
-    epochs: int = 6
+    views: int = 32
+    epochs: int = 3
     lr: float = 3e-3
     token_weight: float = 1.0
     batch: int = 32

@@ -83,8 +83,8 @@ class ModeBuilder:
         """Return the mean (H,) of the training pictures' activations; nothing reads it: zeros."""
         if self.model.options.slot_parts in WITH_CONTENTS:
             return self.statistics().mean
-        identity = self.model.meta_nets.meta_nets
-        return torch.zeros(sum(net.up.in_features for net in identity))
+        o = self.model.options
+        return torch.zeros(o.n_attributes * o.hidden_dim)
 
     @property
     def beta(self) -> Student:
