@@ -8,15 +8,14 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from loreal_plugin.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.plan import Plan
 
 # no recipe of the field comes near it (a linear probe of MoCo takes 30); beyond, training diverges
 HIGHEST_RATE = 100.0
@@ -48,16 +47,16 @@ def check_training(cfg: Any, stage: str) -> None:
         )
 
 
-def check_classes(engine: Engine) -> None:
+def check_classes(plan: Plan, identity: Identity, say: Callable[[str], None]) -> None:
     """Raise DataError where a test has one class, which every model names rightly.
 
     Names that a prompt cannot tell apart are said.
     """
-    for name, test in engine.plan.tests.items():
-        names = list(engine.identity.dataset(name).classnames)
+    for name, test in plan.tests.items():
+        names = list(identity.dataset(name).classnames)
         if len(names) < 2:
             words = "base and new halves are two classes each at least: four in all"
-            what = words if engine.plan.protocol.halves else "at least two classes are needed"
+            what = words if plan.protocol.halves else "at least two classes are needed"
             raise DataError(
                 f"dataset '{test.dataset}' has one class ('{names[0]}') to test on as '{name}',"
                 f" and any model is right about it; {what}"
@@ -65,7 +64,7 @@ def check_classes(engine: Engine) -> None:
         alike = Counter(one.replace("_", " ").casefold().strip() for one in names)
         twice = sorted(one for one, count in alike.items() if count > 1)
         if twice:
-            engine.say(
+            say(
                 f"warning: {len(twice)} class name(s) of '{test.dataset}' come twice in prompts,"
                 f" which know neither case nor underscores: {', '.join(twice[:3])}; rename one"
             )

@@ -53,7 +53,7 @@ def check_run(engine: Engine, *, lists: bool = True) -> None:
     """
     if lists:
         check_source(engine)
-        check_classes(engine)
+        check_classes(engine.plan, engine.identity, engine.say)
     if not engine.identity.options.enabled:
         phi = engine.plan.spec.phi
         raise ConfigError(
