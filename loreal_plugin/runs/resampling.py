@@ -1,4 +1,4 @@
-"""POSITION_RESAMPLING of a run: one value for all its stages, as stage 3's settings say."""
+"""What stage 3's settings say of a whole run: how positions are resampled, what is adapted."""
 
 from __future__ import annotations
 
@@ -26,14 +26,25 @@ def resampling_of(spec: RunSpec) -> str:
     Raises:
         ConfigError: there is no such recipe, preset or resampling.
     """
+    return resolve_options(_given(spec, "loreal", RESAMPLING)).position_resampling
+
+
+def adapts(spec: RunSpec) -> bool:
+    """Return whether a run has the stages of the adapted image side (key ADAPT)."""
+    return resolve_options(_given(spec, "adapt", "ADAPT")).adapt != "none"
+
+
+def _given(spec: RunSpec, stage: str, key: str) -> dict[str, Any]:
+    """Return the preset and a key as recipe and command line give them to a stage."""
     recipe = get_contract(spec.method).recipe_file(spec.recipe, loreal=True)
     node = _recipe_node(recipe, recipe.stat().st_mtime_ns)
-    given = {key: node[key] for key in ("PRESET", RESAMPLING) if node.get(key)}
-    for one in spec.overrides_for("loreal"):
+    wanted = ("PRESET", key)
+    given = {name: node[name] for name in wanted if node.get(name)}
+    for one in spec.overrides_for(stage):
         name = one.key.removeprefix(_LOREAL)
-        if one.key.startswith(_LOREAL) and name in ("PRESET", RESAMPLING):
+        if one.key.startswith(_LOREAL) and name in wanted:
             given[name] = _plain(one.value)
-    return resolve_options(given).position_resampling
+    return given
 
 
 @lru_cache

@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loreal_plugin.options import ADAPTATION
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, Result, Setting
-from loreal_plugin.runs.spec import REACH
+from loreal_plugin.runs.resampling import adapts
+from loreal_plugin.runs.spec import PUBLISHED, REACH, STAGES, Override, last_stage
 from loreal_plugin.sweep.planned_runs import Run
 
 UNTRAINED = "untrained"
-STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal"}
+STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal", "adapted": "adapted"}
+LAST_ROW = {"alpha": "native", "beta": "phi", "loreal": "loreal"}
 Unit = tuple[object, ...]
 
 
@@ -42,11 +45,23 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
         same = replace(result.setting, overrides=result.asked) == run.setting
         same = same or not run.trained and _same_zero_shot(result, run)
         if same and result.seed == run.seed and result.rival == run.rivals:
-            wanted = {"alpha": "native", "beta": "phi"}.get(run.until or "", "loreal")
+            wanted = _last_row(run)
             found = result.row == wanted or control and result.row.startswith(f"{wanted}_")
             if run.rivals or not run.trained or found:
                 return True
     return False
+
+
+def _until(run: Run) -> str:
+    """Return the stage after which a run stops."""
+    asked = run.until or last_stage()
+    with_adaptation = asked not in PUBLISHED and run.trained and adapts(run.spec)
+    return asked if with_adaptation or asked in PUBLISHED else PUBLISHED[-1]
+
+
+def _last_row(run: Run) -> str:
+    """Return the row that the last stage of a run gives its table."""
+    return LAST_ROW.get(_until(run), "adapted")
 
 
 def _same_zero_shot(result: Result, run: Run) -> bool:
@@ -90,10 +105,7 @@ def _units(run: Run) -> dict[str, Unit]:
     s = run.spec
     if run.rivals or not run.trained:
         return {"rivals" if run.rivals else UNTRAINED: (run.protocol, run.family, s.phi)}
-    reach = {
-        stage: tuple(o for o in s.overrides if stage in REACH[o.scope])
-        for stage in ("alpha", "beta", "loreal")
-    }
+    reach = {stage: tuple(o for o in s.overrides if stage in REACH[o.scope]) for stage in STAGES}
     host = (*reach["alpha"], *reach["beta"])
     units: dict[str, Unit] = {
         "alpha": ("alpha", run.family, reach["alpha"]),
@@ -103,10 +115,20 @@ def _units(run: Run) -> dict[str, Unit]:
         "host tests": ("host tests", run.protocol, run.family, s.phi, host),
         "test": ("test", run.protocol, run.family, s.phi, host, reach["loreal"]),
     }
-    dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(
-        run.until or "", ()
-    )
+    until = _until(run)
+    if until not in PUBLISHED:
+        of_adaptation = tuple(o for o in reach["adapt"] if _adapts(o))
+        told = (run.family, s.phi, reach["alpha"], reach["adapted"], of_adaptation)
+        units |= {
+            "adapted": ("adapted", *told),
+            "adapted test": ("adapted test", run.protocol, *told),
+        }
+    dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(until, ())
     return {name: unit for name, unit in units.items() if name not in dropped}
+
+
+def _adapts(override: Override) -> bool:
+    return override.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION
 
 
 class _Times:
@@ -155,6 +177,8 @@ def _seconds_of(result: Result) -> dict[str, float]:
     stage = STAGE_OF_ROW.get(result.row)
     seconds = result.content.numbers.get("seconds")
     found = {stage: seconds} if stage and seconds else {}
+    if result.row == "adapted":
+        return found | {"adapted test": tests}
     host = "native tests" if result.row == "native" else "host tests"
     return found | {"test" if result.row.startswith("loreal") else host: tests}
 
