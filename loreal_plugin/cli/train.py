@@ -103,8 +103,8 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
     from loreal_plugin.devices import device_choice
     from loreal_plugin.errors import ConfigError
     from loreal_plugin.runs.checks import check_trainer
-    from loreal_plugin.runs.engine import load_checkpoint
     from loreal_plugin.runs.logs import stage_log
+    from loreal_plugin.runs.stage_files import load_checkpoint
 
     if not cfg.OUTPUT_DIR:
         raise ConfigError("--output-dir is missing")

@@ -6,13 +6,12 @@ import gc
 import importlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from loreal_plugin.devices import device_choice
-from loreal_plugin.errors import CheckpointError, ConfigError, LorealError
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import remove_unfinished
 from loreal_plugin.options import resolve_options
 from loreal_plugin.results.record import (
@@ -41,7 +40,7 @@ from loreal_plugin.runs.observe_tests import record_hits, record_tests, score_of
 from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv, without_adaptation
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
-from loreal_plugin.runs.stage_files import finished_stage
+from loreal_plugin.runs.stage_files import finished_stage, load_checkpoint
 from loreal_plugin.trainer.checkpoint import NAME
 
 Say = Callable[[str], None]
@@ -276,22 +275,6 @@ class Engine:
     @staticmethod
     def _dassl() -> Any:
         return importlib.import_module("dassl.utils")
-
-
-def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:
-    """Load a checkpoint into a trainer; `epoch` None means the best one, as in the family.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or does not fit.
-    """
-    try:
-        trainer.load_model(str(folder), epoch=epoch)
-    except LorealError:
-        raise
-    except (OSError, RuntimeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        which = f"checkpoint of epoch {epoch}" if epoch else "best checkpoint"
-        raise CheckpointError(f"the {which} in {folder} cannot be loaded: {first}") from error
 
 
 def _free() -> None:

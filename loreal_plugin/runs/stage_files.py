@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.errors import CheckpointError
+from loreal_plugin.errors import CheckpointError, LorealError
 from loreal_plugin.files.checked_json import OLD
 from loreal_plugin.files.manifest import damage
 from loreal_plugin.results.record import read_results
@@ -73,3 +73,19 @@ def check_files(folder: Path) -> None:
         raise CheckpointError(
             f"{found[0]}; run the command of its training again, which trains the stage anew"
         )
+
+
+def load_checkpoint(trainer: Any, folder: Path, epoch: int | None) -> None:
+    """Load a checkpoint into a trainer; `epoch` None means the best one, as in the family.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does not fit.
+    """
+    try:
+        trainer.load_model(str(folder), epoch=epoch)
+    except LorealError:
+        raise
+    except (OSError, RuntimeError, KeyError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        which = f"checkpoint of epoch {epoch}" if epoch else "best checkpoint"
+        raise CheckpointError(f"the {which} in {folder} cannot be loaded: {first}") from error

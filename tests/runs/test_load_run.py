@@ -21,7 +21,6 @@ from loreal_plugin.errors import CheckpointError, ConfigError, DataError, Weight
 from loreal_plugin.files import read_json, write_checked
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
-from loreal_plugin.runs.engine import load_checkpoint
 from loreal_plugin.runs.find_run import find_run
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.observe_tests import record_hits
@@ -29,6 +28,7 @@ from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.records import pack_bits
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.runs.stage_files import load_checkpoint
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.trainer.stage3 import Stage3
 
