@@ -39,12 +39,14 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the choices."""
+    from loreal_plugin.cli.next_steps import next_line, typed
     from loreal_plugin.results.advise import advise
 
     limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
     print(
         advise(Path(args.output_dir).expanduser(), args.dataset, protocol=args.protocol, **limits)
     )
+    print(f"\n{next_line(f'loreal report {typed(Path(args.output_dir))}')}")
     return 0
 
 

@@ -42,13 +42,17 @@ def run(args: argparse.Namespace) -> int:
     # PyTorch's profiler, which measures memory, would report every start.
     # torch reads this when it is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    from loreal_plugin.cli.next_steps import next_line
     from loreal_plugin.runs.calibrate import run_calibrate
     from loreal_plugin.runs.calibration_table import format_calibration
     from loreal_plugin.runs.spec import whole_number
 
     target = share_of(args.target)
     pictures = whole_number("--pictures", args.pictures, minimum=2)
-    print(format_calibration(run_calibrate(spec_of(args), target=target, pictures=pictures)))
+    spec = spec_of(args)
+    print(format_calibration(run_calibrate(spec, target=target, pictures=pictures)))
+    again = f"loreal base2new {spec.method} {spec.phi} {spec.dataset} {spec.seed}"
+    print(f"\n{next_line(f'{again} -- TRAINER.LOREAL.INFERENCE auto')}")
     return 0
 
 

@@ -81,6 +81,5 @@ def _pictures(engine: object, spec: RunSpec) -> str:
     first = [Path(identity.dataset(name).test[0].impath) for name in tests]
     if not all(path.is_file() for path in first):
         return "pictures are drawn when it starts"
-    for name in tests:
-        identity.images(name)
+    identity.look_at(tests)
     return "every picture was read"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from loreal_plugin.cli.next_steps import after_run
 from loreal_plugin.cli.run_options import add_run_options, add_run_parser, spec_of, target_names
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.results.protocols import PROTOCOLS, TRAINED, Protocol
@@ -100,6 +101,9 @@ def _run_all(args: argparse.Namespace, specs: list[RunSpec], protocol: Protocol)
         outcomes.append(outcome)
     if len(outcomes) > 1:
         print(f"\n{format_shots([outcome.record for outcome in outcomes])}")
+    last = outcomes[-1]
+    if "loreal" in last.record["stages"] and not last.missing:
+        print(f"\n{after_run(last.folder, specs[-1].out)}", flush=True)
     missing = [text for outcome in outcomes for text in outcome.missing]
     if missing:
         raise CheckpointError(f"not tested, because never trained: {'; '.join(missing)}")

@@ -58,11 +58,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.plans:
         raise ConfigError("--plans belongs to --ablations FILE")
+    from loreal_plugin.cli.next_steps import next_line, typed
     from loreal_plugin.results.write_report import write_report
 
     written = write_report(out, Path(args.out).expanduser() if args.out else None, args.title)
     for path in written.files:
         print(f"written: {path}")
+    page = next((path for path in written.files if path.suffix == ".html"), written.files[0])
+    advice = f"loreal advise {typed(out)} --dataset NAME"
+    print(next_line(f"open {typed(page)} in a browser", advice))
     for refusal in written.refusals:
         print(f"not averaged: {refusal}")
     return 1 if written.refusals else 0

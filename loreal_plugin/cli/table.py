@@ -21,6 +21,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table; an unfinished or foreign file is an error."""
+    from loreal_plugin.cli.next_steps import after_run
     from loreal_plugin.errors import LorealError
     from loreal_plugin.results.record import RESULTS, read_results
     from loreal_plugin.results.run_plot import save_plot
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
             " first"
         )
     print(format_record(record))
+    if "loreal" in (record.get("stages") or {}):
+        print(f"\n{after_run(folder)}")
     if args.save_plot:
         save_plot(record, Path(args.save_plot))
     return 0

@@ -69,11 +69,15 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry(spec)
 
+    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.contract import DEFAULT_METHOD
     from loreal_plugin.results.run_table import format_run
     from loreal_plugin.runs.zero_shot import run_zero_shot
 
     record, _ = run_zero_shot(spec)
     print(f"\n{format_run(record)}")
+    trained = f"loreal base2new {DEFAULT_METHOD} {spec.phi} {spec.dataset}"
+    print(f"\n{next_line(trained, f'loreal report {typed(spec.out)}')}")
     return 0
 
 

@@ -68,6 +68,7 @@ class Engine:
             self.cfgs = {name: self.cfgs[name] for name in plan.stages}
         self.identity = Identity(host, plan, self.cfgs, weights, say)
         self.journals: dict[str, Journal] = {}  # of the stages that are trained here
+        self.tell: Callable[[str], str] = str  # what the console shows of a host's line
 
     def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
         """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what
@@ -126,14 +127,14 @@ class Engine:
         """Train a stage to its end and return what was measured."""
         cfg, journal = self.cfgs[stage.name], self.journals[stage.name]
         meter = Meter(cuda=cfg.USE_CUDA)
-        log = stage_log(stage.folder, self._dassl().setup_logger, verbose=self.verbose)
+        log = stage_log(stage.folder, self._dassl().setup_logger, self.verbose, self.tell)
         if stage.name == "adapt":
             with ending(journal, meter), meter, log:
                 found = train_adaptation(self, stage, journal)
             _free()
             took = journal.earlier + meter.seconds
             return {"seconds": took, "peak_memory_mb": journal.peak_memory_mb, **found}
-        with ending(journal, meter), meter, log:
+        with ending(journal, meter), meter, log, divergence_told(cfg):
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
@@ -142,8 +143,7 @@ class Engine:
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 row = self.host.contract
                 keep_random_state(trainer, stage.folder, row.kept_state, self.say)
-            with divergence_told(cfg):
-                trainer.train()
+            trainer.train()
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
             write_deployment(stage.folder, trainer, names, self.plan.source)

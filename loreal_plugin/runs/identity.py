@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -174,6 +174,14 @@ class Identity:
             )
             self._images[subset] = images_digest(dataset, self._pictures.sha256)
         return self._images[subset]
+
+    def look_at(self, subsets: Iterable[str]) -> None:
+        """Read the pictures of all subsets in one go; DataError where one cannot be read."""
+        subsets = list(subsets)
+        parts = [dataset_items(self.dataset(name)).values() for name in subsets]
+        self._pictures.check(item.impath for part in parts for items in part for item in items)
+        for name in subsets:
+            self.images(name)
 
     def test_images(self, subset: str) -> str:
         """Return the hash of the test part alone, which no number of shots and no seed changes."""

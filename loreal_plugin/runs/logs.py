@@ -20,8 +20,15 @@ class StageConsole:
 
     encoding = "utf-8"
 
-    def __init__(self, console: TextIO, *, every: float = 5.0, verbose: bool = False) -> None:
-        self._console, self._every, self._verbose = console, every, verbose
+    def __init__(
+        self,
+        console: TextIO,
+        *,
+        every: float = 5.0,
+        verbose: bool = False,
+        tell: Callable[[str], str] = str,
+    ) -> None:
+        self._console, self._every, self._verbose, self._tell = console, every, verbose, tell
         self._rest = ""
         self._last = -every
 
@@ -29,8 +36,9 @@ class StageConsole:
         """Take text in any pieces; whole lines are shown or dropped."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
+            said = line if self._verbose else self._tell(line)
             if self._shows(line):
-                self._console.write(f"{'' if self._verbose else '  '}{line}\n")
+                self._console.write(f"{'' if self._verbose else '  '}{said}\n")
                 self._console.flush()
         return len(text)
 
@@ -57,16 +65,21 @@ class StageConsole:
 
 
 @contextmanager
-def stage_log(folder: Path, setup_logger: Any, *, verbose: bool = False) -> Iterator[None]:
+def stage_log(
+    folder: Path, setup_logger: Any, verbose: bool = False, tell: Callable[[str], str] = str
+) -> Iterator[None]:
     """Send what is printed inside to `<folder>/log.txt` through the host's logger, then put
     `sys.stdout` back.
 
     An older `log.txt` is kept under a dated name, so that `log.txt` is always the last run's.
+
+    Args:
+        tell: turns a line of the host into what the console shows of it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rotate(folder / "log.txt")
     before = sys.stdout
-    sys.stdout = StageConsole(before, verbose=verbose)
+    sys.stdout = StageConsole(before, verbose=verbose, tell=tell)
     try:
         setup_logger(str(folder))
         with nullcontext() if verbose else _others_warnings_printed():

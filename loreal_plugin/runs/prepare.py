@@ -57,8 +57,7 @@ def prepare(
             check_dry_run(engine)
         elif check_data:
             check_run(engine)
-            for subset in plan.tests:
-                engine.identity.images(subset)
+            engine.identity.look_at(plan.tests)
         if not dry:
             saves.commit()
     return engine

@@ -18,6 +18,7 @@ from loreal_plugin.runs.plan import Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
+from loreal_plugin.runs.time_left import TimeLeft, work_of
 
 # what the record of a run that is apart from its stages says of each test
 TEST_FACTS = ("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "key")
@@ -55,13 +56,15 @@ def run_protocol(
     named = STAGES[: STAGES.index(until or last_stage()) + 1]
     wanted = [stage for name, stage in engine.plan.stages.items() if name in named]
     with using_weights(spec.weights):
-        stages, missing = run_stages(engine, wanted, test_only=test_only)
+        clock = TimeLeft(work_of(engine, [stage.name for stage in wanted]))
+        engine.tell = clock.line
+        stages, missing = run_stages(engine, wanted, clock, test_only=test_only)
         if not stages:
             raise CheckpointError(
                 f"nothing to test: {'; '.join(missing)}; run {protocol.script}.sh with the same"
                 " arguments"
             )
-        scores = _test_rows(engine, stages, again=test_only)
+        scores = _test_rows(engine, stages, clock, again=test_only)
         record = run_record(engine.plan, engine.identity, stages, scores)
         record |= {"notes": notes} if (notes := run_notes(engine)) else {}
     folder = record_folder(engine, wanted[-1])
@@ -87,7 +90,7 @@ def record_folder(engine: Engine, last: Stage) -> Path:
 
 
 def run_stages(
-    engine: Engine, wanted: list[Stage], *, test_only: bool
+    engine: Engine, wanted: list[Stage], clock: TimeLeft, *, test_only: bool
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Return the stages' records by name, and (`test_only`) what is not there."""
     stages: dict[str, dict[str, Any]] = {}
@@ -97,7 +100,9 @@ def run_stages(
             f"[stage {number}/{len(wanted)}] {stage.name}: {stage.title}, seed"
             f" {engine.plan.spec.seed}"
         )
+        clock.begin(stage.name, number, len(wanted))
         found = engine.finished(stage) if test_only else engine.train(stage)
+        clock.end(ran=stage.name in engine.journals)
         if found is None:
             engine.say("  not there")
             missing.append(f"stage {number} ({stage.title}) in {stage.folder}")
@@ -115,7 +120,7 @@ def _stage_line(engine: Engine, record: dict[str, Any]) -> str:
 
 
 def _test_rows(
-    engine: Engine, stages: dict[str, dict[str, Any]], *, again: bool
+    engine: Engine, stages: dict[str, dict[str, Any]], clock: TimeLeft, *, again: bool
 ) -> dict[str, dict[str, Any]]:
     """Return scores by row name and test set.
 
@@ -124,11 +129,13 @@ def _test_rows(
     found: dict[str, dict[str, Any]] = {}
     rows = [row for row in engine.plan.rows if row.stage in stages]
     for number, row in enumerate(rows, start=1):
-        engine.say(f"[test {number}/{len(rows)}] {row.label}")
+        clock.begin(f"test {row.name}")
+        engine.say(f"[test {number}/{len(rows)}] {row.label}{clock.words()}")
         own = None if again else final_test(engine, row, stages[row.stage])
         scores = {name: _test(engine, row, name, own, again=again) for name in engine.plan.tests}
         told = (f"{name} {score['accuracy']:.2f} %" for name, score in scores.items())
         engine.say(f"  {', '.join(told)}")
+        clock.end(ran=True)
         found[row.name] = scores
     return found
 

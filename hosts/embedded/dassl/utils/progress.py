@@ -10,12 +10,14 @@ from typing import Any
 SECONDS_BETWEEN_LINES = 20.0
 
 
-def progress(work: Any, what: str = "batch", every: float = SECONDS_BETWEEN_LINES) -> Iterator[Any]:
+def progress(
+    work: Any, what: str = "testing, batch", every: float = SECONDS_BETWEEN_LINES
+) -> Iterator[Any]:
     """Yield the items of `work` and show progress; off a terminal, a line every `every` seconds."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(work)
+        yield from tqdm(work, desc=what)
         return
     total = len(work) if isinstance(work, Sized) else "?"
     last = time.monotonic()

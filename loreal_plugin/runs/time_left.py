@@ -1,0 +1,108 @@
+"""The time that is left for a whole run, from the seconds of what of it is done.
+
+Each part (a stage, the tests of a row) is so much work: pictures times epochs times patches, a
+training step three times a test. The parts that ran here say how many seconds a unit of work takes;
+of the part that runs, its own pace counts. The work is a rule of thumb, so times are said "about".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loreal_plugin.runs.engine import Engine
+
+_LINE = re.compile(r"epoch \[(\d+)/(\d+)\]\s+batch \[(\d+)/(\d+)\](?:.*?loss ([\d.eE+-]+))?")
+_TRAINING = 3  # forward and backward
+_SOON = 10.0  # seconds below which nothing is said
+
+
+class TimeLeft:
+    """Tells how long a run will still take.
+
+    Args:
+        work: of each part, in the order in which they run; any unit.
+        now: gives the seconds of a clock.
+    """
+
+    def __init__(self, work: dict[str, float], now: Callable[[], float] = time.monotonic) -> None:
+        self._open, self._now = dict(work), now
+        self._work, self._seconds = 0.0, 0.0  # of what ran here
+        self._part, self._began, self._first, self._share = "", 0.0, 0.0, 0.0
+        self._number, self._count = 0, 0
+
+    def begin(self, part: str, number: int = 0, count: int = 0) -> None:
+        """Note that a part begins; of stages also which one it is, of how many."""
+        self._part, self._began, self._number, self._count = part, self._now(), number, count
+        self._first = self._share = -1.0
+
+    def end(self, *, ran: bool) -> None:
+        """Note that the part has ended; what was complete before took no time that tells."""
+        work = self._open.pop(self._part, 0.0)
+        if ran:
+            self._work += work * (1 - max(self._first, 0.0))
+            self._seconds += self._now() - self._began
+        self._part = ""
+
+    def left(self) -> float | None:
+        """Return the seconds left for the whole run, None where nothing tells."""
+        rest = {part: work for part, work in self._open.items() if part != self._part}
+        here, work, seconds = 0.0, self._work, self._seconds
+        if self._part in self._open:
+            done = self._share - max(self._first, 0.0)
+            if done > 0:
+                took, whole = self._now() - self._began, self._open[self._part]
+                here = took / done * (1 - self._share)
+                work, seconds = work + whole * done, seconds + took
+            elif work:
+                here = self._open[self._part] * seconds / work
+        if not work:
+            return None
+        return here + sum(rest.values()) * seconds / work
+
+    def words(self) -> str:
+        """Return the time left in words, to put behind a line; empty where it is short."""
+        left = self.left()
+        return f"; {about(left)} left for the whole run" if left and left >= _SOON else ""
+
+    def line(self, text: str) -> str:
+        """Return a host's line on a batch in our words, with the time left; others as they are."""
+        found = _LINE.match(text)
+        if not found or self._part not in self._open:
+            return text
+        epoch, epochs, batch, batches = map(int, found.groups()[:4])
+        share = (epoch - 1 + batch / max(batches, 1)) / max(epochs, 1)
+        # a stage that goes on begins with the epoch after the last one that was saved
+        self._first = (epoch - 1) / max(epochs, 1) if self._first < 0 else self._first
+        self._share = share
+        stage = f"stage {self._number}/{self._count}, " if self._count else ""
+        loss = f", loss {found[5]}" if found[5] else ""
+        return f"{stage}epoch {epoch}/{epochs}, batch {batch}/{batches}{loss}{self.words()}"
+
+
+def about(seconds: float) -> str:
+    """Return a time in words, as exact as it deserves."""
+    if seconds < 90:
+        return f"about {max(round(seconds / 5) * 5, 5)} s"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def work_of(engine: Engine, stages: list[str]) -> dict[str, float]:
+    """Return the work of each stage of `stages` and of the tests of each row that follows."""
+    plan, identity = engine.plan, engine.identity
+    patches = {"alpha": plan.native_size**2, "beta": plan.spec.phi**2}
+    patches["loreal"] = patches["adapt"] = patches["alpha"] + patches["beta"]
+    shown = len(identity.dataset(plan.source).train_x)
+    found = {
+        name: _TRAINING * shown * int(engine.cfgs[name].OPTIM.MAX_EPOCH) * float(patches[name])
+        for name in stages
+    }
+    tested = sum(len(identity.dataset(name).test) for name in plan.tests)
+    for row in (row for row in plan.rows if row.stage in stages):
+        side = plan.native_size if row.name == "native" else plan.spec.phi
+        found[f"test {row.name}"] = tested * float(side**2)
+    return found
