@@ -26,6 +26,7 @@ LEAVES = {
     "option_keys",
     "devices",
     "pictures",
+    "time_left",
 }
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}
 ABSENT = ("dassl", "yacs", "clip", "torchvision")

@@ -107,10 +107,7 @@ class Engine:
         return record
 
     def finished(self, stage: Stage) -> dict[str, Any] | None:
-        """Return the record of a stage that is complete, None where it, or a file of it, is not.
-
-        A damaged file is named.
-        """
+        """Return the record of a complete stage; None where it, or a file of it (named), is not."""
         key = self.identity.stage_key(stage.name)
         name = self._checkpoints(stage)
         record, faults = finished_stage(stage.folder, key, name, self.say)

@@ -18,7 +18,8 @@ from loreal_plugin.runs.plan import Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
-from loreal_plugin.runs.time_left import TimeLeft, work_of
+from loreal_plugin.runs.work import work_of
+from loreal_plugin.time_left import TimeLeft
 
 # what the record of a run that is apart from its stages says of each test
 TEST_FACTS = ("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "key")

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from loreal_plugin.runs.logs import StageConsole
-from loreal_plugin.runs.time_left import TimeLeft, about
+from loreal_plugin.time_left import TimeLeft, about
 
 
 class Clock:

@@ -1,8 +1,8 @@
 """The time that is left for a whole run, from the seconds of what of it is done.
 
-Each part (a stage, the tests of a row) is so much work: pictures times epochs times patches, a
-training step three times a test. The parts that ran here say how many seconds a unit of work takes;
-of the part that runs, its own pace counts. The work is a rule of thumb, so times are said "about".
+Each part (a stage, the tests of a row) is so much work: any unit will do, as long as all parts have
+the same. The parts that ran here say how many seconds a unit of work takes; of the part that runs,
+its own pace counts. The work is a rule of thumb, so times are said "about".
 """
 
 from __future__ import annotations
@@ -10,13 +10,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from loreal_plugin.runs.engine import Engine
 
 _LINE = re.compile(r"epoch \[(\d+)/(\d+)\]\s+batch \[(\d+)/(\d+)\](?:.*?loss ([\d.eE+-]+))?")
-_TRAINING = 3  # forward and backward
 _SOON = 10.0  # seconds below which nothing is said
 
 
@@ -89,20 +84,3 @@ def about(seconds: float) -> str:
         return f"about {max(round(seconds / 5) * 5, 5)} s"
     minutes = round(seconds / 60)
     return f"about {minutes} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
-
-
-def work_of(engine: Engine, stages: list[str]) -> dict[str, float]:
-    """Return the work of each stage of `stages` and of the tests of each row that follows."""
-    plan, identity = engine.plan, engine.identity
-    patches = {"alpha": plan.native_size**2, "beta": plan.spec.phi**2}
-    patches["loreal"] = patches["adapt"] = patches["alpha"] + patches["beta"]
-    shown = len(identity.dataset(plan.source).train_x)
-    found = {
-        name: _TRAINING * shown * int(engine.cfgs[name].OPTIM.MAX_EPOCH) * float(patches[name])
-        for name in stages
-    }
-    tested = sum(len(identity.dataset(name).test) for name in plan.tests)
-    for row in (row for row in plan.rows if row.stage in stages):
-        side = plan.native_size if row.name == "native" else plan.spec.phi
-        found[f"test {row.name}"] = tested * float(side**2)
-    return found

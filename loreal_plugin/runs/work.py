@@ -1,0 +1,26 @@
+"""How much work each part of a run is, for the time that is left."""
+
+from __future__ import annotations
+
+from loreal_plugin.runs.engine import Engine
+
+_TRAINING = 3  # forward and backward, where a test is forward alone
+
+
+def work_of(engine: Engine, stages: list[str]) -> dict[str, float]:
+    """Return the work of each stage of `stages` and of the tests of each row that follows: pictures
+    times epochs times pixels. It is a rule of thumb.
+    """
+    plan, identity = engine.plan, engine.identity
+    patches = {"alpha": plan.native_size**2, "beta": plan.spec.phi**2}
+    patches["loreal"] = patches["adapt"] = patches["alpha"] + patches["beta"]
+    shown = len(identity.dataset(plan.source).train_x)
+    found = {
+        name: _TRAINING * shown * int(engine.cfgs[name].OPTIM.MAX_EPOCH) * float(patches[name])
+        for name in stages
+    }
+    tested = sum(len(identity.dataset(name).test) for name in plan.tests)
+    for row in (row for row in plan.rows if row.stage in stages):
+        side = plan.native_size if row.name == "native" else plan.spec.phi
+        found[f"test {row.name}"] = tested * float(side**2)
+    return found
