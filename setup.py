@@ -22,8 +22,8 @@ REQUIRED = [
     "pyyaml",
     "tqdm",
     "clip-anytorch==2.6.0",
-    # clip-anytorch imports pkg_resources, which setuptools 82 dropped; torch needs 77.0.3
-    "setuptools>=77.0.3,<82",
+    # what clip-anytorch takes from pkg_resources, which setuptools 82 dropped
+    "packaging",
     "ftfy",
     "regex",
     "scipy",

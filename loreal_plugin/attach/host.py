@@ -33,6 +33,7 @@ from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.part_checks import raise_for_missing
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
+from loreal_plugin.weights.package import pkg_resources_with_packaging
 
 
 @dataclass
@@ -211,8 +212,9 @@ def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
         try:
             _apply_shims(session, undo, allowed, before_import=True)
             with_keys = undo.enter_context(own_keys())
-            importlib.import_module("train")
-            importlib.import_module("clip")
+            with pkg_resources_with_packaging():  # checkouts have a clip of their own
+                importlib.import_module("train")
+                importlib.import_module("clip")
             with_keys(sys.modules["train"])
         except LorealError:
             raise

@@ -11,7 +11,8 @@ from loreal_plugin.contract import PartCheck
 
 # where the name to install is not the name to import
 _INSTALL = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python"}
-_STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds",)  # the shim `wilds` stands in for it
+# the shim `wilds` stands in for the one, `weights.package` lends what is used of the other
+_STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds", "pkg_resources")
 
 
 def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[PartCheck]:

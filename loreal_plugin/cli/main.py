@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from loreal_plugin.cli.signals import EXIT_TERMINATED, Terminated, ended_by_sigterm
 from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 from loreal_plugin.results.protocols import TRAINED
@@ -107,10 +108,13 @@ def entry() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0 done, 1 answered no, 2 wrong input, 130 interrupted."""
+    """Run the command line; return 0 done, 1 answered no, 2 wrong input, 130 or 143 ended."""
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
-        return int(args.run(args) or 0)
+        with ended_by_sigterm():
+            args = parse(sys.argv[1:] if argv is None else argv)
+            return int(args.run(args) or 0)
+    except FloatingPointError as error:
+        return _fail(f"{one_line(error)}; the training diverges: choose a smaller OPTIM.LR")
     except LorealError as error:
         return _fail(one_line(error))
     except ModuleNotFoundError as error:
@@ -137,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, (FileNotFoundError, PermissionError)):
             raise
         return _fail(one_line(error))
+    except Terminated:
+        return _fail("ended by SIGTERM; run the same command again to go on", EXIT_TERMINATED)
     except KeyboardInterrupt:
         return _fail("interrupted; run the same command again to go on", EXIT_INTERRUPTED)
 

@@ -15,6 +15,7 @@
 from loreal_plugin.files.atomic import (
     is_read_only,
     read_json,
+    remove_leftovers,
     remove_unfinished,
     replacing,
     write_bytes,
@@ -34,6 +35,7 @@ __all__ = [
     "is_read_only",
     "read_checked",
     "read_json",
+    "remove_leftovers",
     "remove_unfinished",
     "replace_between",
     "replacing",

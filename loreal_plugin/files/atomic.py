@@ -118,6 +118,17 @@ def remove_unfinished(path: Path) -> None:
             _remove_unlocked(part)
 
 
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Remove every file in a folder that a killed process was preparing.
+
+    Args:
+        below: in the folders below it, too.
+    """
+    name = f".*.{'[0-9a-f]' * 8}.part"
+    for part in folder.rglob(name) if below else folder.glob(name):
+        _remove_unlocked(part)
+
+
 def is_read_only(error: OSError) -> bool:
     """Return whether an error says that a place may only be read, and not that it is full."""
     return error.errno in _READ_ONLY

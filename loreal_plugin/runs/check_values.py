@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.plan import Plan
@@ -101,3 +103,14 @@ def divergence_told(cfg: Any) -> Iterator[None]:
             f" (OPTIM.LR {cfg.OPTIM.LR}); run again with a smaller one, -- OPTIM.LR"
             f" {float(cfg.OPTIM.LR) / 10:g}"
         ) from error
+
+
+def check_learned(trainer: Any, stage: str) -> None:
+    """Raise ConfigError where what a trainer learned is not finite: its loss was, a step before."""
+    for model in trainer._models.values():
+        for name, value in model.named_parameters():
+            if value.requires_grad and not torch.isfinite(value).all():
+                raise ConfigError(
+                    f"stage '{stage}' diverged: after its last step '{name}' has numbers that are"
+                    f" not finite (OPTIM.LR {trainer.cfg.OPTIM.LR}); run again with a smaller one"
+                )

@@ -21,7 +21,7 @@ from loreal_plugin.results.record import (
     write_record,
 )
 from loreal_plugin.runs.adapt_stage import train_adaptation
-from loreal_plugin.runs.check_values import divergence_told
+from loreal_plugin.runs.check_values import check_learned, divergence_told
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
@@ -141,6 +141,7 @@ class Engine:
                 row = self.host.contract
                 keep_random_state(trainer, stage.folder, row.kept_state, self.say)
             trainer.train()
+            check_learned(trainer, stage.name)
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
             write_deployment(stage.folder, trainer, names, self.plan.source)

@@ -8,6 +8,8 @@ from typing import Any
 
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files import remove_leftovers
+from loreal_plugin.paths import cache_root
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.results.run_table import format_run
@@ -56,6 +58,7 @@ def run_protocol(
     engine = prepare(spec, protocol=protocol, say=say, verbose=verbose)
     named = STAGES[: STAGES.index(until or last_stage()) + 1]
     wanted = [stage for name, stage in engine.plan.stages.items() if name in named]
+    remove_leftovers_of(engine)
     with using_weights(spec.weights):
         clock = TimeLeft(work_of(engine, [stage.name for stage in wanted]))
         engine.tell = clock.line
@@ -78,6 +81,16 @@ def run_protocol(
     say("")
     say(format_run(record))
     return Outcome(record, folder, missing)
+
+
+def remove_leftovers_of(engine: Engine) -> None:
+    """Remove what runs that were killed were writing, in the folders of this run and the caches."""
+    plan = engine.plan
+    tests = [folder for row in plan.rows for folder in row.folders.values()]
+    for folder in {plan.record, *tests, *(stage.folder for stage in plan.stages.values())}:
+        remove_leftovers(folder, below=True)
+    for cache in cache_root().glob("*/"):
+        remove_leftovers(cache)
 
 
 def record_folder(engine: Engine, last: Stage) -> Path:

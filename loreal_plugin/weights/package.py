@@ -26,7 +26,7 @@ def import_clip() -> types.ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the deprecation of pkg_resources is known
-            with _pkg_resources_with_packaging():
+            with pkg_resources_with_packaging():
                 package = importlib.import_module("clip")
                 importlib.import_module("clip.model")
     except ImportError as error:
@@ -37,7 +37,7 @@ def import_clip() -> types.ModuleType:
 
 
 @contextlib.contextmanager
-def _pkg_resources_with_packaging() -> Iterator[None]:
+def pkg_resources_with_packaging() -> Iterator[None]:
     """Make `from pkg_resources import packaging` work inside; put back what was found."""
     nothing = object()  # None in sys.modules has a meaning of its own
     found = sys.modules.get("pkg_resources", nothing)
