@@ -12,7 +12,6 @@ import torch
 
 from loreal_plugin.devices import device_choice
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.files import remove_unfinished
 from loreal_plugin.options import resolve_options
 from loreal_plugin.results.record import (
     finished_record,
@@ -22,6 +21,7 @@ from loreal_plugin.results.record import (
 )
 from loreal_plugin.runs.adapt_stage import train_adaptation
 from loreal_plugin.runs.check_values import check_learned, divergence_told
+from loreal_plugin.runs.claim import claim
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
 from loreal_plugin.runs.deployment import write_deployment
@@ -32,7 +32,7 @@ from loreal_plugin.runs.evaluation_cache import (
 )
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
-from loreal_plugin.runs.journal import STARTED, Journal, ending
+from loreal_plugin.runs.journal import Journal, ending
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
@@ -96,7 +96,10 @@ class Engine:
             if found is not None:
                 self.say(f"  complete (key {key[:8]}), reused from {stage.folder}")
                 return found
-            journal = self._claim(stage, key)
+            name = self._checkpoints(stage)
+            journal = claim(
+                stage.folder, name, key, self.say, random_state=stage.name in HOST_STAGES
+            )
             cfg, resumed = self.cfgs[stage.name], bool(journal.parts)
             journal.begin(key, int(cfg.OPTIM.MAX_EPOCH))
             self.journals[stage.name] = journal
@@ -157,31 +160,6 @@ class Engine:
         del trainer
         _free()
         return outcome
-
-    def _claim(self, stage: Stage, key: str) -> Journal:
-        """Make the stage's folder this run's; return its journal, which has parts where an
-        interrupted run of the same key is continued there.
-        """
-        folder, name = stage.folder, self._checkpoints(stage)
-        # killed while it wrote this very file, a run leaves nothing that belongs to anybody
-        remove_unfinished(folder / STARTED)
-        journal = Journal(folder, name)
-        if not folder.exists() or not any(folder.iterdir()):
-            return journal
-        finished = read_results(folder)
-        owner = finished["key"] if finished else journal.key
-        if owner == key and not finished:
-            obstacle = journal.obstacle(random_state=stage.name in HOST_STAGES)
-            if not obstacle:
-                self.say(
-                    f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}"
-                )
-                journal.take_back()
-                return journal
-            self.say(f"  {obstacle}; the stage is trained again from its start")
-        what = "what is damaged" if owner == key else "another run"
-        self.say(f"  {folder} holds {what}; moved to {set_aside(folder, owner)}")
-        return Journal(folder, name)
 
     def tunable(self, stage: Stage, trainer: Any) -> int:
         """Return the number of parameters that a stage trains."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from loreal_plugin.files import read_json
-from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.claim import claim
 from loreal_plugin.runs.journal import STARTED
 
 
@@ -17,10 +16,9 @@ def said() -> list[str]:
     return []
 
 
-def claim(folder: Path, key: str, said: list[str]) -> bool:
+def claimed(folder: Path, key: str, said: list[str]) -> bool:
     """Begin a stage `key` in a folder; say whether an interrupted run goes on there."""
-    engine = SimpleNamespace(say=said.append, _checkpoints=lambda _stage: "model")
-    journal = Engine._claim(engine, SimpleNamespace(folder=folder, loreal=False), key)
+    journal = claim(folder, "model", key, said.append, random_state=True)
     goes_on = bool(journal.parts)
     journal.begin(key, 3)
     return goes_on
@@ -30,15 +28,15 @@ def test_a_run_killed_while_it_started_left_nothing_of_its_own(tmp_path: Path, s
     folder = tmp_path / "demo" / "seed1"
     folder.mkdir(parents=True)
     (folder / f".{STARTED}.2ccfeeae.part").write_text("")
-    assert not claim(folder, "key", said)
+    assert not claimed(folder, "key", said)
     assert said == [] and [path.name for path in folder.iterdir()] == [STARTED]
     assert not (tmp_path / "demo.replaced").exists()
 
 
 def test_the_same_run_goes_on_and_another_one_moves_it_away(tmp_path: Path, said) -> None:
     folder = tmp_path / "demo" / "seed1"
-    assert not claim(folder, "one", said)
-    assert claim(folder, "one", said)
-    assert not claim(folder, "other", said)
+    assert not claimed(folder, "one", said)
+    assert claimed(folder, "one", said)
+    assert not claimed(folder, "other", said)
     assert "holds another run" in said[-1] and read_json(folder / STARTED)["key"] == "other"
     assert (tmp_path / "demo.replaced" / "one" / "seed1" / STARTED).is_file()
