@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
 from loreal_plugin.adapt.files import (
@@ -116,7 +117,7 @@ def _student(engine: Any, cfg: Any, names: list[str], size: int) -> Student:
         engine.host,
         cfg,
         names,
-        engine.device(cfg),
+        "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu",  # as Dassl chooses it
         input_size=size,
         checkpoint_dir=engine.plan.stages["alpha"].folder if learns else None,
         epoch=options.alpha_epoch,

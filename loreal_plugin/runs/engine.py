@@ -209,11 +209,6 @@ class Engine:
         _free()
         return record
 
-    def device(self, cfg: Any) -> torch.device:
-        """Return where a configuration's models go, as Dassl's trainers choose it."""
-        cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
-        return torch.device("cuda" if cuda else "cpu")
-
     # ---- common ----------------------------------------------------------------------------------
 
     def _tester(self, stage: Stage, cfg: Any, subset: str) -> Any:
