@@ -100,12 +100,7 @@ class Identity:
 
         Words of a class (ATTRIBUTE_SCOPE) are always those of the classes at hand.
         """
-        found = self._words_file(subset)
-        return (
-            self.words(classnames)
-            if found is self.attribute_file
-            else self._select(found, classnames)
-        )
+        return self._select(self._words_file(subset), classnames)
 
     def attributes_on(self, subset: str) -> list[str]:
         """Return what keys and records hold of the attributes when `subset` is tested."""
