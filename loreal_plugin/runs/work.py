@@ -12,15 +12,16 @@ def work_of(engine: Engine, stages: list[str]) -> dict[str, float]:
     times epochs times pixels. It is a rule of thumb.
     """
     plan, identity = engine.plan, engine.identity
-    patches = {"alpha": plan.native_size**2, "beta": plan.spec.phi**2}
-    patches["loreal"] = patches["adapt"] = patches["alpha"] + patches["beta"]
+    small, large = plan.spec.phi**2, plan.native_size**2
+    alone = {"alpha": large, "beta": small}  # all others read both sizes
     shown = len(identity.dataset(plan.source).train_x)
+    epochs = {name: int(engine.cfgs[name].OPTIM.MAX_EPOCH) for name in stages}
     found = {
-        name: _TRAINING * shown * int(engine.cfgs[name].OPTIM.MAX_EPOCH) * float(patches[name])
+        name: float(_TRAINING * shown * epochs[name] * alone.get(name, small + large))
         for name in stages
     }
     tested = sum(len(identity.dataset(name).test) for name in plan.tests)
     for row in (row for row in plan.rows if row.stage in stages):
         side = plan.native_size if row.name == "native" else plan.spec.phi
-        found[f"test {row.name}"] = tested * float(side**2)
+        found[f"test {row.name}"] = float(tested * side**2)
     return found
