@@ -13,13 +13,18 @@ from loreal_plugin.files import replace_between
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPTIONS = (ROOT / "docs" / "OPTIONS.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")])
 
 
 def test_options_table_is_the_generated_one() -> None:
-    assert replace_between(README, "options", options_table()) == README, (
-        "run: loreal options --write README.md"
+    assert replace_between(OPTIONS, "options", options_table()) == OPTIONS, (
+        "run: loreal options --write docs/OPTIONS.md"
     )
+
+
+def test_the_readme_is_a_front_door() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 def links_of(page: Path) -> list[str]:
