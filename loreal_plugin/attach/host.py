@@ -30,6 +30,7 @@ from loreal_plugin.attach.inspect_host import (
     sources_digest,
 )
 from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
+from loreal_plugin.attach.value_types import numbers_that_fit
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.part_checks import raise_for_missing
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
@@ -211,6 +212,7 @@ def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
         undo.callback(session.clips.close)
         try:
             _apply_shims(session, undo, allowed, before_import=True)
+            undo.enter_context(numbers_that_fit())
             with_keys = undo.enter_context(own_keys())
             with pkg_resources_with_packaging():  # checkouts have a clip of their own
                 importlib.import_module("train")
