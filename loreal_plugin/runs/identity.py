@@ -31,12 +31,12 @@ from loreal_plugin.options import (
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
 from loreal_plugin.runs.keys import (
-    LATER,
     METHOD_VERSION,
     as_meant,
     changed_positions,
     dataset_items,
     images_digest,
+    preset_filled,
     stage_config,
     stage_key,
 )
@@ -192,11 +192,7 @@ class Identity:
         flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
         flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
         if loreal:
-            options = options_dict(self.options_of(name))
-            filled = {f"TRAINER.LOREAL.{k}": v for k, v in options.items()}
-            flat |= {key: filled[key] for key in flat if key in filled}
-            # a preset, too, may say "as before"
-            return {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
+            return preset_filled(flat, self.options_of(name))
         if cfg.INPUT.SIZE[0] != self._plan.native_size:
             flat |= changed_positions(position_resampling(cfg))
         return flat
