@@ -10,7 +10,7 @@ from typing import Any
 
 from loreal_plugin.config import flatten
 from loreal_plugin.files import digest
-from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY, LorealOptions
+from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY, LorealOptions, options_dict
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
@@ -90,6 +90,15 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
         for key, value in flatten(cfg).items()
         if counts(key) and LATER.get(key, ...) != value
     }
+
+
+def preset_filled(config: Mapping[str, Any], options: LorealOptions) -> dict[str, Any]:
+    """Return a config with the resolved options in place of what its LOREAL node says; a preset,
+    too, may say "as before".
+    """
+    filled = {f"{LOREAL}{key}": value for key, value in options_dict(options).items()}
+    found = {key: filled.get(key, value) for key, value in config.items()}
+    return {key: value for key, value in found.items() if LATER.get(key, ...) != value}
 
 
 def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
