@@ -16,7 +16,9 @@ def add_parser(subparsers: Any) -> None:
         "options", help="print the table of every LOREAL key", description=__doc__
     )
     parser.add_argument(
-        "--write", metavar="FILE", help="replace the part 'options' of a document, e.g. docs/OPTIONS.md"
+        "--write",
+        metavar="FILE",
+        help="replace the part 'options' of a document, e.g. docs/OPTIONS.md",
     )
     parser.set_defaults(run=run)
 
