@@ -27,13 +27,14 @@ from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.train import Distillation
+from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.results.record import harmonic_mean
 from loreal_plugin.runs.logs import quietly
-from loreal_plugin.runs.prepare import prepare, using_weights
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student, build_student

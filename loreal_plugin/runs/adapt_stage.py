@@ -16,7 +16,6 @@ from loreal_plugin.adapt.files import (
     as_stored,
     write_adaptation,
 )
-from loreal_plugin.adapt.pictures import SHOTS, pictures_below
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
@@ -24,6 +23,7 @@ from loreal_plugin.adapt.train import Distillation, Progress
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.paths import cache_root
+from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student, build_student
@@ -102,11 +102,9 @@ def _of_targets(facts: dict[str, Any]) -> dict[str, Any]:
 
 def picture_files(engine: Any) -> list[str]:
     """Return the pictures of an adaptation: the few shots, or a folder's, without labels."""
-    wanted = engine.identity.options_of("adapt").adapt_pictures
-    if wanted != SHOTS:
-        return [str(path) for path in pictures_below(Path(wanted))]
+    found = other_pictures(engine.identity.options_of("adapt"))
     dataset = engine.identity.dataset(engine.plan.source)
-    return [item.impath for item in dataset.train_x]
+    return [item.impath for item in dataset.train_x] if found is None else found
 
 
 def _student(engine: Any, cfg: Any, names: list[str], size: int) -> Student:

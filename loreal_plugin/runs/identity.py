@@ -9,14 +9,11 @@ import io
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from loreal_plugin.adapt.pictures import SHOTS, pictures_below
-from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
-from loreal_plugin.config import flatten, with_settings
+from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest, read_json
 from loreal_plugin.inference.builder import CALIBRATION
 from loreal_plugin.inference.table_store import FOLDER
@@ -30,6 +27,7 @@ from loreal_plugin.options import (
 )
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
+from loreal_plugin.runs.adaptation_facts import facts_of_adaptation, other_pictures
 from loreal_plugin.runs.keys import (
     METHOD_VERSION,
     as_meant,
@@ -42,7 +40,6 @@ from loreal_plugin.runs.keys import (
 )
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
-from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 
 
@@ -200,7 +197,7 @@ class Identity:
     def stage_key(self, name: str) -> str:
         """Return the key of a stage."""
         if name == "adapt":
-            return self._adaptation_key()
+            return digest([self.adaptation_facts(), METHOD_VERSION])
         loreal = self._plan.stages[name].loreal
         return stage_key(
             as_meant(self.config(name, self._cfgs[name])),
@@ -218,35 +215,24 @@ class Identity:
         options = self.options_of(name)
         return None if options.slot_parts == "none" else [options.attributes, *self.attributes]
 
-    def _adaptation_key(self) -> str:
-        """Return the key of an adaptation; a teacher that is plain CLIP has no parent."""
-        return digest([self.adaptation_facts(), METHOD_VERSION])
-
     def adaptation_facts(self) -> dict[str, Any]:
         """Return everything that can change an adaptation, in JSON's types."""
-        cfg, stage, row = self._cfgs["adapt"], self._plan.stages["adapt"], self._host.contract
+        parents = self._plan.stages["adapt"].parents
         return {
-            "settings": AdaptSettings.of(self.options_of("adapt"), cfg.SEED).facts(),
-            "phi": self._plan.spec.phi,
-            **changed_positions(position_resampling(cfg)),
-            "native_size": self._plan.native_size,
-            "recipe": build_recipe(cfg).fingerprint(),
+            **facts_of_adaptation(self._host.contract, self._plan, self._cfgs["adapt"]),
             "weights": self.weights,
             "pictures": self._adapted_on(),
             "host": self._code(loreal=False),
-            "method": row.method if row.learns_images else "CLIP",
-            "host_settings": flatten(cfg.TRAINER[row.cfg_node]) if row.learns_images else {},
-            "parents": {parent: self.stage_key(parent) for parent in stage.parents},
+            "parents": {parent: self.stage_key(parent) for parent in parents},
         }
 
     def _adapted_on(self) -> str:
         """Return the hash of the pictures of an adaptation; DataError: one cannot be read."""
-        asked = self.options_of("adapt").adapt_pictures
-        if asked == SHOTS:
+        files = other_pictures(self.options_of("adapt"))
+        if files is None:
             return self.images(self._plan.source)
-        paths = [str(path) for path in pictures_below(Path(asked))]
-        self._pictures.check(paths)
-        return digest([self._pictures.sha256(path) for path in paths])
+        self._pictures.check(files)
+        return digest([self._pictures.sha256(path) for path in files])
 
     def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
         """Return the key of testing stage `name` with config `cfg` on `subset`."""

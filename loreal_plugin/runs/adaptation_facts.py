@@ -1,0 +1,47 @@
+"""What an adaptation of a plan depends on: its settings, its teacher, its pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.adapt.pictures import SHOTS, pictures_below
+from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.config import flatten
+from loreal_plugin.contract import HostContract
+from loreal_plugin.options import LorealOptions, position_resampling, resolve_options
+from loreal_plugin.runs.keys import changed_positions
+from loreal_plugin.runs.plan import Plan
+from loreal_plugin.students.views import build_recipe
+
+
+def facts_of_adaptation(row: HostContract, plan: Plan, cfg: Any) -> dict[str, Any]:
+    """Return what configuration and plan say of an adaptation, in JSON's types.
+
+    Where the method learns nothing of the image side, the teacher is CLIP: no setting of the
+    method counts.
+
+    Args:
+        cfg: of the stage `adapt`.
+    """
+    options = resolve_options(cfg.TRAINER.LOREAL)
+    return {
+        "settings": AdaptSettings.of(options, cfg.SEED).facts(),
+        "phi": plan.spec.phi,
+        **changed_positions(position_resampling(cfg)),
+        "native_size": plan.native_size,
+        "recipe": build_recipe(cfg).fingerprint(),
+        "method": row.method if row.learns_images else "CLIP",
+        "host_settings": flatten(cfg.TRAINER[row.cfg_node]) if row.learns_images else {},
+    }
+
+
+def other_pictures(options: LorealOptions) -> list[str] | None:
+    """Return the pictures of ADAPT_PICTURES, None where they are the few shots.
+
+    Raises:
+        DataError: no such folder, or no picture in it.
+    """
+    if options.adapt_pictures == SHOTS:
+        return None
+    return [str(path) for path in pictures_below(Path(options.adapt_pictures))]
