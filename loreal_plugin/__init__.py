@@ -14,7 +14,9 @@ from loreal_plugin.version import __version__
 if TYPE_CHECKING:
     from loreal_plugin.attach import AttachedHost, attach_host
     from loreal_plugin.contract import HostContract, get_contract
+    from loreal_plugin.edge.package import Package
     from loreal_plugin.errors import LorealError
+    from loreal_plugin.export.export_run import ExportPlan, export_run
     from loreal_plugin.inference.deployed import Deployed, Prediction
     from loreal_plugin.method.loreal import Loreal
     from loreal_plugin.options import LorealOptions, resolve_options
@@ -28,6 +30,9 @@ _PUBLIC = {
     "Prediction": "inference.deployed",
     "attach_host": "attach",
     "AttachedHost": "attach",
+    "export_run": "export.export_run",
+    "ExportPlan": "export.export_run",
+    "Package": "edge.package",
     "Loreal": "method.loreal",
     "LorealMixin": "trainer.mixin",
     "LorealOptions": "options",
@@ -40,14 +45,17 @@ _PUBLIC = {
 __all__ = [
     "AttachedHost",
     "Deployed",
+    "ExportPlan",
     "HostContract",
     "Loreal",
     "LorealError",
     "LorealMixin",
     "LorealOptions",
+    "Package",
     "Prediction",
     "__version__",
     "attach_host",
+    "export_run",
     "get_contract",
     "load_run",
     "resolve_options",

@@ -7,8 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from loreal_plugin.errors import ConfigError, DataError, LorealError, one_line
+
+if TYPE_CHECKING:
+    from loreal_plugin.edge.head import Head
+    from loreal_plugin.edge.package import Package
 
 EPILOG = """\
 examples:
@@ -77,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
     return _name_pictures(args, package)
 
 
-def _head(args: argparse.Namespace) -> object:
+def _head(args: argparse.Namespace) -> str | Head:
     """Return the head that is asked for: its name, its file, or one of new class names."""
     if not args.classes:
         return args.head
@@ -95,7 +100,7 @@ def _head(args: argparse.Namespace) -> object:
     return head_of_names(args.package, names, args.threads)
 
 
-def _name_pictures(args: argparse.Namespace, package: object) -> int:
+def _name_pictures(args: argparse.Namespace, package: Package) -> int:
     from loreal_plugin.edge.stream import Shares, files_in, stream
 
     shares, broken = Shares(), 0

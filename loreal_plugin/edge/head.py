@@ -21,7 +21,11 @@ from loreal_plugin.errors import CheckpointError, ConfigError
 
 NOTE = "loreal.head"  # the key of a head's facts in the files' own descriptions
 MODES = ("static", "tangent")
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I64": np.dtype("<i8"),
+}
 _OF_CLASSES = ("text", "weights", "base")  # tensors with a row a class; `table` has a column
 _TINY = 1e-12
 

@@ -28,6 +28,9 @@ BATCH = "batch"
 class PixelEncoder(nn.Module):
     """Pixels (B, S, S, 3) uint8 -> features (B, F, D_v) float32, as the model gives them."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, deployed: Deployed) -> None:
         super().__init__()
         self.deployed = deployed
@@ -91,30 +94,46 @@ def export_encoder(deployed: Deployed) -> Any:
         HostError: torch cannot export the host's encoder, or only for one number of pictures.
         ConfigError: onnx or onnxscript is not installed.
     """
-    need("onnxscript")
-    module = PixelEncoder(deployed).eval()
-    side = deployed.phi
+    module, side = PixelEncoder(deployed).eval(), deployed.phi
     pixels = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    free = {"pixels": {0: torch.export.Dim(BATCH, min=1, max=4096)}}
-    with torch.no_grad(), frozen_learner(deployed.beta), warnings.catch_warnings():
+    return to_onnx(module, pixels, "pixels", "image encoder", deployed.beta)
+
+
+def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: Student) -> Any:
+    """Return a module as an ONNX model in float32 that gives `features`, for any length of a batch.
+
+    Args:
+        example: two inputs.
+        name: of the input.
+        what: it is, for messages.
+        student: whose prompt learner is frozen meanwhile.
+
+    Raises:
+        HostError: torch cannot export it, or only for one length of a batch.
+        ConfigError: onnx or onnxscript is not installed.
+    """
+    need("onnxscript")
+    free = {name: {0: torch.export.Dim(BATCH, min=1, max=4096)}}
+    with torch.no_grad(), frozen_learner(student), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch's exporter
         try:
             # torch.export refuses a fixed batch, which torch.onnx.export alone writes in silence
-            program = torch.export.export(module, (pixels,), dynamic_shapes=free, strict=False)
+            program = torch.export.export(module, (example,), dynamic_shapes=free, strict=False)
         except Exception as error:  # of many kinds, all of them torch's own
             raise HostError(
-                f"the image encoder of {deployed.beta.contract.trainer} cannot be exported for any"
-                f" number of pictures: {str(error).strip().splitlines()[0]}"
+                f"the {what} of {student.contract.trainer} cannot be exported for any length of a"
+                f" batch: {str(error).strip().splitlines()[0]}"
             ) from error
         found = torch.onnx.export(
             program,
-            (pixels,),
+            (example,),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["pixels"],
+            input_names=[name],
             output_names=["features"],
             verbose=False,
         )
+    assert found is not None, "with dynamo torch returns the program"
     return tidy(found.model_proto)
 
 
@@ -129,8 +148,8 @@ def tidy(model: Any) -> Any:
         first = value.type.tensor_type.shape.dim[0]
         if not first.dim_param:
             raise HostError(
-                f"the exported encoder takes {first.dim_value} pictures and no other number; the"
-                " host reads a shape with len(): use .shape[0]"
+                f"the exported encoder takes a batch of {first.dim_value} and no other; the host"
+                " reads a shape with len(): use .shape[0]"
             )
         first.dim_param = BATCH
     del graph.value_info[:]

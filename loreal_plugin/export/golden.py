@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,7 +43,7 @@ def write_golden(package: Package) -> Path:
     pictures = drawn_pictures()
     recipe = package.manifest["picture"]
     pixels = np.stack([to_pixels(Image.fromarray(one), recipe) for one in pictures])
-    named = {f"picture_{index}": one for index, one in enumerate(pictures)}
+    named: dict[str, Any] = {f"picture_{index}": one for index, one in enumerate(pictures)}
     content = io.BytesIO()
     np.savez_compressed(content, **named, pixels=pixels, logits=package.logits(pixels))
     path = package.folder / GOLDEN

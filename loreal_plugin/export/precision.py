@@ -130,7 +130,7 @@ def _dynamic(model: Any) -> Any:
 def _static(model: Any, pictures: np.ndarray) -> Any:
     quantization = need("onnxruntime.quantization")
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         """Calibration pictures, one at a time."""
 
         def __init__(self) -> None:

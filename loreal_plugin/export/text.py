@@ -9,7 +9,6 @@ Shapes: N prompts, C classes, L context length, K attributes, V vocabulary, D_t 
 from __future__ import annotations
 
 import gzip
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +23,8 @@ from loreal_plugin.edge.bpe import N_BYTES, BytePairs
 from loreal_plugin.edge.layout import MERGES, TEXT
 from loreal_plugin.edge.text import prompt_ids
 from loreal_plugin.errors import ConfigError, HostError
-from loreal_plugin.export.encoder import BATCH, frozen_learner, tidy
-from loreal_plugin.export.head_files import OPSET
+from loreal_plugin.export.encoder import to_onnx
 from loreal_plugin.export.heads import fusion_weights
-from loreal_plugin.export.need import need
 from loreal_plugin.export.precision import CALIBRATED, convert
 from loreal_plugin.files import write_bytes
 from loreal_plugin.inference.deployed import Deployed
@@ -53,6 +50,8 @@ class Template:
 
 class IdEncoder(nn.Module):
     """Ids (N, L) -> L2-normalised text features (N, D_v) float32."""
+
+    table: Tensor
 
     def __init__(self, deployed: Deployed, extra: Tensor) -> None:
         super().__init__()
@@ -152,30 +151,10 @@ def export_text(deployed: Deployed, template: Template) -> Any:
         HostError: torch cannot export the host's encoder.
         ConfigError: onnx or onnxscript is not installed.
     """
-    need("onnxscript")
     module = IdEncoder(deployed, template.extra).eval()
     ids = torch.zeros(2, template.length, dtype=torch.int64)
     ids[:, 5] = module.vocabulary - 1
-    free = {"ids": {0: torch.export.Dim(BATCH, min=1, max=4096)}}
-    with torch.no_grad(), frozen_learner(deployed.beta), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside torch's exporter
-        try:
-            program = torch.export.export(module, (ids,), dynamic_shapes=free, strict=False)
-        except Exception as error:  # of many kinds, all of them torch's own
-            raise HostError(
-                f"the text encoder of {deployed.beta.contract.trainer} cannot be exported:"
-                f" {str(error).strip().splitlines()[0]}"
-            ) from error
-        found = torch.onnx.export(
-            program,
-            (ids,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["ids"],
-            output_names=["features"],
-            verbose=False,
-        )
-    return tidy(found.model_proto)
+    return to_onnx(module, ids, "ids", "text encoder", deployed.beta)
 
 
 def text_facts(deployed: Deployed, template: Template) -> dict[str, Any]:
