@@ -86,7 +86,7 @@ def export_run(
     host: str | None = None,
     data: str | None = None,
     weights: str | None = None,
-    say: Say = say_line,
+    say: Say | None = None,
 ) -> Path:
     """Export a finished run as a package; return the package's folder.
 
@@ -95,12 +95,13 @@ def export_run(
         out: the package; a package that lies there is replaced, anything else is left alone.
         pictures: files and folders to calibrate on and to compare with, instead of the dataset's.
         host, data, weights: where these lie, as for `load_run` and `loreal base2new`.
+        say: gets one line of progress; None: it is printed.
 
     Raises:
         LorealError: no such run; a mode, precision or class set that cannot be exported; no
             pictures to compare with; a package that agrees too seldom with its run.
     """
-    plan, out = plan or ExportPlan(), Path(out).expanduser()
+    plan, out, say = plan or ExportPlan(), Path(out).expanduser(), say or say_line
     check_place(out)
     for name in ("onnx", "onnxscript", "onnxruntime"):
         need(name)
