@@ -13,13 +13,19 @@ def work_of(engine: Engine, stages: list[str]) -> dict[str, float]:
     """
     plan, identity = engine.plan, engine.identity
     small, large = plan.spec.phi**2, plan.native_size**2
-    alone = {"alpha": large, "beta": small}  # all others read both sizes
     shown = len(identity.dataset(plan.source).train_x)
-    epochs = {name: int(engine.cfgs[name].OPTIM.MAX_EPOCH) for name in stages}
+    # stages that are not named here read both sizes
+    pixels = {"alpha": large, "beta": small}
     found = {
-        name: float(_TRAINING * shown * epochs[name] * alone.get(name, small + large))
+        name: float(
+            _TRAINING * int(engine.cfgs[name].OPTIM.MAX_EPOCH) * pixels.get(name, small + large)
+        )
         for name in stages
     }
+    if "adapt" in found:  # alpha sees each view once, beta learns from it in every epoch
+        o = identity.options_of("adapt")
+        found["adapt"] = o.adapt_views * float(large + _TRAINING * o.adapt_epochs * small)
+    found = {name: shown * work for name, work in found.items()}
     tested = sum(len(identity.dataset(name).test) for name in plan.tests)
     for row in (row for row in plan.rows if row.stage in stages):
         side = plan.native_size if row.name == "native" else plan.spec.phi
