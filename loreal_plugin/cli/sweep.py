@@ -39,7 +39,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the commands and the time they will take"
     )
-    parser.add_argument("--jobs", default="1", metavar="N", help="runs at a time (1)")
+    parser.add_argument("--jobs", metavar="N", help="runs at a time (1; with --gpus one each)")
+    parser.add_argument(
+        "--gpus", metavar="0,1", help="CUDA devices, a run at a time on each (--jobs: their number)"
+    )
     parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help="run as a SLURM array")
     parser.add_argument("--no-report", action="store_true", help="write no report at the end")
     parser.add_argument("--out", help="folder for results (OUT; ./output)")
@@ -52,12 +55,19 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sweep; 0 when everything is done, 1 when a run failed or a row has no mean."""
+    from loreal_plugin.errors import ConfigError
     from loreal_plugin.runs.spec import whole_number
     from loreal_plugin.sweep.plan_file import read_plan
     from loreal_plugin.sweep.planned_runs import Locations, expand
     from loreal_plugin.sweep.run_sweep import describe, known_evidence, sweep
 
-    jobs = whole_number("--jobs", args.jobs, minimum=1)
+    gpus = [name.strip() for name in (args.gpus or "").split(",") if name.strip()]
+    if args.gpus is not None and (not gpus or args.slurm is not None):
+        raise ConfigError(
+            "--gpus takes names of CUDA devices of this machine, such as 0,1, and does not go with"
+            " --slurm (there gpus_per_node=1)"
+        )
+    jobs = whole_number("--jobs", args.jobs or str(max(1, len(gpus))), minimum=1)
     out = Path(args.out or os.environ.get("OUT") or "output").expanduser().resolve()
     locations, plan = Locations(out, args.data, args.host), read_plan(args.plan)
     if args.dry_run:
@@ -69,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
         from loreal_plugin.sweep.slurm import parse_settings
 
         settings = parse_settings(args.slurm)
-    ended = sweep(plan, locations, jobs=jobs, slurm=settings, report=not args.no_report, say=_say)
+    report = not args.no_report
+    ended = sweep(plan, locations, jobs=jobs, slurm=settings, gpus=gpus, report=report, say=_say)
     return 1 if ended.failed or ended.open or ended.refused else 0
 
 

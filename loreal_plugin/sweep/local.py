@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loreal_plugin.devices import VARIABLE, visible_devices
+from loreal_plugin.devices import VARIABLE, VISIBLE, visible_devices
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, last_error
@@ -22,8 +22,8 @@ OnEnd = Callable[[Run, Outcome], None]
 class Worker:
     """A process that makes runs; replaced when it has died or is for another kind of run."""
 
-    def __init__(self, number: int = 0) -> None:
-        self._number = number
+    def __init__(self, number: int = 0, gpus: Sequence[str] = ()) -> None:
+        self._device = device_of(number, gpus)
         self._process: subprocess.Popen[str] | None = None
         self._for: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
-                env=os.environ | {"PYTHONPATH": _path()} | device_of(self._number),
+                env=os.environ | {"PYTHONPATH": _path()} | self._device,
                 start_new_session=True,
             )
 
@@ -74,10 +74,15 @@ class Worker:
         self._process = None
 
 
-def device_of(number: int) -> dict[str, str]:
+def device_of(number: int, gpus: Sequence[str] = ()) -> dict[str, str]:
     """Return what tells the process of a worker its CUDA device: workers take turns over those that
     are visible, unless LOREAL_DEVICE is set.
+
+    Args:
+        gpus: names of the devices to take turns over; empty: those that are visible.
     """
+    if gpus:
+        return {VISIBLE: gpus[number % len(gpus)], VARIABLE: "0"}
     names = visible_devices()
     if len(names) < 2 or os.environ.get(VARIABLE):
         return {}
@@ -133,14 +138,23 @@ class Schedule:
             self._changed.notify_all()
 
 
-def run_local(runs: Sequence[Run], logs: Callable[[Run], Path], jobs: int, on_end: OnEnd) -> None:
+def run_local(
+    runs: Sequence[Run],
+    logs: Callable[[Run], Path],
+    jobs: int,
+    on_end: OnEnd,
+    gpus: Sequence[str] = (),
+) -> None:
     """Make the runs, `jobs` at a time; `on_end` is called once for each, never twice at once.
+
+    Args:
+        gpus: CUDA devices that the processes take turns over; empty: those that are visible.
 
     Raises:
         KeyboardInterrupt: after the processes were ended.
     """
     schedule, reporting = Schedule(runs), threading.Lock()
-    workers = [Worker(number) for number in range(max(1, min(jobs, len(runs))))]
+    workers = [Worker(number, gpus) for number in range(max(1, min(jobs, len(runs))))]
 
     def work(worker: Worker) -> None:
         last: Run | None = None

@@ -20,7 +20,7 @@ from loreal_plugin.sweep.local import run_local
 from loreal_plugin.sweep.plan_file import PlanFile
 from loreal_plugin.sweep.planned_runs import Locations, Run, expand
 from loreal_plugin.sweep.progress import Progress, Say
-from loreal_plugin.sweep.sweep_record import DONE, FAILED, OPEN, SweepRecord
+from loreal_plugin.sweep.sweep_record import DONE, FAILED, OPEN, Outcome, SweepRecord
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,17 @@ def sweep(
     *,
     jobs: int = 1,
     slurm: dict[str, Any] | None = None,
+    gpus: Sequence[str] = (),
     report: bool = True,
     say: Say = print,
 ) -> SweepOutcome:
     """Make every run of a plan, whatever happens to single ones, then write the report.
 
     Finished runs are started, too: only a run's own key tells whether its results are still valid.
-    That takes a second.
+    That takes a second. With SLURM they are not, as each would take an allocation.
+
+    Args:
+        gpus: CUDA devices that processes take turns over; empty: those that are visible.
 
     Raises:
         LorealError: a plan that cannot be run, or another sweep of this name at work.
@@ -130,11 +134,17 @@ def sweep(
         logs = log_files(folder, runs)
         try:
             if slurm is None:
-                run_local(runs, logs.__getitem__, jobs, progress.ended)
+                run_local(runs, logs.__getitem__, jobs, progress.ended, gpus)
             else:
                 from loreal_plugin.sweep.slurm import run_slurm
 
-                run_slurm(runs, logs.__getitem__, folder / "slurm", slurm, jobs, progress.ended)
+                there = [run for run in runs if finished(run, evidence)]
+                for run in there:  # an allocation is not asked for what is complete
+                    progress.ended(run, Outcome(True, "", 0.0))
+                wanted = [run for run in runs if run not in there]
+                if wanted:
+                    where = folder / "slurm"
+                    run_slurm(wanted, logs.__getitem__, where, slurm, jobs, progress.ended)
         finally:
             record.write()
     counts = [record.count(state) for state in (DONE, FAILED, OPEN)]

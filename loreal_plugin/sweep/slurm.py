@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, run_logged
 
 POLL = 5.0
+GONE = 3  # polls in a row without a task, after which its result will not come any more
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:
@@ -63,6 +65,35 @@ def run_family(
     return outcomes
 
 
+class Family:
+    """Makes the runs of a family; at its time limit the task is queued again and goes on."""
+
+    def __call__(
+        self, tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
+    ) -> list[tuple[int, str, float]]:
+        """Make the runs; arguments and result as of `run_family`."""
+        return run_family(tasks, env)
+
+    def checkpoint(self, tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]) -> Any:
+        """Return the task that is queued again: the same, as runs go on where they were."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, tasks, env)
+
+
+def queued() -> set[str] | None:
+    """Return the ids of this user's tasks that SLURM still has; None where it does not say.
+
+    Without accounting (`sacct`) this is the only one to tell that a task has died.
+    """
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(done.stdout.split())
+
+
 def run_slurm(
     runs: Sequence[Run],
     logs: Callable[[Run], Path],
@@ -102,15 +133,27 @@ def run_slurm(
             rest = {"slurm_array_parallelism": jobs, **rest}
         executor.update_parameters(**rest)
         work = [[(list(run.words), str(logs(run))) for run in group] for group in groups]
-        submitted = executor.map_array(run_family, work, [env] * len(work))
+        submitted = executor.map_array(Family(), work, [env] * len(work))
     except (RuntimeError, ValueError, TypeError, NameError, OSError) as error:
         raise LorealError(
             f"submitit cannot submit to '{cluster}': {' '.join(str(error).split())}"
         ) from error
-    waiting = dict(zip(submitted, groups, strict=True))
+    _wait(dict(zip(submitted, groups, strict=True)), on_end, poll, slurm=cluster == "slurm")
+
+
+def _wait(waiting: dict[Any, list[Run]], on_end: OnEnd, poll: float, *, slurm: bool) -> None:
+    """Report every task when it has ended, or when SLURM has it no longer."""
+    missed = dict.fromkeys(waiting, 0)
     while waiting:
         for job in [job for job in waiting if job.done()]:
             _report(job, waiting.pop(job), on_end)
+        there = queued() if slurm and waiting else None
+        for job in list(waiting if there is not None else ()):
+            missed[job] = 0 if job.job_id in (there or ()) else missed[job] + 1
+            if missed[job] >= GONE and not job.done():
+                text = f"task {job.job_id} ended without a result: SLURM has it no longer"
+                for run in waiting.pop(job):
+                    on_end(run, Outcome(False, text, 0.0))
         if waiting:
             time.sleep(poll)
 

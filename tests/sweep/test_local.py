@@ -15,7 +15,7 @@ from loreal_plugin.cli.main import main
 from loreal_plugin.files import read_json
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep import local
-from loreal_plugin.sweep.local import Schedule, Worker, run_local
+from loreal_plugin.sweep.local import Schedule, Worker, device_of, run_local
 from loreal_plugin.sweep.slurm import families, parse_settings
 
 
@@ -176,3 +176,18 @@ def test_families_go_one_by_one_on_slurm_and_settings_are_checked() -> None:
     for word in ("gpu", "=3", "a b=3", "x="):
         with pytest.raises(Exception, match="key=value"):
             parse_settings([word])
+
+
+def test_gpus_give_each_worker_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOREAL_DEVICE", raising=False)
+    found = [device_of(number, ["2", "5"]) for number in range(3)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in found] == ["2", "5", "2"]
+    assert all(one["LOREAL_DEVICE"] == "0" for one in found)
+
+
+def test_gpus_have_to_be_named_and_belong_to_one_machine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["--gpus", ","], ["--gpus", "0", "--slurm"]):
+        assert main(["sweep", "demo", *words]) == 2
+        assert "--gpus takes names of CUDA devices" in capsys.readouterr().err
