@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torture_world import World, differences, leftovers
@@ -46,21 +47,25 @@ class DiskStories:
             subprocess.run(["umount", "-l", str(self.place)], check=True, capture_output=True)
 
     def _full_out(self, sizes: int) -> Found:
-        """Fill the output's disk; then give it room and go on."""
+        """Fill the output's disk in the middle of a run; then make room and go on."""
         world, faults, stopped = self.world, [], 0
-        whole = sum(path.stat().st_size for path in world.quiet.rglob("*") if path.is_file())
         for number in range(sizes):
-            size = int(whole * (number + 1) / (sizes + 1)) // 1024
-            with self._disk(f"{max(size, 16)}k") as out:
-                code = world.wait(world.fork(world.run, out))
+            with self._disk("64m") as out:
+                process = world.fork(world.run, out)
+                time.sleep(world.seconds * number / sizes)
+                left = 4096 * (number % 4)
+                ballast = out / "ballast"
+                room = shutil.disk_usage(out).free - left
+                with suppress(OSError):
+                    ballast.write_bytes(bytes(max(room, 0)))
+                code = world.wait(process)
                 stopped += code != 0
-                if code not in (0, 2):
-                    faults.append(f"full disk of {size} kB ended with {code}")
-                os.system(f"mount -o remount,size=64m {out}")
+                faults += [f"full disk: ended with {code}"] if code not in (0, 2) else []
+                ballast.unlink(missing_ok=True)
                 code = world.wait(world.fork(world.run, out))
                 faults += [f"with room again: {code}"] if code else []
                 faults += differences(world.quiet, out) + leftovers(out)
-        return f"OUT full ({stopped} runs stopped), then room", f"{sizes} sizes", sizes, faults
+        return "OUT filled while it runs, then room again", f"{stopped} stopped", sizes, faults
 
     def _full_cache(self, sizes: int) -> Found:
         """Fill the cache's disk: the run has to go on without it."""

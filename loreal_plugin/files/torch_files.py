@@ -78,6 +78,8 @@ def read_torch(path: Path, find: Find = tensors_and_containers) -> Any:
         if "GLOBAL" in str(error):
             raise UnsafeFileError("it names more than tensors, in torch's old format") from error
         raise ValueError("it is cut short, or no file of torch") from error
+    except Exception as error:  # torch trips over any text in its own way
+        raise ValueError("it is cut short, or no file of torch") from error
 
 
 class _Module(metaclass=Sealed):
