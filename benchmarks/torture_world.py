@@ -29,7 +29,7 @@ class World:
         run: the words of its command, without the output folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, until: str = "") -> None:
         from helpers import random_clip_file, tiny_image_folder
 
         self.folder, self.cache, self.quiet = folder, folder / "cache", folder / "quiet"
@@ -38,7 +38,7 @@ class World:
         settings = {"DATA": folder / "data", "CLIP_WEIGHTS": folder / "tiny_clip.pt"}
         settings |= {"LOREAL_CACHE": self.cache, "SHOTS": 2, "RECIPE": "demo"}
         os.environ.update({name: str(value) for name, value in settings.items()})
-        self.run = ["base2new", "coop", "32", "pics"]
+        self.run = ["base2new", "coop", "32", "pics", *(["--until", until] if until else [])]
         self._prepare()
         # the first one also draws what caches keep
         for out in (self.quiet, folder / "second"):
