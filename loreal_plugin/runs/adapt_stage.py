@@ -51,13 +51,13 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
     parts = _Parts(stage.folder / FOLDER, journal)
     if parts.go_on(training):
         done, whole = training.passes_done, len(training.order)
-        engine.say(f"  goes on after pass {done} of {whole}")
+        print(f"adapting goes on after pass {done} of {whole}")
     every = max(1, len(training.order) // SAVES)
     for progress in training.run():
         done = progress.passes_done
         if done % every == 0 and done < progress.passes:
             parts.save(training)
-            engine.say(_line(progress, training.passes_at_start))
+            print(_line(progress, training.passes_at_start), flush=True)
     tensors = as_stored(training.adaptation.state())
     count = sum(value.numel() for value in tensors.values())
     write_adaptation(adaptation_file(stage.folder), tensors, facts)
@@ -173,4 +173,4 @@ def _line(progress: Progress, start: int) -> str:
     done = progress.passes_done - start
     left = progress.seconds / max(1, done) * (progress.passes - progress.passes_done)
     share = f"{100 * progress.passes_done / progress.passes:.0f} %"
-    return f"  adapting {share}: loss {progress.loss:.3f}, {left:.0f} s left"
+    return f"adapting {share}: loss {progress.loss:.3f}, {left:.0f} s left"
