@@ -60,6 +60,8 @@ EXTRAS = {
     "llm": ["openai"],
     # videos and cameras in `loreal predict`
     "video": ["opencv-python-headless"],
+    # tests open adapted CLIP files with the libraries whose layout they have
+    "clip-formats": ["transformers", "open_clip_torch"],
     # what the original Dassl imports beyond our own needs
     "hosts": ["gdown"],
 }

@@ -42,7 +42,8 @@ def use_one_device(env: MutableMapping[str, str] = os.environ) -> str:
         ConfigError: LOREAL_DEVICE is no number of a visible device, `cpu` or `all`.
     """
     global _choice
-    wanted = env.get(VARIABLE, "").strip().lower()
+    # torchrun starts one process for each device and numbers them
+    wanted = env.get(VARIABLE, env.get("LOCAL_RANK", "")).strip().lower()
     names = visible_devices(env)
     if wanted == ALL:
         _choice = f"every visible device ({', '.join(names) or 'none known'}): {VARIABLE}=all"

@@ -11,17 +11,19 @@ SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
-def pictures_below(folder: Path) -> list[Path]:
+def pictures_below(folder: Path, name: str = "ADAPT_PICTURES") -> list[Path]:
     """Return the picture files below a folder, sorted; links to files are followed.
+
+    Args:
+        name: what the user calls the folder, for the message.
 
     Raises:
         DataError: no such folder, or no picture in it.
     """
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise DataError(
-            f"ADAPT_PICTURES '{folder}' is no folder; give a folder of pictures, or 'shots'"
-        )
+        other = f", or '{SHOTS}'" if name == "ADAPT_PICTURES" else ""
+        raise DataError(f"{name} '{folder}' is no folder; give a folder of pictures{other}")
     found = sorted(
         Path(place) / name
         for place, _, names in os.walk(folder)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
+from loreal_plugin.adapt.ranks import Ranks
 from loreal_plugin.adapt.settings import SHARD
 from loreal_plugin.adapt.tower import Tower
 from loreal_plugin.files.store import VerifiedStore, store_key
@@ -61,6 +62,7 @@ class Shards:
         recipe, seed, views: which crops.
         store: keeps targets between runs; None: they are not kept.
         ingredients: what else decides about alpha's embeddings.
+        ranks: processes of which each makes its share of a shard.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class Shards:
         views: int,
         store: VerifiedStore | None = None,
         ingredients: Mapping[str, Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.alpha, self.paths, self.recipe = alpha, list(paths), recipe
         self.phi, self.grid, self.seed, self.views = phi, grid, seed, views
         self.store, self.ingredients = store, dict(ingredients or {})
+        self.ranks = ranks or Ranks()
         order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
         self.parts = order.split(SHARD)
         self._kept: dict[tuple[int, int], Shard] = {}
@@ -101,27 +105,41 @@ class Shards:
 
     def _make(self, view: int, part: int) -> Shard:
         """Return a shard with targets from the store, or computed and stored."""
-        indices = self.parts[part].tolist()
+        every = self.parts[part].tolist()
         facts = {**self.ingredients, "view": view, "part": part, "grid": self.grid}
         name = store_key(facts, 32)
         stored = self.store.read(name, facts) if self.store else None
+        known = self.ranks.all_have(stored is not None)
+        # a process without a share makes a picture that `joined` leaves out again
+        mine = self.ranks.share(every) or every[:1]
+        pixels, targets = self._made(mine, view, with_targets=not known)
+        if known and stored is not None:
+            targets = stored[0]
+        else:
+            targets = {k: self.ranks.joined(v, len(every)) for k, v in targets.items()}
+            self._keep(name, facts, targets)
+        pixels = self.ranks.joined(pixels, len(every))
+        return Shard(pixels, targets["features"], targets["tokens"])
+
+    def _made(
+        self, indices: Sequence[int], view: int, *, with_targets: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the pixels of some pictures, and where wanted their targets."""
         pixels, features, tokens = [], [], []
-        for small, large in self._rendered(indices, view, with_large=stored is None):
+        for small, large in self.rendered(indices, view, with_large=with_targets):
             pixels.append(small)
-            if stored is None:
+            if with_targets:
                 seen, rows = self._targets(large)
                 features.append(seen)
                 tokens.append(rows)
-        if stored is not None:
-            targets = stored[0]
-        else:
+        targets = {}
+        if with_targets:
             targets = {"features": torch.cat(features), "tokens": torch.cat(tokens)}
-            self._keep(name, facts, targets)
-        return Shard(torch.cat(pixels), targets["features"], targets["tokens"])
+        return torch.cat(pixels), targets
 
     def _keep(self, name: str, facts: Mapping[str, Any], targets: Mapping[str, Tensor]) -> None:
         """Store targets; a store that cannot be written costs time later, and no run."""
-        if self.store is None:
+        if self.store is None or not self.ranks.first:
             return
         try:
             self.store.write(name, facts, targets, {})
@@ -137,7 +155,7 @@ class Shards:
         pooled = pooled_tokens(tokens.float(), (side, side), (self.grid, self.grid))
         return features.float().cpu(), pooled.half().cpu()
 
-    def _rendered(
+    def rendered(
         self, indices: Sequence[int], view: int, *, with_large: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield chunks of 8-bit pixels at phi and, where wanted, at the native size.

@@ -18,13 +18,17 @@ from loreal_plugin.students.student import Student
 class Tower:
     """The image side of a student, with its patch tokens.
 
+    Args:
+        student: what it is the image side of.
+        half: a 16-bit type in which products are computed (autocast); None: the student's own type.
+
     Attributes:
         parts: names of the tensors that can be adapted.
         grid: patches along one side.
     """
 
-    def __init__(self, student: Student) -> None:
-        self.student, self.model = student, student.model
+    def __init__(self, student: Student, half: torch.dtype | None = None) -> None:
+        self.student, self.model, self.half = student, student.model, half
         self.parts: ImageTower = student.contract.image_tower(student.model)
         kernel = tensor_of(student.model, self.parts.kernel)
         self.grid = student.input_size // kernel.shape[-1]
@@ -46,7 +50,9 @@ class Tower:
         seen: list[Tensor] = []
         handle = self._norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
         try:
-            features = self.student.contract.encode_image(self.model, images.to(self.device))
+            kind, half = self.device.type, self.half
+            with torch.autocast(kind, dtype=half, enabled=half is not None):
+                features = self.student.contract.encode_image(self.model, images.to(self.device))
         finally:
             handle.remove()
         count = self.grid**2

@@ -42,7 +42,8 @@ class Distillation:
 
     Args:
         beta: the pupil, with `adaptation` on it.
-        shards: its pictures and targets.
+        shards: its pictures and targets, and the processes that share the work.
+        accumulate: parts in which a batch is computed, for less memory.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Distillation:
         adaptation: Adaptation,
         shards: Shards,
         settings: AdaptSettings,
+        accumulate: int = 1,
     ) -> None:
         self.beta, self.adaptation, self.shards = beta, adaptation, shards
-        self.settings = settings
+        self.settings, self.accumulate = settings, accumulate
         self.order = shards.passes(settings.epochs)
         self.optimizer = torch.optim.AdamW(
             adaptation.parameters(), lr=settings.lr, betas=BETAS, weight_decay=0.0
@@ -119,7 +121,25 @@ class Distillation:
             group["lr"] = self.settings.lr * share
 
     def _step(self, shard: Shard, batch: Tensor) -> Tensor:
-        """Take one step on some pictures of a shard; return the loss, detached."""
+        """Take one step on some pictures of a shard; return the loss, detached.
+
+        This process computes its share, in parts; gradients and losses of all add up.
+        """
+        ranks = self.shards.ranks
+        self.optimizer.zero_grad(set_to_none=True)
+        whole = torch.zeros((), device=self.beta.device)
+        for part in ranks.share(batch).tensor_split(self.accumulate):
+            if len(part):
+                loss = self._loss(shard, part) * (len(part) / len(batch))
+                self.scaler.scale(loss).backward()
+                whole = whole + loss.detach()
+        ranks.add_gradients(self.adaptation.parameters())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return ranks.sum(whole)
+
+    def _loss(self, shard: Shard, batch: Tensor) -> Tensor:
+        """Return the mean loss of some pictures of a shard."""
         device = self.beta.device
         images = as_input(shard.pixels[batch].to(device), self.shards.recipe)
         features, tokens = self.beta.encode(images)
@@ -129,11 +149,7 @@ class Distillation:
         if s.token_weight:
             rows = shard.tokens[batch].to(device).float()
             loss = loss + s.token_weight * token_loss(tokens, rows, self.deviation.to(device))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.detach()
+        return loss
 
     @property
     def deviation(self) -> Tensor:

@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "loreal_plugin.cli.predict",
     **dict.fromkeys(TRAINED, "loreal_plugin.cli.protocols"),
     "zero_shot": "loreal_plugin.cli.zero_shot",
+    "adapt": "loreal_plugin.cli.adapt",
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",
     "export": "loreal_plugin.cli.export",

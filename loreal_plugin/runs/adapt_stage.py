@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from loreal_plugin.adapt.files import (
     FOLDER,
-    PART,
     adaptation_file,
     as_stored,
     write_adaptation,
 )
+from loreal_plugin.adapt.parts import part_files, read_part, write_part
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.train import Distillation, Progress
 from loreal_plugin.files.store import VerifiedStore
-from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.paths import cache_root
 from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
@@ -133,33 +130,21 @@ class _Parts:
 
     def save(self, training: Distillation) -> None:
         """Write a checkpoint, let the journal vouch for it, and remove those before."""
-        older = self._files()
-        tensors, plain = training.state()
-        path = self.folder / PART.format(training.passes_done)
-        write_tensors(path, tensors, {"plain": json.dumps(plain)})
+        older = part_files(self.folder)
+        write_part(self.folder, training)
         self.journal.note_files()
         self._drop(older)
 
     def go_on(self, training: Distillation) -> bool:
         """Take over the last checkpoint, which the journal has checked; return if there is one."""
-        found = self._files()
-        if not found:
-            return False
-        with safe_open(str(found[-1]), framework="pt") as stored:
-            plain = json.loads(stored.metadata()["plain"])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
-        training.load_state(tensors, plain)
-        return True
+        found = part_files(self.folder)
+        if found:
+            read_part(found[-1], training)
+        return bool(found)
 
     def remove(self) -> None:
         """Remove all checkpoints: the training has ended."""
-        self._drop(self._files())
-
-    def _files(self) -> list[Path]:
-        def passes(path: Path) -> int:
-            return int(path.name.split(".")[0].rsplit("-", 1)[1])
-
-        return sorted(self.folder.glob(PART.format("*")), key=passes)
+        self._drop(part_files(self.folder))
 
     def _drop(self, paths: list[Path]) -> None:
         for path in paths:
