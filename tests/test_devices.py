@@ -25,6 +25,8 @@ from loreal_plugin.sweep.local import device_of
         ({VISIBLE: "GPU-ab12, GPU-cd34", VARIABLE: "1"}, "GPU-cd34"),
         ({VARIABLE: "cpu", VISIBLE: "2,3"}, ""),
         ({VARIABLE: "ALL", VISIBLE: "2,3"}, "2,3"),
+        ({"LOCAL_RANK": "1", VISIBLE: "2,3"}, "3"),  # a process of torchrun
+        ({"LOCAL_RANK": "1", VARIABLE: "cpu"}, ""),
     ],
 )
 def test_a_process_sees_the_device_that_was_asked_for(monkeypatch, env, seen):

@@ -19,6 +19,7 @@ from loreal_plugin.adapt.clip_at_phi import adapt_clip, plain_student
 from loreal_plugin.adapt.parts import part_files
 from loreal_plugin.adapt.pictures import pictures_below
 from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.adapt.tower import adapt
 from loreal_plugin.adapt.tower_plan import TowerPlan
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import CheckpointError, ConfigError
@@ -32,7 +33,7 @@ from loreal_plugin.students.views import (
 )
 from loreal_plugin.weights import describe, load_clip_state_dict
 from loreal_plugin.weights.positions import resample_pos_embed
-from loreal_plugin.weights.write import MEAN, STD
+from loreal_plugin.weights.write import MEAN, STD, write_clip
 
 ROOT = Path(__file__).resolve().parents[2]
 PHI = 32
@@ -238,3 +239,21 @@ def test_bad_input_is_one_clear_line(plan, tmp_path, capsys, change, line):
     told = capsys.readouterr().err
     assert line in told and len(told.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_weights_in_16_bits_stay_in_16_bits(embedded, clip_state, tmp_path):
+    # OpenAI's own files are stored so
+    source = {name: value.half() for name, value in clip_state().items()}
+    torch.save(source, tmp_path / "half.pt")
+    student = plain_student(embedded("coop"), str(tmp_path / "half.pt"), PHI, "cpu")
+    before = student.encode_image(_images())
+    updates = adapt(student, SETTINGS)
+    for value in updates.parameters():
+        torch.nn.init.normal_(value, std=0.02)
+    updates.merge()
+    state = clip_at_phi.clip_of(student, source)
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    file = write_clip(state, tmp_path / "at_phi.safetensors", "openai")
+    again = plain_student(embedded("coop"), str(file), PHI, "cpu").encode_image(_images())
+    assert torch.allclose(again, student.encode_image(_images()), atol=1e-5)
+    assert not torch.allclose(again, before, atol=1e-3)
