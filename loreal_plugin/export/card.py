@@ -48,6 +48,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
         ["input", f"{manifest['phi']} x {manifest['phi']} pixels, RGB"],
         ["classes", _classes(first["labels"])],
         ["heads", ", ".join(f"{n} ({len(h['labels'])})" for n, h in manifest["heads"].items())],
+        ["image side", run["image_side"]],
         ["inference mode", manifest["mode"]],
         ["precision", manifest["precision"]],
         ["size", f"{megabytes:.1f} MB"],

@@ -89,6 +89,8 @@ def _run_facts(deployed: Deployed, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return which run it was, on what host and weights, with which settings."""
     found = {name: record.get(name) for name in _OF_RUN}
     found |= {"host": record["host"], "weights": weights_facts(record["weights"])}
+    # which row of the run's table the package is
+    found |= {"image_side": "adapted" if deployed.beta.adaptation else "the host's"}
     return found | {"correction": deployed.model.options.drift, "loreal": _options(record)}
 
 

@@ -65,6 +65,7 @@ def test_a_run_becomes_a_package_with_two_heads(
     manifest = json.loads((out / "loreal.json").read_text("utf-8"))
     assert manifest["accuracy"]["check"]["pictures"] == 4
     assert [row["label"] for row in manifest["accuracy"]["rows"]][-1] == "+ LOREAL, tested at 32"
+    assert manifest["run"]["image_side"] == "the host's"
     assert "tiny_clip.pt" == manifest["run"]["weights"]["name"]
     files = sorted((run_folder.parents[8] / "data" / "pics").rglob("*.png"))[:3]
     for half in ("base", "new"):
