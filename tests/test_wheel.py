@@ -147,8 +147,9 @@ def test_doctor_and_a_run_from_another_folder(environment: Path, tmp_path: Path)
         "LOREAL_CACHE": str(tmp_path / "cache"),
         "OMP_NUM_THREADS": "1",
     }
-    doctor = run(str(environment / "loreal"), "doctor", cwd=tmp_path, **env).stdout
-    assert doctor.endswith("a run can start\n") and str(Path("loreal_plugin", "bundle")) in doctor
+    asked = {**env, "RECIPE": "demo"}
+    doctor = run(str(environment / "loreal"), "doctor", cwd=tmp_path, **asked).stdout
+    assert "\na run can start" in doctor and str(Path("loreal_plugin", "bundle")) in doctor
     words = ("base2new", "coop", "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
     done = run(
         str(environment / "loreal"), *words, "--", "OPTIM.MAX_EPOCH", "1", cwd=tmp_path, **env

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.contract import CONTRACTS, DEFAULT_METHOD
+
 TEXT = "train on your own pictures, a folder per class, and say how good the result is"
 EPILOG = """\
 FOLDER has a folder of pictures for each class; its name is the class's name, and pictures may lie
@@ -38,7 +40,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="a folder per class")
     parser.add_argument("--phi", default="96", help="side of the small pictures in pixels (96)")
-    parser.add_argument("--method", default="maple", help="coop, maple, mma, mmrl, ... (maple)")
+    parser.add_argument(
+        "--method", default=DEFAULT_METHOD, help=f"one of {', '.join(CONTRACTS)} ({DEFAULT_METHOD})"
+    )
     parser.add_argument("--shots", default="32", help="pictures a class that train, at most (32)")
     parser.add_argument(
         "--hold-out", default="25", metavar="PERCENT", help="pictures of a class that measure (25)"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from loreal_plugin.contract import DEFAULT_METHOD
 from loreal_plugin.data.names import dataset_config
 from loreal_plugin.errors import DataError, WeightsError
 from loreal_plugin.files import write_json
@@ -41,7 +42,7 @@ class FitPlan:
         opts: KEY VALUE pairs for the recipes.
     """
 
-    method: str = "maple"
+    method: str = DEFAULT_METHOD
     phi: str = "96"
     seed: str = "1"
     shots: str = "32"

@@ -120,7 +120,7 @@ loreal_protocol() {
     esac
     [ $# -ge 2 ] || loreal_fail "usage: $(basename "$script") METHOD PHI [DATASET=demo] [SEED=1] [-- KEY VALUE ...]"
     local host="${HOST:-}"
-    host="${host/#\~/$HOME}"
+    host="${host/#\~/${HOME:-}}"
     if [ -n "$host" ] && [ ! -d "$host" ] && [ ! -d "$LOREAL_ROOT/$host" ]; then
         loreal_fail "HOST '$HOST' is no folder; give the root of a CoOp-family checkout, or leave it empty"
     fi

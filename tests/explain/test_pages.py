@@ -193,8 +193,8 @@ def test_wrong_pictures_datasets_and_options_are_one_clear_line(
 ):
     broken, to = tmp_path / "broken.png", tmp_path / "pages"
     broken.write_bytes(b"no picture")
-    assert "broken.png cannot be read" in refused("explain", broken, "--run", toy.run, "--to", to)
-    assert "missing.jpg cannot be read" in refused(
+    assert "broken.png' cannot be read" in refused("explain", broken, "--run", toy.run, "--to", to)
+    assert "missing.jpg' does not exist" in refused(
         "explain", tmp_path / "missing.jpg", "--run", toy.run, "--to", to
     )
     assert "'picz'" in refused("explain", "picz", "--run", toy.run, "--to", to)

@@ -120,7 +120,7 @@ def wait_for(found: Callable[[], Any], seconds: float) -> Any:
 @pytest.fixture
 def submitted(slurm: Path, tmp_path: Path) -> Callable[..., tuple[threading.Thread, dict]]:
     """Give a function that submits runs in a thread; it returns the thread and how runs ended."""
-    wait_for(lambda: not _said("squeue", "--noheader").strip(), 60)  # tasks of the test before
+    wait_for(lambda: not _said("squeue", "--noheader").strip(), 300)  # tasks of the test before
 
     def submit(**runs: tuple[str, ...]) -> tuple[threading.Thread, dict[str, Outcome]]:
         ended: dict[str, Outcome] = {}
@@ -163,10 +163,10 @@ def test_a_task_that_dies_is_noticed_without_accounting(
     os.mkfifo(tmp_path / "pipe")  # reading it waits for a writer, who never comes
     thread, ended = submitted(dies=("options", "--write", str(tmp_path / "pipe")))
     task = running(slurm)
-    wait_for((tmp_path / "dies.txt").exists, 60)
+    wait_for((tmp_path / "dies.txt").exists, 300)
     assert task in (queued() or ())
     subprocess.run(["scancel", task], check=True)
-    thread.join(60)
+    thread.join(300)
     assert not ended["dies"].done and "SLURM has it no longer" in ended["dies"].error
 
 
@@ -177,13 +177,13 @@ def test_a_task_at_its_time_limit_is_queued_again_and_goes_on(
     os.mkfifo(pipe)
     thread, ended = submitted(again=("options", "--write", str(pipe)))
     task = running(slurm)
-    wait_for(log.exists, 60)
+    wait_for(log.exists, 300)
     # what SLURM sends before the limit, sent now: the shortest limit is a minute
     subprocess.run(["scancel", "--signal=USR2", task], check=True)
-    wait_for(lambda: "PENDING" in _said("squeue", "-h", "-j", task, "-o", "%T"), 60)
+    wait_for(lambda: "PENDING" in _said("squeue", "-h", "-j", task, "-o", "%T"), 300)
     # SLURM lets a task that is queued again wait two minutes
     subprocess.run(["scontrol", "update", f"JobId={task}", "StartTime=now"], check=True)
-    wait_for(lambda: log.read_text().count("$ loreal options") == 2, 60)
+    wait_for(lambda: log.read_text().count("$ loreal options") == 2, 300)
     pipe.write_text(MARKED)  # the second time it gets what it waits for
-    thread.join(60)
+    thread.join(300)
     assert ended["again"].done and "BRIDGE" in pipe.read_text()
