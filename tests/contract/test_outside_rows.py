@@ -252,7 +252,7 @@ def test_an_installed_package_is_checked_and_trained(installed: Path, tmp_path: 
     }
     loreal = (str(installed), "-m", "loreal_plugin")
     assert METHOD in run(*loreal, "base2new", "--help", cwd=tmp_path, **env)
-    doctor = run(*loreal, "doctor", "--method", METHOD, cwd=tmp_path, **env)
+    doctor = run(*loreal, "doctor", "--verbose", "--method", METHOD, cwd=tmp_path, **env)
     assert "\na run can start" in doctor and "trainer SoftPrompt_LOREAL" in doctor
     assert f"row of {METHOD}" in doctor and "package 'loreal-softprompt'" in doctor
     words = ("base2new", METHOD, "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
