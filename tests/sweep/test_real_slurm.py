@@ -170,6 +170,7 @@ def test_a_task_that_dies_is_noticed_without_accounting(
     assert not ended["dies"].done and "SLURM has it no longer" in ended["dies"].error
 
 
+@pytest.mark.slow  # minutes on a machine with other work: SLURM decides when it looks again
 def test_a_task_at_its_time_limit_is_queued_again_and_goes_on(
     submitted: Callable[..., Any], slurm: Path, tmp_path: Path
 ) -> None:
