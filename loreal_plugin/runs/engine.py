@@ -92,11 +92,11 @@ class Engine:
         """Return the stage's record, after training it unless it is complete."""
         key = self.identity.stage_key(stage.name)
         with stage_lock(stage.folder, self.say):
-            found = self.finished(stage)
+            found, name = self.finished(stage), self._checkpoints(stage)
             if found is not None:
                 self.say(f"  complete (key {key[:8]}), reused from {stage.folder}")
+                Journal(stage.folder, name).mend(key, found.get("files", {}))
                 return found
-            name = self._checkpoints(stage)
             journal = claim(
                 stage.folder, name, key, self.say, random_state=stage.name in HOST_STAGES
             )

@@ -137,6 +137,16 @@ class Journal:
         self._write()
         return self.files
 
+    def mend(self, key: str, files: dict[str, str]) -> None:
+        """Write the journal of a stage that is complete anew, where it is damaged.
+
+        Args:
+            key, files: of the stage's record.
+        """
+        if self.path.is_file() and self.fault and self.fault != OLD:
+            self.key, self.parts, self.files = key, [], files
+            self._write()
+
     def end(self, peak_memory_mb: float) -> None:
         """Note that this part has ended, whole or not."""
         part = {"seconds": time.monotonic() - self._began, "peak_memory_mb": peak_memory_mb}

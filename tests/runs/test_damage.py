@@ -121,6 +121,15 @@ def test_a_stage_with_a_damaged_checkpoint_is_trained_again(
             assert again["files"] == first["files"]
 
 
+def test_a_damaged_journal_of_a_complete_stage_is_written_anew(out: Path, call: Any):
+    path = stage(out, STAGES[1]) / STARTED
+    flip(path, 8 * (path.stat().st_size // 2))
+    assert path in verify(out).damaged
+    code, text, err = call(*RUN, "--out", str(out), *FAST)
+    assert code == 0, err
+    assert "moved to" not in text and call("verify", str(out))[0] == 0
+
+
 def test_an_edited_record_is_not_believed(out: Path, call: Any):
     folder = stage(out, STAGES[2])
     text = (folder / RESULTS).read_text()
