@@ -97,7 +97,23 @@ def test_no_file_names_a_machine():
     assert [(name, line) for name, line in found if not line.startswith("MACHINE_PATHS")] == []
 
 
+def clip_at_import(tree: ast.Module) -> bool:
+    """Whether the module imports `clip` at its head, where `pkg_resources` may be missing."""
+    names = [
+        alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+    ]
+    names += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return any(name.split(".")[0] == "clip" for name in names)
+
+
+def test_clip_is_imported_by_import_clip_first():
+    heads = [path for path in SOURCES if not path.is_relative_to(ROOT / "hosts")]
+    found = {name_of(path) for path in heads if clip_at_import(ast.parse(path.read_text("utf-8")))}
+    assert found == set()
+
+
 def test_a_breach_would_be_seen():
+    assert clip_at_import(ast.parse("from clip.model import CLIP"))
     body = "\n".join("    x = 1" for _ in range(MAX_FUNCTION))
     assert long_functions(ast.parse(f"def long():\n{body}\ndef short(): pass\n")) == ["long"]
     assert MACHINE_PATHS.search("data in " + "/".join(["", "home", "me"]))

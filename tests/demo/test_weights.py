@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-import clip
 import pytest
 import torch
-from clip.model import build_model
 
 from loreal_plugin.demo import weights
+from loreal_plugin.weights import import_clip
+
+clip = import_clip()
 
 
 def shipped():
@@ -22,7 +23,7 @@ def test_shipped_weights_load_and_have_heads_of_64(name):
     assert name in shipped(), f"{weights.DEMO_WEIGHTS[name]} is not in the package"
     path = weights.weights_file(name)
     assert path.stat().st_size <= weights.MAX_BYTES
-    model = build_model(weights.expand_demo_state_dict(name))
+    model = clip.model.build_model(weights.expand_demo_state_dict(name))
     assert model.visual.input_resolution == 224 and model.context_length == 77
     assert len(model.visual.transformer.resblocks) >= 3 and len(model.transformer.resblocks) >= 3
     for block in (model.visual.transformer.resblocks[0], model.transformer.resblocks[0]):

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 
-import clip
 import pytest
 import torch
-from clip.model import build_model
 
 from benchmarks.demo_world import towers
 from benchmarks.demo_world.pretrain import PretrainConfig
 from benchmarks.demo_world.tokens import token_table
 from loreal_plugin.demo import weights
+from loreal_plugin.weights import import_clip
+
+clip = import_clip()
 
 PROMPTS = ("a photo of a anchor.", "a photo of a saddle with red red color low low place.")
 
 
 def full_model(path):
-    return build_model(weights.expand_demo_state_dict(path)).float()
+    return clip.model.build_model(weights.expand_demo_state_dict(path)).float()
 
 
 def test_packed_file_is_small_and_carries_its_settings(tiny_weights):

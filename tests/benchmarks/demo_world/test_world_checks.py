@@ -13,6 +13,7 @@ from benchmarks.demo_world.__main__ import main
 from benchmarks.demo_world.checker import CheckConfig, Checker, shuffle_within_classes
 from benchmarks.demo_world.tokens import token_table
 from loreal_plugin.demo import world
+from loreal_plugin.weights import import_clip
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +65,7 @@ def test_zero_shot_uses_each_half_on_its_own(checker):
 
 
 def test_plain_prompt_is_the_hosts_prompt(checker):
-    import clip
-
+    clip = import_clip()
     prompts = checker.halves["base"]
     tokens = clip.tokenize([f"a photo of a {world.NAMES[label]}." for label in world.BASE_CLASSES])
     with torch.no_grad():
@@ -75,8 +75,7 @@ def test_plain_prompt_is_the_hosts_prompt(checker):
 
 
 def test_slots_with_value_words_are_the_written_caption(checker):
-    import clip
-
+    clip = import_clip()
     prompts, rows = checker.halves["base"], checker.rows("test", "base")
     contents = checker.contents("true")["base"][:1]
     values = [
