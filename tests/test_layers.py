@@ -19,6 +19,7 @@ LEAVES = {
     "paths",
     "options",
     "config",
+    "digests",
     "files",
     "presets",
     "version",

@@ -6,12 +6,12 @@ format that `sha256sum -c` reads. A package is used only where all of them are r
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.digests import digest_bytes, digest_file
 from loreal_plugin.errors import CheckpointError
 
 FORMAT, SCHEMA_VERSION = "loreal-package", 1
@@ -23,7 +23,6 @@ MANIFEST, SUMS, ENCODER, GOLDEN, CARD = (
     "README.md",
 )
 HEADS, TEXT, MERGES, WEB = "heads", "text.onnx", "merges.txt.gz", "web"
-_BLOCK = 1 << 20
 
 
 def schema_file() -> Path:
@@ -69,7 +68,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def sums_of(manifest: bytes, files: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the content of SHA256SUMS for the bytes of `loreal.json` and the files it lists."""
     lines = [f"{facts['sha256']}  {name}" for name, facts in files.items()]
-    return "\n".join([f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}", *lines]) + "\n"
+    return "\n".join([f"{digest_bytes(manifest)}  {MANIFEST}", *lines]) + "\n"
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -81,7 +80,7 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     for name, facts in manifest["files"].items():
         path = folder / name
         try:
-            found = sha256_of(path)
+            found = digest_file(path)
         except OSError as error:
             raise CheckpointError(
                 f"{path} cannot be read: {error}; copy the package again"
@@ -91,20 +90,6 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
                 f"{path} is damaged: its SHA-256 is not the one in {MANIFEST}; copy the package"
                 " again"
             )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    # `loreal_plugin.files` locks files as only Unix does; a device may have another system
-    whole = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            whole.update(block)
-    return whole.hexdigest()
 
 
 def inside(folder: Path, name: str) -> Path:

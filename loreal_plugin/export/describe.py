@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.digests import digest_file
 from loreal_plugin.edge.head import Head
 from loreal_plugin.edge.layout import (
     CARD,
@@ -17,7 +18,6 @@ from loreal_plugin.edge.layout import (
     MANIFEST,
     SCHEMA_VERSION,
     SUMS,
-    sha256_of,
     sums_of,
 )
 from loreal_plugin.edge.pixels import recipe_of
@@ -150,7 +150,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any], *, sealed: bool) -> N
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in own)
     manifest["files"] = {
         path.relative_to(folder).as_posix(): {
-            "sha256": sha256_of(path),
+            "sha256": digest_file(path),
             "bytes": path.stat().st_size,
         }
         for path in files

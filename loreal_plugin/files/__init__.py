@@ -5,13 +5,13 @@
 - `checked_json`: objects with their own hash.
 - `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.
-- `digests`: hashes of values and files.
 - `documents`: parts of a document that a command fills in.
 - `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
 - `store`: tensors with a note that says what they belong to (imports torch).
 - `sealed`, `torch_files`: what torch wrote, read without running it (imports torch).
 """
 
+from loreal_plugin.digests import digest, digest_bytes, digest_file, digest_sources
 from loreal_plugin.files.atomic import (
     is_read_only,
     read_json,
@@ -24,7 +24,6 @@ from loreal_plugin.files.atomic import (
     write_text,
 )
 from loreal_plugin.files.checked_json import read_checked, write_checked
-from loreal_plugin.files.digests import digest, digest_bytes, digest_file, digest_sources
 from loreal_plugin.files.documents import replace_between
 
 __all__ = [

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.digests import digest_bytes
 from loreal_plugin.files.atomic import write_bytes
-from loreal_plugin.files.digests import digest_bytes
 
 CHECKED, OWN = "checked", "own_sha256"
 OLD = "not verified: made before hashes were kept"

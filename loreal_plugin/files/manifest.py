@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from loreal_plugin.digests import digest_file
 from loreal_plugin.files.atomic import sync
 from loreal_plugin.files.checked_json import read_checked
-from loreal_plugin.files.digests import digest_file
 
 Stamp = tuple[int, int]
 

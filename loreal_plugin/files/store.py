@@ -17,9 +17,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from loreal_plugin.digests import digest, digest_file
 from loreal_plugin.files.atomic import replacing
 from loreal_plugin.files.checked_json import OLD, checked_bytes, read_checked
-from loreal_plugin.files.digests import digest, digest_file
 from loreal_plugin.files.tensors import write_tensors
 
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from loreal_plugin.digests import digest_bytes
 from loreal_plugin.files.atomic import replacing
-from loreal_plugin.files.digests import digest_bytes
 
 
 def write_tensors(
