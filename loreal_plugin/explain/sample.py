@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.errors import ConfigError, DataError
+from loreal_plugin.errors import ConfigError, DataError, one_line
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.pictures import read_picture
 
@@ -19,23 +19,50 @@ BATCH = 50
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], str]:
+def split_words(words: Sequence[str], say: Callable[[str], None] = print) -> tuple[list[str], str]:
     """Return the picture files among words, or the one dataset's name; neither means the run's own
-    dataset.
+    dataset. Folders are looked through; pictures that cannot be read are said and left out.
 
     Raises:
         ConfigError: files and a dataset, or two datasets.
-        DataError: a picture is missing or broken.
+        DataError: no picture can be read.
     """
-    files = [word for word in words if _is_file(word)]
-    names = [word for word in words if not _is_file(word)]
+    files: list[str] = []
+    names: list[str] = []
+    for word in words:
+        inside = _pictures_below(word)
+        files += inside or ([word] if _is_file(word) else [])
+        names += [] if inside or _is_file(word) else [word]
     if len(names) > 1 or (files and names):
         raise ConfigError(
             f"give picture files or one dataset, not both or several: {', '.join(words)}"
         )
-    for file in files:
+    faults = {file: fault for file in files if (fault := _fault_of(file))}
+    if faults and len(faults) == len(files):
+        raise DataError(next(iter(faults.values())))
+    for fault in faults.values():
+        say(f"left out: {fault}")
+    return [file for file in files if file not in faults], names[0] if names else ""
+
+
+def _fault_of(file: str) -> str:
+    """Return why a picture cannot be read, empty where it can."""
+    try:
         read_picture(file)
-    return files, names[0] if names else ""
+    except DataError as error:
+        return one_line(error)
+    return ""
+
+
+def _pictures_below(word: str) -> list[str]:
+    """Return the picture files in a folder that is named as a path (`holiday/`, `./holiday`).
+
+    A bare name is a dataset's.
+    """
+    if "/" not in word or not Path(word).is_dir():
+        return []
+    found = (path for path in sorted(Path(word).rglob("*")) if path.is_file())
+    return [str(path) for path in found if path.name.lower().endswith(_SUFFIXES)]
 
 
 def _is_file(word: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.explain.drift import drift_numbers, embed_pictures, in_the_plane
-from loreal_plugin.explain.explanation import Explainer
+from loreal_plugin.explain.explanation import Explainer, Explanation
 from loreal_plugin.explain.map_page import save_map
 from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
@@ -18,6 +18,7 @@ from loreal_plugin.files import write_json
 from loreal_plugin.runs.prepare import say_line
 
 NUMBERS, OVERVIEW = "explanations.json", "overview.png"
+IGNORED = 0.01  # of its mean: a content that moves less says the same of every picture
 
 
 def explain_pictures(
@@ -43,7 +44,7 @@ def explain_pictures(
         LorealError: something cannot be read, used or written; pages that are there by then are
             whole.
     """
-    files, dataset = split_words(words)
+    files, dataset = split_words(words, say)
     run = open_run(run_path, dataset=dataset, say=say, **where)
     if files:
         pictures = [(file, label_of(run, file)) for file in files]
@@ -56,6 +57,7 @@ def explain_pictures(
         pages.append(folder / page_name(index, label, file))
         save_page(made[-1], run.title, pages[-1])
         say(f"[{index + 1}/{len(pictures)}] {pages[-1]}")
+        say(f"  {in_words(made[-1])}")
     save_overview(made, run.title, folder / OVERVIEW)
     numbers = [
         {"page": page.name, **explanation.numbers()}
@@ -63,6 +65,19 @@ def explain_pictures(
     ]
     write_json(folder / NUMBERS, {**facts(run), "pictures": numbers})
     return pages
+
+
+def in_words(made: Explanation) -> str:
+    """Return what the host and LOREAL call a picture at phi, and whether the slots read it."""
+    host, ours = made.predictions[-2:]
+    told = [
+        f"{one.name}: {one.classes[0]} {100 * one.probabilities[0]:.0f} %" for one in (host, ours)
+    ]
+    known = f"it is {made.label}; " if made.label else ""
+    slots = made.slots.get(ours.size, ())
+    moves = [slot.moves for slot in slots if slot.moves is not None]
+    still = "; the slots ignore it (contents move by less than 1 %)"
+    return f"{known}{', '.join(told)}{still if moves and max(moves) < IGNORED else ''}"
 
 
 def page_name(index: int, label: str, file: str) -> str:

@@ -20,7 +20,7 @@ from loreal_plugin.results.layout import (
     shots_text,
     weights_text,
 )
-from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
@@ -172,12 +172,13 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
         ]
         for c in kept
     ]
-    heads = ("choice", "picture", "accuracy", "ms / picture", "memory MB", "n")
+    unit = PROTOCOLS[kept[0].group.setting.protocol].unit if kept else "accuracy (%)"
+    heads = ("choice", "picture", unit, "ms / picture", "memory MB", "n")
     aligned = ("left", *("right",) * 5)
     table = tabulate(
         body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
     )
-    text = f"{len(kept)} of {len(choices)} choices that no other beats in accuracy, time and memory"
+    text = f"{len(kept)} of {len(choices)} choices that no other beats in {unit}, time and memory"
     return f"{title}: {text}; {basis}\n\n{table}"
 
 

@@ -17,12 +17,18 @@ from PIL import Image
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.explain import sample as pictures
-from loreal_plugin.explain.explanation import Explainer, attributes_of
+from loreal_plugin.explain.explanation import (
+    Explainer,
+    Explanation,
+    Prediction,
+    Slot,
+    attributes_of,
+)
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.explain.sample import choose, hits_at_phi, label_of, split_words, spread
 from loreal_plugin.explain.slot_worth import load_vocabulary
-from loreal_plugin.explain.write_pages import NUMBERS, OVERVIEW, page_name
+from loreal_plugin.explain.write_pages import NUMBERS, OVERVIEW, in_words, page_name
 from loreal_plugin.text.reference import materialise
 
 
@@ -209,6 +215,28 @@ def test_files_and_datasets_do_not_mix(toy: Any):
     assert split_words([]) == ([], "")
     with pytest.raises(ConfigError, match="not both or several"):
         split_words([picture, "pics"])
+
+
+def test_folders_are_looked_through_and_broken_pictures_left_out(toy: Any, tmp_path: Path):
+    whole = next(str(path) for path in toy.pictures.rglob("*.png"))
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "broken.png").write_text("no picture")
+    (tmp_path / "deep" / "whole.png").write_bytes(Path(whole).read_bytes())
+    said: list[str] = []
+    files, dataset = split_words([f"{tmp_path}/", whole], said.append)
+    assert files == [str(tmp_path / "deep" / "whole.png"), whole] and dataset == ""
+    assert len(said) == 1 and "left out: " in said[0] and "broken.png" in said[0]
+
+
+def test_the_terminal_says_the_classes_and_when_slots_ignore_the_picture():
+    host = Prediction("MMRL, trained at 32", 32, ("cat", "dog"), (0.61, 0.39))
+    ours = Prediction("+ LOREAL", 32, ("dog", "cat"), (0.8, 0.2))
+    for moves, ignored in ((0.004, True), (0.2, False)):
+        slot = Slot("color", (("red", 0.1),), moves, {}, {})
+        made = Explanation("a.png", "dog", {}, {}, (host, host, host, host, ours), {32: (slot,)})
+        words = in_words(made)
+        assert "it is dog; MMRL, trained at 32: cat 61 %, + LOREAL: dog 80 %" in words
+        assert ("the slots ignore it" in words) is ignored
 
 
 def test_chosen_pictures_are_spread_and_of_the_wanted_kind(monkeypatch: pytest.MonkeyPatch):
