@@ -53,6 +53,11 @@ MODES: dict[str, InferenceMode] = {
 }
 
 
+# The value of INFERENCE that stands for the cheapest of these with the classes of `exact`.
+CALIBRATED = "calibrated"
+CHOICES = (CALIBRATED, *MODES)
+
+
 def first_pass(name: str) -> str:
     """Return the mode whose logits of all classes come first in a mode; often the mode itself."""
     return MODES[name].refines or name
@@ -60,5 +65,6 @@ def first_pass(name: str) -> str:
 
 def modes_help() -> str:
     """Return what each mode does, for the help of the key INFERENCE."""
-    parts = [f"`{name}`" + (f": {mode.help}" if mode.help else "") for name, mode in MODES.items()]
+    parts = [f"`{CALIBRATED}`: the cheapest that agrees with `exact`, found at the end of stage 3"]
+    parts += [f"`{name}`" + (f": {mode.help}" if mode.help else "") for name, mode in MODES.items()]
     return "; ".join(parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from loreal_plugin.inference_modes import MODES, modes_help
+from loreal_plugin.inference_modes import CALIBRATED, CHOICES, modes_help
 from loreal_plugin.presets import PRESETS, describe_presets
 
 # Values of SLOT_PARTS: all, those with attribute words, those with contents.
@@ -190,9 +190,9 @@ class LorealOptions:
         later=True,
     )
     inference: str = _key(
-        "exact",
+        CALIBRATED,
         f"text features at test: {modes_help()}",
-        tuple(MODES),
+        CHOICES,
     )
     shortlist_k: int = _key(
         5, "classes of an image that `shortlist` runs exactly, and `auto` at most", low=1

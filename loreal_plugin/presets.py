@@ -34,6 +34,7 @@ PAPER: dict[str, Any] = {
     "mmrl_condition": "class",
     "drift": "none",
     "adapt": "none",
+    "inference": "exact",
 }
 
 # The authors' public code at commit 88f228e of github.com/xuc865/loreal (trainers/coop_loreal.py):
@@ -66,6 +67,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "drift": "ridge",
         "position_resampling": "bicubic",
         "adapt": "patch_lora",
+        "inference": "calibrated",
     },
     "paper": PAPER,
     "authors": AUTHORS,

@@ -22,8 +22,11 @@ for entry in (ROOT, ROOT / "tests"):
 
 from helpers import random_clip_file, random_clip_state_dict  # noqa: E402  (needs the path above)
 
-# Most tests are about the paper's stages; those of the adapted image side ask for it themselves.
-os.environ.setdefault("UNTIL", "loreal")
+# Most tests are about the paper's stages; those of the adapted image side ask for it themselves. A
+# test that is not about it has no time to measure what a picture costs.
+ABOUT_RUNS = {"UNTIL": "loreal", "LOREAL_PICTURE_TIMES": "0"}
+for name, value in ABOUT_RUNS.items():
+    os.environ.setdefault(name, value)
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
@@ -55,6 +58,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # a real checkout that was asked for by name is run, however long it takes
             if name != "slow" or not item.get_closest_marker("hosts"):
                 item.add_marker(pytest.mark.skip(reason=missing[name]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_held_out_views() -> Iterator[None]:
+    """Let stage 3 choose its inference mode on few views: miniatures train often."""
+    from loreal_plugin.trainer import choose_inference
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose_inference, "VIEWS", 40)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +117,7 @@ def python_env(tmp_path: Path) -> dict[str, str]:
     """Give an environment in which the scripts use this interpreter and a cache of their own."""
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "UNTIL")
+        for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", *ABOUT_RUNS)
         if name in os.environ
     }
     return kept | {"LOREAL_PYTHON": sys.executable, "LOREAL_CACHE": str(tmp_path / "cache")}

@@ -69,6 +69,8 @@ class Family:
             # contents depend on the image before any training:
             # a test of untrained nets can then fail
             words += ["TRAINER.LOREAL.META_INIT", "default"]
+            # choosing a mode takes time that few tests are about
+            words += ["TRAINER.LOREAL.INFERENCE", "exact"]
         return self.attach(method).setup_cfg([str(w) for w in (*words, *opts)])
 
     def build(self, method: str, out: Path, *opts: Any, **kind: Any) -> Any:

@@ -34,7 +34,9 @@ from loreal_plugin.options import WITH_CONTENTS, LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath
 
-CALIBRATION = "calibration.json"
+CALIBRATION, CHOSEN = "calibration.json", "chosen.json"
+# options that say how the modes but `exact` are made
+MODE_SETTINGS = ("tangent_kind", "tangent_rank", "tangent_products", "shortlist_k")
 # Embeddings a pass of the meta-nets.
 _BATCH = 4096
 
@@ -185,6 +187,5 @@ class ModeBuilder:
 
     def calibration_owner(self, options: LorealOptions) -> dict[str, Any]:
         """Return what a threshold belongs to: the checkpoint and how the first pass is made."""
-        names = ("tangent_kind", "tangent_rank", "tangent_products", "shortlist_k")
-        settings = {name: getattr(options, name) for name in names}
+        settings = {name: getattr(options, name) for name in MODE_SETTINGS}
         return json.loads(json.dumps({**self.owner(), **settings}))

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.inference.builder import ModeBuilder
+from loreal_plugin.inference.choose import read_chosen, settled
 from loreal_plugin.inference.modes import Mode, check_inference
-from loreal_plugin.inference_modes import MODES
+from loreal_plugin.inference_modes import CALIBRATED, MODES
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.pictures import as_rgb, from_array, read_picture
@@ -86,6 +87,8 @@ class Deployed:
             CheckpointError: its tables are not there and cannot be made here.
         """
         check_inference(self.beta.contract, options)
+        if options.inference == CALIBRATED:
+            options = settled(options, read_chosen(self.modes, options))
         exact = options.inference == "exact"
         self.model.mode = None if exact else self.modes.mode(options, margin)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.inference.expansion import Expansion
-from loreal_plugin.inference_modes import MODES, first_pass
+from loreal_plugin.inference_modes import CALIBRATED, MODES, first_pass
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
@@ -28,9 +28,9 @@ def check_inference(contract: HostContract, options: LorealOptions) -> None:
 
     Raises:
         ConfigError: prompts differ from image to image without slots; contents of the batch mean;
-            one content for all.
+            one content for all. `calibrated` is then `exact`.
     """
-    if options.inference == "exact":
+    if options.inference in ("exact", CALIBRATED):
         return
     asked = f"INFERENCE {options.inference}"
     if not contract.static_prompts:

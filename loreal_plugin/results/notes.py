@@ -23,7 +23,7 @@ from loreal_plugin.results.statistics import (
 
 def table_notes(run: Run) -> list[str]:
     """Return the sentences that stand below a run's table; none where there is nothing to say."""
-    found = list(run.facts.get("notes") or ())
+    found = [*_inference(run), *(run.facts.get("notes") or ())]
     tested = dict.fromkeys([run["dataset"], *(run.facts.get("targets") or {})])
     strange = [
         name for name in tested if name not in DEMO_DATASETS and name not in ("all", *HALVES)
@@ -34,6 +34,21 @@ def table_notes(run: Run) -> list[str]:
             f" nothing measured here on {', '.join(strange)} means accuracy."
         )
     return found
+
+
+def _inference(run: Run) -> list[str]:
+    """Return how LOREAL's row predicted, and how well that agrees with `exact`."""
+    if not any(row.name == "loreal" for row in run.rows):
+        return []
+    mode = run.facts.get("inference") or {"INFERENCE": "exact"}
+    chosen = mode.get("chosen")
+    if not chosen:
+        return [f"LOREAL predicts in mode '{mode['INFERENCE']}'."]
+    views = f"{chosen['agreement']:.2f} % of {chosen['views']} held-out views"
+    name = f"mode '{mode['INFERENCE']}', chosen at the end of stage 3"
+    return [
+        f"LOREAL predicts in {name}: on {views} of the training classes its class is that of exact."
+    ]
 
 
 def difference_interval(first: Row, second: Row, names: Sequence[str]) -> Interval:

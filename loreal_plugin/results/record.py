@@ -79,6 +79,7 @@ class RowFacts(TypedDict, total=False):
     test_size: int | None
     parameters: int | None
     seconds: float | None
+    picture_ms: float
     base: ScoreFacts | None
     new: ScoreFacts | None
     hm: float | None

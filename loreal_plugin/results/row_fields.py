@@ -15,14 +15,16 @@ from loreal_plugin.results.statistics import mean_std
 
 @dataclass(frozen=True)
 class RowField:
-    """A number that a run's record says of each row; LOREAL's comes on top of the host's stages.
+    """A number that a run's record says of each row; LOREAL's may come on top of the host's stages.
 
     Attributes:
         name: its key in a row of `results.json`.
         head: of its column in the table of one run.
         report_head: of its column in tables over several runs; "" for the same head.
-        digits: after the point, in the table of one run; over several runs there is none.
+        digits: after the point, in the table of one run.
         counted: a count that no seed changes: tables list its values in place of a mean.
+        whole: LOREAL's is no addition to the host's.
+        report_digits: after the point, in tables over several runs.
     """
 
     name: str
@@ -30,11 +32,14 @@ class RowField:
     report_head: str = ""
     digits: int = 0
     counted: bool = False
+    whole: bool = False
+    report_digits: int = 0
 
 
 ROW_FIELDS = (
     RowField("parameters", "tunable parameters", counted=True),
     RowField("seconds", "seconds", report_head="training s", digits=1),
+    RowField("picture_ms", "ms / picture", digits=1, whole=True, report_digits=1),
 )
 
 
@@ -79,12 +84,14 @@ def report_cells(
         if field.counted:
             text = " / ".join(f"{value:,}" for value in sorted(set(known))) or "-"
         else:
-            text = mean_std(known if deviation or not known else [statistics.fmean(known)], 0)
-        cells.append(text if text == "-" else f"{plus}{text}")
+            values = known if deviation or not known else [statistics.fmean(known)]
+            text = mean_std(values, field.report_digits)
+        cells.append(text if text == "-" or field.whole else f"{plus}{text}")
     return cells
 
 
 def _one(field: RowField, value: float | None, plus: str) -> str:
     if value is None:
         return "-"
+    plus = "" if field.whole else plus
     return f"{plus}{value:,}" if field.counted else f"{plus}{value:.{field.digits}f}"

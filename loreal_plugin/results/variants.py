@@ -5,6 +5,7 @@ of it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.run import Row, Run
 
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
+INFERENCE = "TRAINER.LOREAL.INFERENCE"
 LONGER = "OPTIM.MAX_EPOCH"
 PLAIN, CONTROL, RIVAL = range(3)
 
@@ -60,7 +62,7 @@ def place(run: Run, configuration: str) -> Placed:
         change = "constant conditioning"
         rows = _renamed(run, "loreal", "loreal_constant", f"+ LOREAL, {change}", change)
         return Placed(run, controlled, CONTROL, rows)
-    if run.facts.get("inference"):
+    if _mode_was_asked_for(run, overrides):
         # its overrides are those of the training that it tests
         trained = Path(run["stages"]["loreal"]["folder"]).parent.name
         return Placed(run, trained, CONTROL, _other_inference(run))
@@ -78,10 +80,22 @@ def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
     return beta["epochs"] + -(-stage3_steps // max(1, beta["steps_per_epoch"]))
 
 
+def _mode_was_asked_for(run: Run, overrides: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether a run predicts in an inference mode that is not its calibration's choice."""
+    mode = run.facts.get("inference")
+    if mode is not None:
+        return "chosen" not in mode
+    return overrides == [("loreal", INFERENCE, "exact")]
+
+
 def _other_inference(run: Run) -> tuple[Row, ...]:
     """Return the row of a run that does not predict exactly, named by the keys that say how."""
-    mode, usual = run["inference"], options_dict(LorealOptions())
-    acting = {key: mode[key] for key in usual if key in INFERENCE_ONLY and mode[key] != usual[key]}
+    mode, usual = run["inference"] or {"INFERENCE": "exact"}, options_dict(LorealOptions())
+    acting = {
+        key: mode[key]
+        for key in usual
+        if key in INFERENCE_ONLY and mode.get(key, usual[key]) != usual[key]
+    }
     name = "_".join(["loreal", *map(str, acting.values())])
     texts = [f"{key} {value}" for key, value in acting.items()]
     change = texts[-1] if texts else ""

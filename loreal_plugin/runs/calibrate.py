@@ -18,6 +18,7 @@ from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import write_checked
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
+from loreal_plugin.inference.choose import choose_mode, keep_chosen
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import MODES
@@ -26,12 +27,12 @@ from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.runs.deployed_stage import open_stage
 from loreal_plugin.runs.engine import Say
-from loreal_plugin.runs.held_out import BATCH, HeldOut, held_out_pictures
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.spec import RunSpec
-from loreal_plugin.runs.timing import interleave
+from loreal_plugin.runs.timing import clock_of, interleave
 from loreal_plugin.students.student import Student
+from loreal_plugin.trainer.held_out import BATCH, HeldOut, held_out
 
 CALIBRATION_VERSION = 1
 TARGET, PICTURES = 0.995, 1000
@@ -61,7 +62,8 @@ def run_calibrate(
                 f"stage 3 ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
             )
         with stage_lock(stage.folder, say):
-            pictures_of = held_out_pictures(engine)
+            dataset = engine.identity.dataset(engine.plan.source)
+            pictures_of = held_out(dataset, engine.cfgs["loreal"], spec.seed)
             parts = engine.host, engine.plan, engine.identity, engine.cfgs["loreal"]
             deployed = open_stage(*parts, stage, engine.plan.source, torch.device("cpu"))
             options = engine.identity.options
@@ -77,7 +79,7 @@ def run_calibrate(
 
 def calibrate(
     deployed: Deployed,
-    held_out: HeldOut,
+    pictures_of: HeldOut,
     options: LorealOptions,
     *,
     target: float = TARGET,
@@ -87,7 +89,7 @@ def calibrate(
     """Return the table of a trained model: rows, threshold, what to choose."""
     builder, device = deployed.modes, deployed.beta.device
     check_inference(deployed.beta.contract, dataclasses.replace(options, inference="auto"))
-    features, labels, where = held_out.embed(deployed, pictures)
+    features, labels, where = pictures_of.embed(deployed.model, pictures)
     say(f"{len(features)} held-out embeddings: {where}")
     exact_mode = builder.mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
@@ -100,6 +102,8 @@ def calibrate(
     modes = {name: row.mode for name, row in found.items()}
     for row, times in zip(rows, _times(modes, features, device), strict=True):
         row |= times
+    kept = choose_mode(builder, options, features, where, target=target, say=say)
+    keep_chosen(builder, options, kept)
     chosen = cheapest(rows, target)
     return {
         "schema_version": CALIBRATION_VERSION,
@@ -206,13 +210,6 @@ def _encoder_ms(beta: Student) -> float:
     encoder = {"encoder": lambda: beta.encode_image(images)}
     samples = interleave(encoder, rounds=3, budget_s=_SECONDS, device=device)
     return 1000 * statistics.median(samples["encoder"][clock_of(device)]) / BATCH
-
-
-def clock_of(device: torch.device) -> str:
-    """Return which clock times are read from: on one CPU thread the processor's, which other
-    programs do not slow.
-    """
-    return "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:

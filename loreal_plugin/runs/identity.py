@@ -14,14 +14,9 @@ from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.config import with_settings
-from loreal_plugin.files import digest, read_json
-from loreal_plugin.inference.builder import CALIBRATION
-from loreal_plugin.inference.table_store import FOLDER
-from loreal_plugin.inference_modes import MODES
+from loreal_plugin.files import digest
 from loreal_plugin.options import (
-    INFERENCE_ONLY,
     LorealOptions,
-    options_dict,
     position_resampling,
     resolve_options,
 )
@@ -38,9 +33,9 @@ from loreal_plugin.runs.keys import (
     stage_config,
     stage_key,
 )
+from loreal_plugin.runs.mode_facts import mode_facts
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
-from loreal_plugin.trainer.checkpoint import NAME
 
 
 class Identity:
@@ -246,15 +241,9 @@ class Identity:
         """Return how stage 3 predicts, with all that can change a prediction; None where it is
         exact.
         """
-        if not self._plan.stages[name].loreal or self.options_of(name).inference == "exact":
+        if not self._plan.stages[name].loreal:
             return None
-        found = {
-            key: value for key, value in options_dict(self.options).items() if key in INFERENCE_ONLY
-        }
-        if MODES[self.options.inference].needs_margin and self.options.auto_margin < 0:
-            path = self._plan.stages[name].folder / NAME / FOLDER / CALIBRATION
-            found["calibration"] = (read_json(path) or {}).get("margin")
-        return found
+        return mode_facts(self.options_of(name), self._plan.stages[name].folder)
 
     def _code(self, loreal: bool) -> str:
         """Return the identity of the code of a stage; a row from outside is part of stage 3's."""

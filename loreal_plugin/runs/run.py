@@ -16,6 +16,7 @@ from loreal_plugin.results.run_table import format_run
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.notes import run_notes
+from loreal_plugin.runs.picture_times import known_times, picture_times
 from loreal_plugin.runs.plan import Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
@@ -71,7 +72,10 @@ def run_protocol(
         scores = _test_rows(engine, stages, clock, again=test_only)
         record = run_record(engine.plan, engine.identity, stages, scores)
         record |= {"notes": notes} if (notes := run_notes(engine)) else {}
-    folder = record_folder(engine, wanted[-1])
+        folder = record_folder(engine, wanted[-1])
+        times = known_times(read_results(folder), record) or picture_times(engine, scores)
+        for row in record["rows"]:
+            row |= {"picture_ms": times[row["name"]]} if row["name"] in times else {}
     # a record beside the stages tells of its own stage; one apart from them needs every row
     whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
     if whole:

@@ -71,6 +71,13 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def clock_of(device: torch.device) -> str:
+    """Return which clock times are read from: on one CPU thread the processor's, which other
+    programs do not slow.
+    """
+    return "cpu" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+
+
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Return median, first and third quartile, smallest value and count of samples."""
     ordered = sorted(values)

@@ -17,6 +17,7 @@ from loreal_plugin.contract import HostContract, contract_of
 from loreal_plugin.method.bridge import mix_weight, training_progress
 from loreal_plugin.trainer import persistence
 from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.choose_inference import choose_inference
 from loreal_plugin.trainer.data import resized
 from loreal_plugin.trainer.host import host_of, mixed_precision
 from loreal_plugin.trainer.notices import report_parameters
@@ -85,6 +86,12 @@ class LorealMixin:
             folder = Path(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
             self.best_result = persistence.best_of_interrupted_run(folder)
         self.train_loader_x = self.stage3.prepare_training(self.device) or self.train_loader_x
+
+    def after_train(self) -> None:
+        """Choose the inference mode before the host tests what was trained."""
+        if self.loreal_enabled:
+            choose_inference(self.stage3, self.device)
+        super().after_train()
 
     def before_epoch(self) -> None:
         """Choose the order and the views of the epoch."""

@@ -19,7 +19,9 @@ from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.inference.builder import ModeBuilder
+from loreal_plugin.inference.choose import read_chosen, settled
 from loreal_plugin.inference.modes import check_inference
+from loreal_plugin.inference_modes import CALIBRATED
 from loreal_plugin.method.correction import fit_correction
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
@@ -244,8 +246,10 @@ class Stage3:
 
     def prepare_inference(self, device: torch.device) -> None:
         """Put the mode of INFERENCE into the model; its tables are read, or made and kept."""
-        exact = self.options.inference == "exact"
-        self.model.mode = None if exact else self.modes(device).mode(self.options)
+        options, modes = self.options, self.modes(device)
+        if options.inference == CALIBRATED:
+            options = settled(options, read_chosen(modes, options))
+        self.model.mode = None if options.inference == "exact" else modes.mode(options)
 
     def modes(self, device: torch.device) -> ModeBuilder:
         """Return what builds inference modes; tables lie beside the checkpoint in use."""

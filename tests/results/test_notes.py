@@ -83,10 +83,16 @@ def test_the_interval_covers_the_loss_of_one_test_set() -> None:
 
 
 def test_demo_weights_on_other_pictures_are_told_beside_the_table() -> None:
-    assert table_notes(run_of(record(80, 40))) == []
+    assert table_notes(run_of(record(80, 40))) == ["LOREAL predicts in mode 'exact'."]
     strange = record(80, 40, dataset="dtd", notes=["2 of 9 tokens are untrained."])
     text = format_run(strange)
     assert text.index("+50 %") < text.index("2 of 9 tokens are untrained.")
     assert "nothing measured here on dtd means accuracy" in text
     real = record(80, 40, dataset="dtd", weights={"name": "ViT-B/16"})
-    assert table_notes(run_of(real)) == []
+    assert table_notes(run_of(real)) == ["LOREAL predicts in mode 'exact'."]
+
+
+def test_a_mode_that_was_chosen_says_how_well_it_agrees() -> None:
+    chosen = {"INFERENCE": "static", "chosen": {"agreement": 99.75, "views": 400}}
+    (said,) = table_notes(run_of(record(80, 40, inference=chosen)))
+    assert "mode 'static', chosen at the end of stage 3: on 99.75 % of 400 held-out views" in said

@@ -142,7 +142,8 @@ def test_a_run_alone_gives_the_logits_of_the_trainer(alone: Alone):
         assert torch.equal(deployed.logits(alone.images), alone.logits[half])
     by_default = loreal_plugin.load_run(alone.folder / RESULTS)
     assert torch.equal(by_default.logits(alone.images), alone.logits["base"])
-    assert by_default.phi == 32 and by_default.inference == "exact"
+    tested = (find_run(alone.folder)[2]["inference"] or {"INFERENCE": "exact"})["INFERENCE"]
+    assert by_default.phi == 32 and by_default.inference == tested
 
 
 def test_the_engine_tests_the_deployed_model_and_finds_what_the_trainer_finds(alone: Alone):

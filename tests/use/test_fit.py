@@ -70,10 +70,30 @@ def test_its_run_names_pictures(trained: Trained, capsys: pytest.CaptureFixture[
     for row, best in zip(good, wanted, strict=True):
         assert [one["class"] for one in row["classes"]] == [one.classname for one in best]
         assert sum(one["probability"] for one in row["classes"]) == pytest.approx(1, abs=1e-4)
-    assert main([*words, "--inference", "exact", "--batch", "2", "--threads", "1"]) == 1
-    assert "inference exact" in capsys.readouterr().err
+    assert f"inference {deployed.inference}" in said.err
+    for mode in ("exact", "static"):
+        assert main([*words, "--inference", mode, "--batch", "2", "--threads", "1"]) == 1
+        assert f"inference {mode}" in capsys.readouterr().err
     assert main([*words, "--inference", "statics"]) == 2
     assert "did you mean 'static'" in capsys.readouterr().err
+
+
+def test_the_table_says_what_a_picture_costs_and_in_which_mode(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "ms / picture" in trained.said and "LOREAL predicts in mode '" in trained.said
+    assert not any("picture_ms" in row for row in read_results(trained.fitted.folder)["rows"])
+    monkeypatch.setenv("LOREAL_PICTURE_TIMES", "1")
+    said: list[str] = []
+    fit_folder(trained.source, trained.plan, said.append)
+    rows = read_results(trained.fitted.folder)["rows"]
+    times = {row["name"]: row["picture_ms"] for row in rows}
+    assert list(times) == ["native", "native_at_phi", "phi", "loreal"] and min(times.values()) > 0
+    assert f"{times['loreal']:.1f}" in "\n".join(said)
+    # the same machine has said it already
+    fit_folder(trained.source, trained.plan, said.append)
+    again = read_results(trained.fitted.folder)["rows"]
+    assert {row["name"]: row["picture_ms"] for row in again} == times
 
 
 @pytest.mark.parametrize(

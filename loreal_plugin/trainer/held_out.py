@@ -1,20 +1,20 @@
-"""Pictures that no training saw, to measure a trained run on.
+"""Views of pictures that no training saw, to compare inference modes on.
 
-Shapes: N embeddings, F features an image, D_v width.
+Shapes: N views, F features a view, D_v width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.inference.deployed import Deployed
-from loreal_plugin.runs.engine import Engine
+from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.students.embedding_cache import encode_views
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import StudentViews, ViewRecipe, build_recipe
 
 BATCH = 32
@@ -37,15 +37,15 @@ class HeldOut:
     recipe: ViewRecipe
     seed: int
 
-    def embed(self, deployed: Deployed, count: int) -> tuple[Tensor, Tensor, str]:
+    def embed(self, model: Loreal, count: int) -> tuple[Tensor, Tensor, str]:
         """Return features (N, F, D_v), labels (N,), and what they are; N is at least `count`."""
-        n_views = -(-count // len(self.items))
+        n_views, beta = -(-count // len(self.items)), cast(Student, model.beta)
         views = StudentViews(
-            self.items, deployed.phi, n_views, self.recipe, self.seed, HELD_OUT_STREAM
+            self.items, beta.input_size, n_views, self.recipe, self.seed, HELD_OUT_STREAM
         )
-        device = deployed.beta.device
+        device = beta.device
         found = encode_views(
-            deployed.embed,
+            model.embed,
             views,
             batch_size=BATCH,
             device=device,
@@ -58,17 +58,21 @@ class HeldOut:
         return found[order].to(device), labels[order], where
 
 
-def held_out_pictures(engine: Engine) -> HeldOut:
+def held_out(dataset: Any, cfg: Any, seed: int) -> HeldOut:
     """Return pictures of the validation split where the dataset has one, else training pictures.
+
+    Args:
+        dataset: a Dassl dataset.
+        cfg: stage 3's configuration.
+        seed: of the views.
 
     Raises:
         DataError: the dataset has neither.
     """
-    dataset, cfg = engine.identity.dataset(engine.plan.source), engine.cfgs["loreal"]
     items = list(dataset.val or dataset.train_x)
     if not items:
         raise DataError(
             "calibration needs pictures of the training classes, and the dataset has none"
         )
     kind = "pictures of the validation split" if dataset.val else "training pictures"
-    return HeldOut(items, kind, build_recipe(cfg), engine.plan.spec.seed)
+    return HeldOut(items, kind, build_recipe(cfg), seed)

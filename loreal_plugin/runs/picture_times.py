@@ -1,0 +1,79 @@
+"""What a picture costs in every row of a run: measured in turns, on the models as one deploys them.
+
+A picture is in memory and of the row's size, and comes alone. The host's text features are made
+before the clock runs, once; LOREAL predicts in the mode of its test.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.runs.deployed_stage import open_stage
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.plan import Row
+from loreal_plugin.runs.timing import clock_of, interleave
+from loreal_plugin.runs.trained_stage import TrainedStage
+
+VARIABLE = "LOREAL_PICTURE_TIMES"  # 0: not measured
+_ROUNDS, _SECONDS = 5, 10.0
+
+
+def known_times(
+    previous: Mapping[str, Any] | None, record: Mapping[str, Any]
+) -> dict[str, float] | None:
+    """Return what an earlier record of the same run on the same machine says; None for nothing.
+
+    Args:
+        previous: the record that lies in the run's folder, with rows where it is a run's.
+        record: the run's new one.
+    """
+    same = ("stages", "inference", "device", "threads")
+    if not previous or any(previous.get(name) != record.get(name) for name in same):
+        return None
+    rows = previous.get("rows") or ()
+    found = {row["name"]: row["picture_ms"] for row in rows if row.get("picture_ms")}
+    return found if found.keys() >= {row["name"] for row in record["rows"]} else None
+
+
+def picture_times(engine: Engine, names: Collection[str]) -> dict[str, float]:
+    """Return milliseconds a picture by row name; none where they are switched off.
+
+    Args:
+        names: rows whose stages are there.
+    """
+    if os.environ.get(VARIABLE) == "0":
+        return {}
+    cuda = torch.cuda.is_available() and bool(engine.cfgs["loreal"].USE_CUDA)
+    device = torch.device("cuda" if cuda else "cpu")
+    wanted = [row for row in engine.plan.rows if row.name in names]
+    calls = {row.name: _call(engine, row, device) for row in wanted}
+    samples = interleave(calls, rounds=_ROUNDS, budget_s=_SECONDS, device=device)
+    clock = clock_of(device)
+    return {name: 1000 * statistics.median(samples[name][clock]) for name in calls}
+
+
+def _call(engine: Engine, row: Row, device: torch.device) -> Callable[[], Tensor]:
+    """Return a prediction of a row: one blank picture in, logits (1, C) out."""
+    plan, stage = engine.plan, engine.plan.stages[row.stage]
+    if stage.loreal:
+        cfg = engine.cfgs[stage.name]
+        deployed = open_stage(engine.host, plan, engine.identity, cfg, stage, plan.source, device)
+        deployed.use(engine.identity.options_of(stage.name))
+        return partial(deployed.logits, _blank(plan.spec.phi, device))
+    trained = TrainedStage(engine.host, plan.spec.weights, device, stage.folder)
+    cfg = engine.resolve(stage, row, plan.source)
+    names = list(engine.identity.dataset(plan.source).classnames)
+    student, picture = trained.student(cfg, names, row.size), _blank(row.size, device)
+    _ = student.host_texts  # made before the clock runs
+    return lambda: student.host_logits(student.encode_image(picture))
+
+
+def _blank(size: int, device: torch.device) -> Tensor:
+    return torch.zeros(1, 3, size, size, device=device)

@@ -1,0 +1,60 @@
+"""Stage 3 ends by choosing the inference mode that its tests, and all later ones, predict in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+L = "TRAINER.LOREAL."
+
+
+@pytest.fixture(scope="module")
+def calibrated(family, tmp_path_factory):
+    """Give a trainer after a training with INFERENCE calibrated, and its folder."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    return family.train("coop", folder, f"{L}INFERENCE", "calibrated"), folder
+
+
+def test_what_was_chosen_is_kept_told_and_used_in_the_final_test(calibrated):
+    trainer, folder = calibrated
+    found = json.loads((folder / "loreal" / "inference" / "chosen.json").read_text())
+    assert f"LOREAL predicts in mode '{found['mode']}'" in trainer.said
+    assert found["views"] >= 40 and found["agreement"] >= 99.5
+    used = "exact" if trainer.model.mode is None else trainer.model.mode.mode
+    assert used == found["mode"]
+
+
+def test_a_later_test_predicts_in_the_same_mode_on_other_classes_too(calibrated, family, tmp_path):
+    trainer, folder = calibrated
+    used = None if trainer.model.mode is None else trainer.model.mode.mode
+    for subset in ("base", "new"):
+        other = family.build("coop", tmp_path, f"{L}INFERENCE", "calibrated", subset=subset)
+        other.load_model(str(folder))
+        other.stage3.prepare_inference(other.device)
+        assert (None if other.model.mode is None else other.model.mode.mode) == used
+
+
+def test_exact_is_one_key_away_and_chooses_nothing(calibrated, family, tmp_path):
+    trainer, folder = calibrated
+    exact = family.train("coop", tmp_path, f"{L}INFERENCE", "exact")
+    assert not (tmp_path / "loreal" / "inference" / "chosen.json").exists()
+    assert exact.model.mode is None
+    nets = [one.model.meta_nets.state_dict() for one in (trainer, exact)]
+    assert all(torch.equal(nets[0][name], nets[1][name]) for name in nets[0])
+
+
+def test_where_only_exact_is_possible_nothing_is_chosen(family, tmp_path):
+    words = (f"{L}INFERENCE", "calibrated", f"{L}CONDITIONING", "batch")
+    trainer = family.train("coop", tmp_path, *words)
+    assert trainer.model.mode is None
+    assert not (tmp_path / "loreal" / "inference" / "chosen.json").exists()
+
+
+def test_a_checkpoint_without_a_choice_is_exact(family, tmp_path):
+    family.train("coop", tmp_path / "old", f"{L}INFERENCE", "exact")
+    later = family.build("coop", tmp_path / "new", f"{L}INFERENCE", "calibrated")
+    later.load_model(str(tmp_path / "old"))
+    later.stage3.prepare_inference(later.device)
+    assert later.model.mode is None
