@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.contract import HostContract, contract_of
-from loreal_plugin.method.bridge import mix_weight, training_progress
+from loreal_plugin.method.bridge import training_progress
 from loreal_plugin.trainer import persistence
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.choose_inference import choose_inference
 from loreal_plugin.trainer.data import resized
-from loreal_plugin.trainer.host import host_of, mixed_precision
-from loreal_plugin.trainer.notices import report_parameters
+from loreal_plugin.trainer.host import host_of, mixed_precision, update
+from loreal_plugin.trainer.notices import report_parameters, shown
 from loreal_plugin.trainer.stage3 import Stage3
 
 
@@ -71,8 +71,7 @@ class LorealMixin:
         self.optim = optim.build_optimizer(nets, self.cfg.OPTIM)
         self.sched = optim.build_lr_scheduler(self.optim, self.cfg.OPTIM)
         self.register_model(NAME, nets, self.optim, self.sched)
-        host_node = self.cfg.TRAINER[self.contract.cfg_node]
-        self.autocast, self.scaler = mixed_precision(host_node.PREC, self.device)
+        self.autocast, self.scaler = mixed_precision(self.cfg, self.contract, self.device)
         report_parameters(self.model, self.optim)
 
     # ---- training --------------------------------------------------------------------------------
@@ -117,21 +116,10 @@ class LorealMixin:
         progress = training_progress(o.mix_steps, epochs=self.max_epoch, **place)
         with torch.autocast(self.device.type, enabled=self.autocast):
             found, logits = self.model.losses(alpha, beta, labels, progress)
-        if self.scaler is None:
-            self.model_backward_and_update(found["loss"])
-        else:
-            self.detect_anomaly(found["loss"])
-            self.optim.zero_grad()
-            self.scaler.scale(found["loss"]).backward()
-            self.scaler.step(self.optim)
-            self.scaler.update()
+        update(self, found["loss"])
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        accuracy = (logits.detach().argmax(1) == labels).float().mean().item() * 100
-        told = {name: value.item() for name, value in found.items()}
-        if o.bridge == "mix":
-            told["mix_weight"] = mix_weight(progress, o.mix_start, o.mix_max)
-        return {**told, "acc": accuracy}
+        return shown(found, logits, labels, o, progress)
 
     # ---- evaluation ------------------------------------------------------------------------------
 
