@@ -15,6 +15,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "run_folder", metavar="RUN", help="a run's results.json or the folder it lies in"
     )
+    parser.add_argument(
+        "--per-class",
+        action="store_true",
+        help="also the recall of every class in each row, and which classes are taken for which",
+    )
     parser.add_argument("--save-plot", metavar="PNG", help="also draw it as bars")
     parser.set_defaults(run=run)
 
@@ -23,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the table; an unfinished or foreign file is an error."""
     from loreal_plugin.cli.next_steps import after_run
     from loreal_plugin.errors import LorealError
+    from loreal_plugin.results.class_tables import class_text
     from loreal_plugin.results.record import RESULTS, read_results
+    from loreal_plugin.results.run import run_of
     from loreal_plugin.results.run_plot import save_plot
     from loreal_plugin.results.run_table import format_record
 
@@ -36,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
             " first"
         )
     print(format_record(record))
+    if args.per_class:
+        print(f"\n{class_text(run_of(record))}")
     if "loreal" in (record.get("stages") or {}):
         print(f"\n{after_run(folder)}")
     if args.save_plot:

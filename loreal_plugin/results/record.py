@@ -54,12 +54,16 @@ class HeadFacts(TypedDict, total=False):
 
 
 class ScoreFacts(TypedDict, total=False):
-    """A score on one test set; the last five only in runs whose record is apart from the stages."""
+    """A score on one test set; the last five only in runs whose record is apart from the stages.
+
+    `mistaken` has the labels that were predicted where `hits` are wrong, in the order of the list.
+    """
 
     accuracy: float
     correct: int
     total: int
     hits: str
+    mistaken: str
     seconds: float | None
     peak_memory_mb: float | None
     kept_embeddings: bool
@@ -108,6 +112,13 @@ class TestSetFacts(TypedDict):
     images: str
     test_images: str
     attributes: list[str] | None
+
+
+class TestListFacts(TypedDict):
+    """The test pictures of a run in the order of its scores: class names, and a label a picture."""
+
+    classnames: list[str]
+    labels: str
 
 
 class SweepFacts(TypedDict):

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from loreal_plugin.results.per_class import Measured, decode_answers
 from loreal_plugin.results.protocols import BASE2NEW, HALVES, TARGET
+from loreal_plugin.results.record import TestListFacts
 from loreal_plugin.results.row_fields import row_numbers
 
 TestOf = Callable[[str, str], Mapping[str, Any]]
@@ -14,19 +16,30 @@ TestOf = Callable[[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy in percent on one test set; `hits`, `seconds` and `memory_mb` where they were
-    recorded.
+    """Accuracy in percent on one test set; `hits`, `mistaken`, `seconds` and `memory_mb` where they
+    were recorded.
 
     `reused`: the test read embeddings of another, whose making took `reused_seconds`.
+    `test_list`: classes and labels of the test pictures.
     """
 
     accuracy: float
     total: int
     hits: str | None = None
+    mistaken: str | None = None
     seconds: float | None = None
     memory_mb: float | None = None
     reused: bool = False
     reused_seconds: float | None = None
+    test_list: TestListFacts | None = None
+
+    @property
+    def answers(self) -> Measured | None:
+        """Return what each picture was called; None where the record does not say it."""
+        if self.test_list is None or self.hits is None or self.mistaken is None:
+            return None
+        names, labels = self.test_list["classnames"], self.test_list["labels"]
+        return decode_answers(names, labels, self.hits, self.mistaken)
 
     @property
     def whole_seconds(self) -> float | None:
@@ -144,12 +157,12 @@ def run_of(record: Mapping[str, Any], test_of: TestOf | None = None) -> Run:
 
 
 def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | None) -> Row:
-    hm = row.get("hm")
+    hm, lists = row.get("hm"), record.get("test_sets") or {}
     return Row(
         name=row["name"],
         label=row["label"],
         scores={
-            name: _score(part, test_of(row["name"], name) if test_of else {})
+            name: _score(part, test_of(row["name"], name) if test_of else {}, lists.get(name))
             for name, part in _parts(row).items()
         },
         summary=float(row["average"] if hm is None else hm),
@@ -170,13 +183,17 @@ def _parts(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return parts
 
 
-def _score(part: Mapping[str, Any], test: Mapping[str, Any]) -> Score:
+def _score(
+    part: Mapping[str, Any], test: Mapping[str, Any], test_list: TestListFacts | None
+) -> Score:
     return Score(
         accuracy=float(part["accuracy"]),
         total=int(part["total"]),
         hits=part.get("hits"),
+        mistaken=part.get("mistaken"),
         seconds=part.get("seconds", test.get("seconds")),
         memory_mb=part.get("peak_memory_mb", test.get("peak_memory_mb")),
         reused=bool(part.get("kept_embeddings", test.get("kept_embeddings"))),
         reused_seconds=part.get("kept_seconds", test.get("kept_seconds")),
+        test_list=test_list,
     )

@@ -36,7 +36,7 @@ from loreal_plugin.runs.journal import Journal, ending
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
-from loreal_plugin.runs.observe_tests import record_hits, record_tests, score_of
+from loreal_plugin.runs.observe_tests import record_answers, record_tests, score_of
 from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv, without_adaptation
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
@@ -138,7 +138,7 @@ class Engine:
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
-            tests, hits = record_tests(trainer), record_hits(trainer)
+            tests, answers = record_tests(trainer), record_answers(trainer)
             journal.watch(trainer)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 row = self.host.contract
@@ -154,7 +154,7 @@ class Engine:
             "peak_memory_mb": journal.peak_memory_mb,
             "epochs": int(cfg.OPTIM.MAX_EPOCH),
             "steps_per_epoch": len(trainer.train_loader_x),
-            "base": score_of(trainer, tests[-1], hits) if tests else None,
+            "base": score_of(trainer, tests[-1], answers) if tests else None,
             **embedding_facts(sources),
         }
         del trainer
@@ -193,8 +193,8 @@ class Engine:
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._tester(stage, cfg, subset)
                 sources = [] if again else self._reuse_embeddings(trainer, subset)
-                hits = record_hits(trainer)
-                score = score_of(trainer, trainer.test(), hits)
+                answers = record_answers(trainer)
+                score = score_of(trainer, trainer.test(), answers)
             common = dict(head(self.plan, self.identity, "evaluation", key, stage, cfg, subset))
             record = common | {
                 "row": row.name,

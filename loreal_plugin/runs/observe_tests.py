@@ -1,4 +1,4 @@
-"""What a host's trainer says of its tests: accuracies, and which pictures were right."""
+"""What a host's trainer says of its tests: accuracies, and what each picture was called."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 
 from loreal_plugin.results.record import ScoreFacts
 from loreal_plugin.runs.records import score_facts
+
+Answers = list[tuple[int, int]]  # (label, what it was called), a picture each
 
 
 def record_tests(trainer: Any) -> list[float]:
@@ -24,35 +26,36 @@ def record_tests(trainer: Any) -> list[float]:
     return found
 
 
-def score_of(trainer: Any, accuracy: float, hits: list[bool]) -> ScoreFacts:
-    """Return accuracy in percent to full precision with its counts, and which pictures were right.
+def score_of(trainer: Any, accuracy: float, answers: Answers) -> ScoreFacts:
+    """Return accuracy in percent to full precision with its counts, and what each picture was
+    called.
 
     Args:
-        hits: from `record_hits`; left out where the host's evaluator did not see the test pictures
-            one by one.
+        answers: from `record_answers`; left out where the host's evaluator did not see the test
+            pictures one by one.
     """
     total = len(trainer.dm.dataset.test)
     correct = round(accuracy / 100 * total)
-    if (len(hits), sum(hits)) == (total, correct):
-        return score_facts(hits)
+    if (len(answers), sum(shown == called for shown, called in answers)) == (total, correct):
+        return score_facts(*zip(*answers, strict=True))
     return {"accuracy": 100 * correct / total, "correct": correct, "total": total}
 
 
-def record_hits(trainer: Any) -> list[bool]:
-    """Let the trainer's evaluator note, in the list that is returned, which pictures of its last
-    test were right.
+def record_answers(trainer: Any) -> Answers:
+    """Let the trainer's evaluator note, in the list that is returned, what the pictures of its last
+    test show and what they were called.
     """
-    hits: list[bool] = []
+    answers: Answers = []
     evaluator = trainer.evaluator
     reset, process = evaluator.reset, evaluator.process
 
     def restart() -> None:
-        hits.clear()
+        answers.clear()
         reset()
 
     def take(output: torch.Tensor, labels: torch.Tensor) -> None:
-        hits.extend((output.argmax(1) == labels).tolist())
+        answers.extend(zip(labels.tolist(), output.argmax(1).tolist(), strict=True))
         process(output, labels)
 
     evaluator.reset, evaluator.process = restart, take
-    return hits
+    return answers

@@ -6,7 +6,7 @@ Keys come in the order of the files, which people read.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from loreal_plugin.results.record import (
     RowFacts,
     ScoreFacts,
     StageFacts,
+    TestListFacts,
     TestSetFacts,
     harmonic_mean,
 )
@@ -103,6 +104,7 @@ def run_record(
         "phi": plan.spec.phi,
         "stages": {name: _stage(plan, name, stages[name]) for name in stages},
         "rows": rows,
+        "test_sets": test_lists(plan, identity),
     }
     if plan.protocol.record_is_stage:
         return dict(stages[last]) | facts
@@ -176,15 +178,44 @@ def target_facts(
     }
 
 
-def score_facts(hits: list[bool]) -> ScoreFacts:
-    """Return accuracy in percent with its counts, and which pictures were right."""
+def test_lists(plan: Plan, identity: Identity, names: Any = None) -> dict[str, TestListFacts]:
+    """Return the classes and the labels of the test pictures, by name of the test set.
+
+    Args:
+        names: the test sets; None: all of the plan.
+    """
+    datasets = {name: identity.dataset(name) for name in (plan.tests if names is None else names)}
+    return {
+        name: {
+            "classnames": [str(classname) for classname in dataset.classnames],
+            "labels": pack_labels([item.label for item in dataset.test]),
+        }
+        for name, dataset in datasets.items()
+    }
+
+
+def score_facts(labels: Sequence[int], called: Sequence[int]) -> ScoreFacts:
+    """Return accuracy in percent with its counts, which pictures were right, and what the others
+    were called.
+
+    Args:
+        labels: what the pictures show, N labels.
+        called: what they were called.
+    """
+    hits = [a == b for a, b in zip(labels, called, strict=True)]
     correct, total = sum(hits), len(hits)
     return {
         "accuracy": 100 * correct / total,
         "correct": correct,
         "total": total,
         "hits": pack_bits(hits),
+        "mistaken": pack_labels([b for b, hit in zip(called, hits, strict=True) if not hit]),
     }
+
+
+def pack_labels(labels: Sequence[int]) -> str:
+    """Return labels with a space between them: a list would take a line of the file for each."""
+    return " ".join(str(int(label)) for label in labels)
 
 
 def pack_bits(hits: list[bool]) -> str:

@@ -74,11 +74,6 @@ def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor
     )
 
 
-def right(logits: Tensor, labels: Tensor) -> list[bool]:
-    """Return which of (N, C) logits are right."""
-    return (logits.argmax(1) == labels).tolist()
-
-
 def score_rivals(
     model: str,
     text: str,
@@ -114,12 +109,16 @@ def score_rivals(
     for correction, (kind, correct, fitted) in corrections.items():
         found = {name: kinds[kind] for name, kinds in test.items()}
         start = time.perf_counter()
-        hits = {
-            name: right(classify(name, correct(e.features)), e.labels) for name, e in found.items()
+        called = {
+            name: classify(name, correct(e.features)).argmax(1).tolist()
+            for name, e in found.items()
         }
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
-        cost = 1000 * seconds / sum(map(len, hits.values()))
+        cost = 1000 * seconds / sum(map(len, called.values()))
         name = f"{text}, {correction}" if correction else text
-        scores = {test_set: score_facts(answers) for test_set, answers in hits.items()}
+        scores = {
+            test_set: score_facts(found[test_set].labels.tolist(), answers)
+            for test_set, answers in called.items()
+        }
         rows.append(RivalScore(model, correction, name, f"{name}{fitted}", scores, cost))
     return rows

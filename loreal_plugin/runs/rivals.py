@@ -29,7 +29,7 @@ from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.prepare import prepare, say_line
-from loreal_plugin.runs.records import head, roles, scored, target_facts
+from loreal_plugin.runs.records import head, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import Embeddings, RivalScore, embed, score_rivals, upsampled
 from loreal_plugin.runs.spec import RunSpec
@@ -90,6 +90,7 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
             cfg = engine.cfgs["alpha"]
             record = dict(head(plan, engine.identity, "rivals", own_key, alpha, cfg))
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
+            record["test_sets"] = test_lists(plan, engine.identity)
             if not plan.protocol.halves:
                 record["targets"] = target_facts(plan, engine.identity)
             write_record(folder, record)

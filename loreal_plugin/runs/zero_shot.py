@@ -39,7 +39,7 @@ from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.prepare import prepare, say_line
-from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts
+from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
@@ -159,6 +159,7 @@ def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, A
     more = {
         "templates": [_template(engine)],
         "targets": target_facts(plan, identity, tests),
+        "test_sets": test_lists(plan, identity, tests),
         "stages": {},
         "rows": rows,
         "config": {},
@@ -174,13 +175,14 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
         spec = engine.plan.spec
         model = clip_at(spec.weights, size, resampling_of(spec)).to(_device())
         images = _image_features(engine, model, size)
-        hits = {test: _hits(engine, model, test, images) for test in tests}
-    for test, found in hits.items():
+        called = {test: _called(engine, model, test, images) for test in tests}
+    for test, found in called.items():
         # pictures are embedded once, for all tests together
         first = test == EVERY_CLASS
+        labels = [item.label for item in engine.identity.dataset(test).test]
         seconds, peak = (meter.seconds, meter.peak_memory_mb) if first else (None, None)
         cost = {"seconds": seconds, "peak_memory_mb": peak, "key": None}
-        scores[test] = cast(ScoreFacts, score_facts(found) | cost)
+        scores[test] = cast(ScoreFacts, score_facts(labels, found) | cost)
     row: RowFacts = {
         "name": name,
         "label": f"zero-shot CLIP at {size}",
@@ -221,8 +223,8 @@ def _image_features(engine: Engine, model: HostModel, size: int) -> dict[str, Te
 
 
 @torch.no_grad()
-def _hits(engine: Engine, model: HostModel, subset: str, images: dict[str, Tensor]) -> list[bool]:
-    """Return which test pictures of a subset are classified right."""
+def _called(engine: Engine, model: HostModel, subset: str, images: dict[str, Tensor]) -> list[int]:
+    """Return what the test pictures of a subset are called, a label each."""
     dataset, template, device = engine.identity.dataset(subset), _template(engine), _device()
     names = [name.replace("_", " ") for name in dataset.classnames]
     tokens = import_clip().tokenize([template.format(name) for name in names]).to(device)
@@ -230,8 +232,7 @@ def _hits(engine: Engine, model: HostModel, subset: str, images: dict[str, Tenso
         torch.cat([model.encode_text(part) for part in tokens.split(64)]), dim=-1
     ).cpu()  # (C, D_v)
     features = torch.stack([images[item.impath] for item in dataset.test])
-    labels = torch.tensor([item.label for item in dataset.test])
-    return ((features @ texts.T).argmax(1) == labels).tolist()
+    return (features @ texts.T).argmax(1).tolist()
 
 
 def _loader(engine: Engine, dataset: Any, size: int) -> Any:

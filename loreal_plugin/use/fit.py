@@ -13,11 +13,11 @@ from loreal_plugin.data.names import dataset_config
 from loreal_plugin.errors import DataError, WeightsError
 from loreal_plugin.files import write_json
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.results.per_class import Measured
 from loreal_plugin.results.protocols import FIT
 from loreal_plugin.runs.folders import folder_name
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import DEMO_WEIGHTS, RunSpec, build_spec
-from loreal_plugin.use.measure import Measured
 from loreal_plugin.use.models import Model, open_model
 from loreal_plugin.use.predict import Tally, answers
 from loreal_plugin.use.sources import Source

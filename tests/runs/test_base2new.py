@@ -17,6 +17,7 @@ from world import FAST, OURS, ROOT, RUN, World
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.record import RESULTS, read_results, write_record
+from loreal_plugin.results.run import Row, run_of
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,25 @@ def test_record_has_counts_stages_and_full_precision(world: World) -> None:
     assert record["parents"] == {name: record["stages"][name]["key"] for name in ("alpha", "beta")}
 
 
+def test_the_record_tells_what_each_picture_was_called(world: World, command_line: Any) -> None:
+    record = read_results(world.run_folder)
+    for half, facts in record["test_sets"].items():
+        labels = [int(label) for label in facts["labels"].split()]
+        assert len(facts["classnames"]) == 3 and sorted(labels) == [0, 0, 1, 1, 2, 2]
+        for row in run_of(record).rows:
+            answers = row.scores[half].answers
+            assert answers.labels == labels and answers.correct == record_row(record, row)[half]
+    code, out, _ = command_line(world.env)("table", str(world.run_folder), "--per-class")
+    assert code == 0 and out.count("Recall by class in %") == 2
+    assert "LOREAL: + LOREAL, tested at 32" in out
+
+
+def record_row(record: dict[str, Any], row: Row) -> dict[str, int]:
+    """Return how many pictures a row gets right, as its record says, by half."""
+    (found,) = [one for one in record["rows"] if one["name"] == row.name]
+    return {half: found[half]["correct"] for half in ("base", "new")}
+
+
 def test_schema_page_names_every_field(world: World) -> None:
     page = (ROOT / "docs" / "RESULTS_SCHEMA.md").read_text(encoding="utf-8")
     records = [read_results(folder) for folder in world.folders("**")]
@@ -89,6 +109,7 @@ def test_schema_page_names_every_field(world: World) -> None:
         *run["rows"],
         *run["stages"].values(),
         run["rows"][0]["base"],
+        run["test_sets"]["base"],
         run["host"],
         run["weights"],
     ]

@@ -49,9 +49,9 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     monkeypatch.delenv("HOST", raising=False)
     heard: Heard = []
     reading = [False]
-    original, on_kept = engine.record_hits, evaluation_cache._CachedTest._on_embeddings
+    original, on_kept = engine.record_answers, evaluation_cache._CachedTest._on_embeddings
 
-    def listening(trainer: Any) -> list[bool]:
+    def listening(trainer: Any) -> list[tuple[int, int]]:
         process = trainer.evaluator.process
 
         def take(output: torch.Tensor, labels: torch.Tensor) -> None:
@@ -66,7 +66,7 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
         on_kept(self, features)
         reading[0] = False
 
-    monkeypatch.setattr(engine, "record_hits", listening)
+    monkeypatch.setattr(engine, "record_answers", listening)
     monkeypatch.setattr(evaluation_cache._CachedTest, "_on_embeddings", reads)
 
     def run(method: str, out: str, cache: str, megabytes: str = "") -> Heard:
@@ -206,7 +206,8 @@ def test_a_later_test_with_answers_stands_for_a_final_test_without(tmp_path: Pat
         identity=SimpleNamespace(inference=lambda _: None), plan=SimpleNamespace(source="base")
     )
     row = SimpleNamespace(name="phi", stage="beta", folders={"base": tmp_path})
-    old, new = {"base": {"accuracy": 50.0}}, {"base": {"accuracy": 50.0, "hits": "a0"}}
+    told = {"hits": "a0", "mistaken": "1 0"}
+    old, new = {"base": {"accuracy": 50.0}}, {"base": {"accuracy": 50.0, **told}}
     assert (
         final_test(engine_, row, old) == old["base"]
         and final_test(engine_, row, new) == new["base"]

@@ -23,7 +23,7 @@ from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.find_run import find_run
 from loreal_plugin.runs.logs import quietly
-from loreal_plugin.runs.observe_tests import record_hits
+from loreal_plugin.runs.observe_tests import record_answers
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.records import pack_bits
 from loreal_plugin.runs.run import run_protocol
@@ -83,9 +83,9 @@ class Alone:
                 self.pictures = self._kept(root / "pictures", paths)
             with torch.no_grad():
                 self.logits[half] = trainer.model_inference(self.images)
-            hits = record_hits(trainer)
+            answers = record_answers(trainer)
             accuracy = quietly(trainer.test)
-            self.tests[half] = self._score(engine, half), hits, accuracy
+            self.tests[half] = self._score(engine, half), answers, accuracy
             if half == "base":
                 stage3 = trainer.stage3
                 static = dataclasses.replace(stage3.options, inference="static")
@@ -147,9 +147,9 @@ def test_a_run_alone_gives_the_logits_of_the_trainer(alone: Alone):
 
 
 def test_the_engine_tests_the_deployed_model_and_finds_what_the_trainer_finds(alone: Alone):
-    for score, hits, accuracy in alone.tests.values():
-        assert len(hits) == score["total"] > 3 and score["accuracy"] == pytest.approx(accuracy)
-        assert score["hits"] == pack_bits(hits)
+    for score, answers, accuracy in alone.tests.values():
+        assert len(answers) == score["total"] > 3 and score["accuracy"] == pytest.approx(accuracy)
+        assert score["hits"] == pack_bits([shown == called for shown, called in answers])
 
 
 def test_pictures_are_read_as_the_trainer_reads_them(alone: Alone):

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from loreal_plugin.runs.rival_methods import (
     Embeddings,
     embed,
-    right,
     score_rivals,
     upsampled,
 )
@@ -61,16 +60,19 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     assert ridge.label.startswith("host, ridge (penalty ") and plain.label == plain.name
     nothing, everything = "0" * 20, "f" * 20
     for subset in ("base", "new"):
-        assert plain.scores[subset] == {"accuracy": 0.0, "correct": 0, "total": 80, "hits": nothing}
+        assert plain.scores[subset] == {
+            "accuracy": 0.0,
+            "correct": 0,
+            "total": 80,
+            "hits": nothing,
+            "mistaken": " ".join(str((label + 1) % 4) for label in labels.tolist()),
+        }
         assert ridge.scores[subset]["accuracy"] == 100.0, "the map back is linear"
         assert enlarged.scores[subset] == {
             "accuracy": 100.0,
             "correct": 80,
             "total": 80,
             "hits": everything,
+            "mistaken": "",
         }
     assert enlarged.milliseconds == pytest.approx(37.5, rel=0.05)
-
-
-def test_the_highest_logit_is_the_answer() -> None:
-    assert right(torch.eye(4), torch.tensor([0, 1, 2, 0])) == [True, True, True, False]

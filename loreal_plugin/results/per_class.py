@@ -1,4 +1,8 @@
-"""How good a model is on pictures that no training saw: accuracy, recalls, confusions."""
+"""How good a model is on pictures that no training saw: accuracy, recalls, confusions.
+
+What `loreal fit` says of held-out pictures and what tables and reports say of test sets is counted
+here.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import binomtest
 from tabulate import tabulate
+
+from loreal_plugin.results.statistics import decode_hits
 
 CONFIDENCE = 0.95
 _CLASSES_SHOWN, _CONFUSIONS_SHOWN, _SECOND = 20, 8, 2
@@ -44,14 +49,17 @@ class Measured:
 
         Source: Wilson's interval, as scipy computes it.
         """
+        from scipy.stats import binomtest
+
         found = binomtest(self.correct, len(self.labels)).proportion_ci(CONFIDENCE, "wilson")
         return 100 * float(found.low), 100 * float(found.high)
 
     def recalls(self) -> dict[str, tuple[int, int]]:
-        """Return (right, pictures) by class."""
+        """Return (right, pictures) by class; a class without pictures has no recall."""
         total = Counter(self.labels)
         right = Counter(a for a, b in zip(self.labels, self.called, strict=True) if a == b)
-        return {name: (right[i], total[i]) for i, name in enumerate(self.classnames)}
+        names = enumerate(self.classnames)
+        return {name: (right[i], total[i]) for i, name in names if total[i]}
 
     def confusions(self) -> list[tuple[str, str, int]]:
         """Return (class, what it was called, pictures), the most frequent first."""
@@ -97,10 +105,32 @@ class Measured:
         rest = len(recalls) - len(shown)
         return table + (f"\n... and {rest} classes with a higher recall" if rest else "")
 
-    def _frequent(self) -> list[str]:
+    def frequent(self) -> list[tuple[str, str, int, int]]:
+        """Return the confusions that matter: (class, what it was called, pictures, of how many)."""
         found = [one for one in self.confusions() if one[2] >= _SECOND][:_CONFUSIONS_SHOWN]
-        if not found:
-            return []
         total = {name: n for name, (_, n) in self.recalls().items()}
-        lines = [f"  {a} is called {b}: {count} of {total[a]}" for a, b, count in found]
-        return ["", "confusions that matter", *lines]
+        return [(a, b, count, total[a]) for a, b, count in found]
+
+    def _frequent(self) -> list[str]:
+        lines = [f"  {a} is called {b}: {count} of {n}" for a, b, count, n in self.frequent()]
+        return ["", "confusions that matter", *lines] if lines else []
+
+
+def decode_answers(classnames: Sequence[str], labels: str, hits: str, mistaken: str) -> Measured:
+    """Return what a record says that the pictures of a test set were called.
+
+    Args:
+        classnames, labels: of the record's `test_sets`.
+        hits, mistaken: of a score, see docs/RESULTS_SCHEMA.md.
+
+    Raises:
+        ValueError: they do not belong together.
+    """
+    shown = [int(label) for label in labels.split()]
+    right = decode_hits(hits, len(shown)).tolist()
+    others = iter([int(label) for label in mistaken.split()])
+    called = [label if hit else next(others, -1) for label, hit in zip(shown, right, strict=True)]
+    outside = [label for label in (*shown, *called) if not 0 <= label < len(classnames)]
+    if outside or next(others, None) is not None:
+        raise ValueError("predicted classes that do not fit the test set's pictures")
+    return Measured(classnames, shown, called)

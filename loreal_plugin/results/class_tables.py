@@ -1,0 +1,92 @@
+"""Recall of each class in every row, and which classes are taken for which."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from loreal_plugin.errors import LorealError
+from loreal_plugin.results.per_class import Measured
+from loreal_plugin.results.run import Row, Run
+
+SHOWN = 20  # classes of a table: the worst ones
+OLD_RECORD = (
+    "the record does not say what each picture was called (an older release wrote it); the same"
+    " command with --test-only tests again and trains nothing"
+)
+Recalls = dict[str, list[float]]  # percent in each column, by class
+
+
+def class_text(run: Run, shown: int = SHOWN) -> str:
+    """Return, for every test set of a run, the recall of each class and the confusions.
+
+    Args:
+        shown: how many classes; those with the lowest recall in the last row come first.
+
+    Raises:
+        LorealError: the record does not hold what each picture was called.
+    """
+    parts = [part for name in run.test_sets if (part := _of_test_set(run, name, shown))]
+    if not parts:
+        raise LorealError(OLD_RECORD)
+    heads = [f"{short_name(row.name, run)}: {row.label}" for row in run.rows]
+    return "\n\n".join([*parts, "\n".join(heads)])
+
+
+def _of_test_set(run: Run, name: str, shown: int) -> str:
+    rows = answered(run.rows, name)
+    if not rows:
+        return ""
+    last, measured = list(rows.items())[-1]
+    table, rest = recall_lines([[one] for one in rows.values()], shown)
+    body = [[name, *(f"{value:.0f}" for value in values)] for name, values in table.items()]
+    heads = ["class", *(short_name(row, run) for row in rows)]
+    aligned = ("left", *("right",) * len(rows))
+    text = tabulate(body, headers=heads, disable_numparse=True, colalign=aligned)
+    title = f"Recall by class in %, {name}: {len(measured.labels)} pictures, worst class first"
+    lines = [title, "", text, *([f"... and {rest} classes with a higher recall"] if rest else [])]
+    confused = [f"  {a} is called {b}: {n} of {of}" for a, b, n, of in measured.frequent()]
+    lines += (
+        ["", f"Confusions that matter, {short_name(last, run)}:", *confused] if confused else []
+    )
+    return "\n".join(lines)
+
+
+def answered(rows: Sequence[Row], name: str) -> dict[str, Measured]:
+    """Return the answers on a test set by row, without rows that do not tell them."""
+    scores = {row.name: row.scores[name] for row in rows if name in row.scores}
+    return {row: one for row, score in scores.items() if (one := score.answers)}
+
+
+def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> tuple[Recalls, int]:
+    """Return recalls by class, the lowest of the last column first, and how many are not shown.
+
+    Args:
+        columns: answers; those of one column (several seeds) are averaged.
+    """
+    found: Recalls = {}
+    for name in columns[-1][0].recalls():
+        means = []
+        for ones in columns:
+            parts = [one.recalls().get(name) for one in ones]
+            means.append(statistics.fmean(100 * r / n for r, n in filter(None, parts)))
+        found[name] = means
+    ordered = sorted(found, key=lambda name: found[name][-1])
+    # two more are shorter than the sentence that leaves them out
+    kept = ordered if len(ordered) <= shown + 2 else ordered[:shown]
+    return {name: found[name] for name in kept}, len(ordered) - len(kept)
+
+
+def short_name(row: str, run: Run) -> str:
+    """Return a row's name as the head of a narrow column."""
+    native, phi = run["native_size"], run["phi"]
+    names = {
+        "native": str(native),
+        "native_at_phi": f"{native} read at {phi}",
+        "phi": str(phi),
+        "loreal": "LOREAL",
+        "adapted": "adapted",
+    }
+    return names.get(row, row)
