@@ -96,7 +96,7 @@ def make_prompts(text: Text, n_classes: int, order: str, n_content: int) -> Spli
     return splice_slots(
         text.table[tokens],
         tokens,
-        attribute_tokens=[[10 + k] for k in range(N_ATTRIBUTES)],
+        attribute_tokens=[[[10 + k] for k in range(N_ATTRIBUTES)]] * n_classes,
         embed=lambda ids: text.table[ids],
         n_content=n_content,
         order=order,

@@ -155,7 +155,7 @@ def make_prompts(
         embeddings,
         tokens,
         **{
-            "attribute_tokens": ATTRIBUTES,
+            "attribute_tokens": [ATTRIBUTES] * len(names),
             "embed": text.embed,
             "n_content": 2,
             "order": order,

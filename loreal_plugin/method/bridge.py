@@ -10,7 +10,6 @@ from loreal_plugin.errors import ConfigError, unknown_name
 
 BRIDGES = ("cross", "self", "mix", "alpha_to_beta", "beta_to_alpha")
 MIX_ALPHAS = ("own", "cross")
-MIX_STEPS = ("step", "epoch")
 
 
 def condition_inputs(
@@ -61,7 +60,7 @@ def mix_weight(progress: float, start: float, maximum: float) -> float:
     A ``start`` of 0 means no ramp: w is ``maximum`` from the first step, as in the authors' code.
 
     Args:
-        progress: share of the training done, in [0, 1], see :func:`training_progress`.
+        progress: share of the training done, in [0, 1].
         start: progress at which the ramp begins, in [0, 1].
         maximum: w at the end of training, in [0, 1].
 
@@ -76,24 +75,3 @@ def mix_weight(progress: float, start: float, maximum: float) -> float:
     if progress <= start:
         return 0.0
     return maximum * (progress - start) / (1 - start)
-
-
-def training_progress(steps: str, *, epoch: int, epochs: int, batch: int, batches: int) -> float:
-    """Return the share of the training done, in [0, 1], that the ``mix`` bridge goes by.
-
-    Args:
-        steps: ``step`` = it grows with every step, from 0 at the first to 1 at the last; ``epoch``
-            = it is constant within an epoch, 1 / epochs in the first and 1 in the last (the
-            authors' code).
-        epoch, batch: where the training is, counted from 0.
-        epochs, batches: how many there are, of batches in one epoch.
-
-    Raises:
-        ConfigError: another word in `steps`.
-    """
-    if steps not in MIX_STEPS:
-        raise ConfigError(unknown_name("MIX_STEPS", steps, MIX_STEPS))
-    if steps == "epoch":
-        return (epoch + 1) / max(epochs, 1)
-    done = epoch * batches + batch
-    return min(1.0, done / max(1, epochs * batches - 1))

@@ -99,7 +99,7 @@ def splice_slots(
     host_embeddings: Tensor,
     tokens: Tensor,
     *,
-    attribute_tokens: Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]],
+    attribute_tokens: Sequence[Sequence[Sequence[int]]],
     embed: Callable[[Tensor], Tensor],
     n_content: int,
     order: str,
@@ -115,7 +115,7 @@ def splice_slots(
     Args:
         host_embeddings: (C, L, D_t) token embeddings of the host's prompts, without positions.
         tokens: (C, L) their ids; the end of text is the highest id of a row.
-        attribute_tokens: ids of each attribute's words: K lists for all classes, or C lists of K.
+        attribute_tokens: ids of each attribute's words: C lists of K lists.
         embed: token embedding of the host's CLIP, ids (N,) -> (N, D_t).
         n_content: M, positions that repeat a content.
         class_start: (C,) position of the class name's first token (used by `ctx_first`).
@@ -124,25 +124,25 @@ def splice_slots(
         words, contents: False leaves the attribute words, or the contents, out (ablations).
 
     Raises:
-        ConfigError: unknown order; M < 1; attributes without a token, or not K for every class; a
-            prompt that would not fit into L tokens.
+        ConfigError: unknown order; M < 1; a prompt that would not fit into L tokens.
     """
     _check(order, n_content)
-    per_class = _attributes_per_class(attribute_tokens, len(tokens), classnames)
-    used = {token for attributes in per_class for ids in attributes for token in ids}
+    used = {token for attributes in attribute_tokens for ids in attributes for token in ids}
     vocabulary = torch.tensor(sorted(used | {with_token}))
     length, times = tokens.shape[1], n_content if contents else 0
     word = {token: (length + i, token) for i, token in enumerate(vocabulary.tolist())}
     lead = [word[with_token]] if _has_lead(order, words, contents) else []
     content_source, said = length + len(vocabulary), word if words else {}
-    rows = [lead + _slot_rows(of_class, said, content_source, times) for of_class in per_class]
+    rows = [
+        lead + _slot_rows(of_class, said, content_source, times) for of_class in attribute_tokens
+    ]
     places = _places(tokens, order, class_start, period_token)
-    source, ids, eot = _spliced(tokens, rows, places, classnames, len(per_class[0]))
+    source, ids, eot = _spliced(tokens, rows, places, classnames, len(attribute_tokens[0]))
     with torch.no_grad():
         word_rows = embed(vocabulary.to(host_embeddings.device)).to(host_embeddings)
     # Without contents every row up to the end of text is static.
     first = (source >= content_source).long().argmax(dim=-1) if contents else eot
-    sizes = len(per_class[0]), n_content
+    sizes = len(attribute_tokens[0]), n_content
     prompts = SplicedPrompts(host_embeddings, word_rows, source, ids, eot, first, *sizes)
     return prompts.to(host_embeddings.device)
 
@@ -235,30 +235,3 @@ def class_index(prompts: SplicedPrompts, classes: slice | Tensor | None) -> Tens
     """Return the chosen classes as an index tensor (C',) on the prompts' device."""
     everything = torch.arange(prompts.n_classes, device=prompts.source.device)
     return everything if classes is None else everything[classes]
-
-
-def _attributes_per_class(
-    attribute_tokens: Sequence, n_classes: int, classnames: Sequence[str]
-) -> list[Sequence[Sequence[int]]]:
-    """Return C lists of K lists of ids, checked."""
-    if not len(attribute_tokens) or not len(attribute_tokens[0]):
-        raise ConfigError("no attribute, or one without a token; every slot needs a word")
-    per_class = not isinstance(attribute_tokens[0][0], int)
-    table = list(attribute_tokens) if per_class else [attribute_tokens] * n_classes
-    if len(table) != n_classes:
-        raise ConfigError(
-            f"attributes were given for {len(table)} classes, the host has {n_classes}"
-        )
-    n_attributes = len(table[0])
-    for name, attributes in zip(classnames, table, strict=True):
-        if len(attributes) != n_attributes:
-            raise ConfigError(
-                f"class '{name}' has {len(attributes)} attributes, the first class {n_attributes}; "
-                "every class needs one word per meta-net"
-            )
-        empty = [k for k, ids in enumerate(attributes) if not len(ids)]
-        if empty:
-            raise ConfigError(
-                f"class '{name}': attribute {empty[0] + 1} of {n_attributes} has no token"
-            )
-    return table

@@ -67,18 +67,19 @@ def build_text_path(
 ) -> PrefixTextPath | ReferenceTextPath:
     """Return contents (B, K, D_t) -> text features (B, C, D_v); arguments as in `with_slots`."""
     check_text_path(student.contract, options)
-    host = student.prompts()
+    host, names = student.prompts(), list(student.classnames)
+    ids = attributes_per_class(attribute_ids(words, student.tokenize), names)
     prompts = splice_slots(
         host.embeddings,
         host.tokens,
-        attribute_tokens=attribute_ids(words, student.tokenize),
+        attribute_tokens=ids,
         embed=student.token_embedding,
         n_content=options.n_content,
         order=options.slot_order,
         class_start=host.class_start,
         with_token=text_ids("with", student.tokenize)[0],
         period_token=text_ids(".", student.tokenize)[0],
-        classnames=list(student.classnames),
+        classnames=names,
         words=options.slot_parts in WITH_WORDS,
         contents=options.slot_parts in WITH_CONTENTS,
     )
@@ -89,6 +90,41 @@ def build_text_path(
         encode, change = student.encode_text, student.embed_contents
         return ReferenceTextPath(prompts, encode, options.class_chunk, change, budget)
     return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)
+
+
+def attributes_per_class(
+    attribute_tokens: Sequence[Any], classnames: Sequence[str]
+) -> list[Sequence[Sequence[int]]]:
+    """Return C lists of K lists of ids.
+
+    Args:
+        attribute_tokens: K lists for all classes, or C lists of K.
+        classnames: C names.
+
+    Raises:
+        ConfigError: an attribute without a token; not K of them for every class.
+    """
+    if not len(attribute_tokens) or not len(attribute_tokens[0]):
+        raise ConfigError("no attribute, or one without a token; every slot needs a word")
+    per_class = not isinstance(attribute_tokens[0][0], int)
+    table = list(attribute_tokens) if per_class else [attribute_tokens] * len(classnames)
+    if len(table) != len(classnames):
+        raise ConfigError(
+            f"attributes were given for {len(table)} classes, the host has {len(classnames)}"
+        )
+    n_attributes = len(table[0])
+    for name, attributes in zip(classnames, table, strict=True):
+        if len(attributes) != n_attributes:
+            raise ConfigError(
+                f"class '{name}' has {len(attributes)} attributes, the first class {n_attributes}; "
+                "every class needs one word per meta-net"
+            )
+        empty = [k for k, ids in enumerate(attributes) if not len(ids)]
+        if empty:
+            raise ConfigError(
+                f"class '{name}': attribute {empty[0] + 1} of {n_attributes} has no token"
+            )
+    return table
 
 
 def start_meta_nets(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.contract import HostContract, contract_of
@@ -35,19 +34,3 @@ def mixed_precision(
     cuda = device.type == "cuda"
     scaled = cuda and precision in ("amp", "fp16")
     return cuda and precision == "amp", torch.amp.GradScaler("cuda") if scaled else None
-
-
-def update(trainer: Any, loss: Tensor) -> None:
-    """Take one step of a Dassl trainer's optimiser; its `scaler` scales the loss, if there is one.
-
-    Raises:
-        FloatingPointError: the loss is no finite number; nothing has changed.
-    """
-    if trainer.scaler is None:
-        trainer.model_backward_and_update(loss)
-        return
-    trainer.detect_anomaly(loss)
-    trainer.optim.zero_grad()
-    trainer.scaler.scale(loss).backward()
-    trainer.scaler.step(trainer.optim)
-    trainer.scaler.update()

@@ -14,21 +14,20 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.contract import HostContract, contract_of
-from loreal_plugin.method.bridge import training_progress
 from loreal_plugin.trainer import persistence
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.choose_inference import choose_inference
 from loreal_plugin.trainer.data import resized
-from loreal_plugin.trainer.host import host_of, mixed_precision, update
-from loreal_plugin.trainer.notices import report_parameters, shown
+from loreal_plugin.trainer.host import host_of, mixed_precision
+from loreal_plugin.trainer.notices import report_parameters
 from loreal_plugin.trainer.stage3 import Stage3
+from loreal_plugin.trainer.step import embed, shown, training_progress, update
 
 
 class LorealMixin:
     """The Dassl hooks of LOREAL; to be put before a host trainer of the family."""
 
     stage3: Stage3
-    _validating: bool = False  # between epochs, exactly
 
     @property
     def loreal_enabled(self) -> bool:
@@ -104,7 +103,7 @@ class LorealMixin:
         """Return (features of alpha, features of beta, labels); pictures are embedded here."""
         if not self.loreal_enabled:
             return super().parse_batch_train(batch)
-        return self.stage3.embed(batch, self.device)
+        return embed(self.stage3, batch, self.device)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
         """Take one step on a batch; return what the log shows."""
@@ -125,22 +124,18 @@ class LorealMixin:
 
     def model_inference(self, input: Tensor) -> Tensor:
         """Return the logits of images at phi: beta alone, with contents of its own embedding."""
-        if not self.loreal_enabled:
-            return super().model_inference(input)
-        if self.model.mode is None and not self._validating:
-            self.stage3.prepare_inference(self.device)
-        return self.model(input)
+        return self.model(input) if self.loreal_enabled else super().model_inference(input)
 
     def test(self, split: str | None = None) -> float:
         """Evaluate in Dassl's own loop: a host's loop (MMRL's) would bypass `model_inference`."""
         if not self.loreal_enabled:
             return super().test(split)
-        # Validation between epochs is exact: tables of nets that still train are worth nothing.
-        self.model.mode, self._validating = None, split == "val"
-        try:
-            return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
-        finally:
-            self._validating = False
+        self.model.mode = None
+        if (
+            split != "val"
+        ):  # between epochs exactly: tables of nets that still train are worth nothing
+            self.stage3.prepare_inference(self.device)
+        return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
 
     # ---- checkpoints -----------------------------------------------------------------------------
 

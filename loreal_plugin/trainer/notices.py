@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from loreal_plugin.contract.tokens import name_ids, text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
-from loreal_plugin.method.bridge import mix_weight
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.options import LorealOptions
 
 
 def untrained_note(
@@ -56,24 +54,3 @@ def report_parameters(model: Loreal, optimizer: torch.optim.Optimizer) -> None:
     print(f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets, K={k})")
     both = f"host {host:,} + meta-nets {count:,}"
     print(f"Tunable parameters of the method: {host + count:,} ({both})")
-
-
-def shown(
-    losses: Mapping[str, Tensor],
-    logits: Tensor,
-    labels: Tensor,
-    options: LorealOptions,
-    progress: float,
-) -> dict[str, float]:
-    """Return what the log shows of a step: losses, the weight of the mix, beta's accuracy.
-
-    Args:
-        logits: (B, C).
-        labels: (B,).
-        progress: of the training, as `mix_weight` takes it.
-    """
-    told = {name: value.item() for name, value in losses.items()}
-    if options.bridge == "mix":
-        told["mix_weight"] = mix_weight(progress, options.mix_start, options.mix_max)
-    right = logits.detach().argmax(1) == labels
-    return {**told, "acc": 100 * right.float().mean().item()}

@@ -228,20 +228,6 @@ class Stage3:
         pictures = f"{len(found.labels)} x {n_views} training views"
         print(f"Drift correction '{o.drift}' fitted on {pictures}")
 
-    def embed(self, batch: dict[str, Any], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (features of alpha, features of beta, labels) of a training batch.
-
-        Batches are embeddings already, or pictures that are embedded here.
-        """
-        labels = batch["label"].to(device)
-        if "features_alpha" in batch:
-            return batch["features_alpha"].to(device), batch["features_beta"].to(device), labels
-        alpha, beta = self.students
-        seen = alpha.encode_image(batch["img"].to(device))  # (B, F, D_v)
-        low = self.model.embed(batch["img_low"].to(device))
-        alpha.mean, beta.mean = self.means[0].add(seen), self.means[1].add(low)
-        return seen, low, labels
-
     # ---- inference -------------------------------------------------------------------------------
 
     def prepare_inference(self, device: torch.device) -> None:

@@ -11,7 +11,6 @@ from loreal_plugin.method.bridge import (
     BRIDGES,
     condition_inputs,
     mix_weight,
-    training_progress,
 )
 
 A = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
@@ -54,40 +53,6 @@ def test_without_a_start_the_weight_is_the_highest_from_the_first_step(progress:
     assert mix_weight(progress, 0, 0.7) == 0.7
 
 
-def authors_weight(epoch: int, epochs: int, start: float, maximum: float) -> float:
-    """Return the authors' rule as it reads: epochs count from 0, nothing changes within one."""
-    done = (epoch + 1) / epochs
-    if start <= 0:
-        return maximum
-    return 0.0 if done <= start else maximum * (done - start) / (1 - start)
-
-
-@pytest.mark.parametrize("start", [0.0, 0.25, 0.5])
-@pytest.mark.parametrize("maximum", [1.0, 0.6])
-def test_weight_of_every_epoch_is_that_of_the_authors(start: float, maximum: float):
-    for epochs in (1, 7, 50):
-        for epoch in range(epochs):
-            found = {
-                mix_weight(
-                    training_progress("epoch", epoch=epoch, epochs=epochs, batch=b, batches=5),
-                    start,
-                    maximum,
-                )
-                for b in range(5)
-            }
-            assert found == {authors_weight(epoch, epochs, start, maximum)}
-
-
-def test_progress_by_step_goes_from_0_to_1():
-    place = {"epochs": 3, "batches": 4}
-    found = [
-        training_progress("step", epoch=e, batch=b, **place) for e in range(3) for b in range(4)
-    ]
-    assert found[0] == 0 and found[-1] == 1
-    assert all(b - a == pytest.approx(1 / 11) for a, b in zip(found, found[1:], strict=False))
-    assert training_progress("step", epoch=0, epochs=1, batch=0, batches=1) == 0
-
-
 def test_a_mix_of_embeddings_that_are_no_unit_vectors_keeps_their_length():
     short, long = 0.5 * A, 2 * B
     for w in (0.0, 0.25, 1.0):
@@ -99,8 +64,6 @@ def test_a_mix_of_embeddings_that_are_no_unit_vectors_keeps_their_length():
 
 
 def test_wrong_options_are_refused():
-    with pytest.raises(ConfigError, match="unknown MIX_STEPS 'epochs'; did you mean 'epoch'"):
-        training_progress("epochs", epoch=0, epochs=1, batch=0, batches=1)
     with pytest.raises(ConfigError, match="unknown BRIDGE"):
         condition_inputs(A, B, bridge="both")
     with pytest.raises(ConfigError, match="unknown MIX_ALPHA"):

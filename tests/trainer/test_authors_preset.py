@@ -18,6 +18,7 @@ from helpers import random_clip_state_dict
 from torch import Tensor
 
 from loreal_plugin.students.student import Student
+from loreal_plugin.trainer.step import embed
 
 WORDS = ("color", "shape", "size", "structure", "outline")
 N_CTX, M = 16, 2
@@ -189,7 +190,7 @@ def test_features_and_text_features_are_theirs(step):
     trainer, theirs = step
     model, o = trainer.model, trainer.stage3.options
     batch = next(iter(trainer.train_loader_x))
-    f_alpha, f_beta, _ = trainer.stage3.embed(batch, trainer.device)
+    f_alpha, f_beta, _ = embed(trainer.stage3, batch, trainer.device)
     close(f_alpha[:, 0], theirs.f_alpha)
     close(f_beta[:, 0], theirs.f_beta)
     contents = model.meta_nets(theirs.f_alpha if o.bridge == "cross" else theirs.f_beta)
