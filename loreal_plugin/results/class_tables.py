@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.results.group import Group
+from loreal_plugin.results.layout import ROWS, Block, Cell, Table
 from loreal_plugin.results.per_class import Measured
 from loreal_plugin.results.run import Row, Run
 
-SHOWN = 20  # classes of a table: the worst ones
+SHOWN, SHOWN_IN_REPORT = 20, 10  # classes of a table: the worst ones
 OLD_RECORD = (
     "the record does not say what each picture was called (an older release wrote it); the same"
     " command with --test-only tests again and trains nothing"
@@ -60,6 +62,48 @@ def answered(rows: Sequence[Row], name: str) -> dict[str, Measured]:
     return {row: one for row, score in scores.items() if (one := score.answers)}
 
 
+def block_class_tables(block: Block, shown: int = SHOWN_IN_REPORT) -> list[Table]:
+    """Return the recalls of a block's runs, a table for each dataset, method and test set, with the
+    confusions of the last row below it; none of records without predicted classes.
+    """
+    found = []
+    for dataset in block.datasets:
+        for method in dict.fromkeys(g.setting.method for g in block.groups if not g.rival):
+            mine = [
+                g
+                for _, _, groups in block.lines()
+                for g in groups
+                if (g.setting.dataset, g.setting.method) == (dataset, method) and g.row in ROWS
+            ]
+            names = mine[0].results[0].scores if mine else ()
+            found += [t for name in names if (t := _class_table(block, mine, name, shown))]
+    return found
+
+
+def _class_table(block: Block, groups: Sequence[Group], name: str, shown: int) -> Table | None:
+    columns: dict[str, list[Measured]] = {}
+    for group in groups:
+        scores = [result.scores[name] for result in group.results if name in result.scores]
+        told = [answers for score in scores if (answers := score.answers)]
+        columns |= {group.row: told} if told else {}
+    if not columns:
+        return None
+    lines, rest = recall_lines(list(columns.values()), shown)
+    body = [
+        (Cell(label), *(Cell(f"{value:.0f}") for value in values))
+        for label, values in lines.items()
+    ]
+    sizes = {"native_size": groups[0].native_size, "phi": block.key.phi}
+    last, first = list(columns.items())[-1]
+    of = f"{name} of {groups[0].setting.dataset}, {groups[0].setting.method}, phi {block.key.phi}"
+    confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in first[0].frequent()]
+    row = short_name(last, sizes)
+    notes = [f"{rest} classes with a higher recall are left out."] if rest else []
+    notes += [f"Confusions that matter, {row}: {'; '.join(confused)}."] if confused else []
+    heads = ("class", *(short_name(row, sizes) for row in columns))
+    return Table(f"Recall in %, {of}", heads, tuple(body), words=1, notes=tuple(notes))
+
+
 def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> tuple[Recalls, int]:
     """Return recalls by class, the lowest of the last column first, and how many are not shown.
 
@@ -79,7 +123,7 @@ def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> t
     return {name: found[name] for name in kept}, len(ordered) - len(kept)
 
 
-def short_name(row: str, run: Run) -> str:
+def short_name(row: str, run: Run | Mapping[str, int]) -> str:
     """Return a row's name as the head of a narrow column."""
     native, phi = run["native_size"], run["phi"]
     names = {

@@ -177,7 +177,7 @@ def comparison_table(block: Block) -> Table | None:
         "95 % over seeds",
         "p",
         "p (Holm)",
-        "n",
+        "seeds",
     )
     missing = sum(c.p is None for c in found)
     notes = (f"{missing} of {len(found)} lines: {NO_ANSWERS}.",) if missing else ()

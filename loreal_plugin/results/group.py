@@ -36,6 +36,16 @@ class Group:
         return tuple(result.seed for result in self.results)
 
     @property
+    def rival(self) -> bool:
+        """Return whether the row is a rival's."""
+        return self.results[0].rival
+
+    @property
+    def native_size(self) -> int:
+        """Return the input size of the weights, in pixels."""
+        return self.results[0].native_size
+
+    @property
     def low(self) -> bool:
         """Return whether the row reads small pictures."""
         return self.results[0].content.test_size == self.setting.phi
@@ -58,6 +68,10 @@ class Group:
         """
         own = self.numbers(lambda result: result.content.milliseconds)
         return own or self.numbers(_test_milliseconds)
+
+    def picture_times(self) -> list[float]:
+        """Return milliseconds of one picture alone, in memory, of each seed that has them."""
+        return self.numbers(lambda result: result.content.numbers.get("picture_ms"))
 
     def test_memory(self) -> list[float]:
         """Return the peak memory in MB of each seed's tests."""

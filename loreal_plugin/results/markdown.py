@@ -5,31 +5,40 @@ from __future__ import annotations
 import re
 
 from loreal_plugin.results.layout import Cell, Table
-from loreal_plugin.results.report import Report, Section
+from loreal_plugin.results.report import Fold, Report, Section
 
 
 def to_markdown(report: Report, pictures: str = "pictures") -> str:
     """Return the page; `pictures` is the folder of the PNG files, seen from the page."""
     parts = [
         f"# {plain(report.title)}",
-        *(_section(section, pictures) for section in report.sections),
+        *(_section(section, pictures, i) for i, section in enumerate(report.sections)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section, pictures: str) -> str:
-    parts = [f"## {plain(section.title)}"]
+def _section(section: Section, pictures: str, index: int) -> str:
+    # the verdict stands right below the title of the page
+    parts = [f"## {plain(section.title)}"] if index else []
     # lines of a list belong together, paragraphs do not
     lines = [plain(line) for line in section.text]
     items = [line for line in lines if line.startswith("- ")]
     parts += [line for line in lines if not line.startswith("- ")]
     parts += ["\n".join(items)] if items else []
-    parts += [table_markdown(table) for table in section.tables]
     parts += [
         f"![{plain(picture.caption)}]({pictures}/{picture.name}.png)"
         for picture in section.pictures
     ]
+    parts += [table_markdown(table) for table in section.tables]
+    parts += [_fold(fold) for fold in section.folds]
     return "\n\n".join(parts)
+
+
+def _fold(fold: Fold) -> str:
+    """Return what a reader opens; Markdown inside needs empty lines around it."""
+    parts = [f"<details><summary>{plain(fold.title)}</summary>", *map(plain, fold.text)]
+    parts += [table_markdown(table) for table in fold.tables]
+    return "\n\n".join([*parts, "</details>"])
 
 
 def table_markdown(table: Table) -> str:

@@ -52,6 +52,7 @@ class Result:
     identity: Mapping[str, Any]
     path: Path
     asked: tuple[str, ...] = ()
+    native_size: int = 0
 
     @property
     def row(self) -> str:
@@ -189,4 +190,5 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
             identity={"weights": record["weights"]["sha256"]} if shared else identity,
             path=path,
             asked=run.overrides,
+            native_size=record.get("native_size") or 0,
         )

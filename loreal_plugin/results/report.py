@@ -1,40 +1,48 @@
-"""Puts a report together: sections of text, tables and pictures, in the order of the page."""
+"""Puts a report together: a verdict, then for each protocol pictures, tables, folded statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loreal_plugin.results.class_tables import block_class_tables
 from loreal_plugin.results.comparisons import NOTE, comparison_table
+from loreal_plugin.results.cost_plots import cost_pictures
+from loreal_plugin.results.efficiency import EFFICIENCY_NOTE, efficiency
 from loreal_plugin.results.group import Group, Refusal, group_results
 from loreal_plugin.results.layout import Block, Cell, Table, blocks_of
-from loreal_plugin.results.plots import (
-    Picture,
-    accuracy_picture,
-    cost_picture,
-    gain_picture,
-)
+from loreal_plugin.results.plots import Picture, accuracy_pictures, gain_picture
 from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, TRAINED, Protocol
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.results.sections import (
-    EFFICIENCY_NOTE,
     base_to_new,
-    efficiency,
     few_shot,
     targets,
+    uncertainty,
     variants,
 )
+from loreal_plugin.results.verdict import verdict_lines
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What a reader opens: a title, text and tables."""
+
+    title: str
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page."""
+    """One part of the page: text, pictures, tables, folds, in this order."""
 
     title: str
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    folds: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,12 +63,10 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
     evidence = collect(out)
     groups, refusals = group_results(evidence.results)
     blocks = {name: blocks_of(groups, name) for name in PROTOCOLS}
-    sections = [_head(evidence, groups)]
-    if refusals:
-        text = "These rows are left out, because their runs differ in more than the seed:"
-        sections.append(Section("Not averaged", (text, *(f"- {refusal}" for refusal in refusals))))
+    sections = [_head(evidence, groups, blocks)]
     for name, found in blocks.items():
         sections += [_protocol(PROTOCOLS[name], found)] if found else []
+    sections += _costs(blocks)
     changed = variants(groups)
     if changed:
         text = (
@@ -68,20 +74,32 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
             " same."
         )
         sections.append(Section("Variants of LOREAL", (text,), tuple(changed)))
-    sections += _costs(blocks)
+    if refusals:
+        text = "These rows are left out, because their runs differ in more than the seed:"
+        sections.append(Section("Not averaged", (text, *(f"- {refusal}" for refusal in refusals))))
     sections += _rest(evidence)
     return Report(title, tuple(sections), tuple(refusals))
 
 
-def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
-    """Return what the report is made of."""
+def _head(
+    evidence: Evidence, groups: Sequence[Group], blocks: Mapping[str, Sequence[Block]]
+) -> Section:
+    """Return what one takes away, and what the report is made of."""
+    lines = verdict_lines(blocks)
     runs = {result.path for result in evidence.results}
+    read = f"Finished runs: {len(runs)}, rows: {len(groups)}."
+    verdict = lines if len(lines) == 1 else [f"- {line}" for line in lines]
+    return Section("In short", tuple(verdict or [read]), folds=(_what_was_read(evidence, read),))
+
+
+def _what_was_read(evidence: Evidence, read: str) -> Fold:
     known = evidence.provenance
     text = [
         (
-            f"{len(runs)} finished runs, {len(groups)} rows. Accuracy in percent; mean ± sample"
-            " standard deviation over n seeds. Bold: the best row that reads small pictures. The"
-            " average HM is the mean of the datasets' HMs."
+            f"{read} Accuracy in percent; mean ± sample standard deviation over seeds. Bold: the"
+            " best row that reads small pictures. The average HM is the mean of the datasets' HMs."
+            " ms / picture: one picture alone, in memory. tokens: what the image encoder reads of a"
+            " picture."
         ),
         (
             f"Devices: {', '.join(sorted(known.get('device', ())))}; torch"
@@ -89,25 +107,32 @@ def _head(evidence: Evidence, groups: Sequence[Group]) -> Section:
             f" {', '.join(sorted(known.get('revision', ())))}."
         ),
     ]
-    text += [NOTE] if any(group.row == "loreal" for group in groups) else []
     times = [sweep for sweep in evidence.sweeps if sweep.get("seconds")]
     text += [
         f"Sweep `{s['name']}`: {s['done']} of {len(s['runs'])} runs, {s['seconds'] / 60:.0f}"
         f" minutes of wall time with {s['jobs']} at a time."
         for s in times
     ]
-    return Section("What was read", tuple(text))
+    return Fold("What was read, and how", tuple(text))
 
 
 def _protocol(protocol: Protocol, blocks: Sequence[Block]) -> Section:
-    """Return a protocol's section: tables, then comparisons, then pictures."""
+    """Return a protocol's section."""
     tables: list[Table] = few_shot(blocks) if protocol.shots else []
+    intervals: list[Table] = []
     for block in blocks:
         tables += [] if protocol.shots else _tables(protocol, block)
-        comparison = comparison_table(block)
-        tables += [comparison] if comparison else []
+        intervals += uncertainty(block) if protocol.trains and not protocol.shots else []
+    compared = [table for block in blocks if (table := comparison_table(block))]
+    classes = [table for block in blocks for table in block_class_tables(block)]
+    folds = (
+        Fold("LOREAL against each baseline: tests and intervals", (NOTE,), tuple(compared)),
+        Fold("Uncertainty, and published numbers", (), tuple(intervals)),
+        Fold("Recall by class, and which classes are taken for which", (), tuple(classes)),
+    )
     draw = _few_shot_pictures if protocol.shots else _phi_pictures
-    return Section(protocol.section, (), tuple(tables), tuple(draw(protocol, blocks)))
+    shown = tuple(fold for fold in folds if fold.tables)
+    return Section(protocol.section, (), tuple(tables), tuple(draw(protocol, blocks)), shown)
 
 
 def _tables(protocol: Protocol, block: Block) -> list[Table]:
@@ -131,29 +156,27 @@ def _zero_shot(block: Block) -> list[Table]:
 
 
 def _phi_pictures(protocol: Protocol, blocks: Sequence[Block]) -> list[Picture]:
-    """Return accuracy and gain against phi, one pair for blocks that differ in phi only."""
+    """Return accuracy and gain against phi, for blocks that differ in phi only."""
     pictures: list[Picture | None] = []
     for number, (title, groups) in enumerate(_families(blocks, "phi").items(), start=1):
         unit, name = protocol.unit, f"{protocol.name}_{number}"
         caption = f"Accuracy against phi, {title}"
-        pictures.append(accuracy_picture(f"{name}_phi", caption, groups, axis="phi", unit=unit))
-        pictures.append(
-            gain_picture(f"{name}_gain", f"Gain of LOREAL against phi, {title}", groups)
-        )
+        pictures += accuracy_pictures(f"{name}_phi", caption, groups, axis="phi", unit=unit)
+        caption = f"Gain of LOREAL against phi, {title}"
+        pictures.append(gain_picture(f"{name}_gain", caption, groups))
+        if protocol.trains and protocol.script:
+            caption = f"Accuracy against the time of a picture, {title}"
+            pictures += cost_pictures(f"{name}_cost", caption, groups, unit)
     return [picture for picture in pictures if picture]
 
 
 def _few_shot_pictures(protocol: Protocol, blocks: Sequence[Block]) -> list[Picture]:
-    """Return accuracy against shots, one picture for blocks that differ in shots only."""
-    pictures = []
+    """Return accuracy against shots, for blocks that differ in shots only."""
+    pictures: list[Picture] = []
     for number, (title, groups) in enumerate(_families(blocks, "shots").items(), start=1):
-        caption = f"Accuracy against shots, {title}"
-        pictures.append(
-            accuracy_picture(
-                f"{protocol.name}_{number}", caption, groups, axis="shots", unit=protocol.unit
-            )
-        )
-    return [picture for picture in pictures if picture]
+        name, caption = f"{protocol.name}_{number}", f"Accuracy against shots, {title}"
+        pictures += accuracy_pictures(name, caption, groups, axis="shots", unit=protocol.unit)
+    return pictures
 
 
 def _families(blocks: Sequence[Block], free: str) -> dict[str, list[Group]]:
@@ -172,24 +195,8 @@ def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
     if protocol is None:
         return []
     tables = tuple(efficiency(block) for block in blocks[protocol.name])
-    pictures = [
-        cost_picture(
-            f"cost_{number}",
-            f"Cost against accuracy, {protocol.title}, {title}",
-            groups,
-        )
-        for number, (title, groups) in enumerate(
-            _families(blocks[protocol.name], "phi").items(), start=1
-        )
-    ]
-    return [
-        Section(
-            "Efficiency",
-            (EFFICIENCY_NOTE,),
-            tables,
-            tuple(picture for picture in pictures if picture),
-        )
-    ]
+    fold = Fold("Parameters, training, memory, times of tests", (EFFICIENCY_NOTE,), tables)
+    return [Section("Efficiency", (), folds=(fold,))]
 
 
 def _rest(evidence: Evidence) -> list[Section]:

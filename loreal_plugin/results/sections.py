@@ -1,9 +1,10 @@
-"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, efficiency, variants."""
+"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, variants."""
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,10 +22,9 @@ from loreal_plugin.results.layout import (
     shots_text,
     table_key,
 )
-from loreal_plugin.results.protocols import BASE2NEW, HALVES, SOURCE, TARGET
-from loreal_plugin.results.published import COSTS, not_comparable, published_average
-from loreal_plugin.results.reader import Result, Setting
-from loreal_plugin.results.row_fields import report_cells, report_heads
+from loreal_plugin.results.protocols import HALVES, PROTOCOLS, SOURCE, TARGET
+from loreal_plugin.results.published import not_comparable, published_average
+from loreal_plugin.results.reader import Setting
 from loreal_plugin.results.statistics import mean_std
 
 Lines = list[tuple[str, str, list[Group]]]
@@ -44,15 +44,64 @@ def base_to_new(block: Block) -> list[Table]:
     hms = [average(groups, Group.summaries) for *_, groups in lines]
     low = [groups[0].low for *_, groups in lines]
     columns = [mark_best(values, low) for values in (*halves.values(), hms)]
-    published = _published(BASE2NEW.name, lines, block, frozenset(block.datasets))
     what = f"average of {len(block.datasets)} datasets" if several else block.datasets[0]
+    tables = [_accuracies(f"{what}, {block.title}", lines, ("Base", "New", "HM"), columns)]
+    return [*tables, _by_dataset(block)] if several else tables
+
+
+def uncertainty(block: Block) -> list[Table]:
+    """Return the table that stands folded below a block's accuracies: intervals over pictures,
+    published numbers, numbers of seeds; one a source dataset where others are tested.
+    """
+    across = PROTOCOLS[block.key.protocol].across
+    parts = [(f"trained on {name}", _of_source(block, name)) for name in block.datasets]
+    if not across:
+        several = len(block.datasets) > 1
+        lines = _whole(block) if several else block.scored_lines()
+        what = f"average of {len(block.datasets)} datasets" if several else block.datasets[0]
+        parts = [(what, lines)]
+    return [_uncertain(f"{what}, {block.title}", block, lines) for what, lines in parts]
+
+
+def _uncertain(caption: str, block: Block, lines: Lines) -> Table:
+    tested = frozenset(block.datasets)
+    if lines and PROTOCOLS[block.key.protocol].across:
+        roles = lines[0][2][0].results[0].roles
+        tested = frozenset(name for name in roles if roles[name] == TARGET)
+    published = _published(block.key.protocol, lines, block, tested)
+    unit = PROTOCOLS[block.key.protocol].unit.removesuffix(" (%)")
     body = [
-        (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
+        (
+            *row_names(line),
+            Cell(mean_std(average(line[2], Group.summaries))),
+            _interval(line),
+            published[i],
+            _n(line),
+        )
         for i, line in enumerate(lines)
     ]
-    head = ("method", "row", "Base", "New", "HM", INTERVAL, "published HM", "n")
-    tables = [Table(f"{what}, {block.title}", head, tuple(body))]
-    return [*tables, _by_dataset(block)] if several else tables
+    head = ("method", "row", unit, INTERVAL, "published", "seeds")
+    return Table(caption, head, tuple(body))
+
+
+def _accuracies(
+    caption: str, lines: Lines, heads: Sequence[str], columns: Sequence[Sequence[Cell]]
+) -> Table:
+    """Return a table of accuracies, and of what a picture costs where a record says it."""
+    known = {name: [_cost(line, name) for line in lines] for name in ("picture_ms", "tokens")}
+    costs = {name: cells for name, cells in known.items() if any(c.text != "-" for c in cells)}
+    whole = [*columns, *costs.values()]
+    body = [(*row_names(line), *(column[i] for column in whole)) for i, line in enumerate(lines)]
+    words = {"picture_ms": "ms / picture", "tokens": "tokens"}
+    head = ("method", "row", *heads, *(words[name] for name in costs))
+    return Table(caption, head, tuple(body))
+
+
+def _cost(line: tuple[str, str, list[Group]], name: str) -> Cell:
+    """Return the mean of a row's number over datasets and seeds; a dash where no record has it."""
+    known = [value for g in line[2] for value in g.numbers(lambda r: r.content.numbers.get(name))]
+    digits = 1 if name == "picture_ms" else 0
+    return Cell(f"{statistics.fmean(known):.{digits}f}" if known else "-")
 
 
 def _whole(block: Block) -> Lines:
@@ -72,7 +121,7 @@ def _by_dataset(block: Block) -> Table:
     for dataset in block.datasets:
         of_dataset = [[g for g in groups if g.setting.dataset == dataset] for *_, groups in lines]
         columns.append(mark_best([g[0].summaries() if g else [] for g in of_dataset], low))
-    body = [(*_names(line), *(column[i] for column in columns)) for i, line in enumerate(lines)]
+    body = [(*row_names(line), *(column[i] for column in columns)) for i, line in enumerate(lines)]
     return Table(f"HM by dataset, {block.title}", ("method", "row", *block.datasets), tuple(body))
 
 
@@ -84,10 +133,7 @@ def targets(block: Block) -> list[Table]:
 
 
 def _targets_of(block: Block, source: str) -> Table:
-    lines = [
-        (m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()
-    ]
-    lines = [line for line in lines if line[2]]
+    lines = _of_source(block, source)
     roles = lines[0][2][0].results[0].roles
     names = sorted(roles, key=lambda name: roles[name] != SOURCE)
     low = [groups[0].low for *_, groups in lines]
@@ -95,22 +141,17 @@ def _targets_of(block: Block, source: str) -> Table:
         mark_best([groups[0].accuracies(name) for *_, groups in lines], low) for name in names
     ]
     columns.append(mark_best([groups[0].summaries() for *_, groups in lines], low))
-    tested = frozenset(name for name in names if roles[name] == TARGET)
-    published = _published(block.key.protocol, lines, block, tested)
-    head = (
-        "method",
-        "row",
-        *(f"{n} (source)" if roles[n] == SOURCE else n for n in names),
-        "target average",
-        INTERVAL,
-        "published",
-        "n",
-    )
-    body = [
-        (*_names(line), *(column[i] for column in columns), _interval(line), published[i], _n(line))
-        for i, line in enumerate(lines)
+    heads = [f"{n} (source)" if roles[n] == SOURCE else n for n in names]
+    caption = f"trained on {source}, {block.title}"
+    return _accuracies(caption, lines, (*heads, "target average"), columns)
+
+
+def _of_source(block: Block, source: str) -> Lines:
+    """Return the lines of the runs that were trained on one dataset."""
+    lines = [
+        (m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()
     ]
-    return Table(f"trained on {source}, {block.title}", head, tuple(body))
+    return [line for line in lines if line[2]]
 
 
 def _published(protocol: str, lines: Lines, block: Block, datasets: frozenset[str]) -> list[Cell]:
@@ -142,75 +183,14 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
         for n in shots:
             of_shots = [[g for g in members if g.setting.shots == n] for *_, members in lines]
             columns.append(mark_best([g[0].summaries() if g else [] for g in of_shots], low))
-        body = [(*_names(line), *(c[i] for c in columns), _n(line)) for i, line in enumerate(lines)]
-        head = ("method", "row", *map(shots_text, shots), "n")
+        body = [
+            (*row_names(line), *(c[i] for c in columns), _n(line)) for i, line in enumerate(lines)
+        ]
+        head = ("method", "row", *map(shots_text, shots), "seeds")
         tables.append(
             Table(f"{key.dataset}, all classes, {Block(key, ()).title}", head, tuple(body))
         )
     return tables
-
-
-def efficiency(block: Block) -> Table:
-    """Return what each row costs: parameters, training, a test picture, memory."""
-    why = not_comparable(BASE2NEW.name, frozenset(block.datasets), block.key.recipe)
-    body = []
-    for method, row, groups in block.lines():
-        plus = "+" if groups[0].results[0].content.adds else ""
-        rows = [result.content.numbers for group in groups for result in group.results]
-        training = _gathered(groups, lambda g: g.numbers(_train_milliseconds), 1)
-        cells = [
-            *report_cells(rows, plus),
-            training if training == "-" else f"{plus}{training}",
-            _gathered(groups, Group.test_milliseconds, 2),
-            _gathered(groups, Group.test_memory, 0),
-            mean_std(average(groups, Group.summaries)),
-            _published_cost(method, block.key.phi, row, why),
-        ]
-        body.append((*_names((method, row, groups)), *map(Cell, cells)))
-    head = (
-        "method",
-        "row",
-        *report_heads(),
-        "ms / training picture",
-        "ms / test picture",
-        "test memory MB",
-        "accuracy",
-        "published cost",
-    )
-    return Table(f"{', '.join(block.datasets)}, {block.title}", head, tuple(body))
-
-
-EFFICIENCY_NOTE = (
-    "Seconds and milliseconds are of the device named at the top and only compare with each other."
-    " A test picture's time includes building the model and reading the pictures, except for"
-    " rivals, which are timed without; where a test read embeddings that another test had kept,"
-    " what these had taken is added. Training seconds include the training's own final test. A plus"
-    " stands for what comes on top of both host stages."
-)
-
-
-def _gathered(groups: Sequence[Group], get: Callable[[Group], list[float]], digits: int) -> str:
-    values = [value for group in groups for value in get(group)]
-    return mean_std(values, digits)
-
-
-def _train_milliseconds(result: Result) -> float | None:
-    pictures, seconds = result.train_pictures, result.content.numbers.get("seconds")
-    return 1000 * seconds / pictures if pictures and seconds else None
-
-
-def _published_cost(method: str, phi: int, row: str, why: str) -> str:
-    cost = COSTS.get((method, phi))
-    if cost is None or row not in ("phi", "loreal"):
-        return "-"
-    mark = f" (not comparable: {why})" if why else " (their GPU)"
-    if row == "loreal":
-        parameters, train, test, memory = cost.added
-        return f"+{parameters:g}K, +{train:g} and +{test:g} ms, +{memory:g} MB{mark}"
-    return (
-        f"{cost.parameters:g}K, {cost.train_ms:g} and {cost.test_ms:g} ms, {cost.memory_mb:g}"
-        f" MB{mark}"
-    )
 
 
 def variants(groups: Sequence[Group]) -> list[Table]:
@@ -254,7 +234,7 @@ def variants(groups: Sequence[Group]) -> list[Table]:
             "against the unchanged run",
             INTERVAL,
             "p",
-            "n",
+            "seeds",
         )
         tables.append(
             Table(f"{key.protocol}, {key.dataset}, {Block(key, ()).title}", head, tuple(body))
@@ -262,7 +242,8 @@ def variants(groups: Sequence[Group]) -> list[Table]:
     return tables
 
 
-def _names(line: tuple[str, str, list[Group]]) -> tuple[Cell, Cell]:
+def row_names(line: tuple[str, str, list[Group]]) -> tuple[Cell, Cell]:
+    """Return the cells of method and row."""
     method, row, groups = line
     return Cell(method_name(method, row)), Cell(groups[0].label)
 

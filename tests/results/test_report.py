@@ -22,6 +22,7 @@ from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 from loreal_plugin.results.report import build_report
 
+PICTURES = 8  # of the folder `full`
 BROWSERS = (
     "chromium-headless-shell",
     "chromium",
@@ -59,7 +60,7 @@ def test_every_protocol_has_its_table_and_pictures(full: Path) -> None:
     report = build_report(full)
     by_title = {section.title.split(":")[0]: section for section in report.sections}
     assert list(by_title) == [
-        "What was read",
+        "In short",
         "LR-B2N",
         "LR-CE",
         "LR-DG",
@@ -71,14 +72,16 @@ def test_every_protocol_has_its_table_and_pictures(full: Path) -> None:
     assert names == [
         "base2new_1_phi",
         "base2new_1_gain",
+        "base2new_1_cost_rivals",
         "xd_1_phi",
         "xd_1_gain",
+        "xd_1_cost_tests",
+        "dg_1_cost_tests",
         "few_shot_1",
-        "cost_1",
     ]
     assert all(p.png[:4] == b"\x89PNG" for section in report.sections for p in section.pictures)
     few = next(table for table in by_title["Few-shot"].tables if "shot" in table.head[2])
-    assert few.head == ("method", "row", "1 shot", "4 shots", "n")
+    assert few.head == ("method", "row", "1 shot", "4 shots", "seeds")
 
 
 def test_mean_deviation_and_best(full: Path) -> None:
@@ -134,11 +137,9 @@ def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: P
         write_run(tmp_path, seed=seed, gain=0.1)
     text = to_markdown(build_report(tmp_path))
     (line,) = lines_of(text, "demo", "maple", "maple: MaPLe, trained and tested at 96")
-    (own,) = lines_of(text, "maple", "+ LOREAL, tested at 96")[:1]
-    low, high = map(float, own[5].split(" to "))
-    assert low < float(own[4].strip("*").split()[0]) < high, (
-        "each row has its interval over pictures"
-    )
+    own = lines_of(text, "maple", "+ LOREAL, tested at 96")[1]
+    low, high = map(float, own[3].split(" to "))
+    assert low < float(own[2].split()[0]) < high, "each row has its interval over pictures"
     gain, pictures, seeds, p, p_holm, n = line[3:]
     low, high = map(float, pictures.split(" to "))
     assert low < float(gain) < high and low > 0 and p == "< 0.001" and n == "3"
@@ -279,8 +280,9 @@ def test_zero_shot_clip_stands_in_every_table_that_it_has_all_of(tmp_path: Path)
     report = build_report(tmp_path)
     text = to_markdown(report)
     found.append(len(lines_of(text, "CLIP", line)))
-    # LR-B2N, few-shot and the costs have it at once, LR-CE when its last target was measured
-    assert found == [3, 4]
+    # LR-B2N (accuracies, intervals), few-shot and the costs have it at once, LR-CE (both tables)
+    # when its last target was measured
+    assert found == [4, 6]
     (against,) = lines_of(text, "demo", "maple", f"CLIP: {line}")[:1]
     assert against[-1] == "1" and " to " in against[4], "compared with the one seed there is"
     own = next(s for s in report.sections if s.title == "Zero-shot CLIP")
@@ -317,7 +319,7 @@ def test_nothing_to_report_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_page_needs_no_other_file(full: Path) -> None:
     html = to_html(build_report(full))
-    assert html.count("data:image/png;base64,") == 6
+    assert html.count("data:image/png;base64,") == PICTURES
     assert not re.findall(r'(?:src|href)="(?!data:|#)', html) and "<script" not in html
 
 
@@ -336,9 +338,9 @@ def test_a_browser_shows_every_table_and_picture(full: Path, tmp_path: Path) -> 
     page = (tmp_path / "page" / "report.html").as_uri()
     shot = tmp_path / "shot.png"
     done = subprocess.run([*words, "--dump-dom", page], capture_output=True, text=True, timeout=240)
-    assert done.stdout.count("<figure>") == 6 and done.stdout.count("<table>") >= 8, done.stderr[
-        -500:
-    ]
+    assert done.stdout.count("<figure>") == PICTURES and done.stdout.count("<table>") >= 8, (
+        done.stderr[-500:]
+    )
     subprocess.run(
         [*words, f"--screenshot={shot}", page], capture_output=True, timeout=240, check=True
     )

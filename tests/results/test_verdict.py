@@ -1,0 +1,126 @@
+"""The first lines of a report say what is given back; what is rarely read is folded."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_runs import RATES, write_run, write_targets
+
+from loreal_plugin.files import write_json
+from loreal_plugin.results.group import group_results
+from loreal_plugin.results.html import to_html
+from loreal_plugin.results.layout import blocks_of
+from loreal_plugin.results.markdown import to_markdown
+from loreal_plugin.results.protocols import PROTOCOLS
+from loreal_plugin.results.reader import collect
+from loreal_plugin.results.record import RESULTS
+from loreal_plugin.results.report import build_report
+from loreal_plugin.results.verdict import verdict_lines
+from loreal_plugin.runs.records import pack_labels, score_facts
+
+
+def verdicts(out: Path) -> list[str]:
+    groups, _ = group_results(collect(out).results)
+    return verdict_lines({name: blocks_of(groups, name) for name in PROTOCOLS})
+
+
+def change(folder: Path, **of_rows: dict[str, Any]) -> None:
+    """Add fields to the rows of a record."""
+    record = json.loads((folder / RESULTS).read_text())
+    for row in record["rows"]:
+        row |= of_rows.get(row["name"], {})
+    write_json(folder / RESULTS, record)
+
+
+def test_the_verdict_has_the_points_and_the_price(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, gain=0.1)
+    hms = {row["name"]: row["hm"] for row in json.loads((folder / RESULTS).read_text())["rows"]}
+    lost, given = hms["native"] - hms["phi"], hms["loreal"] - hms["phi"]
+    (line,) = verdicts(tmp_path)
+    assert line.startswith(
+        f"At 96 (demo), LOREAL gives MaPLe back {given:.1f} of the {lost:.1f} points of HM lost"
+    )
+    assert "ms" not in line, "nothing was timed"
+    times = {"native": 9.0, "native_at_phi": 2.0, "phi": 2.0}
+    for ours, said in ((2.1, "costs nothing at test (2.1 ms"), (3.0, "a picture takes 3.0 ms")):
+        rows = {**times, "loreal": ours}
+        change(folder, **{name: {"picture_ms": ms} for name, ms in rows.items()})
+        (line,) = verdicts(tmp_path)
+        assert said in line and "the host 2.0; 9.0 at the native size" in line
+
+
+def test_what_the_pictures_cannot_tell_is_said(tmp_path: Path) -> None:
+    write_run(tmp_path, gain=-0.03)
+    (line,) = verdicts(tmp_path)
+    assert "(these test pictures cannot tell that from no change)" in line
+    write_run(tmp_path, gain=-0.2)
+    (line,) = verdicts(tmp_path)
+    assert "LOREAL gives MaPLe nothing back (-" in line and "cannot tell" not in line
+
+
+def test_several_protocols_are_named_and_the_largest_gain_comes_first(tmp_path: Path) -> None:
+    write_run(tmp_path, phi=144)
+    write_run(tmp_path, phi=96, gain=0.1)
+    write_targets(tmp_path, "xd")
+    found = verdicts(tmp_path)
+    heads = [line.split(" (")[0] for line in found]
+    assert heads == ["LR-B2N: At 96", "LR-B2N: At 144", "LR-CE: At 96"]
+
+
+def test_the_page_opens_with_the_verdict_and_folds_the_statistics(tmp_path: Path) -> None:
+    labels = [0, 0, 0, 1, 1, 2]
+    called = [0, 1, 1, 1, 1, 2]
+    folder = write_run(tmp_path)
+    scores = {half: score_facts(labels, called) for half in ("base", "new")}
+    change(folder, **dict.fromkeys(RATES, scores))
+    record = json.loads((folder / RESULTS).read_text())
+    names = {"classnames": ["cat", "dog", "fox"], "labels": pack_labels(labels)}
+    write_json(folder / RESULTS, record | {"test_sets": {"base": names, "new": names}})
+    report = build_report(tmp_path)
+    text = to_markdown(report)
+    assert text.splitlines()[2].startswith("At 96 (demo), ")
+    section = text.split("## LR-B2N")[1].split("\n## ")[0]
+    order = [section.index(word) for word in ("**demo, phi 96", "<details>", "p (Holm)")]
+    assert order == sorted(order), "tables come before what is folded"
+    assert section.count("<details>") == section.count("</details>") == 3
+    assert "cat is called dog (2 of 3)" in section and "| cat | 33 |" in section
+    html = to_html(report)
+    verdict = html.index("At 96 (demo), ")
+    assert verdict < html.index("<nav>") < html.index("<table>") < html.index("p (Holm)")
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_page_is_no_wider_than_its_window(tmp_path: Path, width: int) -> None:
+    page = to_html(build_report(_several(tmp_path)))
+    assert re.search(r'data-head="p \(Holm\)"', page), "narrow pages name each number's column"
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    with sync_api.sync_playwright() as driver:
+        try:
+            browser = driver.chromium.launch(args=["--no-sandbox"], executable_path=_browser())
+        except sync_api.Error as error:
+            pytest.skip(f"no browser: {str(error).splitlines()[0]}")
+        view = browser.new_page(viewport={"width": width, "height": 800})
+        view.goto((tmp_path / "report.html").as_uri())
+        view.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert view.evaluate("document.documentElement.scrollWidth") == width
+        cut = "[...document.querySelectorAll('td')].filter(c => c.getBoundingClientRect().right"
+        if width < 640:
+            assert view.evaluate(f"{cut} > {width}).length") == 0, "cells are cut off"
+        browser.close()
+
+
+def _several(out: Path) -> Path:
+    for method in ("maple", "coop"):
+        write_run(out, method=method)
+    write_targets(out, "xd")
+    return out
+
+
+def _browser() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
