@@ -28,13 +28,16 @@ def digest_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def digest_file(path: Path | str) -> str:
+def digest_file(path: Path | str, kind: str = "sha256") -> str:
     """Return the SHA-256 of a file's content, read block by block.
+
+    Args:
+        kind: another hash of hashlib: publishers of data sets often give `md5` alone.
 
     Raises:
         OSError: it cannot be read.
     """
-    whole = hashlib.sha256()
+    whole = hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             whole.update(block)

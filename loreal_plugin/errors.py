@@ -27,6 +27,14 @@ class DataError(LorealError):
     """A dataset, picture or split that is missing or broken."""
 
 
+class TransferError(DataError):
+    """A file that no source gave, or that is not the one that was published."""
+
+
+class ArchiveError(DataError):
+    """An archive that is damaged, or that would write what it must not."""
+
+
 class AttributeFileError(LorealError):
     """An attribute file that is missing, malformed or unusable."""
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "export": "loreal_plugin.cli.export",
     "head": "loreal_plugin.cli.head",
     "train": "loreal_plugin.cli.train",
+    "data": "loreal_plugin.cli.data",
     "doctor": "loreal_plugin.cli.doctor",
     "verify": "loreal_plugin.cli.verify",
     "patch": "loreal_plugin.cli.patch",

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, digests, and the verified store.
 
+- `archives`: zips and tars from elsewhere, unpacked safely.
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
 - `caches`: what is said of one that cannot be written.
 - `checked_json`: objects with their own hash.
