@@ -139,9 +139,8 @@ def _by_hand(row: Dataset, data: Path) -> None:
     """Print what a person can do where servers did not give all."""
     for number, step in enumerate(row.steps, start=1):
         print(f"{number}. {step.format(folder=data / row.name)}")
-    print(
-        f"with a copy from elsewhere: loreal data get {row.name} --data {data} --from FILE|FOLDER|URL"
-    )
+    command = f"loreal data get {row.name} --data {data} --from FILE|FOLDER|MIRROR"
+    print(f"with a copy from elsewhere: {command}")
 
 
 def _report(row: Dataset, found: Inspection) -> int:

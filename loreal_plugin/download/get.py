@@ -1,7 +1,7 @@
 """Getting a dataset: each missing part from the first origin that has it, into its place.
 
-Downloads and what is unpacked of them lie in `DATA/.loreal-get/<name>/`, on the same disk, so that a
-part comes into its place by one renaming: a dataset's folder has whole parts only, and whatever
+Downloads and what is unpacked of them lie in `DATA/.loreal-get/<name>/`, on the same disk, so that
+a part comes into its place by one renaming: a dataset's folder has whole parts only, and whatever
 ends a call, the next one goes on. Nothing that is already there is replaced.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,13 +78,15 @@ def _work_folder(data: Path, name: str) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(work / "unpacked", ignore_errors=True)
-        if work.is_dir() and not any(work.iterdir()):
-            shutil.rmtree(data / WORK, ignore_errors=True) if _alone(work) else work.rmdir()
+        _tidy(work)
 
 
-def _alone(work: Path) -> bool:
-    """Return whether no other dataset is being got."""
-    return not [path for path in work.parent.iterdir() if path.is_dir() and path != work]
+def _tidy(work: Path) -> None:
+    """Remove an empty folder of downloads, and the folder around it when no other is in it."""
+    with suppress(OSError):  # not there, or not empty
+        work.rmdir()
+    if work.parent.is_dir() and not [path for path in work.parent.iterdir() if path.is_dir()]:
+        shutil.rmtree(work.parent, ignore_errors=True)
 
 
 @dataclass

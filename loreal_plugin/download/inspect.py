@@ -52,13 +52,11 @@ class Inspector:
     def __init__(self, host: Any, data: Path) -> None:
         self._host, self._data = host, data
 
-    def layout(self, name: str) -> type:
+    def layout(self, name: str) -> Any:
         """Return the class that knows a benchmark's `dataset_dir`, `image_folder`, `split_file`."""
         registry = importlib.import_module("dassl.data.datasets").DATASET_REGISTRY
         config = str(dataset_config(name).config)
-        return registry.get(
-            self._host.setup_cfg(["--dataset-config-file", config]).DATASET.NAME
-        )
+        return registry.get(self._host.setup_cfg(["--dataset-config-file", config]).DATASET.NAME)
 
     def look(self, name: str, *, own_folder: bool = False) -> Inspection:
         """Return classes and pictures of a dataset, or what is missing of it.

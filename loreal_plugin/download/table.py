@@ -115,7 +115,7 @@ def _dataset(name: str, row: dict[str, Any]) -> Dataset:
     plain = {key: value for key, value in row.items() if key not in ("parts", "pictures", "steps")}
     return Dataset(
         name=name,
-        pictures=tuple(row["pictures"]),  # type: ignore[arg-type]
+        pictures=tuple(row["pictures"]),
         parts=tuple(_part(part) for part in row["parts"]),
         steps=tuple(row.get("steps", ())),
         **plain,

@@ -52,16 +52,12 @@ def fetch(source: Source, folder: Path) -> Path:
 
 def compare(path: Path, source: Source) -> None:
     """Raise TransferError where a file is not what was published; says nothing without a hash."""
-    size = path.stat().st_size
+    size, kind = path.stat().st_size, source.hash_kind
+    what = f"{path.name} is not the published file of {source.url}"
     if source.size and size != source.size:
-        raise TransferError(f"{path.name} from {source.url} has {size:,} bytes, not {source.size:,}")
-    if source.hash:
-        found = digest_file(path, source.hash_kind)
-        if found != source.hash:
-            raise TransferError(
-                f"{path.name} from {source.url} is not the published file: its {source.hash_kind}"
-                f" is {found}, not {source.hash}"
-            )
+        raise TransferError(f"{what}: it has {size:,} bytes, not {source.size:,}")
+    if kind and (found := digest_file(path, kind)) != source.hash:
+        raise TransferError(f"{what}: its {kind} is {found}, not {source.hash}")
 
 
 def published(row: Dataset, path: Path) -> bool:

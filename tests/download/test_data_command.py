@@ -52,7 +52,7 @@ def test_the_table_says_where_each_hash_is_from_and_fits_the_loaders(tmp_path: P
     assert len(rows) == 15 == len(MINIATURES)
     with inspecting(tmp_path) as inspector:
         for name, row in rows.items():
-            layout: Any = inspector.layout(name)
+            layout = inspector.layout(name)
             gives = {path for part in row.parts for path in part.gives}
             # Cars and ImageNet have two picture folders
             assert {layout.image_folder, f"{layout.image_folder}/train", "cars_train"} & gives
@@ -220,7 +220,7 @@ def test_the_mirror_brings_what_the_publisher_no_longer_does(
     assert main(["data", "get", name, "--yes", "--data", str(tmp_path / "data")]) == 0
     said = capsys.readouterr().out
     assert f"{name}: {len(mini.classnames)} classes" in said
-    assert f"from https://huggingface.co/zhengli97/prompt_learning_dataset/resolve/main/{name}" in said
+    assert "from https://huggingface.co/zhengli97/prompt_learning_dataset/" in said
 
 
 def test_imagenet_prints_the_steps_and_takes_a_copy(tmp_path: Path, no_network, capsys):
