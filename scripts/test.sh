@@ -30,7 +30,8 @@ cd "$LOREAL_ROOT"
 "$LOREAL_PY" -m mypy
 # one thread a worker: tests are small, and more threads than cores only slow them down
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-workers=(-n auto)
+# neighbours stay on one worker as long as they can: they share what one of them trained or exported
+workers=(-n auto --dist worksteal)
 for word in "$@"; do
     case "$word" in -n* | --numprocesses*) workers=() ;; esac
 done
