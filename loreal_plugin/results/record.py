@@ -79,6 +79,7 @@ class RowFacts(TypedDict, total=False):
     model: str
     correction: str
     milliseconds: float
+    tokens: int
     train_size: int | None
     test_size: int | None
     parameters: int | None

@@ -39,6 +39,7 @@ class RowField:
 ROW_FIELDS = (
     RowField("parameters", "tunable parameters", counted=True),
     RowField("seconds", "seconds", report_head="training s", digits=1),
+    RowField("tokens", "tokens", counted=True, whole=True),
     RowField("picture_ms", "ms / picture", digits=1, whole=True, report_digits=1),
 )
 

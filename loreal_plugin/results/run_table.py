@@ -64,12 +64,18 @@ def format_rivals(record: Mapping[str, Any]) -> str:
         f" {run['shots']} shots, seed {run['seed']}, weights {run.weights} (accuracy in %)"
     )
     summary = _summary_head(run)
-    body = [
-        [*_scores(run, row, bool(summary)), f"{row.milliseconds or 0.0:.2f}"] for row in run.rows
-    ]
-    table = _text_table(["", *_names(run), *summary, "ms/picture"], body)
+    body = [[*_scores(run, row, bool(summary)), *_rival_costs(row)] for row in run.rows]
+    heads = ["", *_names(run), *summary, "tokens", "ms / picture", "ms in batches"]
+    table = _text_table(heads, body)
     notes = [f"\n{note}" for note in table_notes(run)]
     return "\n".join([title, "", table, *notes])
+
+
+def _rival_costs(row: Row) -> list[str]:
+    """Return tokens, and milliseconds of a picture alone and of one in a batch."""
+    tokens, alone = (row.numbers.get(name) for name in ("tokens", "picture_ms"))
+    digits = ((tokens, 0), (alone, 2), (row.milliseconds or 0.0, 2))
+    return ["-" if value is None else f"{value:.{n}f}" for value, n in digits]
 
 
 def sentences(run: Run) -> list[str]:

@@ -48,12 +48,29 @@ def picture_times(engine: Engine, names: Collection[str]) -> dict[str, float]:
     Args:
         names: rows whose stages are there.
     """
-    if os.environ.get(VARIABLE) == "0":
+    if switched_off():
         return {}
     cuda = torch.cuda.is_available() and bool(engine.cfgs["loreal"].USE_CUDA)
     device = torch.device("cuda" if cuda else "cpu")
     wanted = [row for row in engine.plan.rows if row.name in names]
-    calls = {row.name: _call(engine, row, device) for row in wanted}
+    return picture_milliseconds({row.name: _call(engine, row, device) for row in wanted}, device)
+
+
+def switched_off() -> bool:
+    """Return whether LOREAL_PICTURE_TIMES says that nothing is to be timed."""
+    return os.environ.get(VARIABLE) == "0"
+
+
+def picture_milliseconds(
+    calls: Mapping[str, Callable[[], object]], device: torch.device
+) -> dict[str, float]:
+    """Return milliseconds a call by name, timed in turns; none where times are switched off.
+
+    Args:
+        calls: each predicts one picture.
+    """
+    if switched_off():
+        return {}
     samples = interleave(calls, rounds=_ROUNDS, budget_s=_SECONDS, device=device)
     clock = clock_of(device)
     return {name: 1000 * statistics.median(samples[name][clock]) for name in calls}
@@ -66,14 +83,15 @@ def _call(engine: Engine, row: Row, device: torch.device) -> Callable[[], Tensor
         cfg = engine.cfgs[stage.name]
         deployed = open_stage(engine.host, plan, engine.identity, cfg, stage, plan.source, device)
         deployed.use(engine.identity.options_of(stage.name))
-        return partial(deployed.logits, _blank(plan.spec.phi, device))
+        return partial(deployed.logits, blank_picture(plan.spec.phi, device))
     trained = TrainedStage(engine.host, plan.spec.weights, device, stage.folder)
     cfg = engine.resolve(stage, row, plan.source)
     names = list(engine.identity.dataset(plan.source).classnames)
-    student, picture = trained.student(cfg, names, row.size), _blank(row.size, device)
+    student, picture = trained.student(cfg, names, row.size), blank_picture(row.size, device)
     _ = student.host_texts  # made before the clock runs
     return lambda: student.host_logits(student.encode_image(picture))
 
 
-def _blank(size: int, device: torch.device) -> Tensor:
+def blank_picture(size: int, device: torch.device) -> Tensor:
+    """Return a picture (1, 3, size, size) without content."""
     return torch.zeros(1, 3, size, size, device=device)

@@ -70,6 +70,7 @@ class Plan:
 
     spec: RunSpec
     native_size: int
+    patch_size: int
     dataset_yaml: Path
     dataset_opts: tuple[str, ...]
     stages: dict[str, Stage]
@@ -82,6 +83,12 @@ class Plan:
     def source(self) -> str:
         """Return the name of the test set whose classes the stages are trained on."""
         return next(iter(self.tests))
+
+    def tokens(self, size: int) -> int:
+        """Return how many tokens the image encoder reads of a picture: its patches, and the class
+        token.
+        """
+        return (size // self.patch_size) ** 2 + 1
 
     def row(self, name: str) -> Row:
         """Return a row by its name."""
@@ -119,6 +126,7 @@ def build_plan(
     return Plan(
         spec=spec,
         native_size=native_size,
+        patch_size=patch_size,
         dataset_yaml=source.config,
         dataset_opts=source.options,
         stages={stage.name: stage for stage in _stages(spec, native_size, protocol)},

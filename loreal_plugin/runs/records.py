@@ -237,6 +237,7 @@ def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
         "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
         "parameters": sum(stage["parameters"] for stage in took),
         "seconds": sum(stage["seconds"] for stage in took),
+        "tokens": plan.tokens(row.size),
     }
 
 

@@ -1,5 +1,5 @@
 """What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge,
-up-sampling.
+up-sampling to every size.
 
 Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
 
@@ -22,6 +22,8 @@ from loreal_plugin.method.correction import choose_ridge_penalty, fit_mean_shift
 from loreal_plugin.results.record import ScoreFacts
 from loreal_plugin.runs.records import score_facts
 
+LOW, UPSAMPLED = "low", "up-sampled to"
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -43,6 +45,7 @@ class RivalScore:
 
     `model` and `correction` say what it is: `zero-shot`, `alpha` or `beta`, and what is done to its
     embeddings or pictures ("" for nothing). `name` has both in words, `label` what was fitted, too.
+    `kind` says which embeddings it reads; `picture_ms` is the time of one picture alone.
     """
 
     model: str
@@ -51,6 +54,25 @@ class RivalScore:
     label: str
     scores: Mapping[str, ScoreFacts]
     milliseconds: float
+    kind: str = LOW
+    picture_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is done to the embeddings of one kind, and what was fitted, in words."""
+
+    kind: str
+    apply: Callable[[Tensor], Tensor]
+    fitted: str = ""
+
+
+Timer = Callable[[Mapping[str, Correction]], Mapping[str, float]]
+
+
+def size_of(kind: str, phi: int) -> int:
+    """Return the size that the image encoder reads, of a kind of embeddings."""
+    return int(kind.removeprefix(UPSAMPLED)) if kind.startswith(UPSAMPLED) else phi
 
 
 @torch.no_grad()
@@ -74,6 +96,23 @@ def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor
     )
 
 
+def corrections_of(train: Mapping[str, Embeddings], kinds: Iterable[str]) -> dict[str, Correction]:
+    """Return what is tried, by name, fitted on views of the training pictures.
+
+    Args:
+        train: as for `score_rivals`.
+        kinds: of embeddings that are used as they are, beside `low`.
+    """
+    low, standard = train[LOW].features, train["standard"].features
+    penalty = choose_ridge_penalty(low, standard, train[LOW].labels)
+    found = {
+        "": Correction(LOW, lambda f: f),
+        "mean shift": Correction(LOW, fit_mean_shift(low, standard)),
+        "ridge": Correction(LOW, fit_ridge(low, standard, penalty), f" (penalty {penalty:g})"),
+    }
+    return found | {kind: Correction(kind, lambda f: f) for kind in kinds if kind != LOW}
+
+
 def score_rivals(
     model: str,
     text: str,
@@ -81,6 +120,7 @@ def score_rivals(
     train: dict[str, Embeddings],
     test: Mapping[str, Mapping[str, Embeddings]],
     classify: Callable[[str, Tensor], Tensor],
+    timer: Timer | None = None,
 ) -> list[RivalScore]:
     """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one
     frozen model.
@@ -90,27 +130,20 @@ def score_rivals(
         text: its name in the rows, for people.
         train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
             size), same order.
-        test: name of a test set -> `low` and, where there are any, `upsampled` embeddings of its
-            pictures.
+        test: name of a test set -> `low` embeddings of its pictures, and those of other kinds, as
+            of enlarged pictures, each a row of its own.
         classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its
             classes.
+        timer: corrections -> milliseconds of one picture alone with each; None measures none.
     """
-    low, standard = train["low"].features, train["standard"].features
-    penalty = choose_ridge_penalty(low, standard, train["low"].labels)
-    # correction -> kind of embeddings, what is done to them, what was fitted
-    corrections: dict[str, tuple[str, Callable[[Tensor], Tensor], str]] = {
-        "": ("low", lambda f: f, ""),
-        "mean shift": ("low", fit_mean_shift(low, standard), ""),
-        "ridge": ("low", fit_ridge(low, standard, penalty), f" (penalty {penalty:g})"),
-    }
-    if all("upsampled" in found for found in test.values()):
-        corrections["up-sampled"] = ("upsampled", lambda f: f, "")
+    corrections = corrections_of(train, next(iter(test.values())))
+    times = timer(corrections) if timer else {}
     rows = []
-    for correction, (kind, correct, fitted) in corrections.items():
-        found = {name: kinds[kind] for name, kinds in test.items()}
+    for correction, how in corrections.items():
+        found = {name: kinds[how.kind] for name, kinds in test.items()}
         start = time.perf_counter()
         called = {
-            name: classify(name, correct(e.features)).argmax(1).tolist()
+            name: classify(name, how.apply(e.features)).argmax(1).tolist()
             for name, e in found.items()
         }
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
@@ -120,5 +153,6 @@ def score_rivals(
             test_set: score_facts(found[test_set].labels.tolist(), answers)
             for test_set, answers in called.items()
         }
-        rows.append(RivalScore(model, correction, name, f"{name}{fitted}", scores, cost))
+        label, alone = f"{name}{how.fitted}", times.get(correction)
+        rows.append(RivalScore(model, correction, name, label, scores, cost, how.kind, alone))
     return rows

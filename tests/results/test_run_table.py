@@ -34,6 +34,7 @@ def row(name: str, hm: float) -> dict[str, Any]:
         "parameters": 1234,
         "seconds": 9.87,
         "picture_ms": 2.54,
+        "tokens": 37,
     }
 
 
@@ -67,10 +68,11 @@ def record(seed: int = 1, method: str = "maple", shift: float = 0.0) -> dict[str
 def test_table_shows_every_row_and_marks_what_comes_on_top() -> None:
     lines = format_run(record()).splitlines()
     found = next(line for line in lines if line.startswith("row loreal"))
-    assert found.split()[-6:] == ["70.00", "70.00", "70.00", "+1,234", "+9.9", "2.5"]
-    assert next(line for line in lines if line.startswith("row native ")).split()[-3:] == [
+    assert found.split()[-6:] == ["70.00", "70.00", "+1,234", "+9.9", "37", "2.5"]
+    assert next(line for line in lines if line.startswith("row native ")).split()[-4:] == [
         "1,234",
         "9.9",
+        "37",
         "2.5",
     ]
 
@@ -84,7 +86,7 @@ def test_every_table_shows_what_the_list_of_fields_names(
     for found in known["rows"]:
         found["memory"] = 345.4
     line = next(x for x in format_run(known).splitlines() if x.startswith("row loreal"))
-    assert line.split()[-4:] == ["+1,234", "+9.9", "2.5", "+345"]
+    assert line.split()[-5:] == ["+1,234", "+9.9", "37", "2.5", "+345"]
     line = next(x for x in format_run(older).splitlines() if x.startswith("row loreal"))
     assert line.split()[-1] == "-"
     home = tmp_path / "base2new" / "train_base" / "demo" / "MaPLe_LOREAL" / "phi96"

@@ -104,7 +104,8 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     table = [line for line in lines if line.startswith("| maple")]
     assert len(table) == 5
     assert (
-        table[-1] == "| maple | zero-shot, ridge | 40.00 | 60.00 | 48.00 | - | - | - | 1.50 | 1 |"
+        table[-1]
+        == "| maple | zero-shot, ridge | 40.00 | 60.00 | 48.00 | - | - | - | - | 1.50 | 1 |"
     )
 
 

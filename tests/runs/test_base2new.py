@@ -18,6 +18,7 @@ from world import FAST, OURS, ROOT, RUN, World
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.results.run import Row, run_of
+from loreal_plugin.runs import rival_model
 
 
 @pytest.fixture(scope="module")
@@ -202,16 +203,24 @@ def test_seeds_reproduce_bit_for_bit(world: World, call: Any, tmp_path: Path) ->
 
 
 def test_rivals_of_the_run_are_measured_once_and_printed(
-    world: World, call: Any, capsys: Any
+    world: World, call: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("rivals", *RUN, "--", *FAST)
+    predicted: list[torch.Size] = []
+
+    def timed(calls: dict[str, Any], _: Any) -> dict[str, float]:
+        predicted.extend(predict().shape for predict in calls.values())
+        return dict.fromkeys(calls, 1.5)
+
+    monkeypatch.setattr(rival_model, "picture_milliseconds", timed)
     assert main([*words]) == 0
     first = capsys.readouterr().out
     for name in (
         "zero-shot",
         "zero-shot, mean shift",
         "zero-shot, ridge",
-        "zero-shot, up-sampled",
+        "zero-shot, up-sampled to 48",
+        "zero-shot, up-sampled to 64",
         "MaPLe trained at 64",
         "MaPLe trained at 64, mean shift",
     ):
@@ -221,6 +230,10 @@ def test_rivals_of_the_run_are_measured_once_and_printed(
     assert "[rivals 1/3]" in first and "[rivals" not in again
     assert first.splitlines()[-8:] == again.splitlines()[-8:]
     record = read_results(next((world.out / "base2new" / "rivals").rglob(RESULTS)).parent)
+    enlarged = [row for row in record["rows"] if row["correction"].startswith("up-sampled to ")]
+    assert [row["tokens"] for row in enlarged] == [10, 17] * 2, "of CLIP, and of the host"
+    assert all(row["picture_ms"] == 1.5 for row in record["rows"])
+    assert predicted == [(1, 3)] * len(record["rows"]), "one picture, three classes"
     plain = next(row for row in record["rows"] if row["name"] == "MaPLe trained at 64")
     tested = read_results(world.run_folder)["rows"][1]
     for half in ("base", "new"):

@@ -10,6 +10,7 @@ from loreal_plugin.runs.rival_methods import (
     Embeddings,
     embed,
     score_rivals,
+    size_of,
     upsampled,
 )
 
@@ -44,18 +45,30 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     wrong = right.roll(1, dims=-1)
     train = {"low": Embeddings(wrong, labels, 1.0), "standard": Embeddings(right, labels, 1.0)}
     test = {
-        s: {"low": Embeddings(wrong, labels, 1.0), "upsampled": Embeddings(right, labels, 3.0)}
+        s: {
+            "low": Embeddings(wrong, labels, 1.0),
+            "up-sampled to 64": Embeddings(right, labels, 3.0),
+        }
         for s in ("base", "new")
     }
-    rows = score_rivals("beta", "host", train=train, test=test, classify=lambda subset, f: f[:, 0])
+    rows = score_rivals(
+        "beta",
+        "host",
+        train=train,
+        test=test,
+        classify=lambda subset, f: f[:, 0],
+        timer=lambda corrections: {name: float(len(name)) for name in corrections},
+    )
+    assert [row.picture_ms for row in rows] == [0.0, 10.0, 5.0, 16.0]
+    assert [size_of(row.kind, 32) for row in rows] == [32, 32, 32, 64]
     assert [row.name for row in rows] == [
         "host",
         "host, mean shift",
         "host, ridge",
-        "host, up-sampled",
+        "host, up-sampled to 64",
     ]
     assert {row.model for row in rows} == {"beta"}
-    assert [row.correction for row in rows] == ["", "mean shift", "ridge", "up-sampled"]
+    assert [row.correction for row in rows] == ["", "mean shift", "ridge", "up-sampled to 64"]
     plain, _, ridge, enlarged = rows
     assert ridge.label.startswith("host, ridge (penalty ") and plain.label == plain.name
     nothing, everything = "0" * 20, "f" * 20

@@ -1,0 +1,154 @@
+"""A frozen model of which rivals are made, at every size that they read."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loreal_plugin.config import with_settings
+from loreal_plugin.contract import PLAIN_METHOD
+from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.picture_times import blank_picture, picture_milliseconds
+from loreal_plugin.runs.plan import Stage
+from loreal_plugin.runs.rival_methods import (
+    LOW,
+    UPSAMPLED,
+    Correction,
+    Embeddings,
+    RivalScore,
+    embed,
+    score_rivals,
+    upsampled,
+)
+from loreal_plugin.runs.trained_stage import TrainedStage
+from loreal_plugin.students.embedding_cache import encode_views
+from loreal_plugin.students.share import share_clip_tensors
+from loreal_plugin.students.student import Student
+from loreal_plugin.students.views import StudentViews, build_recipe
+from loreal_plugin.trainer.data import ENCODE_BATCH
+
+
+class RivalModel:
+    """One frozen model at the native size and at phi, and the pictures it is measured on.
+
+    Zero-shot CLIP is CoOp's model before training: its context is "a photo of a".
+    """
+
+    def __init__(self, engine: Engine, stage: Stage, *, zero_shot: bool) -> None:
+        self.engine, self.stage = engine, stage
+        self.phi, self.native = engine.plan.spec.phi, engine.plan.native_size
+        self.host = engine.host
+        if zero_shot:
+            from loreal_plugin.attach import attach_host
+
+            self.host = attach_host(engine.plan.spec.host, PLAIN_METHOD)
+        self.zero_shot = zero_shot
+        self.source = engine.plan.source
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        learned = None if zero_shot else stage.folder
+        self.trained = TrainedStage(self.host, engine.plan.spec.weights, self.device, learned)
+
+    @property
+    def sizes(self) -> range:
+        """Return the sizes to which small pictures are enlarged: every whole number of patches."""
+        step = self.engine.plan.patch_size
+        return range(self.phi + step, self.native + 1, step)
+
+    def score(self, model: str, text: str, towards: RivalModel | None = None) -> list[RivalScore]:
+        """Return the rows of this model.
+
+        Args:
+            model: its name in records.
+            text: its name for people.
+            towards: the model whose embeddings at the native size are the goal of the corrections,
+                where it is another than this one; there are no up-sampled rows then.
+        """
+        at_phi = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
+        low = at_phi[self.source].encode_image
+        encoders = {LOW: low}
+        for size in self.sizes if towards is None else ():
+            larger = self._student(self.source, size)
+            share_clip_tensors(at_phi[self.source], larger)
+            encoders[f"{UPSAMPLED} {size}"] = upsampled(larger.encode_image, size)
+        test = {
+            s: {kind: self._embed(encode, s, self.phi) for kind, encode in encoders.items()}
+            for s in at_phi
+        }
+        train = {
+            LOW: self._embed_views(low, self.phi),
+            "standard": (towards or self).native_views,
+        }
+        for student in at_phi.values():
+            _ = student.host_texts  # made before the clock of a picture runs
+
+        def classify(subset: str, features: Tensor) -> Tensor:
+            return at_phi[subset].host_logits(features)
+
+        def timer(corrections: Mapping[str, Correction]) -> dict[str, float]:
+            picture = blank_picture(self.phi, self.device)
+
+            def predict(how: Correction) -> Tensor:
+                return classify(self.source, how.apply(encoders[how.kind](picture).float()))
+
+            return picture_milliseconds(
+                {name: partial(predict, how) for name, how in corrections.items()}, self.device
+            )
+
+        return score_rivals(model, text, train=train, test=test, classify=classify, timer=timer)
+
+    def config(self, subset: str, size: int) -> Any:
+        """Return the host's config for the test set `subset` at `size`."""
+        cfg = self.engine.resolve(self.stage, subset=subset)
+        settings = {"INPUT.SIZE": (size, size)}
+        if self.zero_shot:
+            plain = self.host.contract
+            precision = cfg.TRAINER[self.engine.host.contract.cfg_node].PREC
+            chosen = {**plain.zero_shot_options, "PREC": precision}
+            settings |= {f"TRAINER.{plain.cfg_node}.{key}": v for key, v in chosen.items()}
+        return with_settings(cfg, settings)
+
+    def _student(self, subset: str, size: int) -> Student:
+        """Return this model for the classes of the test set `subset` at `size`."""
+        names = self.engine.identity.dataset(subset).classnames
+        return self.trained.student(self.config(subset, size), names, size)
+
+    @cached_property
+    def native_views(self) -> Embeddings:
+        """Return the embeddings of the training views at the native size."""
+        return self._embed_views(self._student(self.source, self.native).encode_image, self.native)
+
+    def _embed_views(self, encode: Any, size: int) -> Embeddings:
+        """Return embeddings of the views of the training pictures that stage 3 sees, at `size`."""
+        spec, pictures = self.engine.plan.spec, self.engine.identity.dataset(self.source).train_x
+        n_views = self.engine.identity.options.cache_views or 1
+        views = StudentViews(
+            pictures, size, n_views, build_recipe(self.config(self.source, size)), spec.seed
+        )
+        start = time.perf_counter()
+        title = f"{len(pictures)} x {n_views} training views at {size}"
+        features = encode_views(
+            encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title
+        ).float()
+        labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
+        return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
+
+    def _embed(self, encode: Any, subset: str, size: int) -> Embeddings:
+        """Return embeddings of the pictures of a test set."""
+        cfg, dataset = self.config(subset, size), self.engine.identity.dataset(subset)
+        data = importlib.import_module("dassl.data.data_manager")
+        transforms = importlib.import_module("dassl.data.transforms")
+        loader = data.build_data_loader(
+            cfg,
+            data_source=dataset.test,
+            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+            tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
+            is_train=False,
+        )
+        return embed(lambda images: encode(images.to(self.device)).cpu(), loader)
