@@ -9,8 +9,9 @@ from typing import Any
 from loreal_plugin.results.protocols import BASE2NEW, TRAINED
 
 EPILOG = """\
-Prints the choices that no other beats in accuracy, time for a test picture and memory. Times are
-those of the machine that made the runs. --ms and --mb leave out what costs more.
+Prints the choices that no other beats in accuracy and time, of runs and rivals together, says what
+to take, and draws them. Times are those of one picture alone on the machine that made the runs; of
+records without them, those of tests, with memory. --ms and --mb leave out what costs more.
 
 examples:
   loreal advise output --dataset demo
@@ -34,18 +35,27 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--ms", metavar="N", help="at most N milliseconds for a test picture")
     parser.add_argument("--mb", metavar="N", help="at most N MB of memory")
+    parser.add_argument(
+        "--to", metavar="FOLDER", help="where the picture goes (OUTPUT_DIR/advice/NAME)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the choices."""
     from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.files import write_bytes
     from loreal_plugin.results.advise import advise
+    from loreal_plugin.runs.folders import folder_name
 
     limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
-    print(
-        advise(Path(args.output_dir).expanduser(), args.dataset, protocol=args.protocol, **limits)
-    )
+    out = Path(args.output_dir).expanduser()
+    found = advise(out, args.dataset, protocol=args.protocol, **limits)
+    print(found.text)
+    folder = Path(args.to).expanduser() if args.to else out / "advice" / folder_name(args.dataset)
+    for picture in found.pictures:
+        write_bytes(folder / f"{picture.name}.png", picture.png)
+        print(f"\ndrawn: {folder / picture.name}.png")
     print(f"\n{next_line(f'loreal report {typed(Path(args.output_dir))}')}")
     return 0
 

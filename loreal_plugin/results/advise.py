@@ -1,17 +1,18 @@
-"""Which phi, method and mode to take for a dataset: the choices that no other beats in accuracy,
-time and memory.
+"""Which phi, method and mode to take for a dataset: the choices that no other beats, as a table, a
+picture and a sentence.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError, unknown_name
+from loreal_plugin.results.cost_plots import cost_pictures
 from loreal_plugin.results.group import Group, group_results
 from loreal_plugin.results.layout import (
     is_variant,
@@ -20,22 +21,38 @@ from loreal_plugin.results.layout import (
     shots_text,
     weights_text,
 )
+from loreal_plugin.results.plots import Picture
 from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
+LESS = 0.9  # of the time: a worse choice that saves less time is not worth a word
 WITH_READING = "time includes building the model and reading the pictures"
+ALONE = "time of one picture alone, in memory; compare times of one machine only"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What to take, in words, and the pictures of the fronts."""
+
+    text: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Choice:
-    """One way to classify a picture; None where a cost was not measured."""
+    """One way to classify a picture; None where a cost was not measured.
+
+    `alone`: the time is that of one picture alone; memory, which only tests have, is then told but
+    decides nothing.
+    """
 
     group: Group
     accuracy: float
     milliseconds: float | None
     memory_mb: float | None
+    alone: bool = False
 
     @property
     def text(self) -> str:
@@ -56,7 +73,8 @@ class Choice:
 
         A choice whose cost was not measured never beats one whose cost was.
         """
-        costs = ((self.milliseconds, other.milliseconds), (self.memory_mb, other.memory_mb))
+        costs = [(self.milliseconds, other.milliseconds)]
+        costs += [] if self.alone else [(self.memory_mb, other.memory_mb)]
         if any(mine is None and theirs is not None for mine, theirs in costs):
             return False
         pairs = [
@@ -73,8 +91,8 @@ def advise(
     protocol: str = BASE2NEW.name,
     ms: float | None = None,
     mb: float | None = None,
-) -> str:
-    """Return the Pareto choices of a dataset as text.
+) -> Advice:
+    """Return the Pareto choices of a dataset.
 
     Args:
         ms: leave out what takes longer for a test picture.
@@ -98,24 +116,35 @@ def advise(
         if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
         and (g.row.startswith("loreal") or not is_variant(g, groups))
     ]
-    parts = []
-    for weights, shots in sorted({(g.setting.weights, g.setting.shots) for g in mine}):
+    parts, pictures = [], []
+    settings = sorted({(g.setting.weights, g.setting.shots) for g in mine})
+    for number, (weights, shots) in enumerate(settings, start=1):
         of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
         title = f"{dataset}, {protocol}, {shots_text(shots)}, weights {weights_text(weights)}"
         parts += _of_weights(title, of_weights, ms, mb)
+        name = "front" if len(settings) == 1 else f"front_{number}"
+        pictures += cost_pictures(name, title, of_weights, PROTOCOLS[protocol].unit)
     if not parts:
         raise LorealError(
             f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave"
             " them out"
         )
     parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
-    return "\n\n".join(parts)
+    return Advice("\n\n".join(parts), tuple(pictures))
 
 
 def _of_weights(
     title: str, groups: Sequence[Group], ms: float | None, mb: float | None
 ) -> list[str]:
-    """Return one table for runs and one for rivals: their times are taken in different ways."""
+    """Return a table of all choices whose time alone is known, with a sentence for each size.
+
+    Where no record has that time: one table for runs and one for rivals, whose times are taken in
+    different ways.
+    """
+    alone = [replace(_choice(g), alone=True) for g in _no_repeats(groups) if g.picture_times()]
+    alone = [c for c in _once(alone) if _within(c.milliseconds, ms) and _within(c.memory_mb, mb)]
+    if alone:
+        return [_table(title, ALONE, alone), *what_to_take(alone, ms)]
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
         choices = _once([_choice(g) for g in groups if g.results[0].rival == rival])
@@ -140,7 +169,7 @@ def _once(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def _choice(group: Group) -> Choice:
-    time, memory = group.test_milliseconds(), group.test_memory()
+    time, memory = group.picture_times() or group.test_milliseconds(), group.test_memory()
     return Choice(
         group,
         statistics.fmean(group.summaries()),
@@ -151,6 +180,50 @@ def _choice(group: Group) -> Choice:
 
 def _within(value: float | None, limit: float | None) -> bool:
     return limit is None or (value is not None and value <= limit)
+
+
+def _no_repeats(groups: Sequence[Group]) -> list[Group]:
+    """Return groups without rivals that correct nothing where a run's row says the same."""
+    there = {(g.setting.method, g.setting.phi) for g in groups if not g.rival}
+    return [
+        g
+        for g in groups
+        if g.results[0].repeats not in ("alpha", "beta")
+        or (g.setting.method, g.setting.phi) not in there
+    ]
+
+
+def what_to_take(choices: Sequence[Choice], ms: float | None) -> list[str]:
+    """Return a sentence for each size that pictures may have: what to take with how much time.
+
+    Args:
+        choices: within the budget.
+        ms: the budget, where one was given.
+    """
+    lines = []
+    for size in sorted({c.size for c in choices}):
+        steps = _worth([c for c in choices if c.size == size])
+        unit = PROTOCOLS[steps[0].group.setting.protocol].unit.removesuffix(" (%)")
+        best, *others = steps
+        budget = f" and {ms:g} ms each" if ms is not None else ""
+        line = f"With pictures of {size} pixels{budget}, take {_told(best, unit)}"
+        less = ", or ".join(_told(c, unit) for c in others)
+        lines.append(f"{line}; with less time {less}." if less else f"{line}.")
+    return ["\n".join(lines)]
+
+
+def _worth(choices: Sequence[Choice]) -> list[Choice]:
+    """Return the front from accurate to fast, without steps that save little time."""
+    steps: list[Choice] = []
+    for choice in front(choices):
+        last = steps[-1].milliseconds if steps else None
+        if last is None or (choice.milliseconds or 0.0) <= LESS * last:
+            steps.append(choice)
+    return steps
+
+
+def _told(choice: Choice, unit: str) -> str:
+    return f"{choice.text} ({unit} {choice.accuracy:.1f}, {_number(choice.milliseconds, 1)} ms)"
 
 
 def front(choices: Sequence[Choice]) -> list[Choice]:
@@ -166,6 +239,7 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
             c.text,
             c.size,
             mean_std(c.group.summaries()),
+            _tokens(c),
             _number(c.milliseconds, 2),
             _number(c.memory_mb, 0),
             len(c.group.seeds),
@@ -173,13 +247,19 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
         for c in kept
     ]
     unit = PROTOCOLS[kept[0].group.setting.protocol].unit if kept else "accuracy (%)"
-    heads = ("choice", "picture", unit, "ms / picture", "memory MB", "n")
-    aligned = ("left", *("right",) * 5)
+    heads = ("choice", "picture", unit, "tokens", "ms / picture", "memory MB", "seeds")
+    aligned = ("left", *("right",) * 6)
     table = tabulate(
         body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
     )
-    text = f"{len(kept)} of {len(choices)} choices that no other beats in {unit}, time and memory"
+    costs = "time" if choices[0].alone else "time and memory"
+    text = f"{len(kept)} of {len(choices)} choices that no other beats in {unit} and {costs}"
     return f"{title}: {text}; {basis}\n\n{table}"
+
+
+def _tokens(choice: Choice) -> str:
+    known = choice.group.numbers(lambda result: result.content.numbers.get("tokens"))
+    return _number(known[0] if known else None, 0)
 
 
 def _number(value: float | None, digits: int) -> str:

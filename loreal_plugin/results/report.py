@@ -16,6 +16,7 @@ from loreal_plugin.results.plots import Picture, accuracy_pictures, gain_picture
 from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, TRAINED, Protocol
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.results.sections import (
+    ROBUSTNESS,
     base_to_new,
     few_shot,
     targets,
@@ -127,7 +128,7 @@ def _protocol(protocol: Protocol, blocks: Sequence[Block]) -> Section:
     classes = [table for block in blocks for table in block_class_tables(block)]
     folds = (
         Fold("LOREAL against each baseline: tests and intervals", (NOTE,), tuple(compared)),
-        Fold("Uncertainty, and published numbers", (), tuple(intervals)),
+        Fold("Robustness, uncertainty, and published numbers", (ROBUSTNESS,), tuple(intervals)),
         Fold("Recall by class, and which classes are taken for which", (), tuple(classes)),
     )
     draw = _few_shot_pictures if protocol.shots else _phi_pictures

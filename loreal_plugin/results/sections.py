@@ -74,14 +74,32 @@ def _uncertain(caption: str, block: Block, lines: Lines) -> Table:
         (
             *row_names(line),
             Cell(mean_std(average(line[2], Group.summaries))),
+            Cell(_kept(line, lines)),
             _interval(line),
             published[i],
             _n(line),
         )
         for i, line in enumerate(lines)
     ]
-    head = ("method", "row", unit, INTERVAL, "published", "seeds")
+    head = ("method", "row", unit, "robustness %", INTERVAL, "published", "seeds")
     return Table(caption, head, tuple(body))
+
+
+ROBUSTNESS = (
+    "robustness: what a row has of the accuracy of the same host at the native size, in percent"
+    " (LR0.FM's relative robustness); of zero-shot CLIP, of CLIP's at the native size."
+)
+
+
+def _kept(line: tuple[str, str, list[Group]], lines: Lines) -> str:
+    """Return a row's share of its host's summary at the native size, percent; a dash where that was
+    not measured.
+    """
+    native = [gs for method, row, gs in lines if (method, row) == (line[0], "native")]
+    if not native or line[1] == "native":
+        return "-"
+    of, ours = (statistics.fmean(average(gs, Group.summaries)) for gs in (native[0], line[2]))
+    return f"{100 * ours / of:.1f}" if of else "-"
 
 
 def _accuracies(

@@ -230,14 +230,15 @@ def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
     # an adapted student took two trainings: of its image side, and of what stands on it
     took = [stages[name] for name in ("adapt", "adapted") if row.stage == "adapted"]
     took = took or [stages[row.stage]]
+    read = plan.native_size if row.name == "native" else plan.spec.phi
     return {
         "name": row.name,
         "label": row.label,
         "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
-        "test_size": plan.native_size if row.name == "native" else plan.spec.phi,
+        "test_size": read,
         "parameters": sum(stage["parameters"] for stage in took),
         "seconds": sum(stage["seconds"] for stage in took),
-        "tokens": plan.tokens(row.size),
+        "tokens": plan.tokens(read),
     }
 
 

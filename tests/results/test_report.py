@@ -138,7 +138,10 @@ def test_loreal_is_tested_against_each_baseline_on_the_same_pictures(tmp_path: P
     text = to_markdown(build_report(tmp_path))
     (line,) = lines_of(text, "demo", "maple", "maple: MaPLe, trained and tested at 96")
     own = lines_of(text, "maple", "+ LOREAL, tested at 96")[1]
-    low, high = map(float, own[3].split(" to "))
+    host = lines_of(text, "maple", "MaPLe, trained and tested at 224")[1]
+    kept = 100 * float(own[2].split()[0]) / float(host[2].split()[0])
+    assert float(own[3]) == pytest.approx(kept, abs=0.06) and host[3] == "-"
+    low, high = map(float, own[4].split(" to "))
     assert low < float(own[2].split()[0]) < high, "each row has its interval over pictures"
     gain, pictures, seeds, p, p_holm, n = line[3:]
     low, high = map(float, pictures.split(" to "))

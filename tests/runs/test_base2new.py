@@ -69,6 +69,7 @@ def test_outputs_follow_the_familys_layout(world: World) -> None:
 def test_record_has_counts_stages_and_full_precision(world: World) -> None:
     record = read_results(world.run_folder)
     assert [row["name"] for row in record["rows"]] == ["native", "native_at_phi", "phi", "loreal"]
+    assert [row["tokens"] for row in record["rows"]] == [17, 5, 5, 5], "4 x 4 or 2 x 2, and a class"
     for row in record["rows"]:
         for score in (row["base"], row["new"]):
             assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import yaml
 from made_runs import write_rivals, write_run
 
 from loreal_plugin.cli.main import main
+from loreal_plugin.files import write_json
 from loreal_plugin.results.advise import _choice, front
 from loreal_plugin.results.comparisons import compare
 from loreal_plugin.results.group import group_results
 from loreal_plugin.results.reader import collect
+from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep.ablations import decided, variant_groups
 
 CHANGE = ["loreal", "TRAINER.LOREAL.LLD_WEIGHT", "0.0"]
@@ -131,12 +134,43 @@ def test_advice_keeps_what_nothing_else_beats(
     write_rivals(tmp_path)
     assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
     runs, rivals = capsys.readouterr().out.split("\n\ndemo, base2new")
-    assert "1 of 4 choices" in runs, "without times, the most accurate row beats all others"
+    assert "1 of 4 choices that no other beats in HM (%) and time and memory" in runs, (
+        "without times, the most accurate row beats all others"
+    )
     assert "maple: MaPLe, trained and tested at 224" in runs
     assert "2 of 2 choices" in rivals and "CLIP: zero-shot" in rivals
     assert main(["advise", str(tmp_path), "--dataset", "demo", "--ms", "2"]) == 0
     limited = capsys.readouterr().out
     assert "1 of 1 choices" in limited and "zero-shot" in limited and "up-sampled" not in limited
+
+
+def test_rows_and_rivals_stand_on_one_front_where_one_picture_was_timed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = {"native": 9.0, "native_at_phi": 2.0, "phi": 2.1, "loreal": 2.2}
+    rivals = {"zero-shot": 1.0, "MaPLe trained at 224, up-sampled": 7.0}
+    for folder in (write_run(tmp_path, gain=0.05), write_rivals(tmp_path)):
+        record = json.loads((folder / RESULTS).read_text())
+        for row in record["rows"]:
+            row["picture_ms"] = (times | rivals)[row["name"]]
+        write_json(folder / RESULTS, record)
+    assert main(["advise", str(tmp_path), "--dataset", "demo", "--to", str(tmp_path / "x")]) == 0
+    out = capsys.readouterr().out
+    (small,) = (line for line in out.splitlines() if line.startswith("With pictures of 96"))
+    (large,) = (line for line in out.splitlines() if line.startswith("With pictures of 224"))
+    assert small.startswith(
+        "With pictures of 96 pixels, take maple: MaPLe trained at 224, up-sampled (HM 79.0, 7.0 ms)"
+    )
+    assert "with less time maple: + LOREAL, tested at 96" in small and "CLIP: zero-shot" in small
+    assert "tested at 96 (HM 57" not in small, "hardly faster than LOREAL, and worse"
+    assert large.startswith("With pictures of 224 pixels, take maple: MaPLe, trained and tested at")
+    assert f"drawn: {tmp_path / 'x' / 'front.png'}\n" in out
+    assert (tmp_path / "x" / "front.png").read_bytes()[:4] == b"\x89PNG"
+    words = ["advise", str(tmp_path), "--dataset", "demo", "--ms", "5"]
+    assert main(words) == 0
+    within = capsys.readouterr().out
+    assert "With pictures of 96 pixels and 5 ms each, take maple: + LOREAL" in within
+    assert "up-sampled" not in within and "224 pixels" not in within
 
 
 def test_a_choice_is_beaten_only_in_what_is_told(tmp_path: Path) -> None:
