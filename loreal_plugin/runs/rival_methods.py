@@ -77,16 +77,24 @@ def size_of(kind: str, phi: int) -> int:
 
 @torch.no_grad()
 def embed(
-    encode: Callable[[Tensor], Tensor], batches: Iterable[Mapping[str, Tensor]]
-) -> Embeddings:
-    """Run `encode` ((B, 3, H, W) -> (B, F, D_v)) over batches with keys `img` and `label`."""
-    features, labels, seconds = [], [], 0.0
+    encoders: Mapping[str, Callable[[Tensor], Tensor]], batches: Iterable[Mapping[str, Tensor]]
+) -> dict[str, Embeddings]:
+    """Return embeddings by encoder; each batch is read once.
+
+    Args:
+        encoders: (B, 3, H, W) -> (B, F, D_v).
+        batches: with keys `img` and `label`.
+    """
+    features: dict[str, list[Tensor]] = {name: [] for name in encoders}
+    labels, seconds = [], dict.fromkeys(encoders, 0.0)
     for batch in batches:
-        start = time.perf_counter()
-        features.append(encode(batch["img"]).float())
-        seconds += time.perf_counter() - start
+        for name, encode in encoders.items():
+            start = time.perf_counter()
+            features[name].append(encode(batch["img"]).float())
+            seconds[name] += time.perf_counter() - start
         labels.append(batch["label"])
-    return Embeddings(torch.cat(features), torch.cat(labels), seconds)
+    known = torch.cat(labels)
+    return {n: Embeddings(torch.cat(found), known, seconds[n]) for n, found in features.items()}
 
 
 def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor], Tensor]:

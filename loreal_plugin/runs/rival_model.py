@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -33,6 +33,8 @@ from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import StudentViews, build_recipe
 from loreal_plugin.trainer.data import ENCODE_BATCH
+
+Encode = Callable[[Tensor], Tensor]
 
 
 class RivalModel:
@@ -77,10 +79,7 @@ class RivalModel:
             larger = self._student(self.source, size)
             share_clip_tensors(at_phi[self.source], larger)
             encoders[f"{UPSAMPLED} {size}"] = upsampled(larger.encode_image, size)
-        test = {
-            s: {kind: self._embed(encode, s, self.phi) for kind, encode in encoders.items()}
-            for s in at_phi
-        }
+        test = {s: self._embed(encoders, s, self.phi) for s in at_phi}
         train = {
             LOW: self._embed_views(low, self.phi),
             "standard": (towards or self).native_views,
@@ -139,8 +138,10 @@ class RivalModel:
         labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
         return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
 
-    def _embed(self, encode: Any, subset: str, size: int) -> Embeddings:
-        """Return embeddings of the pictures of a test set."""
+    def _embed(
+        self, encoders: Mapping[str, Encode], subset: str, size: int
+    ) -> dict[str, Embeddings]:
+        """Return embeddings of the pictures of a test set by encoder."""
         cfg, dataset = self.config(subset, size), self.engine.identity.dataset(subset)
         data = importlib.import_module("dassl.data.data_manager")
         transforms = importlib.import_module("dassl.data.transforms")
@@ -151,4 +152,8 @@ class RivalModel:
             tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
             is_train=False,
         )
-        return embed(lambda images: encode(images.to(self.device)).cpu(), loader)
+
+        def here(encode: Encode) -> Encode:
+            return lambda images: encode(images.to(self.device)).cpu()
+
+        return embed({name: here(encode) for name, encode in encoders.items()}, loader)

@@ -31,7 +31,9 @@ def test_embedding_keeps_order_and_counts_encoder_time() -> None:
     batches = [
         {"img": torch.full((2, 3, 4, 4), float(i)), "label": torch.tensor([i, i])} for i in range(3)
     ]
-    found = embed(lambda x: x.mean((1, 2, 3))[:, None, None], batches)
+    found = embed({"mean": lambda x: x.mean((1, 2, 3))[:, None, None]}, iter(batches))["mean"]
+    both = embed({"a": lambda x: x[:, :1, 0, :1], "b": lambda x: -x[:, :1, 0, :1]}, iter(batches))
+    assert torch.equal(both["b"].features, -both["a"].features)
     assert found.features.flatten().tolist() == [0, 0, 1, 1, 2, 2] == found.labels.tolist()
     assert found.seconds > 0 and found.milliseconds_per_image == pytest.approx(
         1000 * found.seconds / 6
