@@ -13,8 +13,9 @@ at phi); the vocabulary words nearest to each slot's content; and by how much th
 predicted class falls when one content is replaced by its training mean, or by the word "some". All
 pictures together are in overview.png, all numbers in explanations.json.
 
-RUN is the results.json of a finished run with stage 3, or the folder it lies in. A picture's
-prompts name the classes the run was trained on, unless --classes says otherwise.
+RUN is the results.json of a finished run with stage 3, or the folder it lies in; --row adapted
+looks at the student with the adapted image side. A picture's prompts name the classes the run was
+trained on, unless --classes says otherwise.
 
 examples:
   loreal explain --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1
@@ -122,6 +123,12 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="classes in prompts (as trained)",
     )
     parser.add_argument(
+        "--row",
+        choices=("loreal", "adapted"),
+        default="loreal",
+        help="which student of the run: LOREAL's (loreal), or that with the adapted image side",
+    )
+    parser.add_argument(
         "--host",
         help="root of the CoOp-family checkout that the run used (HOST; the embedded host)",
     )
@@ -133,7 +140,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a finished run as arguments of `open_run`."""
-    return {"classes": args.classes, "host": args.host, "data": args.data, "weights": args.weights}
+    names = ("classes", "host", "data", "weights", "row")
+    return {name: getattr(args, name) for name in names}
 
 
 def run_explain(args: argparse.Namespace) -> int:

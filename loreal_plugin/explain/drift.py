@@ -47,10 +47,10 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
     alpha, beta = run.alpha, run.beta
     encoders: dict[str, Callable[[Tensor], Tensor]] = {
         f"{host} trained at {run.native_size}": run.alpha_at_phi.encode_image,
-        f"{host} trained at {run.phi}": beta.encode_image,
+        run.host_at_phi.replace(",", ""): beta.encode_image,
     }
     if model.correction is not None:
-        encoders[f"{host} trained at {run.phi}, corrected (DRIFT)"] = model.embed
+        encoders[f"{run.host_at_phi.replace(',', '')}, corrected (DRIFT)"] = model.embed
     native: list[Tensor] = []
     low: dict[str, list[Tensor]] = {name: [] for name in encoders}
     for start in range(0, len(items), BATCH):

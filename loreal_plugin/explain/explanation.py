@@ -64,7 +64,7 @@ class Explanation:
         maps: where the class token looks, (g, g), by name of the model: `alpha`, `alpha_at_phi`,
             `beta`.
         predictions: host and LOREAL at the native size, then at phi the host trained at the native
-            size, the host trained at phi, LOREAL.
+            size, the host trained at phi (or adapted to it), the run's row.
         slots: K slots by size; empty where slots hold words only.
     """
 
@@ -130,10 +130,10 @@ class Explainer:
         at_size = f"{host}, trained at {size}"
         predictions = (
             self._prediction(host, size, alpha.host_logits(own_alpha)),
-            self._prediction("+ LOREAL", size, logits[alpha]),
+            self._prediction(run.row, size, logits[alpha]),
             self._prediction(at_size, phi, run.alpha_at_phi.host_logits(drifted)),
-            self._prediction(f"{host}, trained at {phi}", phi, beta.host_logits(own_beta)),
-            self._prediction("+ LOREAL", phi, logits[beta]),
+            self._prediction(run.host_at_phi, phi, beta.host_logits(own_beta)),
+            self._prediction(run.row, phi, logits[beta]),
         )
         return Explanation(
             path=path,

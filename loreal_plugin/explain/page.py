@@ -85,12 +85,14 @@ def _line(x0: float, x1: float, y: float) -> Any:
 def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: float) -> None:
     """Draw both pictures, and the attention maps over them."""
     native, phi = e.pictures
+    host, ours = (one.name for one in e.predictions[-2:])
+    below = f"{host.partition(', ')[2]}, and {ours.removeprefix('+ ')}"
     panels = (
         (native, None, "what the models read"),
         (native, "alpha", "where the encoder looks"),
         (phi, None, "what the models read"),
         (phi, "alpha_at_phi", f"looks: trained at {native}"),
-        (phi, "beta", f"looks: trained at {phi}, and LOREAL"),
+        (phi, "beta", f"looks: {below}"),
     )
     for x, (size, key, text) in zip(lefts, panels, strict=True):
         axes = figure.add_axes((x, 0.615, width, 0.255))

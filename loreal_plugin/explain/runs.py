@@ -72,10 +72,25 @@ class OpenRun:
         return self.trained.native_size
 
     @property
+    def row(self) -> str:
+        """What the run is opened as, in the words of tables: LOREAL, or the adapted image side."""
+        return "+ adapted image side" if self.beta.adaptation else "+ LOREAL"
+
+    @property
+    def host_at_phi(self) -> str:
+        """The host below that row: trained at phi, or trained at the native size and adapted."""
+        if self.beta.adaptation:
+            return f"{self.host_trainer}, image side adapted to {self.phi}"
+        return f"{self.host_trainer}, trained at {self.phi}"
+
+    @property
     def title(self) -> str:
         """Which run this is, in one line."""
         ours, record = self.trained.host.contract.loreal_trainer, self.record
-        return f"{ours} at {self.phi}, trained on {record['dataset']}, seed {record['seed']}"
+        adapted = " on the adapted image side" if self.beta.adaptation else ""
+        return (
+            f"{ours}{adapted} at {self.phi}, trained on {record['dataset']}, seed {record['seed']}"
+        )
 
     @property
     def alpha(self) -> Student:
@@ -142,6 +157,7 @@ def open_run(
     host: str | None = None,
     data: str | None = None,
     weights: str | None = None,
+    row: str = "loreal",
     say: Say = say_line,
 ) -> OpenRun:
     """Return a finished run with its model loaded; nothing is written.
@@ -152,11 +168,12 @@ def open_run(
         classes: `base`, `new` or `all`; empty means those that were trained on.
         host, data, weights: as for `loreal base2new`; the record does not hold where things lie on
             this machine.
+        row: `loreal`, or `adapted`: the student with the adapted image side.
 
     Raises:
         LorealError: no such run, dataset, host or weights, or they do not fit each other.
     """
-    trained = TrainedRun.open(path, host=host, weights=weights)
+    trained = TrainedRun.open(path, host=host, weights=weights, row=row)
     record, known = trained.record, trained.deployment
     named = classes or record["config"]["DATASET.SUBSAMPLE_CLASSES"]
     looked_at = dataset or record["dataset"]

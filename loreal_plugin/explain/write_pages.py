@@ -38,7 +38,7 @@ def explain_pictures(
         run_path: the run's results.json or its folder.
         folder: where pages go.
         count, pick: how many pictures of a dataset, and which, see `choose`.
-        where: `classes`, `host`, `data`, `weights` of `open_run`.
+        where: `classes`, `host`, `data`, `weights`, `row` of `open_run`.
 
     Raises:
         LorealError: something cannot be read, used or written; pages that are there by then are
@@ -120,7 +120,7 @@ def embed_dataset(
         part: `test` or `train`.
         count: pictures, spread evenly.
         kind: `pca` or `tsne`.
-        where: `classes`, `host`, `data`, `weights` of `open_run`.
+        where: `classes`, `host`, `data`, `weights`, `row` of `open_run`.
 
     Raises:
         LorealError: something cannot be read, used or written.

@@ -30,6 +30,7 @@ def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, 
     path = Path(path)
     folder = (path.parent if path.name == RESULTS else path).expanduser().resolve()
     record, fault = read_record(folder / RESULTS)
+    record = record if fault else _whole_run(folder, record)
     if fault or record.get("kind") == "sweep":
         why = f"{RESULTS} {fault or 'is the record of a sweep'}"
         raise CheckpointError(
@@ -51,6 +52,39 @@ def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, 
         f"the run in {folder} wrote stage 3 to OUT/{stages[asked[-1]]['folder']}, which is not"
         " there; keep the folders of an output together"
     )
+
+
+def _whole_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of the run that a stage 3 belongs to, where it lies beside the trainings.
+
+    A stage that was copied alone keeps its own record.
+    """
+    if record.get("kind") != "stage" or record.get("stages"):
+        return record
+    for place in _places_of_runs(folder):
+        found, fault = read_record(place / RESULTS)
+        stages = {} if fault else found.get("stages") or {}
+        if stages.get(record["stage"], {}).get("key") == record["key"]:
+            return found
+    return record
+
+
+def _places_of_runs(folder: Path) -> list[Path]:
+    """Return where the record of a stage's run may lie.
+
+    The adapted student is trained in a folder of its own, and protocols other than base-to-new keep
+    records in `OUT/<protocol>/run/`, with the folders of `OUT/<protocol>/train/` below.
+    """
+    parts = [part.removeprefix("adapted_") for part in folder.parts]
+    places = [Path(*parts)]
+    places += [
+        Path(*parts[:i], "run", *parts[i + 1 :]) for i, p in enumerate(parts) if p == "train"
+    ]
+    # other settings of stage 3 alone have another last folder but one
+    return [
+        *places,
+        *(found for p in places for found in sorted(p.parent.parent.glob(f"*/{p.name}"))),
+    ]
 
 
 def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:

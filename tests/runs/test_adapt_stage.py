@@ -18,6 +18,10 @@ from loreal_plugin.adapt.files import adaptation_file, read_adaptation
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.explain.explanation import Explainer
+from loreal_plugin.explain.runs import open_run
+from loreal_plugin.explain.sample import hits_at_phi
+from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.results.record import read_results
 from loreal_plugin.runs import adapt_stage
 
@@ -61,6 +65,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def _updates(folder: Path) -> dict[str, torch.Tensor]:
     return read_adaptation(adaptation_file(folder))[0]
+
+
+def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) -> None:
+    (folder,) = world.folders("CoOp_LOREAL/phi32")
+    (apart,) = world.folders("CoOp_LOREAL/adapted_phi32")
+    looked = {}
+    for row, at in (("loreal", folder), ("adapted", folder), ("adapted", apart)):
+        run = open_run(at, row=row, say=lambda text: None)
+        item = run.items("test")[0]
+        found = Explainer(run, load_vocabulary(run)).explain(item.impath)
+        looked[row, at] = found.maps["beta"], found.predictions[-1].probabilities
+        correct = next(r for r in run.record["rows"] if r["name"] == row)["base"]["correct"]
+        assert int(hits_at_phi(run, run.items("test"), print)[1].sum()) == correct
+    assert torch.equal(looked["adapted", folder][0], looked["adapted", apart][0])
+    assert not torch.equal(looked["adapted", folder][0], looked["loreal", folder][0])
+    page = tmp_path / "pages"
+    words = ("explain", "--run", str(folder), "--row", "adapted", "--count", "1", "--to", str(page))
+    assert main(list(words)) == 0
+    (told,) = json.loads((page / "explanations.json").read_text())["pictures"]
+    names = [prediction["name"] for prediction in told["predictions"][-2:]]
+    assert names == ["CoOp, image side adapted to 32", "+ adapted image side"]
 
 
 def test_the_row_adds_the_image_side_alone(world: World) -> None:
