@@ -58,6 +58,8 @@ EXTRAS = {
     "report": ["jinja2"],
     "slurm": ["submitit"],
     "llm": ["openai"],
+    # `loreal pack --push`
+    "hub": ["huggingface_hub"],
     # videos and cameras in `loreal predict`
     "video": ["opencv-python-headless"],
     # tests open adapted CLIP files with the libraries whose layout they have

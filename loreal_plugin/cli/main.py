@@ -28,6 +28,7 @@ COMMANDS = {
     "rivals": "loreal_plugin.cli.rivals",
     "calibrate": "loreal_plugin.cli.calibrate",
     "export": "loreal_plugin.cli.export",
+    "pack": "loreal_plugin.cli.pack",
     "head": "loreal_plugin.cli.head",
     "train": "loreal_plugin.cli.train",
     "data": "loreal_plugin.cli.data",

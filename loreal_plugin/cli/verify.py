@@ -17,7 +17,9 @@ def add_parser(subparsers: Any) -> None:
         description=__doc__,
     )
     parser.add_argument(
-        "folder", type=Path, help="a run's folder, an output folder (OUT), or LOREAL_CACHE"
+        "folder",
+        type=Path,
+        help="a run's folder, an output folder (OUT), LOREAL_CACHE, or an archive of loreal pack",
     )
     parser.set_defaults(run=run)
 
@@ -26,9 +28,10 @@ def run(args: argparse.Namespace) -> int:
     """Print what is damaged and how many files were verified; 1 where something is damaged."""
     from loreal_plugin.errors import LorealError
     from loreal_plugin.files.checked_json import OLD
+    from loreal_plugin.runs.packed import unpacked
     from loreal_plugin.runs.verify import HEAL, verify
 
-    folder = args.folder.expanduser()
+    folder = unpacked(args.folder.expanduser())
     if not folder.is_dir():
         raise LorealError(f"no folder {folder}; give a run's folder, OUT or LOREAL_CACHE")
     found = verify(folder)

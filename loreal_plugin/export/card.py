@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -29,8 +29,8 @@ _LIMITS = """\
 - Accuracies are those of the run, on its test pictures, in float32 on the machine that trained it.
 - Pictures have to be read as `loreal.json` says under `picture`: another resize changes answers."""
 
-_LICENCES = """\
-The encoder is made of the CLIP weights named above; their licence holds for it ({licence}).
+LICENCES = """\
+The model is made of the CLIP weights named above; their licence holds for it ({licence}).
 What the training pictures' licence asks for holds as well. The LOREAL plug-in, which wrote the
 rest, is under the MIT licence."""
 
@@ -46,7 +46,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
     facts = [
         ["method", manifest["title"]],
         ["input", f"{manifest['phi']} x {manifest['phi']} pixels, RGB"],
-        ["classes", _classes(first["labels"])],
+        ["classes", shown_classes(first["labels"])],
         ["heads", ", ".join(f"{n} ({len(h['labels'])})" for n, h in manifest["heads"].items())],
         ["image side", run["image_side"]],
         ["inference mode", manifest["mode"]],
@@ -66,29 +66,33 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
         "## Limits",
         _LIMITS,
         "## Licences",
-        _LICENCES.format(licence=run["weights"]["licence"]),
+        LICENCES.format(licence=run["weights"]["licence"]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _classes(labels: list[str]) -> str:
+def shown_classes(labels: Sequence[str]) -> str:
+    """Return the first eight class names, and how many there are."""
     shown = ", ".join(labels[:8])
     return shown if len(labels) <= 8 else f"{shown}, ... ({len(labels)} in all)"
 
 
+def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the run's table as Markdown; rows as `describe.rows_of` gives them."""
+    names = list(rows[0]["accuracy"])
+    with_hm = any(row["hm"] is not None for row in rows)
+    body = [
+        [row["label"], *(row["accuracy"].get(name) for name in names)]
+        + ([row["hm"]] if with_hm else [])
+        for row in rows
+    ]
+    heads = ["accuracy of the run in %", *names, *(["HM"] if with_hm else [])]
+    return str(tabulate(body, headers=heads, tablefmt="github", floatfmt=".2f"))
+
+
 def _accuracy(manifest: Mapping[str, Any]) -> str:
     rows, check = manifest["accuracy"]["rows"], manifest["accuracy"]["check"]
-    parts = []
-    if rows:
-        names = list(rows[0]["accuracy"])
-        with_hm = any(row["hm"] is not None for row in rows)
-        body = [
-            [row["label"], *(row["accuracy"].get(name) for name in names)]
-            + ([row["hm"]] if with_hm else [])
-            for row in rows
-        ]
-        heads = ["accuracy of the run in %", *names, *(["HM"] if with_hm else [])]
-        parts.append(tabulate(body, headers=heads, tablefmt="github", floatfmt=".2f"))
+    parts = [accuracy_table(rows)] if rows else []
     if check:
         parts.append(
             f"This package gives the run's class in {check['agreement']:.1f} % of"

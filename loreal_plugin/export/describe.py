@@ -68,7 +68,7 @@ def manifest_of(
             "tolerance": TOLERANCE[precision],
         },
         "run": _run_facts(deployed, record),
-        "accuracy": {"rows": _rows(record), "check": None},
+        "accuracy": {"rows": rows_of(record), "check": None},
         "versions": versions() | {name: _version(name) for name in _TOOLS},
         "exporter_revision": git_revision(),
         "files": {},
@@ -113,7 +113,7 @@ def _options(record: Mapping[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
 
-def _rows(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the run's table: accuracies in percent by test set, without single pictures."""
     rows = []
     for row in record.get("rows") or []:

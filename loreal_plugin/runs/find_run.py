@@ -8,6 +8,7 @@ from typing import Any
 
 from loreal_plugin.errors import CheckpointError, ConfigError, HostError, unknown_name
 from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.runs.packed import unpacked
 from loreal_plugin.runs.spec import find_host
 from loreal_plugin.trainer.checkpoint import NAME
 
@@ -21,14 +22,14 @@ def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, 
     The output folder is None where the run was copied alone.
 
     Args:
-        path: the run's results.json, or the folder it lies in.
+        path: the run's results.json, the folder it lies in, or an archive of `loreal pack`.
         row: `loreal` or `adapted`; empty: the adapted student where the run has one.
 
     Raises:
         CheckpointError: there is no record of a run with stage 3, or stage 3 is not where it says.
     """
-    path = Path(path)
-    folder = (path.parent if path.name == RESULTS else path).expanduser().resolve()
+    path = unpacked(Path(path).expanduser())
+    folder = (path.parent if path.name == RESULTS else path).resolve()
     record, fault = read_record(folder / RESULTS)
     record = record if fault else _whole_run(folder, record)
     if fault or record.get("kind") == "sweep":

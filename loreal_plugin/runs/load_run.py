@@ -24,7 +24,8 @@ def load_run(
     """Open a finished run of any protocol and host; nothing is written.
 
     Args:
-        folder: the folder of the run (stage 3's, or the one that has the run's results.json).
+        folder: the folder of the run (stage 3's, or the one that has the run's results.json), or
+            a folder or archive that `loreal pack` wrote.
         classes: a test set of the run (`base`, `new`, `all`, a target), or class names of your own;
             empty: the classes that were trained on.
         inference: an inference mode; None: the one that the run was tested in.

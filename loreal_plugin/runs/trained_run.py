@@ -28,6 +28,7 @@ from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.runs.deployment import read_deployment
 from loreal_plugin.runs.find_run import find_run, host_folder
 from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.packed import packed_weights
 from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
 from loreal_plugin.runs.trained_stage import TrainedStage
@@ -73,7 +74,7 @@ class TrainedRun(RunFacts):
         from loreal_plugin.weights import weights_fingerprint
 
         folder, stage, record, out = find_run(path, row)
-        weights = weights or record["weights"]["name"]
+        weights = weights or packed_weights(folder) or record["weights"]["name"]
         if weights_fingerprint(weights) != record["weights"]["sha256"]:
             raise WeightsError(
                 f"weights '{weights}' are not those of the run; name its file with --weights"

@@ -1,0 +1,134 @@
+"""A finished run as one folder or archive, to be shared: what a prediction needs, and no more.
+
+Stage 3's folder has all of it (docs/ARCHITECTURE.md, "A trained run"). Left out are checkpoints of
+earlier epochs, logs and random states; so the record vouches for what is left.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loreal_plugin.digests import digest_file
+from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.export.describe import weights_facts
+from loreal_plugin.export.export_run import made
+from loreal_plugin.export.pack_card import pack_card
+from loreal_plugin.files import read_checked, write_json, write_text
+from loreal_plugin.results.record import RESULTS, read_record, write_record
+from loreal_plugin.runs.deployment import NOTE, TENSORS
+from loreal_plugin.runs.find_run import find_run
+from loreal_plugin.runs.packed import WEIGHTS
+from loreal_plugin.runs.stage_files import TABLES, check_files
+from loreal_plugin.runs.verify import SUMS
+from loreal_plugin.trainer.checkpoint import NAME, file_name
+
+CONFIG, CARD = "config.json", "README.md"
+ARCHIVES = {".zip": "zip", ".tar": "tar"}
+_DESCRIBES = ("method", "trainer", "stage", "phi", "native_size", "dataset", "shots", "seed", "key")
+
+
+def pack_run(
+    run: str | Path,
+    out: str | Path,
+    *,
+    row: str = "",
+    with_weights: bool = False,
+    weights: str | None = None,
+) -> Path:
+    """Write a finished run as a folder or archive that opens elsewhere; return its path.
+
+    Args:
+        run: folder of a finished run, as for `load_run`.
+        out: a new folder, or a new `.zip` or `.tar`.
+        row: `loreal` or `adapted`; empty: the adapted student where the run has one.
+        with_weights: the file of the CLIP weights is packed, too.
+        weights: that file, where it lies elsewhere than the run's record says.
+
+    Raises:
+        LorealError: no such run, a damaged one, or one of a release that kept too little of it.
+        ConfigError: something lies at `out`.
+    """
+    out = Path(out).expanduser()
+    if out.exists():
+        raise ConfigError(f"{out} is there already; choose another --out")
+    folder, stage, record, _ = find_run(run, row)
+    files = _kept(folder, stage, record)
+    with tempfile.TemporaryDirectory(dir=made(out.parent), prefix=f".{out.stem}.") as temporary:
+        name = out.stem if out.suffix in ARCHIVES else out.name
+        new = Path(temporary) / name
+        for path in files:
+            target = new / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        if with_weights:
+            _pack_weights(new, weights or record["weights"]["name"], record)
+        _describe(new, read_record(folder / RESULTS)[0], record)
+        if out.suffix in ARCHIVES:
+            base = str(Path(temporary) / "archive")
+            kind = ARCHIVES[out.suffix]
+            new = Path(shutil.make_archive(base, kind, temporary, name))
+        new.rename(out)
+    return out
+
+
+def _kept(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
+    """Return the files of a stage that a prediction needs, after a check of their hashes."""
+    check_files(folder)
+    if not (folder / NAME / NOTE).is_file():
+        raise CheckpointError(
+            f"{folder} was made by a release that did not keep {NOTE}; run its command again"
+        )
+    epochs = int((record.get("stages") or {stage: record})[stage]["epochs"])
+    own = [folder / NAME / name for name in (file_name(epochs), NOTE, TENSORS)]
+    tables = sorted((folder / NAME / TABLES).glob("[!.]*"))
+    return [*own, *tables]
+
+
+def _pack_weights(new: Path, source: str, record: Mapping[str, Any]) -> None:
+    """Copy the CLIP weights, but for those that every installation has.
+
+    Raises:
+        ConfigError: they are not the run's.
+    """
+    from loreal_plugin.weights import weights_fingerprint, weights_place
+    from loreal_plugin.weights.sources import DEMO_NAMES
+
+    if weights_fingerprint(source) != record["weights"]["sha256"]:
+        raise ConfigError(f"weights '{source}' are not those of the run; name them with --weights")
+    if source in DEMO_NAMES:
+        return
+    path = weights_place(source)
+    (new / WEIGHTS).mkdir()
+    shutil.copyfile(path, new / WEIGHTS / path.name)
+
+
+def _describe(new: Path, own: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Write record, configuration, card and hashes of what lies in a packed run.
+
+    Args:
+        own: the record of the packed stage.
+        record: of the run, with its table.
+    """
+    sums = {path.relative_to(new).as_posix(): digest_file(path) for path in _all(new)}
+    # the paths of this machine stay here
+    own["weights"] = own["weights"] | {"name": weights_facts(own["weights"])["name"]}
+    own["files"] = {name: sums[name] for name in own["files"] if name in sums}
+    write_record(new, own)
+    note = read_checked(new / NAME / NOTE)[0]
+    config = {name: own.get(name) for name in _DESCRIBES}
+    config |= {"weights": weights_facts(own["weights"]), "host": own["host"]}
+    config |= {"classes": note["classnames"][note["trained_on"]], "attributes": own["attributes"]}
+    config |= {"settings": own["config"], "versions": own["versions"]}
+    write_json(new / CONFIG, config)
+    packed = (new / WEIGHTS).is_dir()
+    write_text(new / CARD, pack_card(config, record, new.name, packed=packed))
+    lines = [f"{digest_file(path)}  {path.relative_to(new).as_posix()}\n" for path in _all(new)]
+    write_text(new / SUMS, "".join(lines))
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
