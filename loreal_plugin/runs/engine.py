@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv, without_adapt
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
 from loreal_plugin.runs.stage_files import finished_stage, load_checkpoint
+from loreal_plugin.runs.tracker import Tracker, find_tracker, listen, tracked
 from loreal_plugin.trainer.checkpoint import NAME
 
 Say = Callable[[str], None]
@@ -69,6 +70,11 @@ class Engine:
         self.identity = Identity(host, plan, self.cfgs, weights, say)
         self.journals: dict[str, Journal] = {}  # of the stages that are trained here
         self.tell: Callable[[str], str] = str  # what the console shows of a host's line
+
+    @cached_property
+    def tracker(self) -> Tracker | None:
+        """What LOREAL_TRACKER asks for; ConfigError where that is not there."""
+        return find_tracker()
 
     def resolve(self, stage: Stage, row: Row | None = None, subset: str = "") -> Any:
         """Return the resolved config of a stage, or of testing it as `row` on `subset` (empty: what
@@ -143,7 +149,7 @@ class Engine:
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 row = self.host.contract
                 keep_random_state(trainer, stage.folder, row.kept_state, self.say)
-            trainer.train()
+            self._train_tracked(stage, trainer)
             check_learned(trainer, stage.name)
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
@@ -160,6 +166,14 @@ class Engine:
         del trainer
         _free()
         return outcome
+
+    def _train_tracked(self, stage: Stage, trainer: Any) -> None:
+        """Train, and let the tracker that was asked for hear what TensorBoard gets."""
+        name = str(stage.folder.relative_to(self.plan.spec.out))
+        config = self.identity.config(stage.name, self.cfgs[stage.name])
+        with tracked(self.tracker, name, config, self.say) as log:
+            listen(trainer, log)
+            trainer.train()
 
     def tunable(self, stage: Stage, trainer: Any) -> int:
         """Return the number of parameters that a stage trains."""

@@ -52,6 +52,7 @@ def prepare(
         fingerprint = weights_fingerprint(spec.weights)
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
+        _ = engine.tracker  # one that is not there is refused here
         check_layers(engine, min(facts["layers"], facts["text_layers"]))
         if dry:
             check_dry_run(engine)

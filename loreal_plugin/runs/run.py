@@ -21,6 +21,7 @@ from loreal_plugin.runs.plan import Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
+from loreal_plugin.runs.tracker import track_results
 from loreal_plugin.runs.work import work_of
 from loreal_plugin.time_left import TimeLeft
 
@@ -82,6 +83,8 @@ def run_protocol(
         with stage_lock(folder, say):
             write_record(folder, record)
         say(f"results: {folder / RESULTS}")
+        if engine.tracker:
+            track_results(engine.tracker, f"{folder.relative_to(spec.out)} results", record, say)
     say("")
     say(format_run(record))
     return Outcome(record, folder, missing)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,7 +131,17 @@ def test_second_run_trains_nothing_and_prints_the_same_table(world: World, call:
     assert table(out) == table((world.root / "stdout.txt").read_text())
 
 
-def test_an_ablation_costs_stage_3_only_and_keeps_the_first_run(world: World, call: Any) -> None:
+def test_an_ablation_costs_stage_3_only_and_keeps_the_first_run(
+    world: World, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[Any, ...]] = []
+    fake = SimpleNamespace(
+        begin=lambda name, config: heard.append(("begin", name)),
+        log=lambda *number: heard.append(number),
+        end=lambda ok: heard.append(("end", ok)),
+    )
+    monkeypatch.setitem(sys.modules, "fake_tracker", SimpleNamespace(make=lambda: fake))
+    monkeypatch.setenv("LOREAL_TRACKER", "fake_tracker:make")
     before = world.stamps()
     first = world.folders(f"{OURS}/*")
     code, out, _ = call(*RUN, "--", *FAST, "TRAINER.LOREAL.BRIDGE", "self")
@@ -138,7 +149,17 @@ def test_an_ablation_costs_stage_3_only_and_keeps_the_first_run(world: World, ca
     after = world.stamps()
     assert {name: after[name] for name in before} == before
     new = set(world.folders(f"{OURS}/*")) - set(first)
-    assert len(new) == 1 and read_results(new.pop())["config"]["TRAINER.LOREAL.BRIDGE"] == "self"
+    (folder,) = new
+    record = read_results(folder)
+    assert record["config"]["TRAINER.LOREAL.BRIDGE"] == "self"
+    name = str(folder.relative_to(world.out))
+    marks = [(what, value) for what, value, *_ in heard if what in ("begin", "end")]
+    assert marks == [("begin", name), ("end", True), ("begin", f"{name} results"), ("end", True)]
+    scalars = {
+        what for what, _, step in (one for one in heard if len(one) == 3) if step is not None
+    }
+    assert {"train/lr", "train/loss"} <= scalars
+    assert ("loreal/HM", record["rows"][3]["hm"], None) in heard
 
 
 def test_testing_again_gives_the_recorded_numbers_from_the_checkpoints(
