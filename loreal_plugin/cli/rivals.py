@@ -13,7 +13,9 @@ EPILOG = """\
 Measures zero-shot CLIP and the host trained at the native size and at PHI (stages 1 and 2 of the
 run, which must be there), all tested at PHI: as they are; with the mean shift between the
 resolutions taken back; with a ridge map from low to standard embeddings; with pictures enlarged to
-every multiple of the patch size up to the native size. Each row has the tokens that the image
+every multiple of the patch size up to the native size; with pictures enlarged to the native size
+whose tokens are merged to the number that a small picture has (zero-shot CLIP and methods whose
+image side learns nothing). Each row has the tokens that the image
 encoder reads, the milliseconds of one picture alone and of one in a batch. Corrections are fitted
 on the run's few-shot training pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS).
 Pairs after -- are those of the run.

@@ -1,5 +1,5 @@
 """What one would try before LOREAL, on the same frozen models: zero-shot, mean shift, ridge,
-up-sampling to every size.
+up-sampling to every size, token merging.
 
 Shape legend: N pictures, F features a picture, D_v embedding width, C classes.
 
@@ -22,7 +22,7 @@ from loreal_plugin.method.correction import choose_ridge_penalty, fit_mean_shift
 from loreal_plugin.results.record import ScoreFacts
 from loreal_plugin.runs.records import score_facts
 
-LOW, UPSAMPLED = "low", "up-sampled to"
+LOW, UPSAMPLED, MERGED = "low", "up-sampled to", "tokens merged to"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ Timer = Callable[[Mapping[str, Correction]], Mapping[str, float]]
 
 
 def size_of(kind: str, phi: int) -> int:
-    """Return the size that the image encoder reads, of a kind of embeddings."""
+    """Return the size of picture whose number of tokens the image encoder works on, of a kind of
+    embeddings; merged tokens are as many as a small picture has.
+    """
     return int(kind.removeprefix(UPSAMPLED)) if kind.startswith(UPSAMPLED) else phi
 
 

@@ -19,6 +19,7 @@ from loreal_plugin.runs.picture_times import blank_picture, picture_milliseconds
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.rival_methods import (
     LOW,
+    MERGED,
     UPSAMPLED,
     Correction,
     Embeddings,
@@ -27,6 +28,7 @@ from loreal_plugin.runs.rival_methods import (
     score_rivals,
     upsampled,
 )
+from loreal_plugin.runs.token_merging import MergedTower
 from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.embedding_cache import encode_views
 from loreal_plugin.students.share import share_clip_tensors
@@ -79,6 +81,12 @@ class RivalModel:
             larger = self._student(self.source, size)
             share_clip_tensors(at_phi[self.source], larger)
             encoders[f"{UPSAMPLED} {size}"] = upsampled(larger.encode_image, size)
+        if towards is None and not self.host.contract.learns_images:
+            # the picture enlarged to the native size, on as many tokens as the small one has
+            keep = self.engine.plan.tokens(self.phi)
+            blocks = larger.model.image_encoder.transformer.resblocks
+            merged = MergedTower(larger.encode_image, blocks, keep)
+            encoders[f"{MERGED} {keep}"] = upsampled(merged, self.native)
         test = {s: self._embed(encoders, s, self.phi) for s in at_phi}
         train = {
             LOW: self._embed_views(low, self.phi),

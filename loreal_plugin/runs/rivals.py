@@ -28,7 +28,7 @@ from loreal_plugin.runs.rival_methods import RivalScore, size_of
 from loreal_plugin.runs.rival_model import RivalModel
 from loreal_plugin.runs.spec import RunSpec
 
-RIVALS_VERSION = 5
+RIVALS_VERSION = 6
 # Zero-shot CLIP's rows, in the folder of a trainer of this name: runs of all methods read them.
 CLIP, ZERO_SHOT = "CLIP", "zero_shot.json"
 
