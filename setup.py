@@ -62,6 +62,8 @@ EXTRAS = {
     "hub": ["huggingface_hub"],
     # videos and cameras in `loreal predict`
     "video": ["opencv-python-headless"],
+    # the documentation site: mkdocs build
+    "docs": ["mkdocs-material>=9.5"],
     # tests open adapted CLIP files with the libraries whose layout they have
     "clip-formats": ["transformers", "open_clip_torch"],
     # what the original Dassl imports beyond our own needs
