@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.report import Fold, Report, Section
@@ -20,11 +21,7 @@ def to_markdown(report: Report, pictures: str = "pictures") -> str:
 def _section(section: Section, pictures: str, index: int) -> str:
     # the verdict stands right below the title of the page
     parts = [f"## {plain(section.title)}"] if index else []
-    # lines of a list belong together, paragraphs do not
-    lines = [plain(line) for line in section.text]
-    items = [line for line in lines if line.startswith("- ")]
-    parts += [line for line in lines if not line.startswith("- ")]
-    parts += ["\n".join(items)] if items else []
+    parts += _paragraphs(section.text)
     parts += [
         f"![{plain(picture.caption)}]({pictures}/{picture.name}.png)"
         for picture in section.pictures
@@ -34,9 +31,17 @@ def _section(section: Section, pictures: str, index: int) -> str:
     return "\n\n".join(parts)
 
 
+def _paragraphs(text: Sequence[str]) -> list[str]:
+    """Return paragraphs; lines of a list belong together, others do not."""
+    lines = [plain(line) for line in text]
+    items = [line for line in lines if line.startswith("- ")]
+    others = [line for line in lines if not line.startswith("- ")]
+    return [*others, *(["\n".join(items)] if items else [])]
+
+
 def _fold(fold: Fold) -> str:
     """Return what a reader opens; Markdown inside needs empty lines around it."""
-    parts = [f"<details><summary>{plain(fold.title)}</summary>", *map(plain, fold.text)]
+    parts = [f"<details><summary>{plain(fold.title)}</summary>", *_paragraphs(fold.text)]
     parts += [table_markdown(table) for table in fold.tables]
     return "\n\n".join([*parts, "</details>"])
 

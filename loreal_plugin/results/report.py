@@ -86,11 +86,14 @@ def _head(
     evidence: Evidence, groups: Sequence[Group], blocks: Mapping[str, Sequence[Block]]
 ) -> Section:
     """Return what one takes away, and what the report is made of."""
-    lines = verdict_lines(blocks)
+    lines, alone = verdict_lines(blocks)
     runs = {result.path for result in evidence.results}
     read = f"Finished runs: {len(runs)}, rows: {len(groups)}."
     verdict = lines if len(lines) == 1 else [f"- {line}" for line in lines]
-    return Section("In short", tuple(verdict or [read]), folds=(_what_was_read(evidence, read),))
+    each = [Fold("Host by host", tuple(f"- {line}" for line in alone))] if alone else []
+    return Section(
+        "In short", tuple(verdict or [read]), folds=(*each, _what_was_read(evidence, read))
+    )
 
 
 def _what_was_read(evidence: Evidence, read: str) -> Fold:

@@ -16,35 +16,104 @@ from loreal_plugin.results.protocols import PROTOCOLS
 # row -> what gives points back
 GIVERS = {"loreal": "LOREAL", "adapted": "the adapted image side (ours, not the paper's)"}
 NEAR = 1.1  # a picture that takes at most this many times as long costs next to nothing
+FIRST = 3  # sentences that a page opens with
 _NAMED = 3  # datasets that a sentence names; of more it says how many
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a row gives back to a host at one phi, in points and in a sentence."""
+    """What a row gives back to one host at one phi.
 
-    text: str
+    Attributes:
+        host: registered name of its trainer.
+        lost, given: points of the protocol's summary; `unsure`: the test pictures cannot tell what
+            is given from none.
+        times: milliseconds of a picture by row, where they were measured.
+        where: the datasets, in words.
+    """
+
+    protocol: str
+    phi: int
+    shots: int
+    giver: str
+    host: str
+    lost: float
     given: float
+    unsure: bool
+    times: Mapping[str, float]
+    where: str
+
+    @property
+    def unit(self) -> str:
+        """Return what the points are points of."""
+        return PROTOCOLS[self.protocol].unit.removesuffix(" (%)")
+
+    @property
+    def text(self) -> str:
+        """Return the sentence."""
+        who, of = GIVERS[self.giver], f"{self.lost:.1f} points of {self.unit} lost"
+        if self.lost <= 0:
+            text = (
+                f"small pictures cost {self.host} nothing; {who} changes {self.unit} by"
+                f" {self.given:+.1f} points"
+            )
+        elif self.given < 0:
+            text = f"{who} gives {self.host} nothing back ({self.given:+.1f}) of the {of}"
+        else:
+            text = f"{who} gives {self.host} back {self.given:.1f} of the {of}"
+        unsure = " (these test pictures cannot tell that from no change)" if self.unsure else ""
+        return f"At {self.phi} ({self.where}), {text}{unsure}{self._price()}."
+
+    @property
+    def slower(self) -> float | None:
+        """Return how many times the host's time a picture takes; None where it was not measured."""
+        known = {self.giver, "phi"} <= self.times.keys()
+        return self.times[self.giver] / self.times["phi"] if known else None
+
+    def _price(self) -> str:
+        if self.slower is None:
+            return ""
+        large = f"; {self.times['native']:.1f} at the native size" if "native" in self.times else ""
+        ours, host = (f"{self.times[name]:.1f}" for name in (self.giver, "phi"))
+        if self.slower <= NEAR:
+            return f"; costs nothing at test ({ours} ms a picture, the host {host}{large})"
+        return f"; a picture takes {ours} ms at test, the host {host}{large}"
 
 
-def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> list[str]:
-    """Return a sentence for each host, phi and row that gives something back, the largest gains of
-    each protocol first.
+def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], list[str]]:
+    """Return the sentences that a page opens with, and those on each host by itself, which are none
+    where the first say the same.
+
+    The first are at most `FIRST`: hosts of one protocol and phi share a sentence, and of shots the
+    most count. The largest gain comes first.
 
     Args:
         blocks: by name of the protocol.
     """
-    found = {name: [v for b in of for v in block_verdicts(b)] for name, of in blocks.items()}
-    several = sum(map(bool, found.values())) > 1
-    lines = []
-    for name, verdicts in found.items():
-        head = f"{PROTOCOLS[name].title}: " if several else ""
-        lines += [head + v.text for v in sorted(verdicts, key=lambda v: -v.given)]
-    return lines
+    every = [v for of in blocks.values() for block in of for v in block_verdicts(block)]
+    several = len({v.protocol for v in every}) > 1
+
+    def named(verdict: Verdict, text: str) -> str:
+        return f"{PROTOCOLS[verdict.protocol].title}: {text}" if several else text
+
+    most: dict[str, int] = {}
+    for v in every:
+        most[v.protocol] = max(v.shots, most.get(v.protocol, 0))
+    found: dict[tuple[str, int, str, str], list[Verdict]] = defaultdict(list)
+    for v in every:
+        if v.shots == most[v.protocol]:
+            found[v.protocol, v.phi, v.giver, v.where].append(v)
+    order = list(blocks)
+    ranked = sorted(
+        found.values(), key=lambda vs: (order.index(vs[0].protocol), -max(v.given for v in vs))
+    )
+    heads = [named(vs[0], _together(vs)) for vs in ranked[:FIRST]]
+    alone = [named(v, v.text) for v in sorted(every, key=lambda v: order.index(v.protocol))]
+    return heads, [] if set(alone) <= set(heads) else alone
 
 
 def block_verdicts(block: Block) -> list[Verdict]:
-    """Return the sentences of one block; none where a row that they need is not there."""
+    """Return what is given back in one block; none where a row that is needed is not there."""
     rows: dict[str, dict[str, list[Group]]] = defaultdict(dict)
     for method, row, groups in block.lines():
         rows[method][row] = groups
@@ -64,35 +133,42 @@ def _verdict(block: Block, rows: Mapping[str, list[Group]], giver: str) -> Verdi
         giver: one of `GIVERS`.
     """
     native, phi, ours = (_mean(rows[name]) for name in ("native", "phi", giver))
-    lost, given, ours_of = native - phi, ours - phi, rows[giver]
-    method = ours_of[0].setting.method
-    host = CONTRACTS[method].trainer if method in CONTRACTS else method
-    unit = PROTOCOLS[block.key.protocol].unit.removesuffix(" (%)")
-    who, of = GIVERS[giver], f"{lost:.1f} points of {unit} lost"
-    if lost <= 0:
-        text = f"small pictures cost {host} nothing; {who} changes {unit} by {given:+.1f} points"
-    elif given < 0:
-        text = f"{who} gives {host} nothing back ({given:+.1f}) of the {of}"
-    else:
-        text = f"{who} gives {host} back {given:.1f} of the {of}"
-    found = compare(ours_of[0], rows["phi"][0]) if len(ours_of) == 1 else None
-    if found and found.pictures and not found.pictures.excludes_zero:
-        text += " (these test pictures cannot tell that from no change)"
-    names = block.datasets
-    where = ", ".join(names) if len(names) <= _NAMED else f"mean of {len(names)} datasets"
-    return Verdict(f"At {block.key.phi} ({where}), {text}{_price(rows, giver)}.", given)
-
-
-def _price(rows: Mapping[str, list[Group]], giver: str) -> str:
-    """Return what a picture costs beside the host at phi; empty where it was not measured."""
+    method, of = rows[giver][0].setting.method, rows[giver]
+    found = compare(of[0], rows["phi"][0]) if len(of) == 1 else None
     times = {name: _milliseconds(rows[name]) for name in ("native", "phi", giver)}
-    ours, host, native = times[giver], times["phi"], times["native"]
-    if ours is None or host is None:
-        return ""
-    large = f"; {native:.1f} at the native size" if native else ""
-    if ours <= NEAR * host:
-        return f"; costs nothing at test ({ours:.1f} ms a picture, the host {host:.1f}{large})"
-    return f"; a picture takes {ours:.1f} ms at test, the host {host:.1f}{large}"
+    names = block.datasets
+    return Verdict(
+        protocol=block.key.protocol,
+        phi=block.key.phi,
+        shots=block.key.shots,
+        giver=giver,
+        host=CONTRACTS[method].trainer if method in CONTRACTS else method,
+        lost=native - phi,
+        given=ours - phi,
+        unsure=bool(found and found.pictures and not found.pictures.excludes_zero),
+        times={name: ms for name, ms in times.items() if ms is not None},
+        where=", ".join(names) if len(names) <= _NAMED else f"mean of {len(names)} datasets",
+    )
+
+
+def _together(verdicts: Sequence[Verdict]) -> str:
+    """Return one sentence on several hosts at the same phi."""
+    if len(verdicts) == 1:
+        return verdicts[0].text
+    ordered = sorted(verdicts, key=lambda v: v.given)
+    low, high, first = ordered[0], ordered[-1], verdicts[0]
+    lost = sorted(v.lost for v in verdicts)
+    gains = f"{low.given:.1f} ({low.host}) to {high.given:.1f} ({high.host})"
+    text = (
+        f"At {first.phi} ({first.where}), {GIVERS[first.giver]} gives {len(verdicts)} hosts back"
+        f" {gains} of the {lost[0]:.1f} to {lost[-1]:.1f} points of {first.unit} lost"
+    )
+    slower = [v.slower for v in verdicts if v.slower is not None]
+    if not slower:
+        return f"{text}."
+    if max(slower) <= NEAR:
+        return f"{text}; costs nothing at test (at most {max(slower):.2f} times the host's time)."
+    return f"{text}; a picture takes up to {max(slower):.1f} times the host's time."
 
 
 def _mean(groups: Sequence[Group]) -> float:

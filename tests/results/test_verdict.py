@@ -26,7 +26,7 @@ from loreal_plugin.runs.records import pack_labels, score_facts
 
 def verdicts(out: Path) -> list[str]:
     groups, _ = group_results(collect(out).results)
-    return verdict_lines({name: blocks_of(groups, name) for name in PROTOCOLS})
+    return verdict_lines({name: blocks_of(groups, name) for name in PROTOCOLS})[0]
 
 
 def change(folder: Path, **of_rows: dict[str, Any]) -> None:
@@ -70,6 +70,25 @@ def test_several_protocols_are_named_and_the_largest_gain_comes_first(tmp_path: 
     found = verdicts(tmp_path)
     heads = [line.split(" (")[0] for line in found]
     assert heads == ["LR-B2N: At 96", "LR-B2N: At 144", "LR-CE: At 96"]
+
+
+def test_hosts_share_a_sentence_and_stand_alone_in_a_fold(tmp_path: Path) -> None:
+    write_run(tmp_path, gain=0.1)
+    write_run(tmp_path, method="coop", gain=0.05)
+    (line,) = verdicts(tmp_path)
+    groups, _ = group_results(collect(tmp_path).results)
+    of = {(g.setting.method, g.row): g.summaries()[0] for g in groups}
+    coop, maple = (of[m, "loreal"] - of[m, "phi"] for m in ("coop", "maple"))
+    assert f"gives 2 hosts back {coop:.1f} (CoOp) to {maple:.1f} (MaPLe) of the " in line
+    text = to_markdown(build_report(tmp_path))
+    assert text.splitlines()[2] == line
+    assert f"- At 96 (demo), LOREAL gives CoOp back {coop:.1f} of the" in text
+    for shots in (1, 4):
+        write_targets(tmp_path, "few_shot", shots=shots, names=())
+    write_targets(tmp_path, "xd", phi=144)
+    write_targets(tmp_path, "xd")
+    found = verdicts(tmp_path)
+    assert len(found) == 3, "no more than three, whatever was run"
 
 
 def test_the_page_opens_with_the_verdict_and_folds_the_statistics(tmp_path: Path) -> None:
