@@ -96,13 +96,9 @@ def run_check(args: argparse.Namespace) -> int:
     row, data = dataset_row(args.name), _data(args)
     with inspecting(data) as inspector:
         found = inspector.look(row.name)
-        split = inspector.layout(row.name).split_file
-        folder = data / inspector.layout(row.name).dataset_dir
     code = _report(row, found)
     if found.fault:
         print(f"Next: loreal data get {row.name} --data {data}")
-    elif split:
-        print(f"split: {_split_words(row, folder / split)}")
     return code
 
 
@@ -111,7 +107,7 @@ def _split_words(row: Dataset, path: Path) -> str:
     from loreal_plugin.download.transfer import published
 
     if not path.is_file():
-        return f"no {path.name}; one is drawn and saved with the first run"
+        return f"no {path.name}; one is drawn with the first run, and is not the published one"
     if published(row, path):
         return f"{path.name} is the published one"
     return f"{path.name} is not the published one; delete it and get the dataset again to have that"
@@ -154,4 +150,6 @@ def _report(row: Dataset, found: Inspection) -> int:
     else:
         parts = "/".join(str(count) if count else "-" for count in row.pictures)
         print(f"published: {row.classes} classes, train/val/test {parts}")
+    if found.split:
+        print(f"split: {_split_words(row, found.split)}")
     return 0

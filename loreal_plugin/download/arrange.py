@@ -13,6 +13,8 @@ from loreal_plugin.files.archives import is_archive, unpack
 
 DEPTH = 4  # folders below which nothing is looked for: classes and pictures lie there
 
+_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+
 
 def find(tree: Path, part: Part, path: str) -> Path | None:
     """Return where a path of `part.gives` lies in a tree, the uppermost place; None: nowhere."""
@@ -28,7 +30,8 @@ def find(tree: Path, part: Part, path: str) -> Path | None:
 
 def unpack_inner(tree: Path) -> bool:
     """Unpack the archives that lie in an unpacked one; return whether there was any."""
-    inner = [path for path in _upper(tree) if is_archive(path)]
+    # by name first: there may be a hundred thousand pictures
+    inner = [path for path in _upper(tree) if path.suffix in _PACKED and is_archive(path)]
     for path in inner:
         unpack(path, path.with_name(f"{path.name}.d"))
         path.unlink()

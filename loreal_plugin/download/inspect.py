@@ -31,12 +31,14 @@ class Inspection:
         classes: how many.
         parts: pictures in train, val and test.
         pictures: how many there are in all parts together.
+        split: where the family's split file belongs; None: the dataset has none.
     """
 
     fault: str = ""
     classes: int = 0
     parts: tuple[int, int, int] = (0, 0, 0)
     pictures: int = 0
+    split: Path | None = None
 
     def __str__(self) -> str:
         if self.fault:
@@ -79,7 +81,8 @@ class Inspector:
         parts = found.train_x, found.val or [], found.test
         total = len({item.impath for items in parts for item in items})
         train, val, test = (len(items) for items in parts)
-        return Inspection("", found.num_classes, (train, val, test), total)
+        split = found.dataset_dir / found.split_file if found.split_file else None
+        return Inspection("", found.num_classes, (train, val, test), total, split)
 
 
 @contextmanager

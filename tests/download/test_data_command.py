@@ -102,7 +102,7 @@ def test_check_counts_and_names_what_is_missing(pets: Path, server, capsys):
     capsys.readouterr()
     assert main(["data", "check", *words]) == 0
     said = capsys.readouterr().out
-    assert f"{WHOLE}\nas many classes" in said and "one is drawn and saved" in said
+    assert f"{WHOLE}\nas many classes" in said and "one is drawn with" in said
     next((pets / "oxford_pets" / "images").iterdir()).unlink()
     assert main(["data", "check", *words]) == 1
     assert re.search(r"missing: .*\.jpg", capsys.readouterr().out)
