@@ -72,13 +72,14 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_get(args: argparse.Namespace) -> int:
     """Get a dataset; 0 where it can be used then."""
+    from loreal_plugin.download.origins import is_address
     from loreal_plugin.download.table import dataset_row
 
     row, data = dataset_row(args.name), _data(args)
     print(f"{row.title}, {row.page}\nlicence: {row.licence}")
     if row.note:
         print(f"note: {row.note}")
-    if not args.given:
+    if not args.given or any(map(is_address, args.given)):
         _accept(args.yes)
     from loreal_plugin.download.get import get_dataset
 

@@ -40,7 +40,7 @@ def origins(row: Dataset, part: Part, given: Sequence[str], data: Path) -> Itera
     if part.beside and (data / part.beside).is_file():
         yield Origin(None, data / part.beside)
     for word in given:
-        if word.startswith(("http://", "https://")):
+        if is_address(word):
             for source in part.sources:
                 url = f"{word.rstrip('/')}/{source.name}"
                 yield Origin(dataclasses.replace(source, url=url))
@@ -50,11 +50,15 @@ def origins(row: Dataset, part: Part, given: Sequence[str], data: Path) -> Itera
         yield from (Origin(source) for source in part.sources)
 
 
+def is_address(word: str) -> bool:
+    """Return whether what was named lies on a server."""
+    return word.startswith(("http://", "https://"))
+
+
 def check_given(given: Sequence[str]) -> None:
     """Raise DataError where what was named is neither there nor a URL."""
     for word in given:
-        url = word.startswith(("http://", "https://"))
-        if not url and not Path(word).expanduser().exists():
+        if not is_address(word) and not Path(word).expanduser().exists():
             raise DataError(f"--from {word}: no such file or folder, and no http(s) address")
 
 

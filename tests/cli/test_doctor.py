@@ -135,12 +135,15 @@ def test_datasets_are_counted_and_what_is_missing_is_named(
     assert found["dataset caltech101"].found == "4 classes, 40 images (train 20, val 8, test 12)"
     assert found["dataset pics"].found.startswith("3 classes, 18 images (train 9")
     assert not found["dataset eurosat"].ok and "2750" in found["dataset eurosat"].found
+    assert f"loreal data get eurosat --data {data}" in found["dataset eurosat"].found
+    assert "data get" not in found["dataset empty"].found
     assert not found["dataset empty"].ok and found["dataset empty"].mark == "-"
     assert found["DATA"].ok and "2 dataset(s) can be used" in found["DATA"].found
     asked = {
         name: doctor_data.dataset_findings(str(data), name)
         for name in ("eurosat", "caltech101", "dtd", "demo")
     }
+    assert f"loreal data get dtd --data {data}" in asked["dtd"][-1].found
     missing = {
         name: [row.what for row in rows if row.mark == "MISSING"] for name, rows in asked.items()
     }

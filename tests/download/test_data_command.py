@@ -168,6 +168,8 @@ def test_a_mirror_is_compared_with_the_published_hashes(pets: Path, server, use_
         {"gives": ["annotations"], "sources": [notes]},
     )
     words = ["data", "get", "oxford_pets", "--data", str(pets), "--from", f"{server.address}/"]
+    assert main(words) == 2 and not server.asked  # a server: the licence is asked for
+    words.append("--yes")
     assert main(words) == 0
     assert f"from {server.url('images.tar.gz')}" in capsys.readouterr().out
     shutil.rmtree(pets)
