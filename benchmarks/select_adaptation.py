@@ -61,16 +61,18 @@ class Trials:
         self.text = {half: self._text(half) for half in HALVES}
         self.tests = {half: self._pictures(half) for half in HALVES}
 
-    def student(self, half: str, size: int) -> Student:
+    def student(self, half: str, size: int, enlarge: int = 0) -> Student:
         """Return zero-shot CLIP at a size for the classes of a half."""
         names = self.halves[half].classnames
         host, cfg = self.engine.host, self.cfg
         with using_weights(self.weights):
-            return quietly(lambda: build_student(host, cfg, names, "cpu", input_size=size))
+            return quietly(
+                lambda: build_student(host, cfg, names, "cpu", input_size=size, enlarge=enlarge)
+            )
 
-    def at_phi(self) -> Student:
+    def at_phi(self, enlarge: int = 0) -> Student:
         """Return zero-shot CLIP at phi, to which nothing is done."""
-        return self.student("base", self.phi)
+        return self.student("base", self.phi, enlarge)
 
     def _text(self, half: str) -> Tensor:
         student = self.student(half, self.engine.plan.native_size)
@@ -96,7 +98,7 @@ class Trials:
 
     def trial(self, settings: AdaptSettings) -> dict[str, Any]:
         """Return what one adaptation gives."""
-        beta = self.at_phi()
+        beta = self.at_phi(settings.enlarge)
         share_clip_tensors(self.alpha, beta)
         pupil = Tower(beta)
         shards = Shards(
@@ -108,7 +110,11 @@ class Trials:
             seed=settings.seed,
             views=settings.views,
             store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets"),
-            ingredients={"trials": self.engine.identity.weights, "phi": self.phi},
+            ingredients={
+                "trials": self.engine.identity.weights,
+                "phi": self.phi,
+                "seed": settings.seed,
+            },
         )
         adaptation = adapt(beta, settings)
         training = Distillation(pupil, adaptation, shards, settings)

@@ -164,6 +164,12 @@ class LorealOptions:
     adapt_token_weight: float = _key(
         1.0, "weight of the loss on patch tokens, beside that on embeddings", low=0.0
     )
+    adapt_enlarge: int = _key(
+        0,
+        "size to which the adapted image side enlarges images of phi before it reads them, a "
+        "multiple of the patch size: more tokens for more accuracy; 0: it reads them as they are",
+        low=0,
+    )
     adapt_pictures: str = _key(
         "shots", "pictures without labels: the `shots`, or a folder of pictures of any kind"
     )

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loreal_plugin.contract.image_tower import ImageTower
+from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import LorealOptions
+from loreal_plugin.weights.positions import grid_size_of
 
 WARM_UP_STEPS = 30
 BETAS = (0.9, 0.98)
@@ -28,6 +30,7 @@ class AdaptSettings:
         token_weight: of the loss on patch tokens, beside the loss on embeddings.
         batch: pictures a step.
         seed: of views, order and the start of the factors.
+        enlarge: side to which the pupil enlarges its pictures, pixels; 0: it does not.
     """
 
     kind: str = "patch_lora"
@@ -38,6 +41,7 @@ class AdaptSettings:
     token_weight: float = 1.0
     batch: int = 32
     seed: int = 1
+    enlarge: int = 0
 
     @classmethod
     def of(cls, options: LorealOptions, seed: int) -> AdaptSettings:
@@ -52,6 +56,7 @@ class AdaptSettings:
             token_weight=o.adapt_token_weight,
             batch=o.adapt_batch,
             seed=seed,
+            enlarge=o.adapt_enlarge,
         )
 
     def full_updates(self, tower: ImageTower) -> tuple[str, ...]:
@@ -65,5 +70,22 @@ class AdaptSettings:
         return tower.maps if "lora" in self.kind else ()
 
     def facts(self) -> dict[str, Any]:
-        """Return the settings in JSON's types."""
-        return asdict(self)
+        """Return the settings in JSON's types, as before there was `enlarge` where it is 0."""
+        return {k: v for k, v in asdict(self).items() if k != "enlarge" or v}
+
+
+def check_enlarge(enlarge: int, phi: int, patch: int) -> None:
+    """Raise ConfigError unless pictures of phi can be enlarged to this side, or are not (0).
+
+    Args:
+        patch: side of the patches that the encoder reads, pixels.
+    """
+    name = "TRAINER.LOREAL.ADAPT_ENLARGE"
+    if not enlarge:
+        return
+    grid_size_of(enlarge, patch, name)
+    if enlarge <= phi:
+        raise ConfigError(
+            f"{name} {enlarge} does not enlarge pictures of PHI {phi}: choose a larger multiple of"
+            f" the patch size {patch}, or 0"
+        )

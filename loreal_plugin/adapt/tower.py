@@ -31,7 +31,7 @@ class Tower:
         self.student, self.model, self.half = student, student.model, half
         self.parts: ImageTower = student.contract.image_tower(student.model)
         kernel = tensor_of(student.model, self.parts.kernel)
-        self.grid = student.input_size // kernel.shape[-1]
+        self.grid = student.encoder_size // kernel.shape[-1]
         self._norm = student.model.get_submodule(self.parts.last_norm)
 
     @property
@@ -52,7 +52,7 @@ class Tower:
         try:
             kind, half = self.device.type, self.half
             with torch.autocast(kind, dtype=half, enabled=half is not None):
-                features = self.student.contract.encode_image(self.model, images.to(self.device))
+                features = self.student.encode_image_with_grad(images.to(self.device))
         finally:
             handle.remove()
         count = self.grid**2

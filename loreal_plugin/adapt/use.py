@@ -28,6 +28,9 @@ def use_adaptation(
     row = student.contract
     mine = {"phi": student.input_size, "method": row.method if row.learns_images else "CLIP"}
     differ = [f"{k} {note[k]}, here {v}" for k, v in mine.items() if note[k] != v]
+    enlarge, size = settings_of(note).enlarge or note["phi"], student.encoder_size
+    if enlarge != size:
+        differ.append(f"pictures enlarged to {enlarge}, here {size}")
     if differ:
         raise CheckpointError(
             f"the adaptation was made for {'; for '.join(differ)}; train one for this run"
@@ -43,3 +46,12 @@ def use_adaptation_of(student: Student, folder: Path) -> dict[str, Any]:
     tensors, note = read_adaptation(adaptation_file(folder))
     use_adaptation(student, tensors, note)
     return note
+
+
+def enlarged_by(folder: Path) -> int:
+    """Return the side to which the pupil of a stage's folder enlarges pictures; 0: it does not.
+
+    Raises:
+        CheckpointError: there is no adaptation, or it is damaged.
+    """
+    return settings_of(read_adaptation(adaptation_file(folder))[1]).enlarge

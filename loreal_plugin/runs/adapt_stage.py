@@ -73,7 +73,8 @@ def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
     cfg, identity, plan = engine.cfgs[stage.name], engine.identity, engine.plan
     settings = AdaptSettings.of(identity.options_of(stage.name), cfg.SEED)
     names = list(identity.dataset(plan.source).classnames)
-    alpha, beta = (_student(engine, cfg, names, size) for size in (plan.native_size, plan.spec.phi))
+    alpha = _student(engine, cfg, names, plan.native_size)
+    beta = _student(engine, cfg, names, plan.spec.phi, settings.enlarge)
     share_clip_tensors(alpha, beta)
     pupil, teacher = Tower(beta), Tower(alpha)
     shards = Shards(
@@ -104,7 +105,7 @@ def picture_files(engine: Any) -> list[str]:
     return [item.impath for item in dataset.train_x] if found is None else found
 
 
-def _student(engine: Any, cfg: Any, names: list[str], size: int) -> Student:
+def _student(engine: Any, cfg: Any, names: list[str], size: int, enlarge: int = 0) -> Student:
     """Return alpha at a size; plain CLIP where its method learns nothing of the image side."""
     learns = engine.host.contract.learns_images
     options = engine.identity.options_of("adapt")
@@ -116,6 +117,7 @@ def _student(engine: Any, cfg: Any, names: list[str], size: int) -> Student:
         input_size=size,
         checkpoint_dir=engine.plan.stages["alpha"].folder if learns else None,
         epoch=options.alpha_epoch,
+        enlarge=enlarge,
     )
 
 

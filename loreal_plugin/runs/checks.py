@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from loreal_plugin.adapt.settings import check_enlarge
 from loreal_plugin.config import flatten
 from loreal_plugin.contract.tokens import tokenise_attributes
 from loreal_plugin.data.demo import without_drawing
@@ -82,14 +83,18 @@ def tell_authors(engine: Engine) -> None:
         )
 
 
-def check_layers(engine: Engine, layers: int) -> None:
-    """Raise ConfigError where a recipe names a layer that the CLIP does not have.
+def check_weights(engine: Engine, facts: Mapping[str, Any]) -> None:
+    """Raise ConfigError where settings name layers, or a size, that the CLIP does not have.
 
-    Some hosts fail on that inside `build_model`, others silently leave the layer out.
+    Some hosts fail on a layer inside `build_model`, others silently leave it out.
 
     Args:
-        layers: of the tower that has fewer.
+        facts: what `weights.describe` says of the CLIP.
     """
+    layers = min(facts["layers"], facts["text_layers"])
+    if "adapt" in engine.plan.stages:
+        enlarge = engine.identity.options_of("adapt").adapt_enlarge
+        check_enlarge(enlarge, engine.plan.spec.phi, facts["patch"])
     for cfg in engine.cfgs.values():
         for key, numbers in engine.host.contract.layers_used(cfg).items():
             if max(numbers, default=0) > layers:

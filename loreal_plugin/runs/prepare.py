@@ -5,7 +5,7 @@ from __future__ import annotations
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.runs.check_values import check_phi, check_places
-from loreal_plugin.runs.checks import check_dry_run, check_layers, check_run
+from loreal_plugin.runs.checks import check_dry_run, check_run, check_weights
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import RunSpec
@@ -53,7 +53,7 @@ def prepare(
         host = attach_host(spec.host, spec.method)
         engine = Engine(host, plan, fingerprint, say=say, verbose=verbose)
         _ = engine.tracker  # one that is not there is refused here
-        check_layers(engine, min(facts["layers"], facts["text_layers"]))
+        check_weights(engine, facts)
         if dry:
             check_dry_run(engine)
         elif check_data:

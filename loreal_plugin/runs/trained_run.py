@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.adapt.files import settings_of
 from loreal_plugin.adapt.use import use_adaptation
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.config import flatten, with_settings
@@ -129,13 +130,19 @@ class TrainedRun(RunFacts):
         return with_settings(cfg, settings)
 
     def student(
-        self, size: int, classnames: Sequence[str], stage: str, learned: Any = None
+        self,
+        size: int,
+        classnames: Sequence[str],
+        stage: str,
+        learned: Any = None,
+        enlarge: int = 0,
     ) -> Student:
         """Return a student at an input size with what a stage learned, without slots.
 
         Args:
             stage: `alpha` or `beta`: whose folder has the learned tensors.
             learned: the tensors themselves, where they are at hand.
+            enlarge: side to which the student enlarges its pictures; 0: it does not.
 
         Raises:
             CheckpointError: the stage's folder is not there.
@@ -153,13 +160,15 @@ class TrainedRun(RunFacts):
         epoch = getattr(self.options, f"{stage}_epoch")
         place = self.host, self.weights, self.device
         opened = TrainedStage(*place, folder=folder, epoch=epoch, learned=learned)
-        return opened.student(self.cfg_for(classnames), classnames, size)
+        return opened.student(self.cfg_for(classnames), classnames, size, enlarge)
 
     def beta(self, classnames: Sequence[str]) -> Student:
         """Return the student at phi, without slots."""
         same = self.options.students == "same" and self.deployment.learned is None
         stage = "alpha" if same else "beta"
-        return self.student(self.phi, classnames, stage, self.deployment.learned)
+        note = self.deployment.adaptation_note
+        enlarge = settings_of(note).enlarge if self.deployment.adaptation else 0
+        return self.student(self.phi, classnames, stage, self.deployment.learned, enlarge)
 
     def model(
         self, classnames: Sequence[str], words: Sequence[Any], *, with_alpha: bool = False

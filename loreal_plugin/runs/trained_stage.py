@@ -36,13 +36,14 @@ class TrainedStage:
     epoch: int | None = None
     learned: Mapping[str, Tensor] | None = None
 
-    def student(self, cfg: Any, classnames: Sequence[str], size: int) -> Student:
+    def student(self, cfg: Any, classnames: Sequence[str], size: int, enlarge: int = 0) -> Student:
         """Return the frozen model, without slots.
 
         Args:
             cfg: a configuration of the host; its input size is replaced.
             classnames: C names, in the order of the logits.
             size: side of the pictures, pixels.
+            enlarge: side to which the student enlarges them; 0: it does not.
 
         Raises:
             CheckpointError: what was learned is missing or does not fit.
@@ -58,5 +59,6 @@ class TrainedStage:
                     checkpoint_dir=self.folder,
                     epoch=self.epoch,
                     learned=self.learned,
+                    enlarge=enlarge,
                 )
             )

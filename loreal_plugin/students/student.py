@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost
@@ -42,7 +43,7 @@ class Student:
         cfg: the configuration it was built from.
         classnames: C names in the order of the prompts.
         learned: what the host learned, by name in `model`; the same objects as its parameters.
-        input_size: side of the images it reads, pixels.
+        input_size: side of the images it is given, pixels.
         token_weight: (vocabulary, D_t) token embeddings of its CLIP.
         tokenize: CLIP's tokenizer as the host uses it.
         words: the K attributes in its slots, or K for every class; none: its prompts have no slots.
@@ -51,6 +52,7 @@ class Student:
         condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
         mean: (F, D_v) features of the mean training picture; None before there is one.
         adaptation: updates of its image side that were merged into `model`; none: it is the host's.
+        encoder_size: side of the images that the host's encoder reads; 0 stands for `input_size`.
 
     Bound to the model when the student is made:
         encode_image: images (B, 3, input_size, input_size) -> L2-normalised features (B, F, D_v).
@@ -77,11 +79,12 @@ class Student:
     condition_on: str = "class"
     mean: Tensor | None = None
     adaptation: dict[str, Tensor] = field(default_factory=dict)
+    encoder_size: int = 0
 
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
-        encode: Callable[[Tensor], Tensor] = partial(contract.encode_image, model)
-        self.encode_image = torch.no_grad()(encode)
+        self.encoder_size = self.encoder_size or self.input_size
+        self.encode_image: Callable[[Tensor], Tensor] = torch.no_grad()(self.encode_image_with_grad)
         share = contract.fusion_weight(model)
         self.condition: Callable[..., Tensor] = partial(
             contract.condition, mode=self.condition_on, alpha=share
@@ -108,6 +111,12 @@ class Student:
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
         return self.contract.token_rows(self.model, self.token_weight, ids)
+
+    def encode_image_with_grad(self, images: Tensor) -> Tensor:
+        """Return what `encode_image` returns; gradients flow to what trains in the encoder."""
+        if self.encoder_size != self.input_size:
+            images = F.interpolate(images, size=(self.encoder_size,) * 2, mode="bicubic")
+        return self.contract.encode_image(self.model, images)
 
     # ---- the host alone --------------------------------------------------------------------------
 
@@ -164,30 +173,29 @@ def build_student(
     checkpoint_dir: Path | str | None = None,
     epoch: int | None = None,
     learned: Mapping[str, Tensor] | None = None,
+    enlarge: int = 0,
 ) -> Student:
     """Build the host's model with the host's own `build_model`, load what it learned, freeze it.
 
     Args:
         host: attached for the student's method.
-        cfg: a configuration of the host; `INPUT.SIZE` is replaced by `input_size`.
+        cfg: a configuration of the host; `INPUT.SIZE` is replaced.
         classnames: C names, in the order of the logits; no picture is read.
         device: where the model goes.
         input_size: side of the images, pixels.
         checkpoint_dir, epoch: output folder of the host's training; None or 0 is the last epoch.
         learned: the learned tensors by name instead; without both the initial values stay.
+        enlarge: side to which the student enlarges its images, pixels; 0: it does not.
 
     Raises:
         HostError: what was built does not answer the contract.
         CheckpointError: a learned tensor is missing or of another shape.
     """
     contract = host.contract
-    cfg = at_size(cfg, contract.trainer, input_size)
+    cfg = at_size(cfg, contract.trainer, enlarge or input_size)
     shell, token_weight = _built(host, cfg, classnames, torch.device(device))
     model = shell.model
     parameters = contract.learned(model)
-    if not parameters:
-        where = f"host '{host.path.name}': {contract.trainer}.build_model"
-        raise HostError(f"{where} left nothing to learn")
     if checkpoint_dir is not None:
         load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
     elif learned is not None:
@@ -203,6 +211,7 @@ def build_student(
         input_size=input_size,
         token_weight=token_weight.to(device),
         tokenize=host.tokenize,
+        encoder_size=enlarge,
     )
 
 
@@ -216,6 +225,9 @@ def _built(
     host.contract.check(shell, f"host '{host.path.name}'")
     # Dassl's trainers wrap the model where there are several GPUs; students run on one.
     shell.model = bare_model(shell)
+    if not host.contract.learned(shell.model):
+        where = f"host '{host.path.name}': {host.contract.trainer}.build_model"
+        raise HostError(f"{where} left nothing to learn")
     return shell, _token_weight(clips, shell.model)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.adapt.use import use_adaptation_of
+from loreal_plugin.adapt.use import enlarged_by, use_adaptation_of
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import dataset_of, load_attributes
@@ -126,7 +126,7 @@ class Stage3:
                 " 2 (STUDENTS same needs ALPHA_DIR only)"
             )
 
-        def student(name: str, size: int, folder: str, epoch: int) -> Student:
+        def student(name: str, size: int, folder: str, epoch: int, enlarge: int = 0) -> Student:
             print(f"Student {name}: {self.contract.trainer} at {size} from {folder}")
             place = Path(folder)
             return build_student(
@@ -137,17 +137,19 @@ class Stage3:
                 input_size=size,
                 checkpoint_dir=place,
                 epoch=epoch,
+                enlarge=enlarge,
             )
 
         alpha = student("alpha", self.cfg.INPUT.SIZE[0], o.alpha_dir, o.alpha_epoch)
         low = (o.alpha_dir, o.alpha_epoch) if same else (o.beta_dir, o.beta_epoch)
-        beta = student("beta", o.phi, *low)
+        adapted = Path(o.adapt_dir) if o.adapt_dir else None
+        beta = student("beta", o.phi, *low, enlarge=enlarged_by(adapted) if adapted else 0)
         report = share_clip_tensors(alpha, beta)
         mib = report.bytes_shared / 2**20
         print(f"Students share {report.n_shared} tensors ({mib:.1f} MiB)")
-        if o.adapt_dir:
-            use_adaptation_of(beta, Path(o.adapt_dir))
-            print(f"Student beta: image side adapted to {o.phi}, from {o.adapt_dir}")
+        if adapted:
+            use_adaptation_of(beta, adapted)
+            print(f"Student beta: image side adapted to {o.phi}, from {adapted}")
         self.host_facts = {
             "host": host.revision,
             "shims": list(host.shims),

@@ -128,6 +128,24 @@ def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_p
         load_run(run, row="adaptd")
 
 
+def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(world.out, out)
+    assert world.run("coop", "TRAINER.LOREAL.ADAPT_ENLARGE", "48", out=out) == 0
+    names = {folder.parent.name for folder in world.folders("CoOp_LOREAL/phi32")}
+    (run,) = (f for f in world.folders("CoOp_LOREAL/phi32*", out) if f.parent.name not in names)
+    found = load_run(run)
+    beta = found.beta
+    assert (found.phi, beta.encoder_size, beta.model.image_encoder.input_resolution) == (32, 48, 48)
+    images = torch.randn(3, 3, 32, 32)
+    large = torch.nn.functional.interpolate(images, size=(48, 48), mode="bicubic")
+    with torch.no_grad():
+        wanted = beta.contract.encode_image(beta.model, large)
+    assert torch.equal(beta.encode_image(images), wanted)
+    kept = read_adaptation(adaptation_file(world.folders("CLIP/adapt_phi32")[0]))[1]["settings"]
+    assert "enlarge" not in kept  # keys of runs without it are those of before
+
+
 def _kernels(model: Callable[[torch.Tensor], Any], images: torch.Tensor) -> list[str]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -240,6 +258,8 @@ def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path:
         (("TRAINER.LOREAL.ADAPT_RANK", "0"), "is below 1"),
         (("TRAINER.LOREAL.ADAPT_RANK", "4096"), "this image encoder allows"),
         (("TRAINER.LOREAL.ADAPT", "all"), "is none of"),
+        (("TRAINER.LOREAL.ADAPT_ENLARGE", "32"), "does not enlarge pictures of PHI 32"),
+        (("TRAINER.LOREAL.ADAPT_ENLARGE", "50"), "it must be a multiple of the patch size"),
         (("TRAINER.LOREAL.ADAPT_LR", "1e30"), "too high"),
     ],
 )
