@@ -85,8 +85,8 @@ def _line(x0: float, x1: float, y: float) -> Any:
 def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: float) -> None:
     """Draw both pictures, and the attention maps over them."""
     native, phi = e.pictures
-    host, ours = (one.name for one in e.predictions[-2:])
-    below = f"{host.partition(', ')[2]}, and {ours.removeprefix('+ ')}"
+    adapted = "adapted" in e.predictions[-1].name
+    below = f"adapted to {phi}" if adapted else f"trained at {phi}, and LOREAL"
     panels = (
         (native, None, "what the models read"),
         (native, "alpha", "where the encoder looks"),

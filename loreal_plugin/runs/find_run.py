@@ -31,7 +31,10 @@ def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, 
     path = unpacked(Path(path).expanduser())
     folder = (path.parent if path.name == RESULTS else path).resolve()
     record, fault = read_record(folder / RESULTS)
-    record = record if fault else _whole_run(folder, record)
+    if not fault and record.get("kind") == "stage" and not record.get("stages"):
+        # the folder of the adapted student itself says which row is meant
+        row = ADAPTED if record["stage"] == ADAPTED else row
+        record = _whole_run(folder, record)
     if fault or record.get("kind") == "sweep":
         why = f"{RESULTS} {fault or 'is the record of a sweep'}"
         raise CheckpointError(
@@ -60,8 +63,6 @@ def _whole_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
 
     A stage that was copied alone keeps its own record.
     """
-    if record.get("kind") != "stage" or record.get("stages"):
-        return record
     for place in _places_of_runs(folder):
         found, fault = read_record(place / RESULTS)
         stages = {} if fault else found.get("stages") or {}
