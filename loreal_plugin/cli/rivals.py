@@ -15,13 +15,14 @@ run, which must be there), all tested at PHI: as they are; with the mean shift b
 resolutions taken back; with a ridge map from low to standard embeddings; with pictures enlarged to
 every multiple of the patch size up to the native size; with pictures enlarged to the native size
 whose tokens are merged to the number that a small picture has (zero-shot CLIP and methods whose
-image side learns nothing). Each row has the tokens that the image
-encoder reads, the milliseconds of one picture alone and of one in a batch. Corrections are fitted
-on the run's few-shot training pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS).
-Pairs after -- are those of the run.
+image side learns nothing). Each row has the tokens that the image encoder reads, the milliseconds
+of one picture alone and of one in a batch. Corrections are fitted on the run's few-shot training
+pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS). --tower adds another CLIP, as
+one with larger patches. Pairs after -- are those of the run.
 
 examples:
   loreal rivals maple 96
+  loreal rivals maple 96 --tower ViT-B/32
   loreal rivals maple 96 --protocol xd --shots 4
 """
 
@@ -39,6 +40,12 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--targets", metavar="NAMES", help="what xd or dg tests on (TARGETS; those of the source)"
+    )
+    parser.add_argument(
+        "--tower",
+        metavar="WEIGHTS",
+        default="",
+        help="also zero-shot CLIP with these weights on enlarged pictures, as ViT-B/32",
     )
     parser.set_defaults(run=run)
 
@@ -59,6 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.results.run_table import format_rivals
     from loreal_plugin.runs.rivals import run_rivals
 
-    print(format_rivals(run_rivals(spec, protocol=protocol)))
+    print(format_rivals(run_rivals(spec, protocol=protocol, tower=args.tower)))
     print(f"\n{next_line(f'loreal report {typed(spec.out)}')}")
     return 0

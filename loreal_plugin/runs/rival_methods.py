@@ -147,6 +147,19 @@ def score_rivals(
         timer: corrections -> milliseconds of one picture alone with each; None measures none.
     """
     corrections = corrections_of(train, next(iter(test.values())))
+    return score_each(model, text, corrections, test=test, classify=classify, timer=timer)
+
+
+def score_each(
+    model: str,
+    text: str,
+    corrections: Mapping[str, Correction],
+    *,
+    test: Mapping[str, Mapping[str, Embeddings]],
+    classify: Callable[[str, Tensor], Tensor],
+    timer: Timer | None = None,
+) -> list[RivalScore]:
+    """Return a score for each correction; arguments as for `score_rivals`."""
     times = timer(corrections) if timer else {}
     rows = []
     for correction, how in corrections.items():

@@ -24,7 +24,9 @@ from loreal_plugin.runs.rival_methods import (
     Correction,
     Embeddings,
     RivalScore,
+    Timer,
     embed,
+    score_each,
     score_rivals,
     upsampled,
 )
@@ -43,9 +45,12 @@ class RivalModel:
     """One frozen model at the native size and at phi, and the pictures it is measured on.
 
     Zero-shot CLIP is CoOp's model before training: its context is "a photo of a".
+
+    Args:
+        weights: other CLIP weights than the run's, for a model that was not trained.
     """
 
-    def __init__(self, engine: Engine, stage: Stage, *, zero_shot: bool) -> None:
+    def __init__(self, engine: Engine, stage: Stage, *, zero_shot: bool, weights: str = "") -> None:
         self.engine, self.stage = engine, stage
         self.phi, self.native = engine.plan.spec.phi, engine.plan.native_size
         self.host = engine.host
@@ -57,7 +62,9 @@ class RivalModel:
         self.source = engine.plan.source
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         learned = None if zero_shot else stage.folder
-        self.trained = TrainedStage(self.host, engine.plan.spec.weights, self.device, learned)
+        self.trained = TrainedStage(
+            self.host, weights or engine.plan.spec.weights, self.device, learned
+        )
 
     @property
     def sizes(self) -> range:
@@ -92,23 +99,38 @@ class RivalModel:
             LOW: self._embed_views(low, self.phi),
             "standard": (towards or self).native_views,
         }
-        for student in at_phi.values():
-            _ = student.host_texts  # made before the clock of a picture runs
+        classify, timer = self._classify(at_phi), self._timer(at_phi, encoders)
+        return score_rivals(model, text, train=train, test=test, classify=classify, timer=timer)
 
-        def classify(subset: str, features: Tensor) -> Tensor:
-            return at_phi[subset].host_logits(features)
+    def score_enlarged(self, model: str, text: str, size: int) -> list[RivalScore]:
+        """Return the one row of small pictures that are enlarged to `size`, with nothing fitted."""
+        students = {s: self._student(s, size) for s in self.engine.plan.tests}
+        kind = f"{UPSAMPLED} {size}"
+        encoders = {kind: upsampled(students[self.source].encode_image, size)}
+        test = {s: self._embed(encoders, s, self.phi) for s in students}
+        classify, timer = self._classify(students), self._timer(students, encoders)
+        only = {kind: Correction(kind, lambda f: f)}
+        return score_each(model, text, only, test=test, classify=classify, timer=timer)
+
+    @staticmethod
+    def _classify(students: Mapping[str, Student]) -> Callable[[str, Tensor], Tensor]:
+        """Return (test set, features) -> logits; texts are made before any clock runs."""
+        for student in students.values():
+            _ = student.host_texts
+        return lambda subset, features: students[subset].host_logits(features)
+
+    def _timer(self, students: Mapping[str, Student], encoders: Mapping[str, Encode]) -> Timer:
+        """Return what times one small picture alone with each correction."""
+        classify, picture = self._classify(students), blank_picture(self.phi, self.device)
+
+        def predict(how: Correction) -> Tensor:
+            return classify(self.source, how.apply(encoders[how.kind](picture).float()))
 
         def timer(corrections: Mapping[str, Correction]) -> dict[str, float]:
-            picture = blank_picture(self.phi, self.device)
+            calls = {name: partial(predict, how) for name, how in corrections.items()}
+            return picture_milliseconds(calls, self.device)
 
-            def predict(how: Correction) -> Tensor:
-                return classify(self.source, how.apply(encoders[how.kind](picture).float()))
-
-            return picture_milliseconds(
-                {name: partial(predict, how) for name, how in corrections.items()}, self.device
-            )
-
-        return score_rivals(model, text, train=train, test=test, classify=classify, timer=timer)
+        return timer
 
     def config(self, subset: str, size: int) -> Any:
         """Return the host's config for the test set `subset` at `size`."""

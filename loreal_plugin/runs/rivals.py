@@ -27,6 +27,7 @@ from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import RivalScore, size_of
 from loreal_plugin.runs.rival_model import RivalModel
 from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 
 RIVALS_VERSION = 6
 # Zero-shot CLIP's rows, in the folder of a trainer of this name: runs of all methods read them.
@@ -34,12 +35,14 @@ CLIP, ZERO_SHOT = "CLIP", "zero_shot.json"
 
 
 def run_rivals(
-    spec: RunSpec, *, protocol: Protocol = BASE2NEW, say: Say = say_line
+    spec: RunSpec, *, protocol: Protocol = BASE2NEW, tower: str = "", say: Say = say_line
 ) -> dict[str, Any]:
     """Measure zero-shot CLIP, alpha and beta with each correction; return and store the record.
 
     Args:
         protocol: whose stages and test sets.
+        tower: other CLIP weights whose zero-shot model reads enlarged pictures, too; one with large
+            patches has few tokens (`ViT-B/32`).
 
     Raises:
         ConfigError: the method has no class texts of its own that serve all images.
@@ -53,10 +56,10 @@ def run_rivals(
         )
     engine = prepare(spec, protocol=protocol, say=say)
     with using_weights(spec.weights):
-        return _run(engine, say)
+        return _run(engine, tower, say)
 
 
-def _run(engine: Engine, say: Say) -> dict[str, Any]:
+def _run(engine: Engine, tower: str, say: Say) -> dict[str, Any]:
     """Return the record, measured unless it is there; see `run_rivals`."""
     plan, spec = engine.plan, engine.plan.spec
     alpha, beta = plan.stages["alpha"], plan.stages["beta"]
@@ -70,12 +73,13 @@ def _run(engine: Engine, say: Say) -> dict[str, Any]:
     folder = _folder(engine, alpha.trainer)
     views = engine.identity.options.cache_views or 1
     tests = {name: engine.identity.images(name) for name in plan.tests}
-    own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
+    other = [weights_fingerprint(tower)] if tower else []
+    own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION, *other])
     with stage_lock(folder, say):
         if not is_complete(folder, own_key):
-            rows = _zero_shot(engine, alpha, say) + [
-                _row(engine, s) for s in _measure(engine, alpha, beta, say)
-            ]
+            rows = _zero_shot(engine, alpha, say)
+            rows += _other_tower(engine, alpha, tower, say) if tower else []
+            rows += [_row(engine, s) for s in _measure(engine, alpha, beta, say)]
             cfg = engine.cfgs["alpha"]
             record = dict(head(plan, engine.identity, "rivals", own_key, alpha, cfg))
             record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
@@ -123,6 +127,18 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
             }
             write_checked(folder / ZERO_SHOT, found)
     return found["rows"]
+
+
+def _other_tower(engine: Engine, alpha: Stage, weights: str, say: Say) -> list[RowFacts]:
+    """Return the row of zero-shot CLIP with other weights, on pictures enlarged to their size."""
+    facts = describe(load_clip_state_dict(weights))
+    name = Path(weights).stem if Path(weights).is_file() else weights
+    say(f"[rivals] zero-shot CLIP with {name}")
+    model = RivalModel(engine, alpha, zero_shot=True, weights=weights)
+    text = f"zero-shot {name}"
+    (score,) = model.score_enlarged("zero-shot", text, int(facts["resolution"]))
+    tokens = (facts["resolution"] // facts["patch"]) ** 2 + 1
+    return [_row(engine, score) | {"correction": f"{name}, {score.correction}", "tokens": tokens}]
 
 
 def _row(engine: Engine, score: RivalScore) -> RowFacts:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import random_clip_file
 from safetensors.torch import load_file
 from world import FAST, OURS, ROOT, RUN, World
 
@@ -227,7 +228,8 @@ def test_seeds_reproduce_bit_for_bit(world: World, call: Any, tmp_path: Path) ->
 def test_rivals_of_the_run_are_measured_once_and_printed(
     world: World, call: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("rivals", *RUN, "--", *FAST)
+    tower = random_clip_file(world.root, "large_patches.pt", patch=32)
+    words = ("rivals", *RUN, "--tower", str(tower), "--", *FAST)
     predicted: list[torch.Size] = []
 
     def timed(calls: dict[str, Any], _: Any) -> dict[str, float]:
@@ -256,6 +258,8 @@ def test_rivals_of_the_run_are_measured_once_and_printed(
     assert [row["tokens"] for row in enlarged] == [10, 17] * 2, "of CLIP, and of the host"
     assert all(row["picture_ms"] == 1.5 for row in record["rows"])
     assert predicted == [(1, 3)] * len(record["rows"]), "one picture, three classes"
+    (other,) = (row for row in record["rows"] if "large_patches" in row["name"])
+    assert other["name"] == "zero-shot large_patches, up-sampled to 64" and other["tokens"] == 5
     plain = next(row for row in record["rows"] if row["name"] == "MaPLe trained at 64")
     tested = read_results(world.run_folder)["rows"][1]
     for half in ("base", "new"):
