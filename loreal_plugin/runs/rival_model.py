@@ -30,11 +30,11 @@ from loreal_plugin.runs.rival_methods import (
     score_rivals,
     upsampled,
 )
-from loreal_plugin.runs.token_merging import MergedTower
 from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.embedding_cache import encode_views
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
+from loreal_plugin.students.token_merging import MergedTower
 from loreal_plugin.students.views import StudentViews, build_recipe
 from loreal_plugin.trainer.data import ENCODE_BATCH
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers import random_clip_state_dict
 from torch import Tensor
 
-from loreal_plugin.runs.token_merging import MergedTower, merge
+from loreal_plugin.students.token_merging import MergedTower, merge
 from loreal_plugin.weights import import_clip
 
 
