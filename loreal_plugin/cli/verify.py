@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what is damaged and how many files were verified; 1 where something is damaged."""
     from loreal_plugin.errors import LorealError
     from loreal_plugin.files.checked_json import OLD
-    from loreal_plugin.runs.packed import unpacked
+    from loreal_plugin.files.packed import unpacked
     from loreal_plugin.runs.verify import HEAL, verify
 
     folder = unpacked(args.folder.expanduser())

@@ -18,12 +18,12 @@ from loreal_plugin.export.describe import weights_facts
 from loreal_plugin.export.export_run import made
 from loreal_plugin.export.pack_card import pack_card
 from loreal_plugin.files import read_checked, write_json, write_text
+from loreal_plugin.files.manifest import SUMS
+from loreal_plugin.files.packed import WEIGHTS
 from loreal_plugin.results.record import RESULTS, read_record, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.find_run import find_run
-from loreal_plugin.runs.packed import WEIGHTS
 from loreal_plugin.runs.stage_files import TABLES, check_files
-from loreal_plugin.runs.verify import SUMS
 from loreal_plugin.trainer.checkpoint import NAME, file_name
 
 CONFIG, CARD = "config.json", "README.md"

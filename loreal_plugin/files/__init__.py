@@ -7,6 +7,7 @@
 - `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.
 - `documents`: parts of a document that a command fills in.
+- `packed`: a run that somebody packed.
 - `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
 - `store`: tensors with a note that says what they belong to (imports torch).
 - `sealed`, `torch_files`: what torch wrote, read without running it (imports torch).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from loreal_plugin.digests import digest_file
 from loreal_plugin.files.atomic import sync
 from loreal_plugin.files.checked_json import read_checked
 
+SUMS = "SHA256SUMS"
 Stamp = tuple[int, int]
 
 
@@ -48,6 +50,17 @@ def vouched_damage(folder: Path, path: Path, record: str = "results.json") -> st
     name = path.relative_to(folder).as_posix()
     found = damage(folder, {name: hashes[name]}) if name in hashes else []
     return found[0] if found else ""
+
+
+def read_sums(path: Path) -> dict[str, str] | None:
+    """Return the hashes by name that a SHA256SUMS lists; None: it has lines that are none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    found = {line[66:]: line[:64] for line in lines if re.match(r"[0-9a-f]{64}  .", line)}
+    return found if len(found) == len(lines) else None
 
 
 def damage(root: Path, hashes: Mapping[str, str]) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import CheckpointError, ConfigError, HostError, unknown_name
+from loreal_plugin.files.packed import unpacked
 from loreal_plugin.results.record import RESULTS, read_record
-from loreal_plugin.runs.packed import unpacked
 from loreal_plugin.runs.spec import find_host
 from loreal_plugin.trainer.checkpoint import NAME
 

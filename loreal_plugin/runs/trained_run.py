@@ -21,6 +21,7 @@ from loreal_plugin.adapt.use import use_adaptation
 from loreal_plugin.attach import AttachedHost, attach_host
 from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.errors import CheckpointError, WeightsError
+from loreal_plugin.files.packed import packed_weights
 from loreal_plugin.inference.builder import ModeBuilder
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.correction import correction_from_tensors
@@ -29,7 +30,6 @@ from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.runs.deployment import read_deployment
 from loreal_plugin.runs.find_run import find_run, host_folder
 from loreal_plugin.runs.logs import quietly
-from loreal_plugin.runs.packed import packed_weights
 from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
 from loreal_plugin.runs.trained_stage import TrainedStage

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.files.checked_json import CHECKED, OLD, OWN, parse_checked
-from loreal_plugin.files.manifest import damage
+from loreal_plugin.files.manifest import SUMS, damage, read_sums
 from loreal_plugin.results.reader import set_aside
 from loreal_plugin.results.record import RESULTS, read_record
 from loreal_plugin.runs.journal import STARTED
 
-SUMS = "SHA256SUMS"
 CHECKABLE = (".json", ".seconds")
 # what tensors lie beside the note that has their hash
 _TENSORS = (".safetensors", ".pt")
@@ -69,14 +67,13 @@ def _other_stages(folder: Path) -> Iterator[Path]:
 
 
 def _listed(path: Path, found: Verification) -> dict[str, Any]:
-    """Return what an exported package's SHA256SUMS lists, in the form of a record."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
-    files = dict(line.split("  ", 1)[::-1] for line in lines if re.match(r"[0-9a-f]{64}  .", line))
-    if len(files) != len(lines):
+    """Return what a package's SHA256SUMS lists, in the form of a record."""
+    files = read_sums(path)
+    if files is None:
         found.damaged[path] = "has lines that are no hash and name"
     else:
         found.verified.add(path)
-    return {"files": files}
+    return {"files": files or {}}
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""A run that somebody packed (`loreal pack`), opened: an archive is unpacked once, into the cache.
+"""A run that somebody packed (`loreal pack`): an archive is unpacked once, into the cache.
 
 A packed run is a folder that opens as a finished run does; `clip/` in it has the CLIP weights,
 where they were packed, too.
@@ -13,11 +13,11 @@ from pathlib import Path
 from loreal_plugin.digests import digest_file
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.archives import is_archive, unpack
+from loreal_plugin.files.manifest import SUMS, damage, read_sums
 from loreal_plugin.paths import cache_root
-from loreal_plugin.results.record import RESULTS
-from loreal_plugin.runs.verify import verify
 
 WEIGHTS = "clip"
+RECORD = "results.json"
 
 
 def unpacked(path: Path) -> Path:
@@ -49,7 +49,7 @@ def packed_weights(folder: Path) -> str | None:
 
 def _run_in(folder: Path, archive: Path) -> Path:
     """Return the folder with a record: the archive's own, or the only one in it."""
-    found = sorted(path.parent for path in (*folder.glob(RESULTS), *folder.glob(f"*/{RESULTS}")))
+    found = sorted(path.parent for path in (*folder.glob(RECORD), *folder.glob(f"*/{RECORD}")))
     if len(found) != 1:
         raise CheckpointError(
             f"{archive} holds {len(found)} runs; name an archive that loreal pack wrote"
@@ -59,8 +59,10 @@ def _run_in(folder: Path, archive: Path) -> Path:
 
 def _check(folder: Path, archive: Path) -> None:
     """Raise CheckpointError where a file in an archive is not what its hash says."""
-    damaged = verify(folder).damaged
-    for path, fault in damaged.items():
+    sums = read_sums(folder / SUMS) if (folder / SUMS).is_file() else None
+    if not sums or RECORD not in sums:
+        raise CheckpointError(f"{archive} has no {SUMS} of its files; copy the archive again")
+    for text in damage(folder, sums):
         raise CheckpointError(
-            f"{archive}: {path.relative_to(folder)} {fault}; copy the archive again"
+            f"{archive}: {text.removeprefix(f'{folder}/')}; copy the archive again"
         )
