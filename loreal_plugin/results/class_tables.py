@@ -94,9 +94,14 @@ def _class_table(block: Block, groups: Sequence[Group], name: str, shown: int) -
         for label, values in lines.items()
     ]
     sizes = {"native_size": groups[0].native_size, "phi": block.key.phi}
-    last, first = list(columns.items())[-1]
+    last, ones = list(columns.items())[-1]
+    pooled = Measured(
+        ones[0].classnames,
+        [label for one in ones for label in one.labels],
+        [label for one in ones for label in one.called],
+    )
     of = f"{name} of {groups[0].setting.dataset}, {groups[0].setting.method}, phi {block.key.phi}"
-    confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in first[0].frequent()]
+    confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in pooled.frequent()]
     row = short_name(last, sizes)
     notes = [f"{rest} classes with a higher recall are left out."] if rest else []
     notes += [f"Confusions that matter, {row}: {'; '.join(confused)}."] if confused else []
@@ -110,13 +115,16 @@ def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> t
     Args:
         columns: answers; those of one column (several seeds) are averaged.
     """
-    found: Recalls = {}
-    for name in columns[-1][0].recalls():
-        means = []
-        for ones in columns:
-            parts = [one.recalls().get(name) for one in ones]
-            means.append(statistics.fmean(100 * r / n for r, n in filter(None, parts)))
-        found[name] = means
+    recalls = [[one.recalls() for one in ones] for ones in columns]
+    named = set.intersection(*(set(one) for ones in recalls for one in ones))
+    found: Recalls = {
+        name: [
+            statistics.fmean(100 * r / n for r, n in (one[name] for one in ones))
+            for ones in recalls
+        ]
+        for name in recalls[-1][0]
+        if name in named
+    }
     ordered = sorted(found, key=lambda name: found[name][-1])
     # two more are shorter than the sentence that leaves them out
     kept = ordered if len(ordered) <= shown + 2 else ordered[:shown]

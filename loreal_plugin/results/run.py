@@ -35,11 +35,16 @@ class Score:
 
     @property
     def answers(self) -> Measured | None:
-        """Return what each picture was called; None where the record does not say it."""
+        """Return what each picture was called; None where the record does not say it, or says what
+        cannot be.
+        """
         if self.test_list is None or self.hits is None or self.mistaken is None:
             return None
         names, labels = self.test_list["classnames"], self.test_list["labels"]
-        return decode_answers(names, labels, self.hits, self.mistaken)
+        try:
+            return decode_answers(names, labels, self.hits, self.mistaken)
+        except ValueError:
+            return None
 
     @property
     def whole_seconds(self) -> float | None:

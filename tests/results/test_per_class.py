@@ -79,6 +79,10 @@ def test_a_records_table_by_class() -> None:
     assert ["class", "96", "LOREAL"] in lines and ["cat", "33", "67"] in lines
     assert text.index("fox") < text.index("cat") < text.index("dog")
     assert "is called" not in text, "single confusions say little"
+    for score in (row[half] for row in record["rows"] for half in HALVES):
+        score["mistaken"] = "7"
+    with pytest.raises(LorealError, match="--test-only tests again"):
+        class_text(run_of(record))
     del record["test_sets"]
     with pytest.raises(LorealError, match="--test-only tests again"):
         class_text(run_of(record))
