@@ -27,6 +27,12 @@ def test_the_readme_is_a_front_door() -> None:
     assert len(README.splitlines()) <= 120
 
 
+def test_the_readme_has_its_picture() -> None:
+    picture = ROOT / "docs" / "pictures" / "front.png"
+    assert "](docs/pictures/front.png)" in README
+    assert 0 < picture.stat().st_size < 300_000
+
+
 def links_of(page: Path) -> list[str]:
     """Return the files that a page links to, as it writes them."""
     found = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
