@@ -69,6 +69,24 @@ class Block:
         text = f"{phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
         return text.removeprefix(", ")
 
+    def without_rivals(self) -> Block:
+        """Return the block without rivals; itself where it has nothing else."""
+        own = tuple(group for group in self.groups if not group.rival)
+        return replace(self, groups=own) if own else self
+
+    def best_rival(self) -> str:
+        """Return which rival has the highest accuracy, in a sentence; empty without rivals beside
+        runs.
+        """
+        rivals = [group for group in self.groups if group.rival]
+        if not rivals or len(rivals) == len(self.groups) or len(self.datasets) > 1:
+            return ""
+        best = max(rivals, key=lambda group: statistics.fmean(group.summaries()))
+        times, score = best.picture_times(), statistics.fmean(best.summaries())
+        cost = f" at {statistics.fmean(times):.1f} ms a picture" if times else ""
+        name = f"{method_name(best.setting.method, best.row)}: {best.label}"
+        return f"Of {len(rivals)} rivals (folded below) the best is {name}, {score:.2f} %{cost}."
+
     def lines(self) -> list[tuple[str, str, list[Group]]]:
         """Return (method, row, groups by dataset) in the order of a table."""
         found: dict[tuple[str, str], list[Group]] = defaultdict(list)

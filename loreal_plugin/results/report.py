@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loreal_plugin.results.class_tables import block_class_tables
@@ -122,14 +122,21 @@ def _what_was_read(evidence: Evidence, read: str) -> Fold:
 
 def _protocol(protocol: Protocol, blocks: Sequence[Block]) -> Section:
     """Return a protocol's section."""
-    tables: list[Table] = few_shot(blocks) if protocol.shots else []
+    own = [block.without_rivals() for block in blocks]
+    tables: list[Table] = few_shot(own) if protocol.shots else []
+    beside: list[Table] = few_shot(blocks) if protocol.shots and own != list(blocks) else []
     intervals: list[Table] = []
-    for block in blocks:
-        tables += [] if protocol.shots else _tables(protocol, block)
+    for block, runs in zip(blocks, own, strict=True):
+        if not protocol.shots:
+            first, *others = _tables(protocol, runs)
+            note = block.best_rival()
+            tables += [replace(first, notes=(note,) if note else ()), *others]
+            beside += _tables(protocol, block) if runs != block else []
         intervals += uncertainty(block) if protocol.trains and not protocol.shots else []
     compared = [table for block in blocks if (table := comparison_table(block))]
     classes = [table for block in blocks for table in block_class_tables(block)]
     folds = (
+        Fold("With rivals: what one would try instead", (), tuple(beside)),
         Fold("LOREAL against each baseline: tests and intervals", (NOTE,), tuple(compared)),
         Fold("Robustness, uncertainty, and published numbers", (ROBUSTNESS,), tuple(intervals)),
         Fold("Recall by class, and which classes are taken for which", (), tuple(classes)),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import RATES, write_run, write_targets
+from made_runs import RATES, write_rivals, write_run, write_targets
 
 from loreal_plugin.files import write_json
 from loreal_plugin.results.group import group_results
@@ -61,6 +61,19 @@ def test_what_the_pictures_cannot_tell_is_said(tmp_path: Path) -> None:
     write_run(tmp_path, gain=-0.2)
     (line,) = verdicts(tmp_path)
     assert "LOREAL gives MaPLe nothing back (-" in line and "cannot tell" not in line
+
+
+def test_rivals_are_folded_and_the_best_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    change(write_rivals(tmp_path), **{"MaPLe trained at 224, up-sampled": {"picture_ms": 7.0}})
+    section = to_markdown(build_report(tmp_path)).split("## LR-B2N")[1]
+    main, folded = section.split("<details><summary>With rivals")
+    assert "| MaPLe trained at 224, up-sampled |" in folded and "| CLIP |" not in main
+    best = "Of 2 rivals (folded below) the best is maple: MaPLe trained at 224, up-sampled, 78.99 %"
+    assert f"{best} at 7.0 ms a picture." in main
+    alone = tmp_path / "alone"
+    write_rivals(alone)
+    assert "With rivals" not in to_markdown(build_report(alone)), "there is nothing else to show"
 
 
 def test_several_protocols_are_named_and_the_largest_gain_comes_first(tmp_path: Path) -> None:
