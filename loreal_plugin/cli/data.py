@@ -71,7 +71,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_get(args: argparse.Namespace) -> int:
-    """Get a dataset; 0 where it can be used then."""
+    """Get a dataset; 0 where all its classes are there then."""
     from loreal_plugin.download.origins import is_address
     from loreal_plugin.download.table import dataset_row
 
@@ -90,7 +90,7 @@ def run_get(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Print what of a dataset is there; 0 where it can be used."""
+    """Print what of a dataset is there; 0 where it has all its classes."""
     from loreal_plugin.download.inspect import inspecting
     from loreal_plugin.download.table import dataset_row
 
@@ -141,7 +141,7 @@ def _by_hand(row: Dataset, data: Path) -> None:
 
 
 def _report(row: Dataset, found: Inspection) -> int:
-    """Print what is there, beside what was published; 0 where it can be used."""
+    """Print what is there, beside what was published; 0 where it is that dataset, and usable."""
     print(f"{row.name}: {found}")
     if found.fault:
         return 1
@@ -151,6 +151,9 @@ def _report(row: Dataset, found: Inspection) -> int:
     else:
         parts = "/".join(str(count) if count else "-" for count in row.pictures)
         print(f"published: {row.classes} classes, train/val/test {parts}")
+    whole = found.classes == row.classes
+    if not whole:
+        print(f"these are not the classes of {row.title}: a part of them, or another dataset")
     if found.split:
         print(f"split: {_split_words(row, found.split)}")
-    return 0
+    return 0 if whole else 1

@@ -5,7 +5,7 @@ their places.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from loreal_plugin.download.table import Part
@@ -16,16 +16,38 @@ DEPTH = 4  # folders below which nothing is looked for: classes and pictures lie
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 
 
-def find(tree: Path, part: Part, path: str) -> Path | None:
-    """Return where a path of `part.gives` lies in a tree, the uppermost place; None: nowhere."""
+def find(tree: Path, part: Part, path: str, names: Collection[str] = ()) -> list[Path]:
+    """Return where a path of `part.gives` lies in a tree; empty: nowhere, several: it is not clear.
+
+    It is looked for in the tree itself, then in folders with a name of the dataset, then anywhere:
+    many datasets have a folder `images`.
+
+    Args:
+        names: of the dataset and of its folder.
+    """
     wanted = [PurePosixPath(path).parts]
     if path in part.also_named:
         wanted.append(PurePosixPath(part.also_named[path]).parts)
+    for parts in wanted:
+        if is_kind(tree / Path(*parts), path):
+            return [tree / Path(*parts)]
+    found: dict[Path, Path] = {}  # places, and the folders around them
     for place in _upper(tree):
-        parts = place.relative_to(tree).parts
-        if any(parts[-len(names) :] == names for names in wanted):
-            return place
-    return None
+        for parts in wanted:
+            named = place.relative_to(tree).parts[-len(parts) :] == parts
+            inside = any(other in place.parents for other in found)
+            if named and not inside and is_kind(place, path):
+                found[place] = place.parents[len(parts) - 1]
+    own = [place for place, around in found.items() if around.name in names]
+    return own or list(found)
+
+
+def is_kind(place: Path, path: str) -> bool:
+    """Return whether a place is there and is what a path of `part.gives` stands for.
+
+    Paths of files have a suffix, those of folders have none.
+    """
+    return place.is_file() if PurePosixPath(path).suffix else place.is_dir()
 
 
 def unpack_inner(tree: Path) -> bool:
@@ -45,6 +67,8 @@ def place(found: Path, target: Path, *, link: bool) -> None:
         OSError: it cannot be written there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink() and not target.exists():
+        target.unlink()  # what it led to has gone
     if link:
         target.symlink_to(found.resolve())
     else:
@@ -52,13 +76,24 @@ def place(found: Path, target: Path, *, link: bool) -> None:
 
 
 def _upper(tree: Path) -> Iterator[Path]:
-    """Yield what lies in the upper folders of a tree, level by level, in order of names."""
+    """Yield what lies in the upper folders of a tree, level by level, in order of names.
+
+    Left out are what is hidden, what macOS adds to archives, and what may not be read.
+    """
     level = [tree]
     for _ in range(DEPTH):
         below: list[Path] = []
         for folder in level:
-            for path in sorted(folder.iterdir()):
+            for path in _inside(folder):
                 yield path
                 if path.is_dir() and not path.is_symlink():
                     below.append(path)
         level = below
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        found = sorted(folder.iterdir())
+    except PermissionError:
+        return []
+    return [path for path in found if path.name != "__MACOSX" and path.name[0] != "."]

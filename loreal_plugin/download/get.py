@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
 
 from loreal_plugin.digests import digest_file
-from loreal_plugin.download.arrange import find, place, unpack_inner
+from loreal_plugin.download.arrange import find, is_kind, place, unpack_inner
 from loreal_plugin.download.inspect import Inspection, inspecting
 from loreal_plugin.download.origins import Origin, check_given, origins
 from loreal_plugin.download.table import Dataset, Part, dataset_row
@@ -52,41 +55,66 @@ def get_dataset(
         data.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"DATA {data} cannot be made: {error.strerror}") from error
-    with inspecting(data) as inspector, _work_folder(data, name) as work:
+    with inspecting(data) as inspector, _work_folder(data, name, say) as work:
         folder = data / inspector.layout(name).dataset_dir
         Getter(row, data, folder, work, tuple(given), say).run()
         found = inspector.look(name)
         if not found.fault:
             shutil.rmtree(work)  # what sources left that were passed over
+        if found.fault or found.classes != row.classes:
+            _say_links(row, folder, say)
         return found
 
 
+def _say_links(row: Dataset, folder: Path, say: Say) -> None:
+    """Say which parts are links: one to another dataset is not replaced by a later call."""
+    for path in (folder / path for part in row.parts for path in part.gives):
+        if path.is_symlink():
+            say(f"  {path} is a link to {path.resolve()}; remove it where that is not {row.title}")
+
+
 @contextmanager
-def _work_folder(data: Path, name: str) -> Iterator[Path]:
-    """Yield the folder of downloads, held by one process; removed when nothing is left in it."""
+def _work_folder(data: Path, name: str, say: Say) -> Iterator[Path]:
+    """Yield the folder of downloads, held by one process; removed when nothing is left in it.
+
+    The file of the lock stays: a process that waits for it may have it open.
+    """
     work = data / WORK / name
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with shared_lock(work.with_suffix(".lock")):
-            yield work
+        work.parent.mkdir(exist_ok=True)
+        with _held(work, say):
+            work.mkdir(exist_ok=True)
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work / "unpacked", ignore_errors=True)
+                with suppress(OSError):  # not empty
+                    work.rmdir()
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise DataError(
-            f"disk full at {data}; free some space and run the same command again: it goes on with"
-            " what has arrived"
-        ) from error
+        if error.errno in _FULL:
+            raise DataError(
+                f"disk full at {data}; free some space and run the same command again: it goes on"
+                " with what has arrived"
+            ) from error
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            place = error.filename2 or error.filename
+            raise DataError(f"{place} is in the way ({error.strerror}); remove it") from error
+        raise
+
+
+@contextmanager
+def _held(work: Path, say: Say) -> Iterator[None]:
+    """Hold a dataset's lock; while another process holds it, say so once and wait."""
+    lock = shared_lock(work.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"  another command gets {work.name}; waiting for it (interrupt to give up)")
+        lock.acquire()
+    try:
+        yield
     finally:
-        shutil.rmtree(work / "unpacked", ignore_errors=True)
-        _tidy(work)
-
-
-def _tidy(work: Path) -> None:
-    """Remove an empty folder of downloads, and the folder around it when no other is in it."""
-    with suppress(OSError):  # not there, or not empty
-        work.rmdir()
-    if work.parent.is_dir() and not [path for path in work.parent.iterdir() if path.is_dir()]:
-        shutil.rmtree(work.parent, ignore_errors=True)
+        lock.release()
 
 
 @dataclass
@@ -112,7 +140,7 @@ class Getter:
 
     def missing(self, part: Part) -> list[str]:
         """Return the paths of a part that are not there."""
-        return [path for path in part.gives if not (self.folder / path).exists()]
+        return [path for path in part.gives if not is_kind(self.folder / path, path)]
 
     def run(self) -> None:
         """Get every part that is missing and can be had; say what cannot."""
@@ -146,15 +174,40 @@ class Getter:
         file = origin.path or self.download(origin)
         if origin.path and origin.source:
             compare(file, origin.source)
-        self.record(origin, file)
-        if is_archive(file):
-            self.unpacked(file, part)
-        elif len(part.gives) == 1:
-            own = self.work / "own"
-            shutil.copyfile(file, own)
-            place(own, self.folder / part.gives[0], link=False)
+        facts = self.facts(origin, file)
+        try:
+            self.put(file, part)
+        except ArchiveError:
+            if not origin.path:
+                file.unlink()  # or the next call would take it for what the server has
+            raise
+        self.record(file.name, facts)
         if not origin.path:
             file.unlink()
+
+    def put(self, file: Path, part: Part) -> None:
+        """Put what is in an archive, or a file that is itself a part, into its place.
+
+        Raises:
+            ArchiveError: it is neither, or damaged.
+        """
+        if is_archive(file):
+            self.unpacked(file, part)
+            return
+        given = [path for one in self.row.parts for path in one.gives]
+        # paths of folders have no suffix: no file takes their place
+        alike = [path for path in given if Path(path).suffix == file.suffix != ""]
+        wanted = [path for path in alike if Path(path).name == file.name] or alike
+        if len(wanted) != 1:
+            raise ArchiveError(
+                f"{file} is no whole archive, and none of {', '.join(given)}; get it again"
+            )
+        target = self.folder / wanted[0]
+        if not is_kind(target, wanted[0]):
+            own = self.work / "own"
+            shutil.copyfile(file, own)
+            place(own, target, link=False)
+            self.say(f"  placed: {target}")
 
     def download(self, origin: Origin) -> Path:
         """Return the file of a server, once there is room for it and for what is in it."""
@@ -182,21 +235,28 @@ class Getter:
         """Put what is missing of the dataset and lies in a tree into its places."""
         for part in self.row.parts:
             for path in self.missing(part):
-                found = find(tree, part, path)
-                if found:
-                    place(found, self.folder / path, link=link)
+                found = find(tree, part, path, {self.row.name, self.folder.name})
+                if len(found) > 1:
+                    places = ", ".join(str(one.relative_to(tree)) for one in found)
+                    self.say(
+                        f"  several '{path}' below {tree}: {places}; name the folder of"
+                        f" {self.row.name} itself"
+                    )
+                elif found:
+                    place(found[0], self.folder / path, link=link)
                     self.say(f"  {'linked' if link else 'placed'}: {self.folder / path}")
 
-    def record(self, origin: Origin, file: Path) -> None:
-        """Note in the dataset's folder where a file came from, and its hash; say the hash."""
+    def facts(self, origin: Origin, file: Path) -> dict[str, Any]:
+        """Return where a file came from, with its hash; say the hash."""
         published = bool(origin.source and origin.source.hash)
-        facts = {
-            "from": origin.label,
-            "bytes": file.stat().st_size,
-            "sha256": digest_file(file),
-            "as_published": published,
-        }
+        sha256 = digest_file(file)
         known = "as published" if published else "no hash is published; compare with others' copies"
-        self.say(f"  {file.name}: SHA-256 {facts['sha256']} ({known})")
-        place_of = self.folder / RECORD
-        write_json(place_of, {**(read_json(place_of) or {}), file.name: facts})
+        self.say(f"  {file.name}: SHA-256 {sha256} ({known})")
+        size = file.stat().st_size
+        return {"from": origin.label, "bytes": size, "sha256": sha256, "as_published": published}
+
+    def record(self, name: str, facts: dict[str, Any]) -> None:
+        """Note a file in the dataset's folder, where something of it was placed."""
+        if self.folder.is_dir():
+            place_of = self.folder / RECORD
+            write_json(place_of, {**(read_json(place_of) or {}), name: facts})

@@ -11,7 +11,17 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from miniatures import MINIATURES, caltech101, imagenet, stanford_cars, sun397, ucf101
+from miniatures import (
+    MINIATURES,
+    caltech101,
+    dtd,
+    food101,
+    imagenet,
+    stanford_cars,
+    sun397,
+    ucf101,
+    write_classes,
+)
 
 from loreal_plugin.cli import main
 from loreal_plugin.download import table, transfer
@@ -149,6 +159,76 @@ def test_from_files_and_folders_asks_no_server(pets: Path, server, no_network, t
     assert (sent / "images.tar.gz").is_file()
 
 
+def test_no_file_takes_the_place_of_a_folder(pets: Path, server, no_network, capsys):
+    cut, whole = server.folder / "my_pets.zip", server.folder / "my_own.zip"
+    published = server.folder.parent / "published"
+    shutil.make_archive(str(whole.with_suffix("")), "zip", published)
+    cut.write_bytes(whole.read_bytes()[:-100])
+    words = ["data", "get", "oxford_pets", "--data", str(pets), "--from"]
+    assert main([*words, str(cut)]) == 1
+    assert f"{cut} is no whole archive" in capsys.readouterr().out
+    assert not (pets / "oxford_pets").exists() and cut.is_file()
+    (pets / "oxford_pets").mkdir()
+    (pets / "oxford_pets" / "images").write_text("of an earlier release")
+    assert main([*words, str(whole)]) == 2
+    assert "images is in the way" in capsys.readouterr().err
+    (pets / "oxford_pets" / "images").unlink()
+    assert main([*words, str(whole)]) == 0
+
+
+def test_the_pictures_of_another_dataset_are_not_taken(pets: Path, server, no_network, capsys):
+    old = pets.parent / "published"
+    other = dtd(old)
+    words = ["data", "get", "oxford_pets", "--data", str(pets), "--from"]
+    images = pets / "oxford_pets" / "images"
+    # all old datasets lie in one folder: the one with the dataset's name is meant
+    assert main([*words, str(old)]) == 0
+    assert images.resolve() == old / "oxford_pets" / "images"
+    images.unlink()
+    (old / "oxford_pets").rename(old / "my pets")
+    assert main([*words, str(old)]) == 1 and not images.is_symlink()
+    assert "several 'images' below" in capsys.readouterr().out
+    assert main([*words, str(other.folder)]) == 1
+    said = capsys.readouterr().out
+    assert f"images is a link to {other.folder / 'images'}; remove it where that is not" in said
+
+
+def test_another_number_of_classes_than_published_is_no_success(use_table, tmp_path, capsys):
+    use_table("dtd", {"gives": ["images"], "sources": []}, classes=3, pictures=[15, 6, 9])
+    other = food101(tmp_path / "old")
+    write_classes(other.folder / "images", ["sushi"], 10)
+    words = ["--data", str(tmp_path / "data"), "dtd"]
+    assert main(["data", "get", *words, "--from", str(tmp_path / "old")]) == 1
+    assert main(["data", "check", *words]) == 1
+    said = capsys.readouterr().out
+    assert said.count("not the classes of Test: a part of them, or another dataset") == 2
+    assert f"images is a link to {other.folder / 'images'}; remove it" in said
+
+
+def test_what_macos_adds_to_an_archive_is_passed_over(use_table, tmp_path: Path, no_network):
+    use_table("dtd", {"gives": ["images"], "sources": []}, classes=3, pictures=[15, 6, 9])
+    mini = dtd(tmp_path / "tree")
+    shadow = tmp_path / "tree" / "__MACOSX" / "dtd" / "images" / "banded" / "._banded_0001.jpg"
+    shadow.parent.mkdir(parents=True)
+    shadow.write_bytes(b"-")
+    packed = shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path / "tree")
+    words = ["data", "get", "dtd", "--data", str(tmp_path / "data"), "--from", packed]
+    assert main(words) == 0
+    arrived = tmp_path / "data" / "dtd" / "images"
+    assert sorted(p.name for p in arrived.iterdir()) == sorted(mini.classnames)
+
+
+def test_a_link_whose_end_has_gone_is_replaced(pets: Path, server, no_network):
+    folder = pets / "oxford_pets"
+    folder.mkdir(parents=True)
+    (folder / "images").symlink_to(pets / "gone")
+    (folder / "annotations").symlink_to(pets / "gone")
+    published = server.folder.parent / "published"
+    given = ["--from", str(server.folder / "annotations.tar.gz"), "--from", str(published)]
+    assert main(["data", "get", "oxford_pets", "--data", str(pets), *given]) == 0
+    assert (folder / "images").resolve() == published / "oxford_pets" / "images"
+
+
 def test_a_file_that_is_not_the_published_one_is_refused(pets: Path, server, no_network, capsys):
     bad = server.folder / "images.tar.gz"
     bad.write_bytes(bad.read_bytes()[:-1])
@@ -185,9 +265,10 @@ def test_an_archive_in_an_archive_is_found(tmp_path: Path, no_network, capsys):
     shutil.make_archive(str(inner / images.name), "gztar", mini.folder, images.name)
     outer = shutil.make_archive(str(tmp_path / "my-copy"), "zip", tmp_path, "caltech-101")
     data = tmp_path / "data"
-    assert main(["data", "get", "caltech101", "--data", str(data), "--from", outer]) == 0
+    assert main(["data", "get", "caltech101", "--data", str(data), "--from", outer]) == 1
     said = capsys.readouterr().out
     assert "caltech101: 5 classes, 50 images" in said and "published: 100 classes" in said
+    assert "not the classes of Caltech-101: a part of them, or another dataset" in said
     assert not no_network
 
 
@@ -219,7 +300,8 @@ def test_the_mirror_brings_what_the_publisher_no_longer_does(
 
     served = Path(packed).as_uri()
     monkeypatch.setattr(transfer, "urlopen", only_the_mirror)
-    assert main(["data", "get", name, "--yes", "--data", str(tmp_path / "data")]) == 0
+    # a miniature has fewer classes than were published
+    assert main(["data", "get", name, "--yes", "--data", str(tmp_path / "data")]) == 1
     said = capsys.readouterr().out
     assert f"{name}: {len(mini.classnames)} classes" in said
     assert "from https://huggingface.co/zhengli97/prompt_learning_dataset/" in said
@@ -233,6 +315,6 @@ def test_imagenet_prints_the_steps_and_takes_a_copy(tmp_path: Path, no_network, 
     assert f"cd {tmp_path / 'data' / 'imagenet'}/images && python -c" in said
     mini = imagenet(tmp_path / "published")
     copy = [str(mini.folder / "images"), str(mini.folder / "classnames.txt")]
-    assert main([*words, *(word for path in copy for word in ("--from", path))]) == 0
+    assert main([*words, *(word for path in copy for word in ("--from", path))]) == 1
     assert "imagenet: 5 classes, 45 images (train 30, val 15, test 15)" in capsys.readouterr().out
     assert (tmp_path / "data" / "imagenet" / "images" / "train").is_symlink()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections import namedtuple
 from pathlib import Path
@@ -21,15 +23,20 @@ from loreal_plugin.files import read_json
 WHOLE = "3 classes, 45 images (train 24, val 6, test 15)"
 
 
+def kept(data: Path) -> list[Path]:
+    """Return what lies among the downloads, but for the files of locks."""
+    return [path for path in (data / WORK).iterdir() if path.suffix != ".lock"]
+
+
 def test_archives_come_into_their_places(pets: Path, server):
     assert str(get_dataset("oxford_pets", pets)) == WHOLE
     folder = pets / "oxford_pets"
-    assert len(list((folder / "images").glob("*.jpg"))) == 45 and not (pets / WORK).exists()
+    assert len(list((folder / "images").glob("*.jpg"))) == 45 and not kept(pets)
     record = read_json(folder / RECORD)["images.tar.gz"]
     assert record["as_published"] and record["from"] == server.url("images.tar.gz")
     asked = len(server.asked)
     assert str(get_dataset("oxford_pets", pets)) == WHOLE and len(server.asked) == asked
-    assert not (pets / WORK).exists()
+    assert not kept(pets)
 
 
 def test_a_cut_transfer_is_gone_on_with(pets: Path, server):
@@ -93,6 +100,35 @@ def test_a_hostile_archive_writes_nothing(pets: Path, server, use_table, capsys)
     assert get_dataset("oxford_pets", pets).fault
     assert "leads out of the folder" in capsys.readouterr().out
     assert not list(pets.parent.rglob("evil.jpg")) and not (pets / "oxford_pets/images").exists()
+
+
+def test_a_damaged_archive_without_a_hash_is_sent_again(pets: Path, server, use_table, capsys):
+    archive = server.folder / "images.tar.gz"
+    use_table(
+        "oxford_pets",
+        {"gives": ["images"], "sources": [{"url": server.url(archive.name)}]},
+        {"gives": ["annotations"], "sources": [server.source("annotations.tar.gz")]},
+    )
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:-50] + bytes(50))
+    assert get_dataset("oxford_pets", pets).fault
+    assert "images.tar.gz is damaged" in capsys.readouterr().out and not kept(pets)
+    assert archive.name not in read_json(pets / "oxford_pets" / RECORD)
+    archive.write_bytes(whole)
+    assert str(get_dataset("oxford_pets", pets)) == WHOLE
+
+
+def test_a_second_command_waits_for_the_first(pets: Path, server, capsys):
+    script = "import sys; from loreal_plugin.download.get import _work_folder as held\n"
+    script += "from pathlib import Path\n"
+    script += "with held(Path(sys.argv[1]), 'oxford_pets', print): print('held')"
+    pets.mkdir()
+    with get_module._work_folder(pets, "oxford_pets", print):
+        words = [sys.executable, "-c", script, str(pets)]
+        second = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert "waiting for it" in second.stdout.readline()
+    assert second.communicate(timeout=60)[0] == "held\n" and second.returncode == 0
 
 
 def test_too_little_room_is_said_before_anything_is_sent(pets: Path, server, monkeypatch):
