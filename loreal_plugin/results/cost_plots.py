@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,31 +119,16 @@ def cost_picture(name: str, caption: str, dots: Sequence[Dot], x: str, unit: str
 
 
 def _enlargements(axes: Any, dots: Sequence[Dot]) -> None:
-    """Join the sizes to which a model's pictures are enlarged, with their numbers."""
-    models = dict.fromkeys((d.method, d.group.results[0].content.model) for d in dots)
-    for method, model in models:
-        mine = [
-            d
-            for d in dots
-            if d.method == method
-            and d.kind == UPSAMPLED
-            and d.group.results[0].content.model == model
-        ]
-        mine.sort(key=lambda d: d.cost)
-        axes.plot(
-            [d.cost for d in mine],
-            [d.accuracy for d in mine],
-            color=colour_of(method),
-            linewidth=0.8,
-            alpha=0.6,
-        )
-        for dot in mine:
-            size = dot.group.results[0].content.change.rpartition(" ")[2]
-            place, words = (dot.cost, dot.accuracy), {"fontsize": 6.5, "color": "0.3"}
-            axes.annotate(
-                size if size.isdigit() else "",
-                place,
-                xytext=(4, -8),
-                textcoords="offset points",
-                **words,
-            )
+    """Join the sizes to which a model's pictures are enlarged; the numbers stand at the first."""
+    series: dict[tuple[str, str], list[Dot]] = defaultdict(list)
+    for dot in sorted(dots, key=lambda d: d.cost):
+        if dot.kind == UPSAMPLED:
+            series[dot.method, dot.group.results[0].content.model].append(dot)
+    for (method, _), mine in series.items():
+        places = [(dot.cost, dot.accuracy) for dot in mine]
+        axes.plot(*zip(*places, strict=True), color=colour_of(method), linewidth=0.8, alpha=0.6)
+    for dot in next(iter(series.values()), []):
+        size, place = dot.group.results[0].content.change.rpartition(" ")[2], (4, -8)
+        words = {"textcoords": "offset points", "fontsize": 6.5, "color": "0.3"}
+        if size.isdigit():
+            axes.annotate(size, (dot.cost, dot.accuracy), xytext=place, **words)
