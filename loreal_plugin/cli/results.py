@@ -36,16 +36,21 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
     from loreal_plugin.errors import LorealError
+    from loreal_plugin.results.protocols import BASE2NEW
     from loreal_plugin.results.seed_tables import format_report, read_runs
+    from loreal_plugin.results.verdict import opening
 
-    runs = read_runs(Path(args.out).expanduser())
+    out = Path(args.out).expanduser()
+    runs = read_runs(out)
     if args.plain:
         runs = [run for run in runs if not run.ablation]
         if not runs:
             raise LorealError(
                 f"every run below {args.out} has overrides of its own; leave out --plain"
             )
-    deliver(format_report(runs), args.write, args.part)
+    verdict = opening(out, BASE2NEW.name)
+    text = "\n".join([*verdict, "", ""]) if verdict else ""
+    deliver(text + format_report(runs), args.write, args.part)
     return 0
 
 

@@ -6,12 +6,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.comparisons import compare
-from loreal_plugin.results.group import Group
-from loreal_plugin.results.layout import Block, average
+from loreal_plugin.results.group import Group, group_results
+from loreal_plugin.results.layout import Block, average, blocks_of
 from loreal_plugin.results.protocols import PROTOCOLS
+from loreal_plugin.results.reader import collect
 
 # row -> what gives points back
 GIVERS = {"loreal": "LOREAL", "adapted": "the adapted image side (ours, not the paper's)"}
@@ -110,6 +112,16 @@ def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], lis
     heads = [named(vs[0], _together(vs)) for vs in ranked[:FIRST]]
     alone = [named(v, v.text) for v in sorted(every, key=lambda v: order.index(v.protocol))]
     return heads, [] if set(alone) <= set(heads) else alone
+
+
+def opening(out: Path, protocol: str) -> list[str]:
+    """Return the sentences that a page on one protocol's runs opens with, as a list.
+
+    Raises:
+        LorealError: there are no results below `out`.
+    """
+    groups, _ = group_results(collect(out).results)
+    return [f"- {line}" for line in verdict_lines({protocol: blocks_of(groups, protocol)})[0]]
 
 
 def block_verdicts(block: Block) -> list[Verdict]:

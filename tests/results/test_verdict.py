@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from made_runs import RATES, write_rivals, write_run, write_targets
 
+from loreal_plugin.cli.main import main
 from loreal_plugin.files import write_json
 from loreal_plugin.results.group import group_results
 from loreal_plugin.results.html import to_html
@@ -52,6 +53,15 @@ def test_the_verdict_has_the_points_and_the_price(tmp_path: Path) -> None:
         change(folder, **{name: {"picture_ms": ms} for name, ms in rows.items()})
         (line,) = verdicts(tmp_path)
         assert said in line and "the host 2.0; 9.0 at the native size" in line
+
+
+def test_pages_of_results_open_with_the_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, gain=0.1)
+    assert main(["results", str(tmp_path)]) == 0
+    first, empty, head = capsys.readouterr().out.splitlines()[:3]
+    assert (first, empty) == (f"- {verdicts(tmp_path)[0]}", "") and head.startswith("### demo")
 
 
 def test_what_the_pictures_cannot_tell_is_said(tmp_path: Path) -> None:
