@@ -37,6 +37,7 @@ from torch import Tensor
 
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
+from loreal_plugin.results.statistics import seed_interval
 from loreal_plugin.students.slots import start_meta_nets, with_slots
 from loreal_plugin.students.student import Student
 
@@ -184,18 +185,27 @@ def drawn_test(control: Control, recipe: Recipe, per_class: int, seed: int) -> T
 
 # what each row changes of cross-entropy alone, read by each student itself
 BOTH = {"hld_weight": 1.0, "lld_weight": 2.0}
-PUBLISHED = {"hld_direction": "mutual", "meta_init": "default"}
+MUTUAL, RANDOM = {"hld_direction": "mutual"}, {"meta_init": "default"}
+PLAIN = "instance conditioning"  # what the other rows are compared with
 VARIANTS: dict[str, dict[str, Any]] = {
+    PLAIN: {},
     "constant conditioning": {"constant_conditioning": True},
-    "instance conditioning": {},
+    "random start": RANDOM,
     "+ HLD": {"hld_weight": 1.0},
+    "+ HLD, `mutual`": {"hld_weight": 1.0, **MUTUAL},
     "+ LLD": {"lld_weight": 2.0},
     "+ HLD and LLD": BOTH,
     "`BRIDGE cross`": {"bridge": "cross"},
     "`BRIDGE alpha_to_beta`": {"bridge": "alpha_to_beta"},
     "`BRIDGE mix`": {"bridge": "mix"},
     "`BRIDGE cross` + HLD and LLD": {"bridge": "cross", **BOTH},
-    "the same, HLD `mutual`, random start (the paper)": {"bridge": "cross", **BOTH, **PUBLISHED},
+    "the same, HLD `mutual`": {"bridge": "cross", **BOTH, **MUTUAL},
+    "the same, HLD `mutual`, random start (the paper)": {
+        "bridge": "cross",
+        **BOTH,
+        **MUTUAL,
+        **RANDOM,
+    },
 }
 DEMO = Recipe(noise_alpha=0.5, noise_beta=1.0, steps=150, batch=12, rate=5e-3)
 PER_CLASS = 30
@@ -207,7 +217,7 @@ def demo_controls() -> tuple[Control, Control]:
     from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.demo.world import NAMES, NUM_BASE, SLOT_ATTRIBUTES, VALUES
     from loreal_plugin.paths import embedded_host
-    from loreal_plugin.runs.engine import quietly
+    from loreal_plugin.runs.logs import quietly
     from loreal_plugin.students.student import build_student
 
     host = attach_host(embedded_host(), "coop")
@@ -224,28 +234,40 @@ def demo_controls() -> tuple[Control, Control]:
     return control(NAMES[:NUM_BASE]), control(NAMES[NUM_BASE:])
 
 
+Scores = list[list[float]]  # accuracies on base and new classes, a row a seed
+
+
 def measure(seeds: Sequence[int]) -> list[str]:
-    """Return the lines of the table: accuracy on base and new classes, mean and range of seeds."""
+    """Return the lines of the table: accuracy on base and new classes, and what each row adds."""
     base, new = demo_controls()
     tests = {s: [drawn_test(c, DEMO, PER_CLASS, s) for c in (base, new)] for s in seeds}
-    lines = [_line("the host's prompts", [[t.host() for t in tests[s]] for s in seeds])]
-    print(lines[-1], file=sys.stderr, flush=True)
+    lines, plain = [], None
     for title, changes in VARIANTS.items():
         options, scores = control_options(len(base.words), **changes), []
         for seed in seeds:
             nets = train(base, options, DEMO, seed)
             one = replace(options, bridge="self")
             scores.append([test.loreal(one, nets) for test in tests[seed]])
-        lines.append(_line(title, scores))
+        plain = plain or scores
+        lines.append(line(title, scores, plain))
         print(lines[-1], file=sys.stderr, flush=True)
-    return lines
+    assert plain is not None
+    host = [[test.host() for test in tests[seed]] for seed in seeds]
+    return [line("the host's prompts", host, plain), *lines]
 
 
-def _line(title: str, scores: Sequence[Sequence[float]]) -> str:
-    """Return a row: means over seeds, the lowest and highest in brackets."""
-    cells = []
-    for column in zip(*scores, strict=True):
-        cells.append(f"{statistics.fmean(column):.1f} ({min(column):.1f} to {max(column):.1f})")
+def line(title: str, scores: Scores, plain: Scores) -> str:
+    """Return a row: means over seeds, and the difference from `plain`, seed by seed.
+
+    The interval is Student's t of the differences: a seed draws its own start, training images and
+    test images, and all rows of a seed share them.
+    """
+    cells = [f"{statistics.fmean(column):.1f}" for column in zip(*scores, strict=True)]
+    for ours, theirs in zip(zip(*scores, strict=True), zip(*plain, strict=True), strict=True):
+        apart = [a - b for a, b in zip(ours, theirs, strict=True)]
+        found = seed_interval(apart)
+        bounds = f" ({found.low:+.1f} to {found.high:+.1f})" if found else ""
+        cells.append("" if scores is plain else f"{statistics.fmean(apart):+.1f}{bounds}")
     return f"| {title} | {' | '.join(cells)} |"
 
 
@@ -260,7 +282,7 @@ def main() -> None:
     parser.add_argument("--write", metavar="FILE", help="replace the part 'control' of a page")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    head = ["| what | base | new |", "|---|---|---|"]
+    head = ["| what | base | new | base, difference | new, difference |", "|---|---|---|---|---|"]
     deliver("\n".join([*head, *measure(args.seeds)]), args.write, "control")
 
 

@@ -93,11 +93,15 @@ class Distillation:
                 self._set_rate(step, total)
                 losses.append(self._step(shard, batch))
                 step += 1
-            loss = torch.stack(losses).mean().item()
+            every = torch.stack(losses)
+            loss = every.mean().item()
             if not math.isfinite(loss):
+                first = int((~every.isfinite()).nonzero()[0]) + 1
                 raise ConfigError(
-                    f"the adaptation's loss is {loss} after pass {number + 1} of {len(self.order)}:"
-                    f" TRAINER.LOREAL.ADAPT_LR {self.settings.lr} is too high"
+                    f"the adaptation's loss is {loss} in step {first} of {len(every)}, pass"
+                    f" {number + 1} of {len(self.order)}: TRAINER.LOREAL.ADAPT_LR"
+                    f" {self.settings.lr} is too high, or a picture's target is no number; what"
+                    " was saved after earlier passes is kept"
                 )
             self.passes_done = number + 1
             yield Progress(self.passes_done, len(self.order), time.monotonic() - started, loss)

@@ -8,12 +8,9 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.runs.identity import Identity
@@ -86,31 +83,3 @@ def check_places(out: Path) -> None:
             f"OUT '{out}': {free / 2**20:.0f} MiB are free there, and a run needs at least"
             f" {LEAST_ROOM / 2**20:.0f}; make room, or set OUT to another disk"
         )
-
-
-@contextmanager
-def divergence_told(cfg: Any) -> Iterator[None]:
-    """Say in one line that a training diverged, where Dassl ends it with a bare error.
-
-    Raises:
-        ConfigError: the loss became infinite or no number.
-    """
-    try:
-        yield
-    except FloatingPointError as error:
-        raise ConfigError(
-            f"{cfg.TRAINER.NAME} at {cfg.INPUT.SIZE[0]} diverged: its loss is no finite number"
-            f" (OPTIM.LR {cfg.OPTIM.LR}); run again with a smaller one, -- OPTIM.LR"
-            f" {float(cfg.OPTIM.LR) / 10:g}"
-        ) from error
-
-
-def check_learned(trainer: Any, stage: str) -> None:
-    """Raise ConfigError where what a trainer learned is not finite: its loss was, a step before."""
-    for model in trainer._models.values():
-        for name, value in model.named_parameters():
-            if value.requires_grad and not torch.isfinite(value).all():
-                raise ConfigError(
-                    f"stage '{stage}' diverged: after its last step '{name}' has numbers that are"
-                    f" not finite (OPTIM.LR {trainer.cfg.OPTIM.LR}); run again with a smaller one"
-                )

@@ -20,7 +20,6 @@ from loreal_plugin.results.record import (
     write_record,
 )
 from loreal_plugin.runs.adapt_stage import train_adaptation
-from loreal_plugin.runs.check_values import check_learned, divergence_told
 from loreal_plugin.runs.claim import claim
 from loreal_plugin.runs.config_fault import REFUSALS, config_fault
 from loreal_plugin.runs.deployed_stage import deployed_tester
@@ -30,6 +29,7 @@ from loreal_plugin.runs.evaluation_cache import (
     embedding_facts,
     reuse_test_embeddings,
 )
+from loreal_plugin.runs.finite import watch_numbers
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.journal import Journal, ending
@@ -140,17 +140,17 @@ class Engine:
             _free()
             took = journal.earlier + meter.seconds
             return {"seconds": took, "peak_memory_mb": journal.peak_memory_mb, **found}
-        with ending(journal, meter), meter, log, divergence_told(cfg):
+        with ending(journal, meter), meter, log:
             trainer = self._build(cfg)
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
             tests, answers = record_tests(trainer), record_answers(trainer)
             journal.watch(trainer)
+            watch_numbers(trainer, stage.name, stage.loreal, self.host.contract)
             if not stage.loreal:  # stage 3 draws its views and orders from seed and epoch
                 row = self.host.contract
                 keep_random_state(trainer, stage.folder, row.kept_state, self.say)
             self._train_tracked(stage, trainer)
-            check_learned(trainer, stage.name)
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
             write_deployment(stage.folder, trainer, names, self.plan.source)

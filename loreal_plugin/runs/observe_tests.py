@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
+from loreal_plugin.errors import DataError
 from loreal_plugin.results.record import ScoreFacts
+from loreal_plugin.runs.finite import named
 from loreal_plugin.runs.records import score_facts
 
 Answers = list[tuple[int, int]]  # (label, what it was called), a picture each
@@ -44,6 +46,10 @@ def score_of(trainer: Any, accuracy: float, answers: Answers) -> ScoreFacts:
 def record_answers(trainer: Any) -> Answers:
     """Let the trainer's evaluator note, in the list that is returned, what the pictures of its last
     test show and what they were called.
+
+    Raises:
+        DataError: (in a test) what the model says of pictures is no finite number: calling them by
+            the first class would count as an answer. They are named.
     """
     answers: Answers = []
     evaluator = trainer.evaluator
@@ -54,8 +60,22 @@ def record_answers(trainer: Any) -> Answers:
         reset()
 
     def take(output: torch.Tensor, labels: torch.Tensor) -> None:
+        _check_finite(trainer, output, len(answers))
         answers.extend(zip(labels.tolist(), output.argmax(1).tolist(), strict=True))
         process(output, labels)
 
     evaluator.reset, evaluator.process = restart, take
     return answers
+
+
+def _check_finite(trainer: Any, output: torch.Tensor, start: int) -> None:
+    """Raise DataError where logits (B, C) of the test pictures from `start` on are not finite."""
+    rows = (~torch.isfinite(output).all(1)).nonzero().flatten().tolist()
+    if not rows:
+        return
+    pictures = trainer.dm.dataset.test
+    names = [str(pictures[start + i].impath) for i in rows if start + i < len(pictures)]
+    raise DataError(
+        f"{trainer.cfg.TRAINER.NAME} gives numbers that are not finite for {named(names)}; look at"
+        " them, or compute in full precision (PREC fp32)"
+    )

@@ -114,6 +114,9 @@ def encode_views(
         encode: pictures (n, 3, S, S) -> (n, F, D_v), a frozen student.
         views: gives `((V, 3, S, S), index)` for every picture.
         batch_size: pictures an encoder call, views counted.
+
+    Raises:
+        DataError: a picture's embedding is not finite; nothing is kept of it.
     """
     n_views = max(1, getattr(views, "n_views", 1))
     loader = DataLoader(views, batch_size=max(1, batch_size // n_views), num_workers=num_workers)
@@ -121,8 +124,21 @@ def encode_views(
     for pictures, index in progress(loader, title):
         features = encode(pictures.flatten(0, 1).to(device)).cpu()
         features = features.unflatten(0, pictures.shape[:2])  # (b, V, F, D_v)
+        _check_finite(features, index.tolist(), views)
         rows.update(zip(index.tolist(), features, strict=True))
     return torch.stack([rows[i] for i in range(len(rows))])
+
+
+def _check_finite(features: Tensor, index: Sequence[int], views: Dataset) -> None:
+    """Raise DataError where the features (b, V, F, D_v) of pictures have no finite numbers."""
+    wrong = [i for i, rows in zip(index, features, strict=True) if not torch.isfinite(rows).all()]
+    if wrong:
+        items = getattr(views, "items", None)
+        names = [str(items[i].impath) if items else f"number {i}" for i in wrong[:3]]
+        raise DataError(
+            f"the image encoder's embedding of {len(wrong)} picture(s) is not finite:"
+            f" {', '.join(names)}; look at them, or compute in full precision (PREC fp32)"
+        )
 
 
 def progress(work: Iterable[Any], title: str) -> Iterator[Any]:

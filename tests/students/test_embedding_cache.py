@@ -74,6 +74,17 @@ def test_embeddings_are_in_order_and_batches_count_views():
     assert (encoder.calls, encoder.largest) == (2, 4)
 
 
+def test_an_embedding_that_is_not_finite_is_named_and_not_kept(tmp_path):
+    def spoilt(pictures):
+        features = pictures.mean((2, 3))[:, None, :]
+        features[-1] = float("nan")  # the last view of the last picture of a call
+        return features
+
+    with pytest.raises(DataError, match=r"1 picture\(s\) is not finite: number 1; look"):
+        EmbeddingCache(tmp_path).get_or_build(INGREDIENTS, build_with(spoilt))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_second_run_calls_no_encoder(tmp_path):
     encoder = Encoder()
     first = EmbeddingCache(tmp_path).get_or_build(INGREDIENTS, build_with(encoder))
