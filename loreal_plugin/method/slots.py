@@ -160,8 +160,8 @@ def check_length(classname: str, n_slots: int, n_tokens: int, length: int) -> No
     if n_tokens > length:
         raise ConfigError(
             f"class '{classname}': its prompt with {n_slots} slots takes {n_tokens} tokens, the"
-            f" text encoder reads {length}; use fewer attributes, shorter words or a smaller"
-            " N_CONTENT"
+            f" text encoder reads {length}; use fewer attributes, shorter words, a shorter class"
+            " name or a smaller N_CONTENT"
         )
 
 

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,26 +47,41 @@ def check_training(cfg: Any, stage: str) -> None:
 
 
 def check_classes(plan: Plan, identity: Identity, say: Callable[[str], None]) -> None:
-    """Raise DataError where a test has one class, which every model names rightly.
+    """Raise DataError where what is trained on, or every test, has one class, which any model names
+    rightly.
 
-    Names that a prompt cannot tell apart are said.
+    A half with one class beside another one, and names that a prompt cannot tell apart, are said.
     """
     for name, test in plan.tests.items():
         names = list(identity.dataset(name).classnames)
-        if len(names) < 2:
-            words = "base and new halves are two classes each at least: four in all"
+        if len(names) < 2 and (name == plan.source or not plan.protocol.halves):
+            words = "the half that is trained needs two classes at least: three in all"
             what = words if plan.protocol.halves else "at least two classes are needed"
             raise DataError(
                 f"dataset '{test.dataset}' has one class ('{names[0]}') to test on as '{name}',"
                 f" and any model is right about it; {what}"
             )
-        alike = Counter(one.replace("_", " ").casefold().strip() for one in names)
-        twice = sorted(one for one, count in alike.items() if count > 1)
-        if twice:
-            say(
-                f"warning: {len(twice)} class name(s) of '{test.dataset}' come twice in prompts,"
-                f" which know neither case nor underscores: {', '.join(twice[:3])}; rename one"
-            )
+        for sentence in doubtful_classes(name, test.dataset, names):
+            say(f"warning: {sentence}")
+
+
+def doubtful_classes(test: str, dataset: str, names: Sequence[str]) -> list[str]:
+    """Return what is to be said, in the log and beside the table, of the classes of a test set."""
+    found = []
+    if len(names) < 2:
+        found.append(
+            f"half '{test}' has one class ('{names[0]}'): any model is right about it, so accuracy"
+            " on it and HM mean nothing."
+        )
+    alike = Counter(one.replace("_", " ").casefold().strip() for one in names)
+    twice = sorted(one for one, count in alike.items() if count > 1)
+    if twice:
+        found.append(
+            f"{len(twice)} class name(s) of '{dataset}' come twice in prompts, which know neither"
+            f" case nor underscores: {', '.join(twice[:3])}; no model can tell them apart: rename"
+            " one."
+        )
+    return found
 
 
 def check_places(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run's record says about its own worth: words that its CLIP has never seen."""
+"""What a run's record says about its own worth: halves of one class, words never seen."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 from loreal_plugin.data.demo import DEMO_WEIGHTS
 from loreal_plugin.demo.weights import untrained_tokens
+from loreal_plugin.runs.check_values import doubtful_classes
 from loreal_plugin.runs.checks import tokenizer
 from loreal_plugin.runs.engine import Engine
 
 
 def run_notes(engine: Engine) -> list[str]:
-    """Return the sentences that belong beside the run's table; none for weights that saw all
-    words.
-    """
+    """Return the sentences that belong beside the run's table; none where all is well."""
+    found = []
+    for name, test in engine.plan.tests.items():
+        names = list(engine.identity.dataset(name).classnames)
+        found += doubtful_classes(name, test.dataset, names)
+    return [*(text[0].upper() + text[1:] for text in found), *_untrained(engine)]
+
+
+def _untrained(engine: Engine) -> list[str]:
+    """Return what is to be said of words that the demonstration's weights never saw."""
     weights, identity = engine.plan.spec.weights, engine.identity
     if weights not in DEMO_WEIGHTS:
         return []

@@ -83,7 +83,7 @@ WRONG = {
     "no epoch": ("maple 32 pics -- OPTIM.MAX_EPOCH 0", {}, "at least 1 epoch"),
     "host that is no folder": ("maple 32 pics", {"host": "/nope"}, "HOST '/nope' is no folder"),
     "one class": ("maple 32 one", {}, "has one class ('airplane')"),
-    "one class a half": ("maple 32 two", {}, "four in all"),
+    "one class a half": ("maple 32 two", {}, "three in all"),
     "no class": ("maple 32 empty", {}, "folder per class"),
     "text named png": ("maple 32 broken", {}, "cannot be read"),
     "path that is none": ("maple 32 nowhere/pics", {}, "is a path, and there is no such folder"),

@@ -120,8 +120,14 @@ def toy(loss: float) -> Any:
         OPTIM=SimpleNamespace(LR=3.0),
     )
     return SimpleNamespace(
-        **{"cfg": cfg, "epoch": 0, "max_epoch": 1, "batch_idx": 3, "num_batches": 4},
-        **{"_models": {"m": torch.nn.Linear(2, 2)}, "device": "cpu", "model": None},
+        cfg=cfg,
+        epoch=0,
+        max_epoch=1,
+        batch_idx=3,
+        num_batches=4,
+        _models={"m": torch.nn.Linear(2, 2)},
+        device="cpu",
+        model=None,
         forward_backward=lambda batch: {"loss": loss},
     )
 

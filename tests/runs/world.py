@@ -86,13 +86,16 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def checkpoints(out: Path) -> dict[str, Path]:
-    """Return the checkpoint files of a run by their path below `out`, resumable extras left out."""
-    files = [
-        p
-        for p in out.rglob("*")
-        if p.name.startswith("model.pth.tar") or p.suffix == ".safetensors"
-    ]
-    return {str(path.relative_to(out)): path for path in files}
+    """Return the checkpoint files of a run by their path below `out`, resumable extras left out.
+
+    Tables of inference modes are none: which mode is chosen depends on measured times.
+    """
+    found = {
+        path.relative_to(out): path
+        for path in out.rglob("*")
+        if path.name.startswith("model.pth.tar") or path.suffix == ".safetensors"
+    }
+    return {str(name): path for name, path in found.items() if "inference" not in name.parts}
 
 
 def assert_same_checkpoints(first: Path, again: Path, learners: int) -> None:
