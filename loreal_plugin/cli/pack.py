@@ -60,10 +60,13 @@ def run(args: argparse.Namespace) -> int:
     """Pack, and say what was written."""
     from loreal_plugin.cli.next_steps import next_line, typed
     from loreal_plugin.errors import ConfigError
-    from loreal_plugin.export.pack_run import ARCHIVES, pack_run
+    from loreal_plugin.export.pack_run import archive_kind, pack_run
+    from loreal_plugin.export.push import hub_for, push
 
-    if args.push and Path(args.out).suffix in ARCHIVES:
+    if args.push and archive_kind(Path(args.out)):
         raise ConfigError("--push uploads a folder; give --out without .zip or .tar")
+    if args.push:
+        hub_for(args.push)
     out = pack_run(
         args.run_path,
         args.out,
@@ -74,8 +77,6 @@ def run(args: argparse.Namespace) -> int:
     files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
     print(f"written: {out} ({sum(path.stat().st_size for path in files) / 1e6:.1f} MB)")
     if args.push:
-        from loreal_plugin.export.push import push
-
         print(f"uploaded: {push(out, args.push, public=args.public)}")
     shown = typed(out.absolute())
     print(next_line(f"loreal verify {shown}", f"loreal predict {shown} PICTURES"))

@@ -7,6 +7,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from loreal_plugin.results.markdown import in_cell
+
 _USE = """\
 ```bash
 pip install numpy pillow onnxruntime
@@ -58,7 +60,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
     ]
     parts = [
         f"# {manifest['title']} at {manifest['phi']} pixels",
-        tabulate(facts, headers=["", ""], tablefmt="github"),
+        facts_table(facts),
         "## Use",
         _USE.format(folder=folder),
         "## Accuracy",
@@ -77,16 +79,22 @@ def shown_classes(labels: Sequence[str]) -> str:
     return shown if len(labels) <= 8 else f"{shown}, ... ({len(labels)} in all)"
 
 
+def facts_table(facts: Sequence[Sequence[str]]) -> str:
+    """Return names and what they say as Markdown; classes and datasets may have any name."""
+    body = [[name, in_cell(str(said))] for name, said in facts]
+    return str(tabulate(body, headers=["", ""], tablefmt="github", disable_numparse=True))
+
+
 def accuracy_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the run's table as Markdown; rows as `describe.rows_of` gives them."""
     names = list(rows[0]["accuracy"])
     with_hm = any(row["hm"] is not None for row in rows)
     body = [
-        [row["label"], *(row["accuracy"].get(name) for name in names)]
+        [in_cell(row["label"]), *(row["accuracy"].get(name) for name in names)]
         + ([row["hm"]] if with_hm else [])
         for row in rows
     ]
-    heads = ["accuracy of the run in %", *names, *(["HM"] if with_hm else [])]
+    heads = ["accuracy of the run in %", *map(in_cell, names), *(["HM"] if with_hm else [])]
     return str(tabulate(body, headers=heads, tablefmt="github", floatfmt=".2f"))
 
 

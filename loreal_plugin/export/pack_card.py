@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from tabulate import tabulate
-
-from loreal_plugin.export.card import LICENCES, accuracy_table, shown_classes
+from loreal_plugin.export.card import LICENCES, accuracy_table, facts_table, shown_classes
 from loreal_plugin.export.describe import rows_of
 
 _HEAD = """\
@@ -28,7 +28,7 @@ loreal verify {folder}
 ```python
 import loreal_plugin
 
-model = loreal_plugin.load_run("{folder}"{argument})
+model = loreal_plugin.load_run({name}{argument})
 print(model.predict(["picture.jpg"]))
 ```"""
 
@@ -65,13 +65,19 @@ def pack_card(
         ["run", config["key"]],
     ]
     use = _USE.format(
-        folder=folder,
-        weights="" if ready else f" --weights {weights['name']}",
-        argument="" if ready else f', weights="{weights["name"]}"',
+        folder=shlex.quote(folder),
+        name=_text(folder),
+        weights="" if ready else f" --weights {shlex.quote(weights['name'])}",
+        argument="" if ready else f", weights={_text(weights['name'])}",
     )
     rows = rows_of(record)
     parts = [_HEAD, f"# {config['trainer'].replace('_', ' + ')} at {config['phi']} pixels"]
-    parts += [tabulate(facts, headers=["", ""], tablefmt="github"), "## Use", use]
+    parts += [facts_table(facts), "## Use", use]
     parts += ["## Accuracy", accuracy_table(rows)] if rows else []
     parts += ["## Limits", _LIMITS, "## Licences"]
     return "\n\n".join([*parts, LICENCES.format(licence=weights["licence"])]) + "\n"
+
+
+def _text(name: str) -> str:
+    """Return a name as a text of Python."""
+    return json.dumps(name, ensure_ascii=False)

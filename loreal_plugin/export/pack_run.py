@@ -6,6 +6,7 @@ earlier epochs, logs and random states; so the record vouches for what is left.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,18 +17,21 @@ from loreal_plugin.digests import digest_file
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.export.describe import weights_facts
 from loreal_plugin.export.export_run import made
+from loreal_plugin.export.machine_paths import without_paths
 from loreal_plugin.export.pack_card import pack_card
-from loreal_plugin.files import read_checked, write_json, write_text
+from loreal_plugin.files import read_checked, write_checked, write_json, write_text
 from loreal_plugin.files.manifest import SUMS
 from loreal_plugin.files.packed import WEIGHTS
+from loreal_plugin.files.tensors import write_tensors
 from loreal_plugin.results.record import RESULTS, read_record, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.find_run import find_run
 from loreal_plugin.runs.stage_files import TABLES, check_files
-from loreal_plugin.trainer.checkpoint import NAME, file_name
+from loreal_plugin.trainer.checkpoint import NAME, file_name, read_checkpoint
 
 CONFIG, CARD = "config.json", "README.md"
 ARCHIVES = {".zip": "zip", ".tar": "tar"}
+_OTHER_ARCHIVES = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar")
 _DESCRIBES = ("method", "trainer", "stage", "phi", "native_size", "dataset", "shots", "seed", "key")
 
 
@@ -50,29 +54,37 @@ def pack_run(
 
     Raises:
         LorealError: no such run, a damaged one, or one of a release that kept too little of it.
-        ConfigError: something lies at `out`.
+        ConfigError: something lies at `out`, or it is another kind of archive.
     """
     out = Path(out).expanduser()
+    if out.suffix.lower() in _OTHER_ARCHIVES:
+        raise ConfigError(f"{out}: '{out.suffix}' is not written; give a folder, .zip or .tar")
     if out.exists():
         raise ConfigError(f"{out} is there already; choose another --out")
     folder, stage, record, _ = find_run(run, row)
     files = _kept(folder, stage, record)
     with tempfile.TemporaryDirectory(dir=made(out.parent), prefix=f".{out.stem}.") as temporary:
-        name = out.stem if out.suffix in ARCHIVES else out.name
+        kind = archive_kind(out)
+        name = out.stem if kind else out.name
         new = Path(temporary) / name
         for path in files:
             target = new / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+        _leave_paths(new, record)
         if with_weights:
             _pack_weights(new, weights or record["weights"]["name"], record)
         _describe(new, read_record(folder / RESULTS)[0], record)
-        if out.suffix in ARCHIVES:
+        if kind:
             base = str(Path(temporary) / "archive")
-            kind = ARCHIVES[out.suffix]
             new = Path(shutil.make_archive(base, kind, temporary, name))
         new.rename(out)
     return out
+
+
+def archive_kind(out: Path) -> str:
+    """Return the kind of archive that a name asks for; empty: it is a folder's."""
+    return ARCHIVES.get(out.suffix.lower(), "")
 
 
 def _kept(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
@@ -86,6 +98,23 @@ def _kept(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
     own = [folder / NAME / name for name in (file_name(epochs), NOTE, TENSORS)]
     tables = sorted((folder / NAME / TABLES).glob("[!.]*"))
     return [*own, *tables]
+
+
+def _leave_paths(new: Path, record: Mapping[str, Any]) -> None:
+    """Write the checkpoint and the note of a packed run again, without paths of this machine.
+
+    The options name the folders of the other stages, which are not packed: their places below OUT
+    stay, because an option that is set says that there was such a stage.
+    """
+    stages = [stage["folder"] for stage in (record.get("stages") or {}).values()]
+    for path in (new / NAME).glob("*.safetensors"):
+        if path.name != TENSORS:
+            tensors, facts = read_checkpoint(path)
+            facts["options"] = without_paths(facts["options"], stages)
+            write_tensors(path, tensors, {NAME: json.dumps(facts)})
+    note = read_checked(new / NAME / NOTE)[0]
+    note["settings"] = without_paths(note["settings"])
+    write_checked(new / NAME / NOTE, note)
 
 
 def _pack_weights(new: Path, source: str, record: Mapping[str, Any]) -> None:
@@ -114,8 +143,8 @@ def _describe(new: Path, own: dict[str, Any], record: Mapping[str, Any]) -> None
         record: of the run, with its table.
     """
     sums = {path.relative_to(new).as_posix(): digest_file(path) for path in _all(new)}
-    # the paths of this machine stay here
     own["weights"] = own["weights"] | {"name": weights_facts(own["weights"])["name"]}
+    own |= {name: without_paths(own[name]) for name in ("config", "overrides") if name in own}
     own["files"] = {name: sums[name] for name in own["files"] if name in sums}
     write_record(new, own)
     note = read_checked(new / NAME / NOTE)[0]

@@ -49,7 +49,7 @@ def _fold(fold: Fold) -> str:
 def table_markdown(table: Table) -> str:
     """Return one table below its caption."""
     rule = "|---" * table.words + "|---:" * (len(table.head) - table.words) + "|"
-    head = [_words(name) for name in table.head]
+    head = [in_cell(name) for name in table.head]
     lines = [f"**{plain(table.caption)}**", "", _line(head), rule]
     lines += [_line([_cell(cell) for cell in row]) for row in table.body]
     lines += [part for note in table.notes for part in ("", plain(note))]
@@ -62,12 +62,13 @@ def plain(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
-def _words(text: str) -> str:
+def in_cell(text: str) -> str:
+    """Return plain text that does not end its cell of a table."""
     return plain(text).replace("|", "\\|")
 
 
 def _cell(cell: Cell) -> str:
-    text = _words(cell.text)
+    text = in_cell(cell.text)
     return f"**{text}**" if cell.best else text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import re
 import shutil
 import sys
 import tarfile
@@ -21,11 +22,16 @@ from helpers import random_clip_file, tiny_image_folder
 import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
+from loreal_plugin.export.machine_paths import without_paths
+from loreal_plugin.export.pack_card import pack_card
 from loreal_plugin.files import read_json
+from loreal_plugin.files.archives import unpack
 from loreal_plugin.inference.deployed import Deployed
+from loreal_plugin.trainer.checkpoint import read_checkpoint
 
 FAST = ("OPTIM.MAX_EPOCH", "2", "TRAINER.LOREAL.META_INIT", "default")
 FAST += ("TRAINER.LOREAL.ADAPT_EPOCHS", "1", "TRAINER.LOREAL.ADAPT_VIEWS", "1")
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
@@ -38,7 +44,11 @@ class Made:
         weights = random_clip_file(root)
         words = ["base2new", "coop", "32", "pics", "1", "--until", "adapted", "--shots", "2"]
         words += ["--data", str(root / "data"), "--out", str(root / "out"), "--recipe", "demo"]
-        assert main([*words, "--weights", str(weights), "--", *FAST]) == 0
+        # settings that are paths
+        attributes = shutil.copy(ROOT / "attributes" / "generic.json", root / "my words.json")
+        places = ["TRAINER.LOREAL.ATTRIBUTES", str(attributes)]
+        places += ["TRAINER.LOREAL.ADAPT_PICTURES", str(root / "data" / "pics")]
+        assert main([*words, "--weights", str(weights), "--", *FAST, *places]) == 0
         (self.run,) = (root / "out").glob("base2new/train_base/pics/*/CoOp_LOREAL/phi32/*/seed1")
         self.said = {row: self.logits(self.run, row=row) for row in ("", "loreal", "adapted")}
         self.lone = root / "lone.zip"
@@ -91,7 +101,7 @@ def test_verify_predict_and_export_take_it(made: Made, tmp_path: Path, capsys):
     assert main(words) == 0 and (tmp_path / "package" / "encoder.onnx").is_file()
 
 
-def test_a_pack_holds_what_is_needed_and_no_path_of_the_machine(made: Made):
+def test_a_pack_holds_what_is_needed_and_no_path_of_the_machine(made: Made, tmp_path: Path):
     names = zipfile.ZipFile(made.root / "b.zip").namelist()
     files = {name.removeprefix("b/") for name in names if not name.endswith("/")}
     inside = {name for name in files if "inference" not in name}
@@ -99,13 +109,56 @@ def test_a_pack_holds_what_is_needed_and_no_path_of_the_machine(made: Made):
     kept = {"model-2.safetensors", "deployment.json", "deployment.safetensors"}
     assert inside == own | {f"loreal/{name}" for name in kept}
     folder = made.root / "a folder"
-    texts = [path.read_text() for path in folder.rglob("*") if path.suffix in (".json", ".md")]
-    assert not any(str(made.root) in text for text in texts)
+    stored = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for name in ("b.zip", "c.tar"):
+        unpack(made.root / name, tmp_path / name)
+        stored |= {p: p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+    assert len(stored) > 20
+    assert not [p for p, content in stored.items() if str(made.root).encode() in content]
+    overrides = {key: value for _, key, value in read_json(folder / "results.json")["overrides"]}
+    assert overrides["TRAINER.LOREAL.ATTRIBUTES"] == "my words.json"
+    assert overrides["TRAINER.LOREAL.ADAPT_PICTURES"] == "pics"
+    assert overrides["OPTIM.MAX_EPOCH"] == "2"
+    options = read_checkpoint(folder / "loreal" / "model-1.safetensors")[1]["options"]
+    assert options["alpha_dir"].startswith("base2new/train_base/pics/") and options["adapt_dir"]
+    model = tmp_path / "b.zip" / "b" / "loreal" / "model-2.safetensors"
+    assert read_checkpoint(model)[1]["options"]["attributes"] == "my words.json"
     config = read_json(folder / "config.json")
     assert config["stage"] == "adapted" and len(config["classes"]) == 2
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name") and "| + LOREAL, tested at 32" in card
     assert 'load_run("a folder")' in card
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/disk/me/OUT/base2new/train/x/seed1", "base2new/train/x/seed1"),
+        ("/disk/me/secret/pictures/", "pictures"),
+        ("../secret/pictures", "pictures"),
+        ("~/pictures", "pictures"),
+        ("C:\\Users\\me\\pictures", "pictures"),
+        ("ViT-B/16", "ViT-B/16"),
+        ("a photo of a", "a photo of a"),
+        ("", ""),
+    ],
+)
+def test_a_path_keeps_what_says_nothing_about_the_machine(text: str, left: str):
+    kept = ["base2new/train/x/seed1"]
+    assert without_paths({"a": [text, 1, None]}, kept) == {"a": [left, 1, None]}
+
+
+def test_names_of_classes_cannot_break_the_card(made: Made):
+    config = read_json(made.root / "a folder" / "config.json")
+    record = read_json(made.root / "a folder" / "results.json")
+    names = ["a|b", "<img src=x onerror=alert(1)>", "two\nlines", "[x](http://y)"]
+    rows = [{"label": "a|b", "targets": {"<b>": {"accuracy": 50.0}}, "hm": None}]
+    hostile = {**config, "classes": names, "dataset": "d|\n## Title", "attributes": ["c|d"]}
+    card = pack_card(hostile, {**record, "rows": rows}, "it's here", packed=True)
+    table = [line for line in card.splitlines() if line.startswith("|")]
+    assert "<img" not in card and "\n## Title" not in card and "](http" not in card
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {3}
+    assert "loreal verify 'it'\"'\"'s here'" in card and 'load_run("it\'s here")' in card
 
 
 def test_without_weights_they_are_asked_for(made: Made, capsys):
@@ -122,6 +175,8 @@ def test_a_place_that_is_taken_and_other_weights_are_refused(made: Made, tmp_pat
     words = ["pack", str(made.run), "--out", str(out), "--with-weights", "--weights", "demo"]
     assert main(words) == 2 and "not those of the run" in capsys.readouterr().err
     assert main(["pack", str(tmp_path), "--out", str(out)]) == 2
+    assert main(["pack", str(made.run), "--out", str(tmp_path / "p.tar.gz")]) == 2
+    assert "give a folder, .zip or .tar" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -186,11 +241,24 @@ def test_push_uploads_the_folder(made: Made, tmp_path: Path, capsys, monkeypatch
     assert names == ["README.md", "SHA256SUMS", "config.json", "loreal", "results.json"]
     hub.refuses = True
     assert main([*words, str(tmp_path / "two")]) == 2
-    assert "401 Unauthorized; hf auth login" in capsys.readouterr().err
-    assert main([*words, str(tmp_path / "three.zip")]) == 2
+    again = f"hf auth login, then hf upload me/run {tmp_path / 'two'} --private"
+    assert f"401 Unauthorized; {again}" in capsys.readouterr().err
+
+
+def test_a_push_that_cannot_be_is_refused_before_anything_is_written(
+    made: Made, tmp_path: Path, capsys, monkeypatch
+):
+    words = ["pack", str(made.run), "--out", str(tmp_path / "x")]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub())
+    for repo in ("nonsense", "a/b/c", "a b/c", "/c"):
+        assert main([*words, "--push", repo]) == 2
+        assert f"OWNER/NAME, not '{repo}'" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "x.zip"), "--push", "me/run"]) == 2
+    assert "without .zip" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert main([*words, str(tmp_path / "four")]) == 2
+    assert main([*words, "--push", "me/run"]) == 2
     assert "pip install 'loreal-plugin[hub]'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_hub_still_has_what_is_called():
