@@ -125,8 +125,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--row",
         choices=("loreal", "adapted"),
-        default="loreal",
-        help="which student of the run: LOREAL's (loreal), or that with the adapted image side",
+        default="",
+        help="which student of the run: LOREAL's (loreal, the default but for the adapted student's"
+        " own folder), or that with the adapted image side",
     )
     parser.add_argument(
         "--host",

@@ -19,6 +19,7 @@ from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.runs.find_run import own_row
 from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
@@ -157,7 +158,7 @@ def open_run(
     host: str | None = None,
     data: str | None = None,
     weights: str | None = None,
-    row: str = "loreal",
+    row: str = "",
     say: Say = say_line,
 ) -> OpenRun:
     """Return a finished run with its model loaded; nothing is written.
@@ -168,12 +169,13 @@ def open_run(
         classes: `base`, `new` or `all`; empty means those that were trained on.
         host, data, weights: as for `loreal base2new`; the record does not hold where things lie on
             this machine.
-        row: `loreal`, or `adapted`: the student with the adapted image side.
+        row: `loreal`, or `adapted`: the student with the adapted image side; empty: `loreal`, but
+            for the adapted student's own folder.
 
     Raises:
         LorealError: no such run, dataset, host or weights, or they do not fit each other.
     """
-    trained = TrainedRun.open(path, host=host, weights=weights, row=row)
+    trained = TrainedRun.open(path, host=host, weights=weights, row=row or own_row(path))
     record, known = trained.record, trained.deployment
     named = classes or record["config"]["DATASET.SUBSAMPLE_CLASSES"]
     looked_at = dataset or record["dataset"]

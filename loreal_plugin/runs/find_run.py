@@ -16,24 +16,22 @@ from loreal_plugin.trainer.checkpoint import NAME
 LOREAL, ADAPTED = "loreal", "adapted"
 
 
-def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, Any], Path | None]:
+def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any], Path | None]:
     """Return the folder of a stage 3, its name, the run's record and the output folder.
 
     The output folder is None where the run was copied alone.
 
     Args:
         path: the run's results.json, the folder it lies in, or an archive of `loreal pack`.
-        row: `loreal` or `adapted`; empty: the adapted student where the run has one.
+        row: `loreal` or `adapted`; empty: the student whose own folder it is, else the adapted one
+            where the run has one.
 
     Raises:
         CheckpointError: there is no record of a run with stage 3, or stage 3 is not where it says.
     """
-    path = unpacked(Path(path).expanduser())
-    folder = (path.parent if path.name == RESULTS else path).resolve()
-    record, fault = read_record(folder / RESULTS)
-    if not fault and record.get("kind") == "stage" and not record.get("stages"):
-        # the folder of the adapted student itself says which row is meant
-        row = ADAPTED if record["stage"] == ADAPTED else row
+    folder, record, fault = _record_at(path)
+    if not fault and _alone(record):
+        row = row or (ADAPTED if record["stage"] == ADAPTED else "")
         record = _whole_run(folder, record)
     if fault or record.get("kind") == "sweep":
         why = f"{RESULTS} {fault or 'is the record of a sweep'}"
@@ -58,6 +56,24 @@ def find_run(path: str | Path, row: str = LOREAL) -> tuple[Path, str, dict[str, 
     )
 
 
+def own_row(path: str | Path) -> str:
+    """Return the row that a folder is about: the adapted student's in its own, else LOREAL's."""
+    _, record, fault = _record_at(path)
+    return ADAPTED if not fault and _alone(record) and record["stage"] == ADAPTED else LOREAL
+
+
+def _record_at(path: str | Path) -> tuple[Path, dict[str, Any], str]:
+    """Return the folder that a path names, its record, and what is wrong with that."""
+    path = unpacked(Path(path).expanduser())
+    folder = (path.parent if path.name == RESULTS else path).resolve()
+    return folder, *read_record(folder / RESULTS)
+
+
+def _alone(record: dict[str, Any]) -> bool:
+    """Return whether a record tells of one training and not of a whole run."""
+    return record.get("kind") == "stage" and not record.get("stages")
+
+
 def _whole_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return the record of the run that a stage 3 belongs to, where it lies beside the trainings.
 
@@ -77,7 +93,9 @@ def _places_of_runs(folder: Path) -> list[Path]:
     The adapted student is trained in a folder of its own, and protocols other than base-to-new keep
     records in `OUT/<protocol>/run/`, with the folders of `OUT/<protocol>/train/` below.
     """
-    parts = [part.removeprefix("adapted_") for part in folder.parts]
+    parts = list(folder.parts)
+    if len(parts) > 3:  # .../adapted_phi<N>/<cfg>/seed<S>
+        parts[-3] = parts[-3].removeprefix("adapted_")
     places = [Path(*parts)]
     places += [
         Path(*parts[:i], "run", *parts[i + 1 :]) for i, p in enumerate(parts) if p == "train"
@@ -100,8 +118,13 @@ def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:
             " TRAINER.LOREAL.ADAPT none, or stopped before"
         )
     alone = not stages and record.get("stage") == ADAPTED
+    if alone and row == LOREAL:
+        raise CheckpointError(
+            "row 'loreal' was asked for, and this is the student with the adapted image side,"
+            " copied alone; name the run that it came from, or row 'adapted'"
+        )
     if row or alone:
-        return (ADAPTED,) if alone else (row,)
+        return (row or ADAPTED,)
     return (ADAPTED, LOREAL) if ADAPTED in stages else (LOREAL,)
 
 

@@ -15,7 +15,8 @@ from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
-from loreal_plugin.results.record import RowFacts, is_complete, read_results, write_record
+from loreal_plugin.results.reader import ZERO_SHOT_MODEL
+from loreal_plugin.results.record import RowFacts, finished_record, is_complete, write_record
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
@@ -73,12 +74,11 @@ def _run(engine: Engine, tower: str, say: Say) -> dict[str, Any]:
     folder = _folder(engine, alpha.trainer)
     views = engine.identity.options.cache_views or 1
     tests = {name: engine.identity.images(name) for name in plan.tests}
-    other = [weights_fingerprint(tower)] if tower else []
-    own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION, *other])
+    own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     with stage_lock(folder, say):
-        if not is_complete(folder, own_key):
-            rows = _zero_shot(engine, alpha, say)
-            rows += _other_tower(engine, alpha, tower, say) if tower else []
+        done = finished_record(folder) if is_complete(folder, own_key) else None
+        if done is None:
+            rows = _zero_shot(engine, alpha, tower, say)
             rows += [_row(engine, s) for s in _measure(engine, alpha, beta, say)]
             cfg = engine.cfgs["alpha"]
             record = dict(head(plan, engine.identity, "rivals", own_key, alpha, cfg))
@@ -87,7 +87,12 @@ def _run(engine: Engine, tower: str, say: Say) -> dict[str, Any]:
             if not plan.protocol.halves:
                 record["targets"] = target_facts(plan, engine.identity)
             write_record(folder, record)
-        return read_results(folder) or {}
+        elif tower:
+            rows = _zero_shot(engine, alpha, tower, say)
+            rows += [row for row in done["rows"] if row["model"] != ZERO_SHOT_MODEL]
+            if rows != done["rows"]:
+                write_record(folder, done | {"rows": rows})
+        return finished_record(folder)
 
 
 def _folder(engine: Engine, trainer: str) -> Path:
@@ -98,11 +103,10 @@ def _folder(engine: Engine, trainer: str) -> Path:
     )
 
 
-def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
-    """Return the rows of zero-shot CLIP, measured once for all methods whose runs read pictures in
-    the same way.
+def _zero_shot(engine: Engine, alpha: Stage, tower: str, say: Say) -> list[RowFacts]:
+    """Return the rows of zero-shot CLIP and of every tower that was asked for so far, measured once
+    for all methods whose runs read pictures in the same way.
     """
-    say("[rivals 1/3] zero-shot CLIP")
     spec, folder = engine.plan.spec, _folder(engine, CLIP)
     model = RivalModel(engine, alpha, zero_shot=True)
     cfg = model.config(engine.plan.source, spec.phi)
@@ -121,24 +125,31 @@ def _zero_shot(engine: Engine, alpha: Stage, say: Say) -> list[RowFacts]:
     with stage_lock(folder, say):
         found, _ = read_checked(folder / ZERO_SHOT)
         if found.get("key") != key:
-            found = {
-                "key": key,
-                "rows": [_row(engine, score) for score in model.score("zero-shot", "zero-shot")],
-            }
+            say("[rivals 1/3] zero-shot CLIP")
+            scores = model.score(ZERO_SHOT_MODEL, "zero-shot")
+            found = {"key": key, "rows": [_row(engine, score) for score in scores]}
             write_checked(folder / ZERO_SHOT, found)
-    return found["rows"]
+        towers: dict[str, RowFacts] = found.get("towers", {})
+        mark = weights_fingerprint(tower) if tower else ""
+        if tower and mark not in towers:
+            new = _other_tower(engine, alpha, tower, say)
+            # rows are told apart by their names: of two files with one name, the last one counts
+            others = {m: row for m, row in towers.items() if row["name"] != new["name"]}
+            towers = {**others, mark: new}
+            write_checked(folder / ZERO_SHOT, found | {"towers": towers})
+    return [*found["rows"], *towers.values()]
 
 
-def _other_tower(engine: Engine, alpha: Stage, weights: str, say: Say) -> list[RowFacts]:
+def _other_tower(engine: Engine, alpha: Stage, weights: str, say: Say) -> RowFacts:
     """Return the row of zero-shot CLIP with other weights, on pictures enlarged to their size."""
     facts = describe(load_clip_state_dict(weights))
     name = Path(weights).stem if Path(weights).is_file() else weights
     say(f"[rivals] zero-shot CLIP with {name}")
     model = RivalModel(engine, alpha, zero_shot=True, weights=weights)
     text = f"zero-shot {name}"
-    (score,) = model.score_enlarged("zero-shot", text, int(facts["resolution"]))
+    (score,) = model.score_enlarged(ZERO_SHOT_MODEL, text, int(facts["resolution"]))
     tokens = (facts["resolution"] // facts["patch"]) ** 2 + 1
-    return [_row(engine, score) | {"correction": f"{name}, {score.correction}", "tokens": tokens}]
+    return _row(engine, score) | {"correction": f"{name}, {score.correction}", "tokens": tokens}
 
 
 def _row(engine: Engine, score: RivalScore) -> RowFacts:

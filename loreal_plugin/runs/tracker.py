@@ -30,7 +30,9 @@ class Tracker(Protocol):
         """Keep a number; `step` counts batches in training and epochs in tests."""
 
     def end(self, ok: bool) -> None:
-        """Close the run; `ok` is False where the training did not come to its end."""
+        """Close the run; `ok` is False where the training did not come to its end, or a number was
+        not taken.
+        """
 
 
 class _Wandb:
@@ -61,8 +63,12 @@ class _Mlflow:
     def begin(self, name: str, config: Mapping[str, Any]) -> None:
         self.module.set_experiment(PROJECT)
         self.module.start_run(run_name=name)
-        # it refuses values of more than 500 characters
-        self.module.log_params({key: str(value)[:500] for key, value in config.items()})
+        try:
+            # it refuses values of more than 500 characters
+            self.module.log_params({key: str(value)[:500] for key, value in config.items()})
+        except Exception:
+            self.end(False)  # its next run would not start while this one is open
+            raise
 
     def log(self, name: str, value: float, step: int | None) -> None:
         self.module.log_metric(name, value, step=step)
@@ -109,28 +115,28 @@ def tracked(
         name, config: of the tracker's run.
         say: told once, where the tracker fails.
     """
-    working = tracker is not None
-
-    def attempt(call: Callable[[], None]) -> None:
-        nonlocal working
-        if not working:
-            return
-        try:
-            call()
-        except Exception as error:  # whatever a tracker raises, the training goes on
-            working = False
-            say(f"  {VARIABLE}: the tracker failed and hears no more ({one_line(error)})")
-
     if tracker is None:
         yield lambda *_: None
         return
+    working = True
+
+    def attempt(call: Callable[[], None]) -> None:
+        nonlocal working
+        try:
+            call()
+        except Exception as error:  # whatever a tracker raises, the training goes on
+            if working:
+                say(f"  {VARIABLE}: the tracker failed and hears no more ({one_line(error)})")
+            working = False
+
     attempt(lambda: tracker.begin(name, config))
-    ok = False
+    begun, ok = working, False
     try:
-        yield lambda *number: attempt(lambda: tracker.log(*number))
+        yield lambda *number: attempt(lambda: tracker.log(*number)) if working else None
         ok = True
     finally:
-        attempt(lambda: tracker.end(ok))
+        if begun:  # also where it failed since: what was opened is closed
+            attempt(lambda: tracker.end(ok and working))
 
 
 def listen(trainer: Any, log: Log) -> None:

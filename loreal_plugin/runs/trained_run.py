@@ -69,7 +69,7 @@ class TrainedRun(RunFacts):
         host: str | None = None,
         weights: str | None = None,
         device: torch.device | str = "cpu",
-        row: str = "loreal",
+        row: str = "",
     ) -> TrainedRun:
         """Return the run in a folder; arguments and errors as in `load_run.load_run`."""
         from loreal_plugin.weights import weights_fingerprint

@@ -73,7 +73,7 @@ def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) 
     looked = {}
     for row, at in (("loreal", folder), ("adapted", folder), ("adapted", apart)):
         # its own folder needs no name of the row
-        run = open_run(at, row="loreal" if at == apart else row, say=lambda text: None)
+        run = open_run(at, row="" if at == apart else row, say=lambda text: None)
         item = run.items("test")[0]
         found = Explainer(run, load_vocabulary(run)).explain(item.impath)
         looked[row, at] = found.maps["beta"], found.predictions[-1].probabilities

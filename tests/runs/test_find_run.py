@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from made_runs import facts
 
+from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import write_json
 from loreal_plugin.results.record import RESULTS
-from loreal_plugin.runs.find_run import find_run
+from loreal_plugin.runs.find_run import find_run, own_row
 
 
 @pytest.mark.parametrize("label", ["demo", "demo-0123abcd"])
@@ -28,3 +30,26 @@ def test_a_few_shot_training_opens_with_the_record_of_its_run(tmp_path: Path, la
     write_json(stage / RESULTS, common | {"key": "another"})
     folder, _, record, out = find_run(stage)
     assert (folder, record["key"], out) == (stage, "another", None), "that run is of other settings"
+
+
+@pytest.mark.parametrize("above", ["out", "adapted_runs/train/adapted_out"])
+def test_a_row_that_is_asked_for_is_opened_from_either_folder(tmp_path: Path, above: str) -> None:
+    out, below = tmp_path / above, Path("base2new", "train_base", "demo", "shots_1", "MaPLe_LOREAL")
+    places = {"loreal": below / "phi96/demo/seed1", "adapted": below / "adapted_phi96/demo/seed1"}
+    stages = {name: {"key": name, "folder": str(place)} for name, place in places.items()}
+    for name, place in places.items():
+        record = facts("maple", 96, 1, stage=name, key=name)
+        record |= {"stages": stages, "rows": []} if name == "loreal" else {}
+        (out / place / "loreal").mkdir(parents=True)
+        write_json(out / place / RESULTS, record)
+    whole, own = (out / place for place in places.values())
+    for path in (whole, own):
+        for row, name in (("loreal", "loreal"), ("adapted", "adapted"), ("", "adapted")):
+            folder, stage, record, found = find_run(path, row)
+            assert (folder, stage, record["key"]) == (out / places[name], name, "loreal")
+            assert found == out
+    assert (own_row(whole), own_row(own)) == ("loreal", "adapted")
+    alone = shutil.copytree(own, tmp_path / "alone")
+    assert find_run(alone)[:2] == find_run(alone, "adapted")[:2] == (alone, "adapted")
+    with pytest.raises(CheckpointError, match="row 'loreal' was asked for.*copied alone"):
+        find_run(alone, "loreal")

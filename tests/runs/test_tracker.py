@@ -87,6 +87,42 @@ def test_a_tracker_that_fails_is_said_once_and_the_training_goes_on(
 
 
 @pytest.mark.parametrize(
+    ("fails", "heard"), [("log", ["begin", "log", ("end", False)]), ("begin", ["begin"])]
+)
+def test_what_a_tracker_opened_is_closed_also_where_it_failed_since(
+    monkeypatch: pytest.MonkeyPatch, fails: str, heard: list[Any]
+) -> None:
+    calls: list[Any] = []
+
+    def call(name: str) -> None:
+        calls.append(name)
+        if name == fails:
+            raise OSError("no network")
+
+    mine = SimpleNamespace(
+        begin=lambda *_: call("begin"),
+        log=lambda *_: call("log"),
+        end=lambda ok: calls.append(("end", ok)),
+    )
+    monkeypatch.setitem(sys.modules, "mine", SimpleNamespace(make=lambda: mine))
+    assert len(train("mine:make", said := [])) == 2 and len(said) == 1
+    assert calls == heard
+
+
+def test_a_run_of_mlflow_whose_settings_are_refused_does_not_stay_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: Any) -> None:
+        raise ValueError("too many")
+
+    package = Module()
+    package.log_params = refuse
+    monkeypatch.setitem(sys.modules, "mlflow", package)
+    train("mlflow", said := [])
+    assert package.calls[-1] == ("end_run", ("status", "FAILED")) and len(said) == 1
+
+
+@pytest.mark.parametrize(
     ("named", "said"),
     [
         ("wandb", "pip install wandb"),
