@@ -26,6 +26,7 @@ from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
+NAMED = 6  # choices that were not timed: more of them are counted
 LESS = 0.9  # of the time: a worse choice that saves less time is not worth a word
 WITH_READING = "time includes building the model and reading the pictures"
 ALONE = "time of one picture alone, in memory; compare times of one machine only"
@@ -136,15 +137,18 @@ def advise(
 def _of_weights(
     title: str, groups: Sequence[Group], ms: float | None, mb: float | None
 ) -> list[str]:
-    """Return a table of all choices whose time alone is known, with a sentence for each size.
+    """Return a table of all choices whose time alone is known, with a sentence for each size, and
+    which choices are not in it because theirs is not.
 
     Where no record has that time: one table for runs and one for rivals, whose times are taken in
     different ways.
     """
-    alone = [replace(_choice(g), alone=True) for g in _no_repeats(groups) if g.picture_times()]
-    alone = [c for c in _once(alone) if _within(c.milliseconds, ms) and _within(c.memory_mb, mb)]
+    choices = _once([_alone(g) for g in _no_repeats(groups)])
+    timed = [c for c in choices if c.milliseconds is not None]
+    alone = [c for c in timed if _within(c.milliseconds, ms) and _within(c.memory_mb, mb)]
     if alone:
-        return [_table(title, ALONE, alone), *what_to_take(alone, ms)]
+        untimed = [c for c in choices if c.milliseconds is None]
+        return [_table(title, ALONE, alone), *what_to_take(alone, ms), *_left_out(untimed)]
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
         choices = _once([_choice(g) for g in groups if g.results[0].rival == rival])
@@ -176,6 +180,28 @@ def _choice(group: Group) -> Choice:
         statistics.fmean(time) if time else None,
         statistics.fmean(memory) if memory else None,
     )
+
+
+def _alone(group: Group) -> Choice:
+    """Return a choice with the time of one picture alone, None where that was not taken."""
+    times = group.picture_times()
+    ms = statistics.fmean(times) if times else None
+    return replace(_choice(group), milliseconds=ms, alone=True)
+
+
+def _left_out(choices: Sequence[Choice]) -> list[str]:
+    """Return a sentence on choices that could not be compared: nobody knows their time."""
+    if not choices:
+        return []
+    ranked = sorted(choices, key=lambda c: -c.accuracy)
+    names = [f"{c.text} (picture {c.size}, {c.accuracy:.1f} %)" for c in ranked[:NAMED]]
+    names += [f"{len(ranked) - NAMED} more"] if len(ranked) > NAMED else []
+    how = {
+        "the run's command with --test-only": any(not c.group.rival for c in choices),
+        "loreal rivals": any(c.group.rival for c in choices),
+    }
+    times = " and ".join(command for command, there in how.items() if there)
+    return [f"Left out, because not timed alone: {'; '.join(names)}. To time them: {times}."]
 
 
 def _within(value: float | None, limit: float | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -18,7 +18,7 @@ OLD_RECORD = (
     "the record does not say what each picture was called (an older release wrote it); the same"
     " command with --test-only tests again and trains nothing"
 )
-Recalls = dict[str, list[float]]  # percent in each column, by class
+Recalls = list[tuple[str, list[float]]]  # class, percent in each column
 
 
 def class_text(run: Run, shown: int = SHOWN) -> str:
@@ -43,7 +43,7 @@ def _of_test_set(run: Run, name: str, shown: int) -> str:
         return ""
     last, measured = list(rows.items())[-1]
     table, rest = recall_lines([[one] for one in rows.values()], shown)
-    body = [[name, *(f"{value:.0f}" for value in values)] for name, values in table.items()]
+    body = [[name, *(f"{value:.0f}" for value in values)] for name, values in table]
     heads = ["class", *(short_name(row, run) for row in rows)]
     aligned = ("left", *("right",) * len(rows))
     text = tabulate(body, headers=heads, disable_numparse=True, colalign=aligned)
@@ -89,10 +89,7 @@ def _class_table(block: Block, groups: Sequence[Group], name: str, shown: int) -
     if not columns:
         return None
     lines, rest = recall_lines(list(columns.values()), shown)
-    body = [
-        (Cell(label), *(Cell(f"{value:.0f}") for value in values))
-        for label, values in lines.items()
-    ]
+    body = [(Cell(label), *(Cell(f"{value:.0f}") for value in values)) for label, values in lines]
     sizes = {"native_size": groups[0].native_size, "phi": block.key.phi}
     last, ones = list(columns.items())[-1]
     pooled = Measured(
@@ -116,19 +113,21 @@ def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> t
         columns: answers; those of one column (several seeds) are averaged.
     """
     recalls = [[one.recalls() for one in ones] for ones in columns]
-    named = set.intersection(*(set(one) for ones in recalls for one in ones))
-    found: Recalls = {
-        name: [
-            statistics.fmean(100 * r / n for r, n in (one[name] for one in ones))
-            for ones in recalls
-        ]
-        for name in recalls[-1][0]
-        if name in named
-    }
-    ordered = sorted(found, key=lambda name: found[name][-1])
+    told = set.intersection(*(set(one) for ones in recalls for one in ones))
+    names = columns[-1][0].names
+    # by label: two classes may have the same name
+    found = [
+        (names[label], [_mean_percent(one[label] for one in ones) for ones in recalls])
+        for label in sorted(told)
+    ]
+    ordered = sorted(found, key=lambda line: line[1][-1])
     # two more are shorter than the sentence that leaves them out
     kept = ordered if len(ordered) <= shown + 2 else ordered[:shown]
-    return {name: found[name] for name in kept}, len(ordered) - len(kept)
+    return kept, len(ordered) - len(kept)
+
+
+def _mean_percent(recalls: Iterable[tuple[int, int]]) -> float:
+    return statistics.fmean(100 * right / pictures for right, pictures in recalls)
 
 
 def short_name(row: str, run: Run | Mapping[str, int]) -> str:

@@ -34,6 +34,15 @@ class Measured:
     called: Sequence[int]
 
     @property
+    def names(self) -> list[str]:
+        """Names to be shown, in the order of labels: those that several classes share say which."""
+        counts = Counter(self.classnames)
+        return [
+            f"{name} (label {label})" if counts[name] > 1 else name
+            for label, name in enumerate(self.classnames)
+        ]
+
+    @property
     def correct(self) -> int:
         """Pictures that were called what they show."""
         return sum(a == b for a, b in zip(self.labels, self.called, strict=True))
@@ -54,33 +63,33 @@ class Measured:
         found = binomtest(self.correct, len(self.labels)).proportion_ci(CONFIDENCE, "wilson")
         return 100 * float(found.low), 100 * float(found.high)
 
-    def recalls(self) -> dict[str, tuple[int, int]]:
-        """Return (right, pictures) by class; a class without pictures has no recall."""
+    def recalls(self) -> dict[int, tuple[int, int]]:
+        """Return (right, pictures) by label; a class without pictures has no recall."""
         total = Counter(self.labels)
         right = Counter(a for a, b in zip(self.labels, self.called, strict=True) if a == b)
-        names = enumerate(self.classnames)
-        return {name: (right[i], total[i]) for i, name in names if total[i]}
+        return {label: (right[label], total[label]) for label in sorted(total)}
 
-    def confusions(self) -> list[tuple[str, str, int]]:
-        """Return (class, what it was called, pictures), the most frequent first."""
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """Return (label, what it was called, pictures), the most frequent first."""
         pairs = Counter(p for p in zip(self.labels, self.called, strict=True) if p[0] != p[1])
-        names = self.classnames
         ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
-        return [(names[a], names[b], count) for (a, b), count in ordered]
+        return [(a, b, count) for (a, b), count in ordered]
 
     def facts(self) -> dict[str, Any]:
         """Return all of it in JSON's types."""
+        names = self.names
         return {
             "accuracy": self.accuracy,
             "interval": list(self.interval),
             "correct": self.correct,
             "pictures": len(self.labels),
             "recall": {
-                name: {"right": right, "pictures": total, "percent": 100 * right / total}
-                for name, (right, total) in self.recalls().items()
+                names[label]: {"right": right, "pictures": total, "percent": 100 * right / total}
+                for label, (right, total) in self.recalls().items()
             },
             "confusions": [
-                {"class": a, "called": b, "pictures": count} for a, b, count in self.confusions()
+                {"class": names[a], "called": names[b], "pictures": count}
+                for a, b, count in self.confusions()
             ],
         }
 
@@ -98,7 +107,8 @@ class Measured:
     def _classes(self) -> str:
         recalls = sorted(self.recalls().items(), key=lambda one: one[1][0] / one[1][1])
         shown = recalls if len(recalls) <= _CLASSES_SHOWN + 2 else recalls[:_CLASSES_SHOWN]
-        rows = [[name, f"{100 * r / n:.0f} %", f"{r} of {n}"] for name, (r, n) in shown]
+        names = self.names
+        rows = [[names[label], f"{100 * r / n:.0f} %", f"{r} of {n}"] for label, (r, n) in shown]
         table = tabulate(
             rows, ["class", "recall", "right"], disable_numparse=True, colalign=("left", "right")
         )
@@ -108,8 +118,8 @@ class Measured:
     def frequent(self) -> list[tuple[str, str, int, int]]:
         """Return the confusions that matter: (class, what it was called, pictures, of how many)."""
         found = [one for one in self.confusions() if one[2] >= _SECOND][:_CONFUSIONS_SHOWN]
-        total = {name: n for name, (_, n) in self.recalls().items()}
-        return [(a, b, count, total[a]) for a, b, count in found]
+        total, names = Counter(self.labels), self.names
+        return [(names[a], names[b], count, total[a]) for a, b, count in found]
 
     def _frequent(self) -> list[str]:
         lines = [f"  {a} is called {b}: {count} of {n}" for a, b, count, n in self.frequent()]

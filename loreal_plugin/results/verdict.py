@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.comparisons import compare
 from loreal_plugin.results.group import Group, group_results
-from loreal_plugin.results.layout import Block, average, blocks_of
+from loreal_plugin.results.layout import (
+    Block,
+    average,
+    blocks_of,
+    overrides_text,
+    shots_text,
+    weights_text,
+)
 from loreal_plugin.results.protocols import PROTOCOLS
-from loreal_plugin.results.reader import collect
+from loreal_plugin.results.reader import Setting, collect
 
 # row -> what gives points back
 GIVERS = {"loreal": "LOREAL", "adapted": "the adapted image side (ours, not the paper's)"}
@@ -27,6 +34,7 @@ class Verdict:
     """What a row gives back to one host at one phi.
 
     Attributes:
+        key: the settings of its block.
         host: registered name of its trainer.
         lost, given: points of the protocol's summary; `unsure`: the test pictures cannot tell what
             is given from none.
@@ -34,9 +42,7 @@ class Verdict:
         where: the datasets, in words.
     """
 
-    protocol: str
-    phi: int
-    shots: int
+    key: Setting
     giver: str
     host: str
     lost: float
@@ -48,7 +54,7 @@ class Verdict:
     @property
     def unit(self) -> str:
         """Return what the points are points of."""
-        return PROTOCOLS[self.protocol].unit.removesuffix(" (%)")
+        return PROTOCOLS[self.key.protocol].unit.removesuffix(" (%)")
 
     @property
     def text(self) -> str:
@@ -64,7 +70,7 @@ class Verdict:
         else:
             text = f"{who} gives {self.host} back {self.given:.1f} of the {of}"
         unsure = " (these test pictures cannot tell that from no change)" if self.unsure else ""
-        return f"At {self.phi} ({self.where}), {text}{unsure}{self._price()}."
+        return f"At {self.key.phi} ({self.where}), {text}{unsure}{self._price()}."
 
     @property
     def slower(self) -> float | None:
@@ -72,13 +78,18 @@ class Verdict:
         known = {self.giver, "phi"} <= self.times.keys()
         return self.times[self.giver] / self.times["phi"] if known else None
 
+    @property
+    def plain(self) -> bool:
+        """Return whether points were lost and some of them are given back."""
+        return self.lost > 0 and self.given >= 0
+
     def _price(self) -> str:
         if self.slower is None:
             return ""
         large = f"; {self.times['native']:.1f} at the native size" if "native" in self.times else ""
         ours, host = (f"{self.times[name]:.1f}" for name in (self.giver, "phi"))
         if self.slower <= NEAR:
-            return f"; costs nothing at test ({ours} ms a picture, the host {host}{large})"
+            return f"; costs next to nothing at test ({ours} ms a picture, the host {host}{large})"
         return f"; a picture takes {ours} ms at test, the host {host}{large}"
 
 
@@ -86,31 +97,36 @@ def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], lis
     """Return the sentences that a page opens with, and those on each host by itself, which are none
     where the first say the same.
 
-    The first are at most `FIRST`: hosts of one protocol and phi share a sentence, and of shots the
-    most count. The largest gain comes first.
+    The first are at most `FIRST`: hosts of one setting share a sentence, and of shots the most
+    count. The largest gain comes first.
 
     Args:
         blocks: by name of the protocol.
     """
-    every = [v for of in blocks.values() for block in of for v in block_verdicts(block)]
-    several = len({v.protocol for v in every}) > 1
+    every = [
+        v
+        for of in blocks.values()
+        for v in _told_apart([v for block in of for v in block_verdicts(block)])
+    ]
+    several = len({v.key.protocol for v in every}) > 1
 
     def named(verdict: Verdict, text: str) -> str:
-        return f"{PROTOCOLS[verdict.protocol].title}: {text}" if several else text
+        return f"{PROTOCOLS[verdict.key.protocol].title}: {text}" if several else text
 
-    most: dict[str, int] = {}
+    most: dict[str, int] = defaultdict(int)
     for v in every:
-        most[v.protocol] = max(v.shots, most.get(v.protocol, 0))
-    found: dict[tuple[str, int, str, str], list[Verdict]] = defaultdict(list)
+        most[v.key.protocol] = max(v.key.shots, most[v.key.protocol])
+    found: dict[tuple[Setting, str, str], list[Verdict]] = defaultdict(list)
     for v in every:
-        if v.shots == most[v.protocol]:
-            found[v.protocol, v.phi, v.giver, v.where].append(v)
+        if v.key.shots == most[v.key.protocol]:
+            found[v.key, v.giver, v.where].append(v)
     order = list(blocks)
     ranked = sorted(
-        found.values(), key=lambda vs: (order.index(vs[0].protocol), -max(v.given for v in vs))
+        found.values(), key=lambda vs: (order.index(vs[0].key.protocol), -max(v.given for v in vs))
     )
-    heads = [named(vs[0], _together(vs)) for vs in ranked[:FIRST]]
-    alone = [named(v, v.text) for v in sorted(every, key=lambda v: order.index(v.protocol))]
+    first = [some for vs in ranked for some in _sentences(vs)][:FIRST]
+    heads = [named(vs[0], _together(vs)) for vs in first]
+    alone = [named(v, v.text) for v in sorted(every, key=lambda v: order.index(v.key.protocol))]
     return heads, [] if set(alone) <= set(heads) else alone
 
 
@@ -124,35 +140,66 @@ def opening(out: Path, protocol: str) -> list[str]:
     return [f"- {line}" for line in verdict_lines({protocol: blocks_of(groups, protocol)})[0]]
 
 
+def _told_apart(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return verdicts of one protocol whose words say in which settings they differ."""
+    asked = [list(_settings(v.key)) for v in verdicts]
+    differ = [len(set(words)) > 1 for words in zip(*asked, strict=True)]
+    said = [[w for w, differs in zip(words, differ, strict=True) if differs] for words in asked]
+    return [
+        replace(v, where=", ".join(filter(None, (v.where, *words))))
+        for v, words in zip(verdicts, said, strict=True)
+    ]
+
+
+def _settings(key: Setting) -> Iterator[str]:
+    """Yield in words what a sentence does not say otherwise."""
+    yield shots_text(key.shots)
+    yield f"weights {weights_text(key.weights)}"
+    yield f"recipe {key.recipe}"
+    yield f"host {key.host}"
+    yield overrides_text(key.overrides)
+
+
+def _sentences(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Return hosts of one setting by sentence: those that get points back share one."""
+    together = [v for v in verdicts if v.plain]
+    return [*([together] if together else []), *([v] for v in verdicts if not v.plain)]
+
+
 def block_verdicts(block: Block) -> list[Verdict]:
     """Return what is given back in one block; none where a row that is needed is not there."""
     rows: dict[str, dict[str, list[Group]]] = defaultdict(dict)
     for method, row, groups in block.lines():
         rows[method][row] = groups
-    return [
-        _verdict(block, of, giver)
-        for of in rows.values()
-        for giver in GIVERS
-        if {"native", "phi", giver} <= of.keys()
-    ]
+    found = []
+    for of in rows.values():
+        for giver in GIVERS:
+            needed = _common({name: of.get(name, []) for name in ("native", "phi", giver)})
+            found += [_verdict(block, needed, giver)] if needed[giver] else []
+    return found
+
+
+def _common(rows: Mapping[str, list[Group]]) -> dict[str, list[Group]]:
+    """Return rows on the datasets that all of them have: means of others say nothing together."""
+    has = [{group.setting.dataset for group in groups} for groups in rows.values()]
+    shared = set.intersection(*has)
+    return {name: [g for g in of if g.setting.dataset in shared] for name, of in rows.items()}
 
 
 def _verdict(block: Block, rows: Mapping[str, list[Group]], giver: str) -> Verdict:
     """Return what one row gives back.
 
     Args:
-        rows: groups of the method by row, one a dataset.
+        rows: groups of the method by row, one a dataset; the same datasets in each.
         giver: one of `GIVERS`.
     """
     native, phi, ours = (_mean(rows[name]) for name in ("native", "phi", giver))
     method, of = rows[giver][0].setting.method, rows[giver]
     found = compare(of[0], rows["phi"][0]) if len(of) == 1 else None
     times = {name: _milliseconds(rows[name]) for name in ("native", "phi", giver)}
-    names = block.datasets
+    names = sorted(group.setting.dataset for group in of)
     return Verdict(
-        protocol=block.key.protocol,
-        phi=block.key.phi,
-        shots=block.key.shots,
+        key=block.key,
         giver=giver,
         host=CONTRACTS[method].trainer if method in CONTRACTS else method,
         lost=native - phi,
@@ -164,22 +211,28 @@ def _verdict(block: Block, rows: Mapping[str, list[Group]], giver: str) -> Verdi
 
 
 def _together(verdicts: Sequence[Verdict]) -> str:
-    """Return one sentence on several hosts at the same phi."""
+    """Return one sentence on several hosts of one setting that all get points back."""
     if len(verdicts) == 1:
         return verdicts[0].text
     ordered = sorted(verdicts, key=lambda v: v.given)
     low, high, first = ordered[0], ordered[-1], verdicts[0]
-    lost = sorted(v.lost for v in verdicts)
+    points = sorted(v.lost for v in verdicts)
+    lost = " to ".join(dict.fromkeys(f"{number:.1f}" for number in points))
     gains = f"{low.given:.1f} ({low.host}) to {high.given:.1f} ({high.host})"
     text = (
-        f"At {first.phi} ({first.where}), {GIVERS[first.giver]} gives {len(verdicts)} hosts back"
-        f" {gains} of the {lost[0]:.1f} to {lost[-1]:.1f} points of {first.unit} lost"
+        f"At {first.key.phi} ({first.where}), {GIVERS[first.giver]} gives {len(verdicts)} hosts"
+        f" back {gains} of the {lost} points of {first.unit} lost"
+    )
+    unsure = " and ".join(v.host for v in verdicts if v.unsure)
+    text += (
+        f" (for {unsure}, these test pictures cannot tell that from no change)" if unsure else ""
     )
     slower = [v.slower for v in verdicts if v.slower is not None]
-    if not slower:
+    if len(slower) < len(verdicts):  # the price of one is not that of all
         return f"{text}."
     if max(slower) <= NEAR:
-        return f"{text}; costs nothing at test (at most {max(slower):.2f} times the host's time)."
+        price = f"at most {max(slower):.2f} times the host's time"
+        return f"{text}; costs next to nothing at test ({price})."
     return f"{text}; a picture takes up to {max(slower):.1f} times the host's time."
 
 

@@ -18,8 +18,8 @@ NAMES = ["cat", "dog", "fox"]
 def test_counts() -> None:
     found = Measured(NAMES, [0, 0, 0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 1, 1, 1, 2])
     assert (found.correct, found.accuracy) == (4, 50.0)
-    assert found.recalls() == {"cat": (1, 4), "dog": (2, 2), "fox": (1, 2)}
-    assert found.confusions() == [("cat", "dog", 2), ("cat", "fox", 1), ("fox", "dog", 1)]
+    assert found.recalls() == {0: (1, 4), 1: (2, 2), 2: (1, 2)}
+    assert found.confusions() == [(0, 1, 2), (0, 2, 1), (2, 1, 1)]
     # Wilson's interval by its formula, z = 1.96
     z, p, n = 1.959964, 0.5, 8
     middle, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
@@ -61,7 +61,18 @@ def test_recalls_stand_side_by_side_and_seeds_are_averaged() -> None:
     host = [Measured(NAMES, [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2])]
     ours = [Measured(NAMES, [0, 0, 1, 1, 2, 2], called) for called in ([0, 1, 1, 1, 0, 0], [0] * 6)]
     table, rest = recall_lines([host, ours])
-    assert table == {"fox": [100, 0], "dog": [100, 50], "cat": [100, 75]} and rest == 0
+    assert table == [("fox", [100, 0]), ("dog", [100, 50]), ("cat", [100, 75])] and rest == 0
+
+
+def test_two_classes_of_one_name_keep_their_own_recalls() -> None:
+    found = Measured(
+        ["cat", "dog", "cat"], [0] * 6 + [1] * 2 + [2] * 2, [1] * 4 + [0] * 2 + [1] * 4
+    )
+    assert found.recalls() == {0: (2, 6), 1: (2, 2), 2: (0, 2)}
+    assert found.frequent() == [("cat (label 0)", "dog", 4, 6), ("cat (label 2)", "dog", 2, 2)]
+    assert [one["pictures"] for one in found.facts()["recall"].values()] == [6, 2, 2]
+    names = [name for name, _ in recall_lines([[found]])[0]]
+    assert names == ["cat (label 2)", "cat (label 0)", "dog"]
 
 
 def test_a_records_table_by_class() -> None:

@@ -48,7 +48,10 @@ def test_the_verdict_has_the_points_and_the_price(tmp_path: Path) -> None:
     )
     assert "ms" not in line, "nothing was timed"
     times = {"native": 9.0, "native_at_phi": 2.0, "phi": 2.0}
-    for ours, said in ((2.1, "costs nothing at test (2.1 ms"), (3.0, "a picture takes 3.0 ms")):
+    for ours, said in (
+        (2.1, "costs next to nothing at test (2.1 ms"),
+        (3.0, "a picture takes 3.0 ms"),
+    ):
         rows = {**times, "loreal": ours}
         change(folder, **{name: {"picture_ms": ms} for name, ms in rows.items()})
         (line,) = verdicts(tmp_path)
@@ -112,6 +115,41 @@ def test_hosts_share_a_sentence_and_stand_alone_in_a_fold(tmp_path: Path) -> Non
     write_targets(tmp_path, "xd")
     found = verdicts(tmp_path)
     assert len(found) == 3, "no more than three, whatever was run"
+
+
+def test_runs_of_other_weights_do_not_share_a_sentence(tmp_path: Path) -> None:
+    weights = {"name": "ViT-B/16", "sha256": "v"}
+    write_run(tmp_path, method="coop", gain=0.05)
+    write_run(tmp_path, method="coop", gain=0.1, label="demo-1", weights=weights)
+    first, second = verdicts(tmp_path)
+    assert first.startswith("At 96 (demo, weights ViT-B/16), LOREAL gives CoOp back")
+    assert second.startswith("At 96 (demo, weights demo), LOREAL gives CoOp back")
+
+
+def test_a_host_that_gets_nothing_back_has_a_sentence_of_its_own(tmp_path: Path) -> None:
+    for method, gain in (("coop", -0.2), ("maple", 0.1), ("mma", -0.03)):
+        folder = write_run(tmp_path, method=method, gain=gain)
+        times = {"native": 9.0, "native_at_phi": 2.0, "phi": 2.0, "loreal": 2.18}
+        change(folder, **{name: {"picture_ms": ms} for name, ms in times.items()})
+    shared, coop = verdicts(tmp_path)
+    assert "LOREAL gives 2 hosts back " in shared and "(MultiModalAdapter) to" in shared
+    assert (
+        " (for MultiModalAdapter, these test pictures cannot tell that from no change); costs next"
+        in shared
+    )
+    assert shared.endswith("to nothing at test (at most 1.09 times the host's time).")
+    assert "LOREAL gives CoOp nothing back (-" in coop
+    change(folder, loreal={"picture_ms": None})
+    assert "times" not in verdicts(tmp_path)[0], "the price of one host is not that of all"
+
+
+def test_a_mean_goes_over_the_datasets_that_every_row_has(tmp_path: Path) -> None:
+    write_run(tmp_path, gain=0.1)
+    (alone,) = verdicts(tmp_path)
+    folder = write_run(tmp_path, gain=0.1, dataset="pets", drop=0.3)
+    record = json.loads((folder / RESULTS).read_text())
+    write_json(folder / RESULTS, record | {"rows": record["rows"][:3]})
+    assert verdicts(tmp_path) == [alone], "LOREAL's row of the second is not there yet"
 
 
 def test_the_page_opens_with_the_verdict_and_folds_the_statistics(tmp_path: Path) -> None:

@@ -171,6 +171,32 @@ def test_rows_and_rivals_stand_on_one_front_where_one_picture_was_timed(
     within = capsys.readouterr().out
     assert "With pictures of 96 pixels and 5 ms each, take maple: + LOREAL" in within
     assert "up-sampled" not in within and "224 pixels" not in within
+    assert "not timed alone" not in out + within
+
+
+def test_choices_that_were_not_timed_alone_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["advise", str(tmp_path), "--dataset", "demo"]
+    for method in ("maple", "coop"):  # CoOp's record is of an older release
+        folder = write_run(tmp_path, method=method, gain=0.3 if method == "coop" else 0.0)
+        record = json.loads((folder / RESULTS).read_text())
+        for row in record["rows"] if method == "maple" else ():
+            row["picture_ms"] = 2.0
+        write_json(folder / RESULTS, record)
+    ours = [g for g in group_results(collect(tmp_path).results)[0] if g.row == "loreal"]
+    (better,) = (g.summaries()[0] for g in ours if g.setting.method == "coop")
+    assert main(words) == 0
+    table, left_out = capsys.readouterr().out.split("Left out, because not timed alone: ")
+    assert "of 4 choices" in table and "coop" not in table
+    first, *others = left_out.splitlines()[0].split("; ")
+    assert first == f"coop: + LOREAL, tested at 96 (picture 96, {better:.1f} %)"
+    assert len(others) == 3 and others[-1].endswith("the run's command with --test-only.")
+    write_rivals(tmp_path)
+    assert main(words) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("Left out"))
+    assert "(picture 96, 79.0 %)" in line, "the rival is named, too"
+    assert line.endswith("To time them: the run's command with --test-only and loreal rivals.")
 
 
 def test_a_choice_is_beaten_only_in_what_is_told(tmp_path: Path) -> None:
