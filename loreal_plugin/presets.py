@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cache_views": 4,
         "drift": "ridge",
         "position_resampling": "bicubic",
-        "adapt": "patch_lora",
+        "adapt": "patch",
         "inference": "calibrated",
     },
     "paper": PAPER,

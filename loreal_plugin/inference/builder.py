@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.config import flatten
+from loreal_plugin.digests import digest
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import read_checked
 from loreal_plugin.files.tensors import digest_tensors
@@ -34,7 +35,7 @@ from loreal_plugin.options import WITH_CONTENTS, LorealOptions
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath
 
-CALIBRATION, CHOSEN = "calibration.json", "chosen.json"
+CALIBRATION = "calibration.json"
 # options that say how the modes but `exact` are made
 MODE_SETTINGS = ("tangent_kind", "tangent_rank", "tangent_products", "shortlist_k")
 # Embeddings a pass of the meta-nets.
@@ -187,5 +188,14 @@ class ModeBuilder:
 
     def calibration_owner(self, options: LorealOptions) -> dict[str, Any]:
         """Return what a threshold belongs to: the checkpoint and how the first pass is made."""
-        settings = {name: getattr(options, name) for name in MODE_SETTINGS}
-        return json.loads(json.dumps({**self.owner(), **settings}))
+        return json.loads(json.dumps({**self.owner(), **mode_settings(options)}))
+
+
+def mode_settings(options: LorealOptions) -> dict[str, Any]:
+    """Return the options that say how modes are made, by name."""
+    return {name: getattr(options, name) for name in MODE_SETTINGS}
+
+
+def chosen_file(options: LorealOptions) -> str:
+    """Return the name of the file with the choice for these settings: each has its own."""
+    return f"chosen-{digest(mode_settings(options))[:8]}.json"

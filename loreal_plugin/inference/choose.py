@@ -20,7 +20,7 @@ from torch import Tensor
 
 from loreal_plugin.files import read_checked, write_checked
 from loreal_plugin.inference.agreement import choose_margin, in_batches
-from loreal_plugin.inference.builder import CHOSEN, ModeBuilder
+from loreal_plugin.inference.builder import ModeBuilder, chosen_file
 from loreal_plugin.inference.modes import Mode
 from loreal_plugin.options import LorealOptions
 
@@ -111,7 +111,7 @@ def keep_chosen(builder: ModeBuilder, options: LorealOptions, chosen: Chosen) ->
         LorealError: the folder cannot be written.
     """
     facts = asdict(chosen) | {"belongs_to": builder.calibration_owner(options)}
-    write_checked(builder.store.folder / CHOSEN, facts)
+    write_checked(builder.store.folder / chosen_file(options), facts)
 
 
 def chosen_in(found: Mapping[str, Any]) -> Chosen | None:
@@ -122,7 +122,7 @@ def chosen_in(found: Mapping[str, Any]) -> Chosen | None:
 
 def read_chosen(builder: ModeBuilder, options: LorealOptions) -> Chosen | None:
     """Return the choice that was made for this model and these settings, None for none."""
-    found, _ = read_checked(builder.store.folder / CHOSEN)
+    found, _ = read_checked(builder.store.folder / chosen_file(options))
     if found.get("belongs_to") != builder.calibration_owner(options):
         return None
     return chosen_in(found)

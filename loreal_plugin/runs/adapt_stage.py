@@ -64,6 +64,7 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
         "epochs": training.settings.epochs,
         "steps_per_epoch": training.steps // training.settings.epochs,
         "pictures": len(training.shards.paths),
+        "enlarge": training.settings.enlarge,
         "base": None,
     }
 

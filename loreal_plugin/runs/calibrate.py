@@ -104,6 +104,7 @@ def calibrate(
         row |= times
     kept = choose_mode(builder, options, features, where, target=target, say=say)
     keep_chosen(builder, options, kept)
+    say(kept.text())
     chosen = cheapest(rows, target)
     return {
         "schema_version": CALIBRATION_VERSION,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.files import read_checked, read_json
-from loreal_plugin.inference.builder import CALIBRATION, CHOSEN, MODE_SETTINGS
+from loreal_plugin.inference.builder import CALIBRATION, chosen_file, mode_settings
 from loreal_plugin.inference.choose import Chosen, chosen_in, settled
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.inference_modes import CALIBRATED, MODES
@@ -23,7 +23,7 @@ def mode_facts(options: LorealOptions, folder: Path) -> dict[str, Any] | None:
     """
     tables, chosen = folder / NAME / FOLDER, None
     if options.inference == CALIBRATED:
-        chosen = _chosen(tables / CHOSEN, options)
+        chosen = _chosen(tables / chosen_file(options), options)
         options = settled(options, chosen)
     if options.inference == "exact":
         return None
@@ -38,6 +38,5 @@ def mode_facts(options: LorealOptions, folder: Path) -> dict[str, Any] | None:
 def _chosen(path: Path, options: LorealOptions) -> Chosen | None:
     """Return what was chosen at the end of stage 3, if it was with these settings of the modes."""
     found, _ = read_checked(path)
-    owner, mine = found.get("belongs_to") or {}, vars(options)
-    same = all(owner.get(name) == mine[name] for name in MODE_SETTINGS)
+    same = mode_settings(options).items() <= (found.get("belongs_to") or {}).items()
     return chosen_in(found) if same else None

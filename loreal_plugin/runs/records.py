@@ -231,6 +231,7 @@ def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
     took = [stages[name] for name in ("adapt", "adapted") if row.stage == "adapted"]
     took = took or [stages[row.stage]]
     read = plan.native_size if row.name == "native" else plan.spec.phi
+    enlarged = stages["adapt"].get("enlarge", 0) if row.stage == "adapted" else 0
     return {
         "name": row.name,
         "label": row.label,
@@ -238,7 +239,7 @@ def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
         "test_size": read,
         "parameters": sum(stage["parameters"] for stage in took),
         "seconds": sum(stage["seconds"] for stage in took),
-        "tokens": plan.tokens(read),
+        "tokens": plan.tokens(enlarged or read),
     }
 
 

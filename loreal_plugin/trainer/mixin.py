@@ -88,6 +88,8 @@ class LorealMixin:
     def after_train(self) -> None:
         """Choose the inference mode before the host tests what was trained."""
         if self.loreal_enabled:
+            if self.cfg.TEST.FINAL_MODEL == "best_val":  # that epoch is tested, not the last
+                self.load_model(self.output_dir)
             choose_inference(self.stage3, self.device)
         super().after_train()
 

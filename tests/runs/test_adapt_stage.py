@@ -26,6 +26,7 @@ from loreal_plugin.results.record import read_results
 from loreal_plugin.runs import adapt_stage
 
 FEW = ("TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2")
+LOW_RANK = ("TRAINER.LOREAL.ADAPT", "patch_lora")
 FAST = ("OPTIM.MAX_EPOCH", "1", *FEW)
 
 
@@ -137,6 +138,8 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     (run,) = (f for f in world.folders("CoOp_LOREAL/phi32*", out) if f.parent.name not in names)
     found = load_run(run)
     beta = found.beta
+    rows = {row["name"]: row["tokens"] for row in read_results(run)["rows"]}
+    assert (rows["loreal"], rows["adapted"]) == (2 * 2 + 1, 3 * 3 + 1)
     assert (found.phi, beta.encoder_size, beta.model.image_encoder.input_resolution) == (32, 48, 48)
     images = torch.randn(3, 3, 32, 32)
     large = torch.nn.functional.interpolate(images, size=(48, 48), mode="bicubic")
@@ -246,7 +249,7 @@ def test_a_damaged_adaptation_is_trained_again(
 def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
-    words = ("TRAINER.LOREAL.ADAPT_PICTURES", str(world.pictures))
+    words = (*LOW_RANK, "TRAINER.LOREAL.ADAPT_PICTURES", str(world.pictures))
     assert world.run("coop", *words, out=out) == 0
     counts = {read_results(f)["pictures"] for f in world.folders("CLIP/adapt_phi32", out)}
     assert counts == {6, 48}
@@ -256,8 +259,8 @@ def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path:
     ("words", "error"),
     [
         (("TRAINER.LOREAL.ADAPT_PICTURES", "/nowhere"), "is no folder"),
-        (("TRAINER.LOREAL.ADAPT_RANK", "0"), "is below 1"),
-        (("TRAINER.LOREAL.ADAPT_RANK", "4096"), "this image encoder allows"),
+        ((*LOW_RANK, "TRAINER.LOREAL.ADAPT_RANK", "0"), "is below 1"),
+        ((*LOW_RANK, "TRAINER.LOREAL.ADAPT_RANK", "4096"), "this image encoder allows"),
         (("TRAINER.LOREAL.ADAPT", "all"), "is none of"),
         (("TRAINER.LOREAL.ADAPT_ENLARGE", "32"), "does not enlarge pictures of PHI 32"),
         (("TRAINER.LOREAL.ADAPT_ENLARGE", "50"), "it must be a multiple of the patch size"),
@@ -268,7 +271,7 @@ def test_bad_values_are_one_line(
     world: World,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    words: tuple[str, str],
+    words: tuple[str, ...],
     error: str,
 ) -> None:
     assert world.run("coop", *words, out=tmp_path / "out") == 2
