@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,54 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lent = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
     Path(site, "lent.pth").write_text("\n".join(lent))
     return home / "bin"
+
+
+# an environment of a host as it may be: the oldest that we accept, and what was before our time
+HOSTS_OWN = {
+    "torch": "2.1.0",
+    "torchvision": "0.16.0",
+    "numpy": "1.23.5",
+    "pillow": "9.0.0",
+    "yacs": "0.1.7",
+    "pyyaml": "5.1",
+    "ftfy": "6.0.1",
+    "regex": "2021.4.4",
+    "tqdm": "4.50.0",
+    "scipy": "1.7.0",
+    "scikit-learn": "1.0",
+    "setuptools": "59.5.0",
+    "packaging": "20.0",
+    "safetensors": "0.3.0",
+    "tabulate": "0.8.0",
+    "tensorboard": "2.5.0",
+    "filelock": "3.0",
+    "psutil": "5.0",
+    "matplotlib": "3.3.0",
+    "clip-anytorch": "2.6.0",
+}
+
+
+def note(site: Path, name: str, version: str) -> None:
+    """Let a package of this version be installed, as far as pip can see."""
+    folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    folder.mkdir()
+    needs = metadata.requires(name) or [] if name == "clip-anytorch" else []
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {one}" for one in needs]
+    (folder / "METADATA").write_text("\n".join(lines) + "\n")
+
+
+def test_installing_beside_a_host_replaces_nothing_of_it(wheel: Path, tmp_path: Path) -> None:
+    home, report = tmp_path / "venv", tmp_path / "report.json"
+    run(sys.executable, "-m", "venv", "--without-pip", str(home), cwd=tmp_path)
+    (site,) = home.glob("lib/*/site-packages")
+    for name, version in HOSTS_OWN.items():
+        note(site, name, version)
+    pip = (sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install")
+    # without an index, anything that had to be replaced or brought in would be an error
+    run(*pip, "--no-index", "--dry-run", "--report", str(report), str(wheel), cwd=tmp_path)
+    chosen = json.loads(report.read_text())["install"]
+    assert [one["metadata"]["name"] for one in chosen] == ["loreal-plugin"]
 
 
 def test_wheel_installs_one_package_with_its_data(wheel: Path) -> None:
