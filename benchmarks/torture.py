@@ -191,7 +191,8 @@ def main(words: list[str]) -> int:
     draw, start = random.Random(args.seed), time.time()
     with tempfile.TemporaryDirectory(prefix="loreal-torture-") as folder:
         world = World(Path(folder), args.until)
-        rows = [flips(world, args.flips, draw), heals(world, args.heals, draw)]
+        rows = [flips(world, args.flips, draw)] if args.flips else []
+        rows += [heals(world, args.heals, draw)] if args.heals else []
         rows += kills(world, args.kills, draw) if args.kills else []
         rows += [sweeps(world, args.sweeps, draw)] if args.sweeps else []
         disks = DiskStories(world)
