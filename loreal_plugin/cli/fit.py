@@ -14,7 +14,8 @@ deeper in it. Nothing is written into FOLDER. A quarter of the pictures of each 
 (--hold-out) and measures; where FOLDER has train/ and test/ (or val/) with the classes, these are
 taken as they are. A picture that cannot be read is named and left out.
 
-Three stages are trained: the method at the native size, the method at PHI, LOREAL on top of both.
+Trained are the method at the native size, the method at PHI, LOREAL on top of both, and the adapted
+image side (docs/ADAPT.md), with which the run predicts.
 The same command goes on where it was interrupted; what is complete is not trained again. At the end
 stand the commands for what comes next. KEY VALUE pairs after -- override the recipes, as for
 loreal few_shot.

@@ -99,7 +99,8 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     say("")
     say(measured.text())
     if warn:
-        say(f"\nThis accuracy means nothing: the weights '{spec.weights}' have never seen a photo.")
+        unseen = f"the weights '{spec.weights}' have never seen one"
+        say(f"\nOn photographs this accuracy means nothing: {unseen}.")
     say(next_steps(outcome.folder, spec))
     return Fitted(outcome.folder, measured, spec.data)
 

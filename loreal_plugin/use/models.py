@@ -53,9 +53,10 @@ class RunModel:
     def title(self) -> str:
         """One line about it."""
         d = self.deployed
+        side = " on the adapted image side" if d.beta.adaptation else ""
         return (
-            f"{d.facts['method']} with LOREAL at {d.phi} pixels, {len(d.classnames)} classes, "
-            f"inference {d.inference}"
+            f"{d.facts['method']} with LOREAL{side} at {d.phi} pixels, {len(d.classnames)} classes,"
+            f" inference {d.inference}"
         )
 
     def pixels(self, picture: Image.Image) -> Any:
