@@ -14,6 +14,7 @@ from typing import Any
 # what differs between two runs of the same: times, memory, places
 OWN = {
     *("seconds", "peak_memory_mb", "kept_embeddings", "kept_seconds", "milliseconds"),
+    "picture_ms",
     *("resumed", "checked", "own_sha256", "files", "git_revision"),
 }
 NOT_READ = ("log.txt", "checkpoint", "comparison.png")

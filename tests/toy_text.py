@@ -79,13 +79,21 @@ class ToyText:
             return torch.cat([x[:, :1], deep, x[:, 3:]], dim=1)
         return x
 
+    def enter_class(self, i: int, x: Tensor, classes: Tensor) -> Tensor:
+        """Before block 1, insert two rows that each class has of its own."""
+        if i != 1:
+            return x
+        own = self.deep.to(x.dtype)[i] * (1 + classes[:, None, None].to(x.dtype))
+        return torch.cat([x[:, :1], own, x[:, 1:]], dim=1)
+
     def branch(self, i: int, x: Tensor) -> Tensor | None:
         return self.adapters[i](x) if self.kind == "branch" and i > 0 else None
 
-    def encode(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
+    def encode(self, embeddings: Tensor, tokens: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Return features (N, D_v); with `classes` (N,), each class has rows of its own."""
         x = embeddings + self.positions
         for i, layer in enumerate(self.layers):
-            x = self.enter(i, x)
+            x = self.enter(i, x) if classes is None else self.enter_class(i, x, classes)
             added = self.branch(i, x)
             x = layer(x) if added is None else layer(x) + added
         read = tokens.argmax(-1) + x.shape[1] - embeddings.shape[1]

@@ -140,6 +140,14 @@ class HostContract(HostFacts, ABC):
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of prompts (N, L, D_t) with tokens (N, L), unnormalised."""
 
+    def encode_classes(
+        self, model: HostModel, embeddings: Tensor, tokens: Tensor, classes: Tensor
+    ) -> Tensor:
+        """Return what `encode_text` returns, for a host that puts other rows into each class's
+        prompt: `classes` (N,) says which class of the model each prompt is of.
+        """
+        return self.encode_text(model, embeddings, tokens)
+
     def text_blocks(self, model: HostModel, cfg: Any) -> TextBlocks:
         """Return the text encoder in pieces, such that the prefix path equals `encode_text`.
 

@@ -87,8 +87,10 @@ def build_text_path(
     if budget:  # text passes of a training step hold their activations at the same time
         budget //= text_passes(options)
     if options.text_path == "reference":
-        encode, change = student.encode_text, student.embed_contents
-        return ReferenceTextPath(prompts, encode, options.class_chunk, change, budget)
+        encode, change = student.encode_classes, student.embed_contents
+        return ReferenceTextPath(
+            prompts, encode, options.class_chunk, change, budget, by_class=True
+        )
     return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)
 
 

@@ -62,6 +62,7 @@ class Student:
             where the host's own prompts are the same for every image.
         prompts: () -> the host's own prompts, without gradients.
         encode_text: prompts (N, L, D_t), tokens (N, L) -> features (N, D_v), unnormalised.
+        encode_classes: the same, with the class (N,) of each prompt as a third argument.
         embed_contents: contents (B, K, D_t) -> the same as the host changes token embeddings.
         text_blocks: () -> the text encoder in pieces, for the prefix path.
     """
@@ -95,6 +96,7 @@ class Student:
         named = partial(contract.prompts, model, self.classnames, self.tokenize)
         self.prompts: Callable[[], HostPrompts] = named
         self.encode_text: Callable[[Tensor, Tensor], Tensor] = partial(contract.encode_text, model)
+        self.encode_classes: Callable[..., Tensor] = partial(contract.encode_classes, model)
         self.embed_contents: Callable[[Tensor], Tensor] = partial(contract.embed_contents, model)
         self.text_blocks: Callable[[], TextBlocks] = partial(contract.text_blocks, model, self.cfg)
 
@@ -143,7 +145,8 @@ class Student:
         if shift is not None:
             rows = rows.clone()
             rows[:, 1 : 1 + len(shift)] += shift.to(rows.dtype)
-        return self.encode_text(rows, prompts.tokens).float()
+        classes = torch.arange(len(rows), device=rows.device)
+        return self.encode_classes(rows, prompts.tokens, classes).float()
 
     # ---- what it holds ---------------------------------------------------------------------------
 

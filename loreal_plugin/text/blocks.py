@@ -39,6 +39,8 @@ class TextBlocks:
         enter: `(layer_index, x (N, T, D_t)) -> (N, T', D_t)`, what the host does before that block
             to the rows right after the start token: MaPLe replaces some, MMRL inserts some. It sees
             static rows of the prompts alone, start token first. None: nothing.
+        enter_class: the same with a third argument, which class (N,) each prompt is of, for rows
+            that differ from class to class. It takes the place of `enter`.
         branch: `(layer_index, x (N, S, D_t)) -> (N, S, D_t) or None`, computed row by row from the
             block's input and added to its output (MMA's adapters). None: nothing.
         embed_contents: change of raw contents (B, K, D_t) that the host's prompts already had
@@ -54,6 +56,7 @@ class TextBlocks:
     layers: Sequence[TextLayer]
     finish: Callable[[Tensor], Tensor]
     enter: Callable[[int, Tensor], Tensor] | None = None
+    enter_class: Callable[[int, Tensor, Tensor], Tensor] | None = None
     branch: Callable[[int, Tensor], Tensor | None] | None = None
     embed_contents: Callable[[Tensor], Tensor] | None = None
     min_static_rows: int = 1

@@ -81,11 +81,15 @@ class Groups:
     back: Tensor
 
 
-def find_layout(prompts: SplicedPrompts) -> Layout:
-    """Return where prompts begin and end, and how many rows all of them share."""
+def find_layout(prompts: SplicedPrompts, by_class: bool = False) -> Layout:
+    """Return where prompts begin and end, and how many rows all of them share.
+
+    Args:
+        by_class: the host puts other rows into each class's prompt, so that classes share nothing.
+    """
     begin, end = prompts.first_content, prompts.eot
     n_static = int(begin.max())
-    if int(begin.min()) != n_static:
+    if by_class or int(begin.min()) != n_static:
         return Layout(begin, end, n_static, n_common=0, alike=False)
     everything = torch.arange(prompts.n_classes, device=begin.device)
     first_row, first_source = prompts.static_rows(everything[:1]), prompts.source[:1]

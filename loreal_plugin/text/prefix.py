@@ -71,7 +71,7 @@ class PrefixTextPath:
         self.blocks = blocks
         self.chunk = check_chunk(chunk)
         self.budget = budget
-        self._layout = find_layout(prompts)
+        self._layout = find_layout(prompts, blocks.enter_class is not None)
         self.store_keys = self._keys_fit() if store_keys is None else store_keys
         self.invalidate()
 
@@ -279,16 +279,23 @@ class PrefixTextPath:
     @torch.no_grad()
     def _build_keys(self, classes: Tensor, n_rows: int) -> list[Tensor]:
         """Return each layer's keys and values (C, T, 2D) of the first n_rows rows."""
-        enter, n_layers = self.blocks.enter, len(self.blocks.layers)
+        n_layers = len(self.blocks.layers)
         # In full precision even under autocast: stored values must not depend on who asks first.
         with torch.autocast(classes.device.type, enabled=False):
             position = self.blocks.positional_embedding[:n_rows].to(self._dtype)
             x = self.prompts.static_rows(classes)[:, :n_rows].to(self._dtype) + position
             kept = []
             for i in range(n_layers):
-                x = x if enter is None else enter(i, x).to(self._dtype)
+                x = self._entered(i, x, classes)
                 bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, x.shape[1], x.dtype)
                 y, keys = run_block(self.blocks, i, x[None], [], bias)
                 x = y[0]
                 kept.append(keys[0])
             return kept
+
+    def _entered(self, layer_index: int, x: Tensor, classes: Tensor) -> Tensor:
+        """Return static rows (C, T', D) of classes as the host changes them before a block."""
+        enter, enter_class = self.blocks.enter, self.blocks.enter_class
+        if enter_class is not None:
+            return enter_class(layer_index, x, classes).to(self._dtype)
+        return x if enter is None else enter(layer_index, x).to(self._dtype)

@@ -25,6 +25,7 @@ class ReferenceTextPath:
         embed_contents: change of raw contents that the prompts' rows already had, see
             ``TextBlocks``.
         budget: bytes that activations may take; 0 = a fixed number for the device.
+        by_class: `encode` takes a third argument, which class (N,) each prompt is of.
 
     Raises:
         ConfigError: a negative chunk.
@@ -33,13 +34,15 @@ class ReferenceTextPath:
     def __init__(
         self,
         prompts: SplicedPrompts,
-        encode: Callable[[Tensor, Tensor], Tensor],
+        encode: Callable[..., Tensor],
         chunk: int = 0,
         embed_contents: Callable[[Tensor], Tensor] | None = None,
         budget: int = 0,
+        *,
+        by_class: bool = False,
     ) -> None:
         self.prompts = prompts
-        self.encode = encode
+        self.encode = encode if by_class else lambda rows, tokens, _: encode(rows, tokens)
         self.chunk = check_chunk(chunk)
         self.embed_contents = embed_contents
         self.budget = budget
@@ -68,7 +71,9 @@ class ReferenceTextPath:
     def _run(self, classes: Tensor, contents: Tensor, shift: Tensor | None = None) -> Tensor:
         full = materialise(self.prompts, contents, classes, shift)
         tokens = self.prompts.tokens[classes].expand(len(contents), -1, -1)
-        return self.encode(full.flatten(0, 1), tokens.flatten(0, 1)).unflatten(0, full.shape[:2])
+        which = classes.repeat(len(contents))
+        encoded = self.encode(full.flatten(0, 1), tokens.flatten(0, 1), which)
+        return encoded.unflatten(0, full.shape[:2])
 
     def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
         """Return text features (N, D_v) of N pairs of an image and a class; see
@@ -86,7 +91,7 @@ class ReferenceTextPath:
             static = self.prompts.static_rows(classes[part])
             filled = contents.to(static.dtype)[images[part][:, None], which.clamp(min=0)]
             full = torch.where((which >= 0)[..., None], filled, static)
-            return self.encode(full, self.prompts.tokens[classes[part]])[None]
+            return self.encode(full, self.prompts.tokens[classes[part]], classes[part])[None]
 
         numbers = torch.arange(len(classes), device=classes.device)
         return run_in_chunks(run, numbers, max(1, chunk), (contents,))[0]

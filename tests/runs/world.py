@@ -88,7 +88,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 def checkpoints(out: Path) -> dict[str, Path]:
     """Return the checkpoint files of a run by their path below `out`, resumable extras left out.
 
-    Tables of inference modes are none: which mode is chosen depends on measured times.
+    Tables of inference modes are none: they are made after the training and tested elsewhere.
     """
     found = {
         path.relative_to(out): path
