@@ -74,6 +74,16 @@ class TextBlocks:
                     f"text block {i}: its attention ({kind}) has no in_proj_weight; {advice}"
                 )
 
+    def entered(self, layer_index: int, x: Tensor, classes: Tensor) -> Tensor:
+        """Return static rows (C, T', D_t) of classes (C,) as the host changes them before a block.
+
+        Args:
+            x: (C, T, D_t).
+        """
+        if self.enter_class is not None:
+            return self.enter_class(layer_index, x, classes)
+        return x if self.enter is None else self.enter(layer_index, x)
+
 
 def causal_bias(
     n_valid: Tensor, n_past: int, n_common: int, n_rows: int, dtype: torch.dtype

@@ -286,16 +286,9 @@ class PrefixTextPath:
             x = self.prompts.static_rows(classes)[:, :n_rows].to(self._dtype) + position
             kept = []
             for i in range(n_layers):
-                x = self._entered(i, x, classes)
+                x = self.blocks.entered(i, x, classes).to(self._dtype)
                 bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, x.shape[1], x.dtype)
                 y, keys = run_block(self.blocks, i, x[None], [], bias)
                 x = y[0]
                 kept.append(keys[0])
             return kept
-
-    def _entered(self, layer_index: int, x: Tensor, classes: Tensor) -> Tensor:
-        """Return static rows (C, T', D) of classes as the host changes them before a block."""
-        enter, enter_class = self.blocks.enter, self.blocks.enter_class
-        if enter_class is not None:
-            return enter_class(layer_index, x, classes).to(self._dtype)
-        return x if enter is None else enter(layer_index, x).to(self._dtype)
