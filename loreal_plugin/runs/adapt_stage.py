@@ -48,13 +48,12 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
     parts = _Parts(stage.folder / FOLDER, journal)
     if parts.go_on(training):
         done, whole = training.passes_done, len(training.order)
-        print(f"adapting goes on after pass {done} of {whole}")
+        print(f"LOREAL goes on after pass {done} of {whole} over the pictures")
     every = max(1, len(training.order) // SAVES)
     for progress in training.run():
-        done = progress.passes_done
-        if done % every == 0 and done < progress.passes:
+        print(_line(progress, training), flush=True)
+        if progress.passes_done % every == 0 and progress.passes_done < progress.passes:
             parts.save(training)
-            print(_line(progress, training.passes_at_start), flush=True)
     tensors = as_stored(training.adaptation.state())
     count = sum(value.numel() for value in tensors.values())
     write_adaptation(adaptation_file(stage.folder), tensors, facts)
@@ -156,9 +155,13 @@ class _Parts:
             path.unlink()
 
 
-def _line(progress: Progress, start: int) -> str:
-    """Return one line of progress with the time that is left."""
-    done = progress.passes_done - start
-    left = progress.seconds / max(1, done) * (progress.passes - progress.passes_done)
-    share = f"{100 * progress.passes_done / progress.passes:.0f} %"
-    return f"adapting {share}: loss {progress.loss:.3f}, {left:.0f} s left"
+def _line(progress: Progress, training: Distillation) -> str:
+    """Return a line of progress as Dassl's trainers write theirs: the console tells the time left.
+
+    A pass is one view of at most so many pictures; an epoch is all of them.
+    """
+    epochs = training.settings.epochs
+    each, steps = len(training.order) // epochs, training.steps // epochs
+    epoch, done = divmod(progress.passes_done - 1, each)
+    batch = round(steps * (done + 1) / each)
+    return f"epoch [{epoch + 1}/{epochs}] batch [{batch}/{steps}] loss {progress.loss:.4f}"

@@ -50,7 +50,7 @@ class StageConsole:
             due = now - self._last >= self._every
             self._last = now if due else self._last
             return due
-        return line.lower().startswith(("warning", "loreal", "adapting"))
+        return line.lower().startswith(("warning", "loreal"))
 
     def flush(self) -> None:
         """Flush the real console."""

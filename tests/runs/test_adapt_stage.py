@@ -150,6 +150,15 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     assert "enlarge" not in kept  # keys of runs without it are those of before
 
 
+def test_progress_is_that_of_every_stage(world: World) -> None:
+    (folder,) = world.folders("CLIP/adapt_phi32")
+    lines = [line for line in (folder / "log.txt").read_text().splitlines() if "batch [" in line]
+    assert [line.split(" loss")[0] for line in (lines[0], lines[-1])] == [
+        "epoch [1/2] batch [1/2]",
+        "epoch [2/2] batch [2/2]",
+    ]
+
+
 def _kernels(model: Callable[[torch.Tensor], Any], images: torch.Tensor) -> list[str]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
