@@ -16,6 +16,7 @@ import torch
 from loreal_plugin.contract.tokens import tokenise_attributes
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
+from loreal_plugin.students.slots import attributes_per_class
 from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77
@@ -72,10 +73,11 @@ def prompt_parts(
     tokens = torch.zeros(1, _ROOM, dtype=torch.long)
     tokens[0, : len(ids)] = torch.tensor(ids)
     n_template, n_name = len(encode(template)), len(encode(name))
+    of_words = tokenise_attributes(list(words), encode, "the prompt")
     prompts = splice_slots(
         torch.zeros(1, _ROOM, 1),
         tokens,
-        attribute_tokens=tokenise_attributes(list(words), encode, "the prompt"),
+        attribute_tokens=attributes_per_class(of_words, [classname]),
         embed=lambda of: torch.zeros(len(of), 1),
         n_content=n_content,
         order=order,

@@ -26,7 +26,7 @@ def spliced(student, order):
     return splice_slots(
         prompts.embeddings,
         prompts.tokens,
-        attribute_tokens=[ids(student, word) for word in ATTRIBUTES],
+        attribute_tokens=[[ids(student, word) for word in ATTRIBUTES]] * len(student.classnames),
         embed=student.token_embedding,
         n_content=2,
         order=order,
