@@ -70,8 +70,7 @@ def prompt_parts(
     name = classname.replace("_", " ")
     start, end = (tokenizer.encoder[f"<|{which}oftext|>"] for which in ("start", "end"))
     ids = [start, *encode(f"{template} {name}."), end]
-    tokens = torch.zeros(1, _ROOM, dtype=torch.long)
-    tokens[0, : len(ids)] = torch.tensor(ids)
+    tokens = torch.tensor([ids + [0] * (_ROOM - len(ids))])
     n_template, n_name = len(encode(template)), len(encode(name))
     of_words = tokenise_attributes(list(words), encode, "the prompt")
     prompts = splice_slots(
