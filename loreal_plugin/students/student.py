@@ -33,6 +33,11 @@ def _no_text_path(*_: Any, **__: Any) -> Tensor:
     raise RuntimeError("this student has no slots in its prompts: bind it with `with_slots`")
 
 
+def _enlarged(encode: Callable[[Tensor], Tensor], size: int, images: Tensor) -> Tensor:
+    """Return what an encoder makes of images (B, 3, S, S) that are enlarged to its size."""
+    return encode(F.interpolate(images, size=(size, size), mode="bicubic"))
+
+
 @dataclass(eq=False)
 class Student:
     """A frozen host model, bound to its host contract and to the text path of its prompts.
@@ -55,7 +60,8 @@ class Student:
         encoder_size: side of the images that the host's encoder reads; 0 stands for `input_size`.
 
     Bound to the model when the student is made:
-        encode_image: images (B, 3, input_size, input_size) -> L2-normalised features (B, F, D_v).
+        encode_image: images (B, 3, input_size, input_size) -> L2-normalised features (B, F, D_v);
+            `encode_image_with_grad` is the same with gradients.
         condition: features (B, F, D_v) -> the vector (B, D_v) that the meta-nets read.
         logits: features, text features (C, D_v) or (B, C, D_v), fusion -> scaled logits (B, C).
         prompt_shift: features -> what images add to rows 1..n of the prompts (B, n, D_t); None
@@ -85,7 +91,10 @@ class Student:
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
         self.encoder_size = self.encoder_size or self.input_size
-        self.encode_image: Callable[[Tensor], Tensor] = torch.no_grad()(self.encode_image_with_grad)
+        encode: Callable[[Tensor], Tensor] = partial(contract.encode_image, model)
+        if self.encoder_size != self.input_size:
+            encode = partial(_enlarged, encode, self.encoder_size)
+        self.encode_image_with_grad, self.encode_image = encode, torch.no_grad()(encode)
         share = contract.fusion_weight(model)
         self.condition: Callable[..., Tensor] = partial(
             contract.condition, mode=self.condition_on, alpha=share
@@ -113,12 +122,6 @@ class Student:
     def token_embedding(self, ids: Tensor) -> Tensor:
         """Return token ids (...) as rows of the host's prompts, (..., D_t)."""
         return self.contract.token_rows(self.model, self.token_weight, ids)
-
-    def encode_image_with_grad(self, images: Tensor) -> Tensor:
-        """Return what `encode_image` returns; gradients flow to what trains in the encoder."""
-        if self.encoder_size != self.input_size:
-            images = F.interpolate(images, size=(self.encoder_size,) * 2, mode="bicubic")
-        return self.contract.encode_image(self.model, images)
 
     # ---- the host alone --------------------------------------------------------------------------
 

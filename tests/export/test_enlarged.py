@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from untrained import untrained
@@ -13,7 +15,8 @@ def test_the_encoder_enlarges_pictures_itself():
     import onnxruntime
 
     deployed = untrained("coop", "static")
-    deployed.beta.input_size = deployed.beta.encoder_size // 2
+    size = deployed.beta.encoder_size
+    deployed.model.beta = replace(deployed.beta, input_size=size // 2)
     session = onnxruntime.InferenceSession(export_encoder(deployed).SerializeToString())
     side = deployed.phi
     pixels = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)

@@ -20,7 +20,7 @@ TAKEN = {
     "train.py": {"errors"},
 }
 # rooms that come with these: pictures, CLIP files, and the demonstration's of both
-ROOMS = {"data", "demo", "errors", "files", "paths", "pictures", "version", "weights"}
+ROOMS = {"data", "demo", "digests", "errors", "files", "paths", "pictures", "version", "weights"}
 
 
 def taken_by(path: Path) -> set[str]:
