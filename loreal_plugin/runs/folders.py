@@ -45,8 +45,9 @@ def config_label(
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
-    if stage == "adapt":
-        changed = _of_adaptation(spec) | changed_positions(resampling_of(spec))
+    if stage in ("adapt", "adapted"):  # what stands on another adaptation is another student
+        own = changed if stage == "adapted" else {}
+        changed = own | _of_adaptation(spec) | changed_positions(resampling_of(spec))
     # what changes another stage changes the run, though stage 3 itself does not see it
     beside = {"loreal": ("host", "beta", "adapted"), "adapted": ("host",)}.get(stage, ())
     changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in beside}

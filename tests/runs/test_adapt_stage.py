@@ -138,6 +138,12 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     (run,) = (f for f in world.folders("CoOp_LOREAL/phi32*", out) if f.parent.name not in names)
     found = load_run(run)
     beta = found.beta
+    # what stands on it lies beside what stands on the plain adaptation, which is as it was
+    (plain,) = world.folders("CoOp_LOREAL/adapted_phi32")
+    both = world.folders("CoOp_LOREAL/adapted_phi32", out)
+    assert len(both) == 2
+    keys = {read_results(folder)["key"] for folder in both}
+    assert len(keys) == 2 and read_results(plain)["key"] in keys
     rows = {row["name"]: row["tokens"] for row in read_results(run)["rows"]}
     assert (rows["loreal"], rows["adapted"]) == (2 * 2 + 1, 3 * 3 + 1)
     assert (found.phi, beta.encoder_size, beta.model.image_encoder.input_resolution) == (32, 48, 48)
