@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from loreal_plugin.adapt.train import Distillation
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
+from loreal_plugin.files import digest
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.results.record import harmonic_mean
@@ -41,15 +43,16 @@ from loreal_plugin.students.student import Student, build_student
 from loreal_plugin.students.views import build_recipe, read_picture
 from loreal_plugin.trainer.data import resized
 
+HELD_OUT = "demo-heldout"
 HALVES = ("base", "new")
 BATCH = 250
 
 
 class Trials:
-    """Zero-shot students of the held-out halves, and their test pictures at phi."""
+    """Zero-shot students of the halves of a world, and their test pictures at phi."""
 
-    def __init__(self, phi: int, seed: int) -> None:
-        spec = build_spec(PLAIN_METHOD, str(phi), "demo-heldout", str(seed))
+    def __init__(self, phi: int, seed: int, world: str = HELD_OUT) -> None:
+        spec = build_spec(PLAIN_METHOD, str(phi), world, str(seed))
         self.engine = prepare(spec, check_data=False)
         self.phi, self.seed, self.weights = phi, seed, spec.weights
         contract = self.engine.host.contract
@@ -96,14 +99,15 @@ class Trials:
             found[half] = 100 * right.float().mean().item()
         return {**found, "hm": harmonic_mean(found["base"], found["new"])}
 
-    def trial(self, settings: AdaptSettings) -> dict[str, Any]:
-        """Return what one adaptation gives."""
+    def trial(self, settings: AdaptSettings, paths: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what one adaptation gives on some pictures (none: the training pictures)."""
+        shown = list(paths) or [item.impath for item in self.halves["base"].train_x]
         beta = self.at_phi(settings.enlarge)
         share_clip_tensors(self.alpha, beta)
         pupil = Tower(beta)
         shards = Shards(
             Tower(self.alpha),
-            [item.impath for item in self.halves["base"].train_x],
+            shown,
             phi=self.phi,
             grid=pupil.grid,
             recipe=build_recipe(self.cfg),
@@ -112,6 +116,7 @@ class Trials:
             store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets"),
             ingredients={
                 "trials": self.engine.identity.weights,
+                "pictures": digest(shown),
                 "phi": self.phi,
                 "seed": settings.seed,
             },
@@ -138,7 +143,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     trials = Trials(args.phi, args.seed)
     for text in ["", *args.trials]:
-        settings = _settings(text, args.seed) if text else None
+        settings = read_settings(text, args.seed) if text else None
         found = trials.trial(settings) if settings else trials.score(trials.at_phi())
         line = {"phi": args.phi, "settings": settings and settings.facts(), **found}
         print(json.dumps(line), flush=True)
@@ -146,7 +151,7 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def _settings(text: str, seed: int) -> AdaptSettings:
+def read_settings(text: str, seed: int) -> AdaptSettings:
     """Return the settings of one trial."""
     pairs = (pair.split("=", 1) for pair in text.split(","))
     return AdaptSettings(**{"seed": seed, **{name: _value(value) for name, value in pairs}})

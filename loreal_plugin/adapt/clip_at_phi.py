@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.adapt.parts import part_files, read_sealed_part, write_sealed_part
-from loreal_plugin.adapt.pictures import pictures_below
 from loreal_plugin.adapt.ranks import Ranks
 from loreal_plugin.adapt.shards import Shards
+from loreal_plugin.adapt.tar_pictures import Source, identity_of, sources_below
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.tower_plan import (
     TowerPlan,
@@ -69,13 +69,13 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
     check_settings(plan)
     check_size(plan)
     check_place(plan.out, plan.layout)
-    files = pictures_below(plan.pictures, "--pictures")
+    files = sources_below(plan.pictures, "--pictures")
     key = key_of(plan, files)
     if (found := ranks.told(complete_note(plan, key))) is not None:
         say(f"complete (key {key[:8]}), nothing to do")
         return found
     began = time.monotonic()
-    training = _training(plan, [str(path) for path in files], ranks)
+    training = _training(plan, files, ranks)
     before = _likeness(training.beta, training.shards)
     _train(plan, training, key, say)
     training.adaptation.merge()
@@ -103,7 +103,7 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
 # ---- training ------------------------------------------------------------------------------------
 
 
-def _training(plan: TowerPlan, files: list[str], ranks: Ranks) -> Distillation:
+def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillation:
     """Return the training at its start."""
     host = attach_host(embedded_host(), PLAIN_METHOD)
     native = describe(load_clip_state_dict(plan.weights))["resolution"]
@@ -123,7 +123,7 @@ def _training(plan: TowerPlan, files: list[str], ranks: Ranks) -> Distillation:
         store=store if plan.keep_targets else None,
         ingredients={
             "weights": weights_fingerprint(plan.weights),
-            "pictures": digest([[Path(f).relative_to(root).as_posix()] for f in files]),
+            "pictures": digest([identity_of(f, root)[:1] for f in files]),
             "crop": plan.crop,
             "half": str(plan.half),
             "seed": plan.settings.seed,

@@ -19,6 +19,7 @@ from torchvision.transforms import functional as TF
 
 from loreal_plugin.adapt.ranks import Ranks
 from loreal_plugin.adapt.settings import SHARD
+from loreal_plugin.adapt.tar_pictures import Source, open_source
 from loreal_plugin.adapt.tower import Tower
 from loreal_plugin.files.store import VerifiedStore, store_key
 from loreal_plugin.method.adaptation import pooled_tokens
@@ -26,7 +27,6 @@ from loreal_plugin.students.views import (
     ViewRecipe,
     as_input,
     draw_view,
-    read_picture,
     render_picture,
     view_generator,
 )
@@ -56,7 +56,7 @@ class Shards:
 
     Args:
         alpha: the teacher, at its own size.
-        paths: the picture files.
+        paths: the picture files, or pictures of tar files.
         phi: side of the pupil's pictures.
         grid: the pupil's patches along one side.
         recipe, seed, views: which crops.
@@ -68,7 +68,7 @@ class Shards:
     def __init__(
         self,
         alpha: Tower,
-        paths: Sequence[str],
+        paths: Sequence[Source],
         *,
         phi: int,
         grid: int,
@@ -175,7 +175,7 @@ class Shards:
 
     def _drawn(self, index: int, view: int, sizes: Sequence[int]) -> list[Tensor]:
         """Return one view of one picture at each size, (3, size, size) in 8 bits."""
-        image = read_picture(self.paths[index])
+        image = open_source(self.paths[index])
         generator = view_generator(self.seed, index, view)
         box = draw_view(*image.size, self.recipe, generator)
         return [TF.pil_to_tensor(render_picture(image, box, s, self.recipe)) for s in sizes]

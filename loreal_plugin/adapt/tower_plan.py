@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.adapt.tar_pictures import Source, identity_of
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.files import digest, digest_file, read_checked
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
@@ -31,7 +32,7 @@ class TowerPlan:
     Attributes:
         weights: CLIP weights, a name or a file.
         phi: side of the small pictures, pixels.
-        pictures: a folder of pictures of any kind; their names do not matter.
+        pictures: a folder of pictures of any kind, or of tar files of them (WebDataset).
         out: the file, or the folder of layouts `hf` and `open_clip`.
         layout: one of `loreal_plugin.weights.write.FORMATS`.
         settings: how the pupil trains.
@@ -103,10 +104,10 @@ def check_size(plan: TowerPlan) -> None:
         )
 
 
-def key_of(plan: TowerPlan, files: list[Path]) -> str:
+def key_of(plan: TowerPlan, files: list[Source]) -> str:
     """Return what decides about the result: weights, pictures by name and size, settings."""
     root = plan.pictures.expanduser()
-    pictures = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
+    pictures = [identity_of(file, root) for file in files]
     what = [plan.phi, plan.settings.facts(), plan.crop, plan.precision, plan.layout]
     return digest([VERSION, weights_fingerprint(plan.weights), digest(pictures), *what])
 

@@ -12,8 +12,9 @@ The CLIP at its native size teaches the same CLIP at PHI on crops of the picture
 learned, and no class is named. FILE is then a CLIP whose native size is PHI: its image side is new,
 its text side as it was. This is ours, not the paper's.
 
-FOLDER has pictures of any kind, at any depth. The same command goes on where it was interrupted.
-Memory does not grow with the number of pictures. `loreal` takes FILE as CLIP_WEIGHTS.
+FOLDER has pictures of any kind, at any depth, or tar files of them (shards of WebDataset). The same
+command goes on where it was interrupted. Memory does not grow with the number of pictures. `loreal`
+takes FILE as CLIP_WEIGHTS.
 
 Several devices: torchrun --nproc-per-node 4 -m loreal_plugin adapt ... gives the same result, up to
 the order in which numbers are added.

@@ -1,0 +1,104 @@
+"""Pictures inside tar files, as WebDataset keeps them: found once, then read where they lie.
+
+A shard of WebDataset is a plain tar file; of each of its samples only the picture is used. Nothing
+is unpacked to the disk, and no member is trusted to say where it goes.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from loreal_plugin.adapt.pictures import SUFFIXES, pictures_below
+from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import decode, read_picture
+
+TAR = ".tar"
+
+
+@dataclass(frozen=True)
+class TarPicture:
+    """One picture of a tar file: `size` bytes from `offset` on."""
+
+    tar: Path
+    member: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.tar}::{self.member}"
+
+
+Source = str | TarPicture
+
+
+def sources_below(folder: Path, name: str) -> list[Source]:
+    """Return the pictures below a folder in a fixed order: files, then members of tar files.
+
+    Args:
+        name: what the user calls the folder, for the message.
+
+    Raises:
+        DataError: no such folder, no picture in it, or a tar file that cannot be read.
+    """
+    folder = folder.expanduser()
+    shards = sorted(
+        Path(place) / file
+        for place, _, files in os.walk(folder)
+        for file in files
+        if file.lower().endswith(TAR) and not file.startswith(".")
+    )
+    inside = [picture for shard in shards for picture in _members(shard)]
+    # without a picture in a shard, the message is the one about files
+    files = pictures_below(folder, name) if not inside else _files(folder, name)
+    return [*(str(path) for path in files), *inside]
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """Return the picture files below a folder; here there may be none."""
+    try:
+        return pictures_below(folder, name)
+    except DataError:
+        return []
+
+
+def _members(shard: Path) -> list[TarPicture]:
+    """Return the pictures of a tar file, in its order; DataError where it is none or is cut off."""
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            found = [
+                TarPicture(shard, member.name, member.offset_data, member.size)
+                for member in archive
+                if member.isreg() and member.name.lower().endswith(SUFFIXES)
+            ]
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(
+            f"'{shard}' is no plain tar file ({error}); shards have to be .tar, not compressed:"
+            " make it anew, or move it out of the folder"
+        ) from error
+    if found and found[-1].offset + found[-1].size > shard.stat().st_size:
+        raise DataError(f"'{shard}' is cut off: '{found[-1].member}' is not whole; fetch it again")
+    return found
+
+
+def open_source(source: Source) -> Image.Image:
+    """Return a picture, upright, in 8-bit RGB; DataError names one that cannot be read."""
+    if isinstance(source, str):
+        return read_picture(source)
+    try:
+        with source.tar.open("rb") as file:
+            file.seek(source.offset)
+            return decode(file.read(source.size))
+    except (DataError, OSError) as error:
+        raise DataError(f"picture '{source}' cannot be read: {error}; remove it") from error
+
+
+def identity_of(source: Source, root: Path) -> list[str | int]:
+    """Return what a picture is known by: its name below the folder, and its size in bytes."""
+    if isinstance(source, str):
+        return [Path(source).relative_to(root).as_posix(), os.stat(source).st_size]
+    return [f"{source.tar.relative_to(root).as_posix()}::{source.member}", source.size]
