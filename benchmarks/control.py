@@ -38,8 +38,8 @@ from torch import Tensor
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.results.statistics import seed_interval
-from loreal_plugin.students.slots import start_meta_nets, with_slots
-from loreal_plugin.students.student import Student
+from loreal_plugin.students.build import start_meta_nets
+from loreal_plugin.students.student import Student, with_slots
 
 SHIFT, SPREAD = 1.5, 5.0
 
@@ -218,7 +218,7 @@ def demo_controls() -> tuple[Control, Control]:
     from loreal_plugin.demo.world import NAMES, NUM_BASE, SLOT_ATTRIBUTES, VALUES
     from loreal_plugin.paths import embedded_host
     from loreal_plugin.runs.logs import quietly
-    from loreal_plugin.students.student import build_student
+    from loreal_plugin.students.build import build_student
 
     host = attach_host(embedded_host(), "coop")
     recipe = host.contract.recipe_file("demo", loreal=False)

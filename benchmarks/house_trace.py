@@ -113,14 +113,19 @@ def class_names(trainer: Any) -> Callable[[], Any]:
             model.set_words(trainer.words)
             paths = list(model.paths.values())
         else:
-            slots = importlib.import_module(f"{PACKAGE}.students.slots")
+            with_slots = importlib.import_module(_binding_module(trainer)).with_slots
             words, options = trainer.stage3.words, trainer.stage3.options
             students = (model.alpha, model.beta)
-            paths = [slots.with_slots(one, words, options).text_path for one in students]
+            paths = [with_slots(one, words, options).text_path for one in students]
         for path in paths:
             path(contents)
 
     return torch.no_grad()(first_features)
+
+
+def _binding_module(trainer: Any) -> str:
+    """Return the module that binds a student to its slots; stage 3 of every revision takes it."""
+    return sys.modules[type(trainer.stage3).__module__].with_slots.__module__
 
 
 def _content_shape(trainer: Any) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loreal_plugin.contract.tokens import text_ids
+from loreal_plugin.contract.text import text_ids
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student

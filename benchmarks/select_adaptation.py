@@ -38,8 +38,9 @@ from loreal_plugin.results.record import harmonic_mean
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import build_recipe, read_picture
 from loreal_plugin.trainer.data import resized
 

@@ -73,15 +73,12 @@ class Text(nn.Module):
         self.table = nn.Parameter(0.02 * torch.randn(100, width))
         self.requires_grad_(False)
 
-    def finish(self, x: Tensor) -> Tensor:
-        """Return text features (N, D_v) of end-of-text rows (N, D)."""
-        return self.ln_final(x) @ self.text_projection
-
     def encode(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of full prompts, as the hosts' text encoders do."""
         x = (embeddings + self.positional_embedding).transpose(0, 1)
         x = self.resblocks(x).transpose(0, 1)
-        return self.finish(x[torch.arange(len(x), device=x.device), tokens.argmax(-1)])
+        read = x[torch.arange(len(x), device=x.device), tokens.argmax(-1)]
+        return self.ln_final(read) @ self.text_projection
 
 
 def make_prompts(text: Text, n_classes: int, order: str, n_content: int) -> SplicedPrompts:
@@ -149,7 +146,8 @@ def compare(args: argparse.Namespace, order: str) -> list[str]:
     torch.manual_seed(0)
     text = Text(args.width, args.layers).to(device)
     prompts = make_prompts(text, args.classes, order, args.content_tokens)
-    blocks = TextBlocks(text.positional_embedding, list(text.resblocks), text.finish)
+    layers, end = list(text.resblocks), (text.ln_final, text.text_projection)
+    blocks = TextBlocks(text.positional_embedding, layers, *end)
     paths = {
         "reference": ReferenceTextPath(prompts, text.encode, chunk=args.chunk),
         "prefix": PrefixTextPath(prompts, blocks, chunk=args.chunk),

@@ -57,9 +57,15 @@ def described(name: str, value: Any) -> str:
 
 
 def public_members(owner: type) -> list[tuple[str, str]]:
-    """Return the documented methods and properties that a class itself defines, in order."""
+    """Return the documented methods and properties of a class, in order; then those it inherits
+    from classes of the package.
+    """
+    ours = [one for one in owner.__mro__ if one.__module__.partition(".")[0] == "loreal_plugin"]
+    members: dict[str, Any] = {}
+    for one in ours:
+        members = {**members, **{k: v for k, v in vars(one).items() if k not in members}}
     found = []
-    for name, member in vars(owner).items():
+    for name, member in members.items():
         if name.startswith("_"):
             continue
         plain = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member

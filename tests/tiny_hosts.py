@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from loreal_plugin.attach import AttachedHost
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.build import build_student
+from loreal_plugin.students.student import Student
 
 METHODS = ("coop", "maple", "mma", "mmrl")  # of the embedded host; stand_ins has the others
 CLASSNAMES = ("airplane", "hot air balloon", "photo", "sea_lion")

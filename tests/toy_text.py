@@ -103,7 +103,8 @@ class ToyText:
         return TextBlocks(
             positional_embedding=self.positions,
             layers=list(self.layers),
-            finish=self.finish,
+            final_norm=self.norm,
+            projection=self.projection,
             enter=self.enter,
             branch=self.branch,
             min_static_rows=3 if self.kind == "replace" else 1,

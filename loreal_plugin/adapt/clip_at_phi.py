@@ -36,8 +36,9 @@ from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.files import digest, digest_file, write_checked
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root, embedded_host
+from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import ViewRecipe, as_input
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.write import MEAN, STD, check_place, write_clip

@@ -29,9 +29,9 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.students.build import at_size, build_shell, build_student, start_meta_nets
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.slots import start_meta_nets, with_slots
-from loreal_plugin.students.student import Student, at_size, build_shell, build_student
+from loreal_plugin.students.student import Student, with_slots
 
 DATASET = "Caltech101"  # whose templates and attributes are used; no picture is read
 SEED = 1

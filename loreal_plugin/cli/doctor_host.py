@@ -159,8 +159,8 @@ def shared(attached: Any, weights: str, recipe: str) -> str:
         LorealError: they cannot be built, or differ in more than what was learned and positions.
     """
     from loreal_plugin.attach.clip_source import using_weights
+    from loreal_plugin.students.build import build_student
     from loreal_plugin.students.share import share_clip_tensors
-    from loreal_plugin.students.student import build_student
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     facts = describe(load_clip_state_dict(weights))
@@ -180,7 +180,7 @@ def built_shell(attached: Any, weights: str, recipe: str) -> Any:
     import torch
 
     from loreal_plugin.attach.clip_source import using_weights
-    from loreal_plugin.students.student import build_shell
+    from loreal_plugin.students.build import build_shell
 
     cfg = recipe_cfg(attached, weights, recipe)
     with using_weights(weights):
@@ -191,7 +191,7 @@ def built_shell(attached: Any, weights: str, recipe: str) -> Any:
 
 def recipe_cfg(attached: Any, weights: str, recipe: str) -> Any:
     """Return the host's configuration at the native size of the weights, in float32."""
-    from loreal_plugin.students.student import at_size
+    from loreal_plugin.students.build import at_size
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     contract = attached.contract

@@ -18,10 +18,11 @@ from loreal_plugin.contract.registry import (
 )
 
 if TYPE_CHECKING:
-    from loreal_plugin.contract.base import HostContract, HostPrompts
+    from loreal_plugin.contract.base import HostContract
     from loreal_plugin.contract.part_checks import PartCheck
+    from loreal_plugin.contract.text import HostPrompts
 
-_LAZY = {"HostContract": "base", "HostPrompts": "base", "PartCheck": "part_checks"}
+_LAZY = {"HostContract": "base", "HostPrompts": "text", "PartCheck": "part_checks"}
 
 
 def __getattr__(name: str) -> Any:

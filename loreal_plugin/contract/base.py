@@ -1,21 +1,19 @@
 """The host contract: the questions the plug-in asks of a host's prompt learner, one class a method.
 
-Shapes: N prompts, B images, C classes, K attributes, L context length, F features per image,
-D_t text width, D_v joint embedding width.
+What a row says before a model is built is in `facts.py`, its prompts and text encoder in `text.py`.
+
+Shapes: B images, C classes, F features per image, D_v joint embedding width.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from abc import abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.image_tower import ImageTower, clip_image_tower
 from loreal_plugin.contract.part_checks import (
     COMMON_PARTS,
@@ -23,27 +21,14 @@ from loreal_plugin.contract.part_checks import (
     attribute_check,
     raise_for_missing,
 )
-from loreal_plugin.contract.tokens import Tokenize, class_starts
+from loreal_plugin.contract.text import HostModel, HostText
 from loreal_plugin.errors import ConfigError, HostError, unknown_name
-from loreal_plugin.text.blocks import TextBlocks
-
-# A module that a stranger's code built. Its attributes are known to the rows alone, not to a type.
-HostModel: TypeAlias = Any
 
 # Values of MMRL_CONDITION.
 CONDITIONS = ("class", "fusion", "fusion_raw")
 
 
-@dataclass(frozen=True)
-class HostPrompts:
-    """The host's own prompts, without gradients."""
-
-    embeddings: Tensor  # (C, L, D_t)
-    tokens: Tensor  # (C, L)
-    class_start: Tensor  # (C,): position of the first token of the class name
-
-
-class HostContract(HostFacts, ABC):
+class HostContract(HostText):
     """What the plug-in knows about one method's host trainer; the only place with attribute names.
 
     A contract holds no state: every method takes the model that the host built.
@@ -84,6 +69,10 @@ class HostContract(HostFacts, ABC):
         """Return the key of a parameter of the model in the host's checkpoint."""
         return name if self.whole_model else name.removeprefix(f"{self.learner}.")
 
+    def own(self, model: HostModel) -> Any:
+        """Return the host's prompt learner."""
+        return getattr(model, self.learner)
+
     def image_position_names(self, model: HostModel) -> tuple[str, ...]:
         """Return the names of the CLIP tensors that depend on the input size: one for every vision
         transformer in the model, a frozen second one included.
@@ -94,80 +83,6 @@ class HostContract(HostFacts, ABC):
             if isinstance(getattr(module, "conv1", None), nn.Conv2d)
             and isinstance(getattr(module, "positional_embedding", None), Tensor)
         )
-
-    def own(self, model: HostModel) -> Any:
-        """Return the host's prompt learner."""
-        return getattr(model, self.learner)
-
-    # ---- text ------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
-        """Return the host's prompts as embeddings (C, L, D_t), and their tokens (C, L)."""
-
-    def prompts(
-        self, model: HostModel, classnames: Sequence[str], tokenize: Tokenize
-    ) -> HostPrompts:
-        """Return the host's prompts and where each class name starts, without gradients."""
-        with torch.no_grad():
-            embeddings, tokens = self.prompt_rows(model)
-        tokens = tokens.to(embeddings.device)
-        starts = class_starts(tokens, classnames, tokenize).to(embeddings.device)
-        return HostPrompts(embeddings.detach().to(model.dtype), tokens, starts)
-
-    @torch.no_grad()
-    def token_rows(self, model: HostModel, token_weight: Tensor, ids: Tensor) -> Tensor:
-        """Return token ids (...) as rows of the host's prompts, (..., D_t).
-
-        Args:
-            token_weight: (vocabulary, D_t) token embeddings of its CLIP, which hosts drop.
-        """
-        rows = F.embedding(ids.to(token_weight.device), token_weight).to(model.dtype)
-        return self.embed_contents(model, rows)
-
-    def embed_contents(self, model: HostModel, rows: Tensor) -> Tensor:
-        """Return token embeddings (..., D_t) as the host changes them before its text encoder."""
-        return rows
-
-    def prompt_shift(self, model: HostModel, features: Tensor) -> Tensor | None:
-        """Return what images add to rows 1..n of the host's prompts, (B, n, D_t); None: nothing.
-
-        `features` (B, F, D_v) are the images' own, of this model, normalised.
-        """
-        return None
-
-    @abstractmethod
-    def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
-        """Return text features (N, D_v) of prompts (N, L, D_t) with tokens (N, L), unnormalised."""
-
-    def encode_classes(
-        self, model: HostModel, embeddings: Tensor, tokens: Tensor, classes: Tensor
-    ) -> Tensor:
-        """Return what `encode_text` returns, for a host that puts other rows into each class's
-        prompt: `classes` (N,) says which class of the model each prompt is of.
-        """
-        return self.encode_text(model, embeddings, tokens)
-
-    def text_blocks(self, model: HostModel, cfg: Any) -> TextBlocks:
-        """Return the text encoder in pieces, such that the prefix path equals `encode_text`.
-
-        `cfg` is what the model was built from.
-        """
-        encoder = model.text_encoder
-
-        def finish(x: Tensor) -> Tensor:
-            return encoder.ln_final(x).type(encoder.dtype) @ encoder.text_projection
-
-        return TextBlocks(
-            positional_embedding=encoder.positional_embedding.detach().type(encoder.dtype),
-            layers=list(encoder.transformer.resblocks),
-            finish=finish,
-            **self.block_parts(model, cfg),
-        )
-
-    def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
-        """Return the fields of `TextBlocks` in which this method differs from plain CLIP."""
-        return {}
 
     # ---- images and logits -----------------------------------------------------------------------
 
@@ -210,10 +125,10 @@ class HostContract(HostFacts, ABC):
         features = self.image_features(model, images.type(model.dtype))
         return F.normalize(torch.stack(features, dim=1), dim=-1)
 
-    def condition(self, features: Tensor, mode: str = "class", alpha: float = 0.5) -> Tensor:
+    def condition(self, model: HostModel, features: Tensor, mode: str = "class") -> Tensor:
         """Return the one vector (B, D_v) that the meta-nets read of `features` (B, F, D_v).
 
-        `mode` is `class` (the class feature), `fusion` (the features mixed by `alpha` and
+        `mode` is `class` (the class feature), `fusion` (the features mixed as the host does and
         normalised again) or `fusion_raw` (mixed, and shorter than one where they disagree: the
         authors' code); with one feature all are the same.
 
@@ -224,6 +139,7 @@ class HostContract(HostFacts, ABC):
             raise ConfigError(unknown_name("MMRL_CONDITION", mode, CONDITIONS))
         if mode == "class" or features.shape[1] == 1:
             return features[:, 0]
+        alpha = self.fusion_weight(model)
         mixed = alpha * features[:, 0] + (1 - alpha) * features[:, 1]
         return F.normalize(mixed, dim=-1) if mode == "fusion" else mixed
 

@@ -38,7 +38,7 @@ class CoCoOpContract(HostContract):
 
     def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t), shifted by no image, and the ids (C, L)."""
-        learner = self.own(model)
+        learner = model.prompt_learner
         context = learner.ctx.expand(learner.token_prefix.shape[0], -1, -1)
         rows = torch.cat([learner.token_prefix, context, learner.token_suffix], dim=1)
         return rows, model.tokenized_prompts
@@ -46,7 +46,7 @@ class CoCoOpContract(HostContract):
     @torch.no_grad()
     def prompt_shift(self, model: HostModel, features: Tensor) -> Tensor | None:
         """Return (B, n_ctx, D_t): the same vector of the image for each context row."""
-        learner = self.own(model)
+        learner = model.prompt_learner
         # The host's network has a type of its own: half under PREC fp16.
         dtype = next(learner.meta_net.parameters()).dtype
         shift = learner.meta_net(features[:, 0].to(dtype))  # (B, D_t)

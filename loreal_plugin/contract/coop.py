@@ -34,7 +34,7 @@ class CoOpContract(HostContract):
 
     def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
-        learner = self.own(model)
+        learner = model.prompt_learner
         order = _row_order(learner, model.tokenized_prompts.shape)
         return learner(), model.tokenized_prompts.gather(
             1, order.to(model.tokenized_prompts.device)

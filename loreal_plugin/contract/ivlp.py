@@ -50,7 +50,7 @@ class IVLPContract(HostContract):
 
     def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
-        return self.own(model)(), model.tokenized_prompts
+        return model.prompt_learner(), model.tokenized_prompts
 
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
@@ -75,7 +75,7 @@ class IVLPContract(HostContract):
             rows = held[layer_index].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_ctx, D_t)
             return torch.cat([x[:, :1], rows, x[:, 1 + rows.shape[1] :]], dim=1)
 
-        return {"enter": enter, "min_static_rows": 1 + self.own(model).n_ctx}
+        return {"enter": enter, "min_static_rows": 1 + model.prompt_learner.n_ctx}
 
 
 @torch.no_grad()

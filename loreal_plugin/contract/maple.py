@@ -39,20 +39,20 @@ class MaPLeContract(HostContract):
 
     def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
-        return self.own(model)()[0], model.tokenized_prompts
+        return model.prompt_learner()[0], model.tokenized_prompts
 
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
-        return model.text_encoder(embeddings, tokens, self.own(model).compound_prompts_text)
+        return model.text_encoder(embeddings, tokens, model.prompt_learner.compound_prompts_text)
 
     def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
-        _, shared_ctx, _, deep_visual = self.own(model)()
+        _, shared_ctx, _, deep_visual = model.prompt_learner()
         return (model.image_encoder(images, shared_ctx, deep_visual),)
 
     def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: deep prompts replace rows 1..n_ctx from the second block on."""
-        deep = [rows.detach() for rows in self.own(model).compound_prompts_text]
+        deep = [rows.detach() for rows in model.prompt_learner.compound_prompts_text]
         if deep and rounds_to_half(model, deep):
             deep = [rows.half() for rows in deep]
 
@@ -62,7 +62,7 @@ class MaPLeContract(HostContract):
             rows = deep[layer_index - 1].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_ctx, D_t)
             return torch.cat([x[:, :1], rows, x[:, 1 + rows.shape[1] :]], dim=1)
 
-        return {"enter": enter, "min_static_rows": 1 + self.own(model).n_ctx}
+        return {"enter": enter, "min_static_rows": 1 + model.prompt_learner.n_ctx}
 
 
 @torch.no_grad()

@@ -46,24 +46,24 @@ class MMAContract(HostContract):
 
     def prompt_rows(self, model: HostModel) -> tuple[Tensor, Tensor]:
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
-        return self.own(model)()[0], model.tokenized_prompts
+        return model.adapter_learner()[0], model.tokenized_prompts
 
     def embed_contents(self, model: HostModel, rows: Tensor) -> Tensor:
         """Return rows (..., D_t) as the adapter of the embedding layer makes them."""
-        change = _adapt(self.own(model).text_adapter_func(0), rows)
+        change = _adapt(model.adapter_learner.text_adapter_func(0), rows)
         return rows if change is None else rows + change
 
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
-        return model.text_encoder(embeddings, tokens, self.own(model).text_adapter_func)
+        return model.text_encoder(embeddings, tokens, model.adapter_learner.text_adapter_func)
 
     def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
-        return (model.image_encoder([images, self.own(model).visual_adapter_func]),)
+        return (model.image_encoder([images, model.adapter_learner.visual_adapter_func]),)
 
     def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `branch`: the adapter beside each block."""
-        look_up = self.own(model).text_adapter_func
+        look_up = model.adapter_learner.text_adapter_func
         layers = list(model.text_encoder.transformer.resblocks)
 
         def branch(layer_index: int, x: Tensor) -> Tensor | None:

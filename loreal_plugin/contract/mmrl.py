@@ -78,19 +78,19 @@ class MMRLContract(HostContract):
 
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""
-        rep_text, _ = self.own(model)()
+        rep_text, _ = model.representation_learner()
         with _masks_kept(model):
             return model.text_encoder(embeddings, tokens, rep_text)
 
     def image_features(self, model: HostModel, images: Tensor) -> tuple[Tensor, ...]:
         """Return the host's image features, not normalised, each (B, D_v)."""
-        _, rep_visual = self.own(model)()
+        _, rep_visual = model.representation_learner()
         return tuple(model.image_encoder([images, rep_visual]))
 
     def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: tokens come in at the first listed block, and the others replace them."""
         with torch.no_grad():
-            rep_text = [rows.detach() for rows in self.own(model)()[0]]
+            rep_text = [rows.detach() for rows in model.representation_learner()[0]]
         # The host numbers blocks from 1 and takes the next token set at each listed block it
         # passes.
         layers = _rep_layers(cfg)

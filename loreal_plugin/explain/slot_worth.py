@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loreal_plugin.contract.tokens import text_ids
+from loreal_plugin.contract.text import text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.students.slots import NEUTRAL_WORD
+from loreal_plugin.students.build import NEUTRAL_WORD
 from loreal_plugin.students.student import Student
 from loreal_plugin.weights import import_clip
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.contract.tokens import name_ids
+from loreal_plugin.contract.text import name_ids
 from loreal_plugin.edge.bpe import N_BYTES, BytePairs
 from loreal_plugin.edge.layout import MERGES, TEXT
 from loreal_plugin.edge.text import prompt_ids

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 
-from loreal_plugin.contract.tokens import tokenise_attributes
+from loreal_plugin.contract.text import attributes_per_class, tokenise_attributes
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
-from loreal_plugin.students.slots import attributes_per_class
 from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77

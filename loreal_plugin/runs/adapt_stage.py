@@ -22,8 +22,9 @@ from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
+from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import build_recipe
 
 SAVES = 20  # checkpoints of a training

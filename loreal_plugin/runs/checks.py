@@ -8,7 +8,7 @@ from typing import Any
 
 from loreal_plugin.adapt.settings import check_enlarge
 from loreal_plugin.config import flatten
-from loreal_plugin.contract.tokens import tokenise_attributes
+from loreal_plugin.contract.text import tokenise_attributes
 from loreal_plugin.data.demo import without_drawing
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length

@@ -34,8 +34,7 @@ from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
 from loreal_plugin.runs.trained_stage import TrainedStage
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.slots import with_slots
-from loreal_plugin.students.student import Student
+from loreal_plugin.students.student import Student, with_slots
 from loreal_plugin.trainer.checkpoint import NAME, file_name, read_checkpoint
 from loreal_plugin.trainer.data import resized
 

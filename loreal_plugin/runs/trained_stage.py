@@ -13,7 +13,8 @@ from torch import Tensor
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.runs.logs import quietly
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.build import build_student
+from loreal_plugin.students.student import Student
 
 
 @dataclass(frozen=True)

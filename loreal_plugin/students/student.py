@@ -6,27 +6,25 @@ D_v joint width.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from loreal_plugin.attach import AttachedHost
-from loreal_plugin.config import with_settings
 from loreal_plugin.contract import HostContract, HostPrompts
-from loreal_plugin.contract.base import HostModel, bare_model
-from loreal_plugin.errors import HostError
-from loreal_plugin.students.learned import fingerprint, load_learned, take_learned
+from loreal_plugin.contract.base import HostModel
+from loreal_plugin.contract.text import attribute_ids, attributes_per_class, text_ids
+from loreal_plugin.errors import ConfigError
+from loreal_plugin.method.losses import text_passes
+from loreal_plugin.method.slots import splice_slots
+from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS, LorealOptions
+from loreal_plugin.students.learned import fingerprint
+from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
 from loreal_plugin.text.blocks import TextBlocks
-
-_BASE = "TrainerBase"
 
 
 def _no_text_path(*_: Any, **__: Any) -> Tensor:
@@ -95,9 +93,8 @@ class Student:
         if self.encoder_size != self.input_size:
             encode = partial(_enlarged, encode, self.encoder_size)
         self.encode_image_with_grad, self.encode_image = encode, torch.no_grad()(encode)
-        share = contract.fusion_weight(model)
         self.condition: Callable[..., Tensor] = partial(
-            contract.condition, mode=self.condition_on, alpha=share
+            contract.condition, model, mode=self.condition_on
         )
         self.logits: Callable[..., Tensor] = partial(contract.logits, model)
         shift: Callable[[Tensor], Tensor | None] = partial(contract.prompt_shift, model)
@@ -169,116 +166,71 @@ class Student:
         return fingerprint({**self.learned, **updates})
 
 
-def build_student(
-    host: AttachedHost,
-    cfg: Any,
-    classnames: Sequence[str],
-    device: torch.device | str,
-    *,
-    input_size: int,
-    checkpoint_dir: Path | str | None = None,
-    epoch: int | None = None,
-    learned: Mapping[str, Tensor] | None = None,
-    enlarge: int = 0,
-) -> Student:
-    """Build the host's model with the host's own `build_model`, load what it learned, freeze it.
+# ---- slots in its prompts ------------------------------------------------------------------------
+
+
+def with_slots(student: Student, words: Sequence[Any], options: LorealOptions) -> Student:
+    """Return the student with slots for these attributes in its prompts; the model is the same.
 
     Args:
-        host: attached for the student's method.
-        cfg: a configuration of the host; `INPUT.SIZE` is replaced.
-        classnames: C names, in the order of the logits; no picture is read.
-        device: where the model goes.
-        input_size: side of the images, pixels.
-        checkpoint_dir, epoch: output folder of the host's training; None or 0 is the last epoch.
-        learned: the learned tensors by name instead; without both the initial values stay.
-        enlarge: side to which the student enlarges its images, pixels; 0: it does not.
+        words: K attributes, or K for every class.
 
     Raises:
-        HostError: what was built does not answer the contract.
-        CheckpointError: a learned tensor is missing or of another shape.
+        ConfigError: the method cannot take the slot order, or a prompt would be too long.
+        AttributeFileError: an attribute tokenises to nothing.
     """
-    contract = host.contract
-    cfg = at_size(cfg, contract.trainer, enlarge or input_size)
-    shell, token_weight = _built(host, cfg, classnames, torch.device(device))
-    model = shell.model
-    parameters = contract.learned(model)
-    if checkpoint_dir is not None:
-        load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
-    elif learned is not None:
-        take_learned(parameters, learned, f"method {contract.method}")
-    model.requires_grad_(False).eval()
-    contract.reset(model)
-    return Student(
-        model=model,
-        contract=contract,
-        cfg=shell.cfg,
-        classnames=tuple(classnames),
-        learned=dict(parameters),
-        input_size=input_size,
-        token_weight=token_weight.to(device),
-        tokenize=host.tokenize,
-        encoder_size=enlarge,
-    )
+    path = build_text_path(student, words, options)
+    kept = tuple(word if isinstance(word, str) else tuple(word) for word in words)
+    return replace(student, words=kept, text_path=path, condition_on=options.mmrl_condition)
 
 
-def _built(
-    host: AttachedHost, cfg: Any, classnames: Sequence[str], device: torch.device
-) -> tuple[Any, Tensor]:
-    """Return the host's trainer with its model, checked, and its CLIP's token embeddings."""
-    shell = build_shell(host, cfg, classnames, device)
-    with host.clips.recorded() as clips:
-        shell.build_model()
-    host.contract.check(shell, f"host '{host.path.name}'")
-    # Dassl's trainers wrap the model where there are several GPUs; students run on one.
-    shell.model = bare_model(shell)
-    if not host.contract.learned(shell.model):
-        where = f"host '{host.path.name}': {host.contract.trainer}.build_model"
-        raise HostError(f"{where} left nothing to learn")
-    return shell, _token_weight(clips, shell.model)
+def check_text_path(contract: HostContract, options: LorealOptions) -> None:
+    """Check that a method can take the slot order and the text path.
 
-
-def at_size(cfg: Any, trainer: str, input_size: int) -> Any:
-    """Return a frozen copy of the configuration for the host's trainer at another input size."""
-    return with_settings(cfg, {"INPUT.SIZE": (input_size, input_size), "TRAINER.NAME": trainer})
-
-
-def build_shell(
-    host: AttachedHost, cfg: Any, classnames: Sequence[str], device: torch.device
-) -> Any:
-    """Return an instance of the host's trainer that has no model yet and has loaded no data.
-
-    Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
+    Raises:
+        ConfigError: it overwrites the rows where the slots would be; or its prompts differ from
+            image to image, so that nothing of them can be computed once a class.
     """
-    trainer: Any = host.trainer_class
-    shell = trainer.__new__(trainer)
-    bases = [base for base in trainer.__mro__ if base.__name__ == _BASE]
-    if not bases:
-        raise HostError(
-            f"trainer {host.contract.trainer} of host '{host.path.name}' is no Dassl trainer"
+    if options.slot_order not in contract.slot_orders:
+        raise ConfigError(
+            f"SLOT_ORDER {options.slot_order} is not possible for method '{contract.method}', which"
+            " overwrites the rows after the start token; choose"
+            f" {' or '.join(contract.slot_orders)}"
         )
-    bases[0].__init__(shell)
-    shell._models, shell._optims, shell._scheds = OrderedDict(), OrderedDict(), OrderedDict()
-    names = list(classnames)
-    shell.cfg, shell.device = cfg, device
-    shell.num_classes, shell.lab2cname = len(names), dict(enumerate(names))
-    # Hosts ask Dassl's data manager for class names to build a model, and for nothing else.
-    shell.dm = SimpleNamespace(
-        dataset=SimpleNamespace(classnames=names, lab2cname=shell.lab2cname),
-        num_classes=shell.num_classes,
-        lab2cname=shell.lab2cname,
-    )
-    shell.start_epoch = shell.epoch = 0
-    shell.max_epoch, shell.output_dir = cfg.OPTIM.MAX_EPOCH, cfg.OUTPUT_DIR
-    shell.check_cfg(cfg)
-    return shell
+    if options.text_path == "prefix" and not contract.static_prompts:
+        raise ConfigError(
+            f"TEXT_PATH prefix is not possible for method '{contract.method}', whose own context"
+            " depends on the image; set TRAINER.LOREAL.TEXT_PATH reference"
+        )
 
 
-def _token_weight(clips: Sequence[HostModel], model: HostModel) -> Tensor:
-    """Return the token embeddings of the CLIP that the model was made of: hosts drop them."""
-    for clip in clips:
-        if clip.transformer is model.text_encoder.transformer:
-            return clip.token_embedding.weight.detach()
-    raise HostError(
-        f"none of the {len(clips)} CLIP models that load_clip_to_cpu made is in the host's model:"
-        " its token embedding cannot be found"
+def build_text_path(
+    student: Student, words: Sequence[Any], options: LorealOptions
+) -> PrefixTextPath | ReferenceTextPath:
+    """Return contents (B, K, D_t) -> text features (B, C, D_v); arguments as in `with_slots`."""
+    check_text_path(student.contract, options)
+    host, names = student.prompts(), list(student.classnames)
+    ids = attributes_per_class(attribute_ids(words, student.tokenize), names)
+    prompts = splice_slots(
+        host.embeddings,
+        host.tokens,
+        attribute_tokens=ids,
+        embed=student.token_embedding,
+        n_content=options.n_content,
+        order=options.slot_order,
+        class_start=host.class_start,
+        with_token=text_ids("with", student.tokenize)[0],
+        period_token=text_ids(".", student.tokenize)[0],
+        classnames=names,
+        words=options.slot_parts in WITH_WORDS,
+        contents=options.slot_parts in WITH_CONTENTS,
     )
+    budget = options.memory_budget_mb * 2**20
+    if budget:  # text passes of a training step hold their activations at the same time
+        budget //= text_passes(options)
+    if options.text_path == "reference":
+        encode, change = student.encode_classes, student.embed_contents
+        return ReferenceTextPath(
+            prompts, encode, options.class_chunk, change, budget, by_class=True
+        )
+    return PrefixTextPath(prompts, student.text_blocks(), options.class_chunk, budget=budget)

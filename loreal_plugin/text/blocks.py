@@ -35,7 +35,8 @@ class TextBlocks:
     Attributes:
         positional_embedding: (L, D_t).
         layers: the blocks, first one first.
-        finish: (N, D_t) -> (N, D_v), the final norm and the projection.
+        final_norm: the norm after the last block, (N, D_t) -> (N, D_t).
+        projection: (D_t, D_v), from the text width to the joint width.
         enter: `(layer_index, x (N, T, D_t)) -> (N, T', D_t)`, what the host does before that block
             to the rows right after the start token: MaPLe replaces some, MMRL inserts some. It sees
             static rows of the prompts alone, start token first. None: nothing.
@@ -54,7 +55,8 @@ class TextBlocks:
 
     positional_embedding: Tensor
     layers: Sequence[TextLayer]
-    finish: Callable[[Tensor], Tensor]
+    final_norm: Callable[[Tensor], Tensor]
+    projection: Tensor
     enter: Callable[[int, Tensor], Tensor] | None = None
     enter_class: Callable[[int, Tensor, Tensor], Tensor] | None = None
     branch: Callable[[int, Tensor], Tensor | None] | None = None
@@ -83,6 +85,10 @@ class TextBlocks:
         if self.enter_class is not None:
             return self.enter_class(layer_index, x, classes)
         return x if self.enter is None else self.enter(layer_index, x)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Return text features (N, D_v) of the last block's rows x (N, D_t)."""
+        return self.final_norm(x).type(self.positional_embedding.dtype) @ self.projection
 
 
 def causal_bias(

@@ -18,7 +18,7 @@ from loreal_plugin.paths import cache_root
 from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import PairedViews, StudentViews, build_recipe
-from loreal_plugin.trainer.loaders import EpochSampler, FeatureLoader, ViewLoader
+from loreal_plugin.trainer.step import EpochSampler, FeatureLoader, ViewLoader
 
 # Pictures an encoder call while the cache is built.
 ENCODE_BATCH = 64

@@ -105,7 +105,7 @@ class LorealMixin:
         """Return (features of alpha, features of beta, labels); pictures are embedded here."""
         if not self.loreal_enabled:
             return super().parse_batch_train(batch)
-        return embed(self.stage3, batch, self.device)
+        return embed(self.model, self.stage3.means, batch, self.device)
 
     def forward_backward(self, batch: dict[str, Any]) -> dict[str, float]:
         """Take one step on a batch; return what the log shows."""

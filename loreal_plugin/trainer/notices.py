@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.contract.tokens import name_ids, text_ids
+from loreal_plugin.contract.text import name_ids, text_ids
 from loreal_plugin.demo.weights import DEMO_WEIGHTS, untrained_tokens
 from loreal_plugin.method.loreal import Loreal
 

@@ -12,7 +12,7 @@ from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY
-from loreal_plugin.students.slots import with_slots
+from loreal_plugin.students.student import with_slots
 from loreal_plugin.trainer import checkpoint as files
 from loreal_plugin.trainer.stage3 import Stage3
 

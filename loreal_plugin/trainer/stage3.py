@@ -25,14 +25,14 @@ from loreal_plugin.inference_modes import CALIBRATED
 from loreal_plugin.method.correction import fit_correction
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import LorealOptions, resolve_options
+from loreal_plugin.students.build import build_student, start_meta_nets
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.slots import check_text_path, start_meta_nets, with_slots
-from loreal_plugin.students.student import Student, build_student
+from loreal_plugin.students.student import Student, check_text_path, with_slots
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan
-from loreal_plugin.trainer.loaders import FeatureLoader, RunningMean, ViewLoader
 from loreal_plugin.trainer.notices import untrained_note
+from loreal_plugin.trainer.step import FeatureLoader, RunningMean, ViewLoader
 from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.positions import grid_size_of
 

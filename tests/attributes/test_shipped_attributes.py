@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from loreal_plugin.attributes import load_attributes
-from loreal_plugin.contract.tokens import tokenise_attributes
+from loreal_plugin.contract.text import tokenise_attributes
 from loreal_plugin.weights import import_clip
 
 ROOT = Path(__file__).resolve().parents[2]

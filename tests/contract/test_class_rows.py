@@ -16,7 +16,7 @@ from loreal_plugin.attach import attach_host, detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.contract.registry import forget_rows
 from loreal_plugin.options import resolve_options
-from loreal_plugin.students.slots import with_slots
+from loreal_plugin.students.student import with_slots
 
 
 @pytest.fixture

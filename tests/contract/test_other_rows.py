@@ -23,8 +23,9 @@ from loreal_plugin.options import resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.rivals import run_rivals
 from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.students.build import start_meta_nets
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.students.slots import check_text_path, start_meta_nets, with_slots
+from loreal_plugin.students.student import check_text_path, with_slots
 from loreal_plugin.text import ReferenceTextPath
 from loreal_plugin.text.reference import materialise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loreal_plugin.contract.tokens import class_starts, name_ids, tokenise_attributes
+from loreal_plugin.contract.text import class_starts, name_ids, tokenise_attributes
 from loreal_plugin.errors import AttributeFileError, HostError
 
 SOS, EOT, STOP = 98, 99, 50

@@ -12,7 +12,7 @@ from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.inference.modes import check_inference
 from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import resolve_options
-from loreal_plugin.students.slots import with_slots
+from loreal_plugin.students.student import with_slots
 
 METHODS = ["coop", "maple", "mma", "mmrl"]
 L = "TRAINER.LOREAL."

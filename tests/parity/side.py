@@ -114,8 +114,8 @@ def one_step(trainer: Any, contract: Any, batch: dict[str, Tensor]) -> dict[str,
 def text_paths(host: Any, trainer: Any, job: dict[str, Any], size: int) -> dict[str, Tensor]:
     """Return text features (B, C, D_v) with slots, by the host's encoder and the prefix path."""
     from loreal_plugin.options import resolve_options
-    from loreal_plugin.students.slots import build_text_path
-    from loreal_plugin.students.student import build_student
+    from loreal_plugin.students.build import build_student
+    from loreal_plugin.students.student import build_text_path
 
     student = build_student(
         host,

@@ -21,7 +21,7 @@ from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.runs.stage_files import load_checkpoint
-from loreal_plugin.students.slots import with_slots
+from loreal_plugin.students.student import with_slots
 
 PATHS = ("prefix", "reference")
 

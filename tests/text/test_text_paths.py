@@ -188,7 +188,8 @@ def test_embedding_of_contents_is_applied_on_both_paths():
     prompts = make_prompts(text)
     contents = contents_for(text)
     blocks = TextBlocks(
-        text.positions, list(text.layers), text.finish, embed_contents=lambda x: 2 * x
+        *(text.positions, list(text.layers), text.norm, text.projection),
+        embed_contents=lambda x: 2 * x,
     )
     want = ReferenceTextPath(prompts, text.encode)(2 * contents)
     torch.testing.assert_close(
@@ -202,7 +203,8 @@ def test_static_rows_run_once_until_invalidated():
     text = make_text()
     calls: list[int] = []
     blocks = TextBlocks(
-        text.positions, list(text.layers), text.finish, enter=lambda i, x: (calls.append(i), x)[1]
+        *(text.positions, list(text.layers), text.norm, text.projection),
+        enter=lambda i, x: (calls.append(i), x)[1],
     )
     path = PrefixTextPath(make_prompts(text), blocks, chunk=1)
     contents = contents_for(text)
@@ -252,4 +254,4 @@ def test_negative_chunk_is_refused():
 def test_blocks_of_another_kind_are_refused_by_name():
     text = make_text()
     with pytest.raises(HostError, match="text block 0 .Linear. has no ln_1, attn, ln_2, mlp"):
-        TextBlocks(text.positions, [torch.nn.Linear(2, 2)], text.finish)
+        TextBlocks(text.positions, [torch.nn.Linear(2, 2)], text.norm, text.projection)

@@ -190,7 +190,7 @@ def test_features_and_text_features_are_theirs(step):
     trainer, theirs = step
     model, o = trainer.model, trainer.stage3.options
     batch = next(iter(trainer.train_loader_x))
-    f_alpha, f_beta, _ = embed(trainer.stage3, batch, trainer.device)
+    f_alpha, f_beta, _ = embed(trainer.model, trainer.stage3.means, batch, trainer.device)
     close(f_alpha[:, 0], theirs.f_alpha)
     close(f_beta[:, 0], theirs.f_beta)
     contents = model.meta_nets(theirs.f_alpha if o.bridge == "cross" else theirs.f_beta)

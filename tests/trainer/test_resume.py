@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.students.slots import with_slots
+from loreal_plugin.students.student import with_slots
 from loreal_plugin.trainer.checkpoint import read_checkpoint
 
 RUN = ("OPTIM.MAX_EPOCH", 4, "TRAIN.CHECKPOINT_FREQ", 1)

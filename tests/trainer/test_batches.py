@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from loreal_plugin.trainer.loaders import EpochSampler, FeatureLoader, ViewLoader, view_number
+from loreal_plugin.trainer.step import EpochSampler, FeatureLoader, ViewLoader, view_number
 
 
 class Views(torch.utils.data.Dataset):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from loreal_plugin.contract.text import attributes_per_class
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.students.slots import attributes_per_class
 
 NAMES = ("cat", "polar bear", "red fox")
 SHARED = [[20], [21, 22], [23, 24, 25]]
