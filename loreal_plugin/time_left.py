@@ -1,8 +1,9 @@
 """The time that is left for a whole run, from the seconds of what of it is done.
 
 Each part (a stage, the tests of a row) is so much work: any unit will do, as long as all parts have
-the same. The parts that ran here say how many seconds a unit of work takes; of the part that runs,
-its own pace counts. The work is a rule of thumb, so times are said "about".
+the same. The parts that ran here say how many seconds a unit of work takes. Of the part that runs,
+its own pace from its first batch on counts more and more: what comes before that batch (models,
+caches) comes once. The work is a rule of thumb, so times are said "about".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 
 _LINE = re.compile(r"epoch \[(\d+)/(\d+)\]\s+batch \[(\d+)/(\d+)\](?:.*?loss ([\d.eE+-]+))?")
 _SOON = 10.0  # seconds below which nothing is said
+_KNOWN = 0.25  # share of a part after which its own pace alone counts
 
 
 class TimeLeft:
@@ -27,12 +29,13 @@ class TimeLeft:
         self._open, self._now = dict(work), now
         self._work, self._seconds = 0.0, 0.0  # of what ran here
         self._part, self._began, self._first, self._share = "", 0.0, 0.0, 0.0
+        self._seen, self._seen_share = 0.0, 0.0  # when the part's first line came, and its share
         self._number, self._count = 0, 0
 
     def begin(self, part: str, number: int = 0, count: int = 0) -> None:
         """Note that a part begins; of stages also which one it is, of how many."""
         self._part, self._began, self._number, self._count = part, self._now(), number, count
-        self._first = self._share = -1.0
+        self._first = self._share = self._seen_share = -1.0
 
     def end(self, *, ran: bool) -> None:
         """Note that the part has ended; what was complete before took no time that tells."""
@@ -44,19 +47,18 @@ class TimeLeft:
 
     def left(self) -> float | None:
         """Return the seconds left for the whole run, None where nothing tells."""
-        rest = {part: work for part, work in self._open.items() if part != self._part}
+        rest = sum(work for part, work in self._open.items() if part != self._part)
         here, work, seconds = 0.0, self._work, self._seconds
         if self._part in self._open:
-            done = self._share - max(self._first, 0.0)
-            if done > 0:
-                took, whole = self._now() - self._began, self._open[self._part]
-                here = took / done * (1 - self._share)
-                work, seconds = work + whole * done, seconds + took
-            elif work:
-                here = self._open[self._part] * seconds / work
-        if not work:
-            return None
-        return here + sum(rest.values()) * seconds / work
+            whole, done = self._open[self._part], self._share - self._seen_share
+            before = whole * seconds / work if work else None  # as the parts before say
+            own = (self._now() - self._seen) / done if done > 0 else before
+            if own is None:
+                return None
+            trust = min(1.0, done / _KNOWN) if before is not None else 1.0
+            here = (trust * own + (1 - trust) * (before or 0.0)) * (1 - max(self._share, 0.0))
+            work, seconds = work + whole * done, seconds + own * done
+        return here + rest * seconds / work if work else None
 
     def words(self) -> str:
         """Return the time left in words, to put behind a line; empty where it is short."""
@@ -70,8 +72,10 @@ class TimeLeft:
             return text
         epoch, epochs, batch, batches = map(int, found.groups()[:4])
         share = (epoch - 1 + batch / max(batches, 1)) / max(epochs, 1)
-        # a stage that goes on begins with the epoch after the last one that was saved
-        self._first = (epoch - 1) / max(epochs, 1) if self._first < 0 else self._first
+        if self._first < 0:
+            # a stage that goes on begins with the epoch after the last one that was saved
+            self._first = (epoch - 1) / max(epochs, 1)
+            self._seen, self._seen_share = self._now(), share
         self._share = share
         stage = f"stage {self._number}/{self._count}, " if self._count else ""
         loss = f", loss {found[5]}" if found[5] else ""
