@@ -16,14 +16,15 @@ from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.sweep_record import Outcome
 from loreal_plugin.sweep.worker import WORKER_MODULE, last_error
 
+THREADS = "OMP_NUM_THREADS"
 OnEnd = Callable[[Run, Outcome], None]
 
 
 class Worker:
     """A process that makes runs; replaced when it has died or is for another kind of run."""
 
-    def __init__(self, number: int = 0, gpus: Sequence[str] = ()) -> None:
-        self._device = device_of(number, gpus)
+    def __init__(self, number: int = 0, gpus: Sequence[str] = (), workers: int = 1) -> None:
+        self._device = device_of(number, gpus) | threads_of(workers)
         self._process: subprocess.Popen[str] | None = None
         self._for: tuple[str, ...] = ()
 
@@ -87,6 +88,25 @@ def device_of(number: int, gpus: Sequence[str] = ()) -> dict[str, str]:
     if len(names) < 2 or os.environ.get(VARIABLE):
         return {}
     return {VARIABLE: str(number % len(names))}
+
+
+def threads_of(workers: int) -> dict[str, str]:
+    """Return what tells a process how many threads it may compute with, so that all processes
+    together have one for each core; nothing where there is one process, or OMP_NUM_THREADS is set.
+
+    Threads that share a core wait for each other at every step: two processes of two threads on
+    two cores take several times as long as two of one.
+    """
+    if workers < 2 or os.environ.get(THREADS):
+        return {}
+    return {THREADS: str(max(1, _cores() // workers))}
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _path() -> str:
@@ -154,7 +174,8 @@ def run_local(
         KeyboardInterrupt: after the processes were ended.
     """
     schedule, reporting = Schedule(runs), threading.Lock()
-    workers = [Worker(number, gpus) for number in range(max(1, min(jobs, len(runs))))]
+    count = max(1, min(jobs, len(runs)))
+    workers = [Worker(number, gpus, count) for number in range(count)]
 
     def work(worker: Worker) -> None:
         last: Run | None = None

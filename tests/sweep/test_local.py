@@ -15,7 +15,7 @@ from loreal_plugin.cli.main import main
 from loreal_plugin.files import read_json
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep import local
-from loreal_plugin.sweep.local import Schedule, Worker, device_of, run_local
+from loreal_plugin.sweep.local import Schedule, Worker, device_of, run_local, threads_of
 from loreal_plugin.sweep.slurm import families, parse_settings
 
 
@@ -151,6 +151,16 @@ def test_a_process_answers_and_one_that_dies_is_replaced(tmp_path: Path) -> None
         )
     finally:
         worker.stop()
+
+
+def test_processes_together_have_a_thread_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(local, "_cores", lambda: 8)
+    assert threads_of(1) == {}  # one process takes what torch gives it
+    assert threads_of(3) == {"OMP_NUM_THREADS": "2"}
+    assert threads_of(99) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert threads_of(3) == {}
 
 
 def test_a_process_that_cannot_start_says_why(
