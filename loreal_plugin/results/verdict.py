@@ -216,8 +216,8 @@ def _together(verdicts: Sequence[Verdict]) -> str:
         return verdicts[0].text
     ordered = sorted(verdicts, key=lambda v: v.given)
     low, high, first = ordered[0], ordered[-1], verdicts[0]
-    points = sorted(v.lost for v in verdicts)
-    lost = " to ".join(dict.fromkeys(f"{number:.1f}" for number in points))
+    ends = min(v.lost for v in verdicts), max(v.lost for v in verdicts)
+    lost = " to ".join(dict.fromkeys(f"{number:.1f}" for number in ends))
     gains = f"{low.given:.1f} ({low.host}) to {high.given:.1f} ({high.host})"
     text = (
         f"At {first.key.phi} ({first.where}), {GIVERS[first.giver]} gives {len(verdicts)} hosts"

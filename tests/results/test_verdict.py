@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.report import build_report
-from loreal_plugin.results.verdict import verdict_lines
+from loreal_plugin.results.verdict import _together, block_verdicts, verdict_lines
 from loreal_plugin.runs.records import pack_labels, score_facts
 
 
@@ -96,6 +97,15 @@ def test_several_protocols_are_named_and_the_largest_gain_comes_first(tmp_path: 
     found = verdicts(tmp_path)
     heads = [line.split(" (")[0] for line in found]
     assert heads == ["LR-B2N: At 96", "LR-B2N: At 144", "LR-CE: At 96"]
+
+
+def test_the_losses_of_three_hosts_are_told_by_their_ends(tmp_path: Path) -> None:
+    write_run(tmp_path, gain=0.1)
+    groups, _ = group_results(collect(tmp_path).results)
+    (one,) = block_verdicts(blocks_of(groups, "base2new")[0])
+    three = [replace(one, host=name, lost=lost) for name, lost in (("A", 3.0), ("B", 1), ("C", 2))]
+    assert " of the 1.0 to 3.0 points of HM lost" in _together(three)
+    assert " of the 3.0 points of HM lost" in _together([three[0], replace(three[0], host="B")])
 
 
 def test_hosts_share_a_sentence_and_stand_alone_in_a_fold(tmp_path: Path) -> None:
