@@ -86,7 +86,7 @@ def eurosat(root: Path) -> Miniature:
 
 def food101(root: Path) -> Miniature:
     """Folders as published, with the lists that the family does not read."""
-    classes = ["apple_pie", "baby_back_ribs", "waffles"]
+    classes = ["apple_pie", "baby_back_ribs", "ramen", "waffles"]
     write_classes(root / "food-101" / "images", classes, 10)
     write_lines(root / "food-101" / "meta" / "classes.txt", classes)
     return Miniature(root / "food-101", classes, (5, 2, 3))
@@ -110,11 +110,11 @@ def oxford_pets(root: Path) -> Miniature:
 def oxford_flowers(root: Path) -> Miniature:
     """Labels from 1 in a MATLAB row, not in order of the classes; names in JSON."""
     folder = root / "oxford_flowers"
-    labels = np.array([3] * 10 + [1] * 10 + [2] * 10, dtype=np.uint8)
+    labels = np.array([3] * 10 + [1] * 10 + [4] * 10 + [2] * 10, dtype=np.uint8)
     for number in range(1, len(labels) + 1):
         write_picture(folder / "jpg" / f"image_{number:05d}.jpg", shade=number)
     savemat(folder / "imagelabels.mat", {"labels": labels[None]})
-    names = ["pink primrose", "hard-leaved pocket orchid", "canterbury bells"]
+    names = ["pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea"]
     content = {str(label): name for label, name in enumerate(names, start=1)}
     (folder / "cat_to_name.json").write_text(json.dumps(content))
     return Miniature(folder, names, (5, 2, 3))
@@ -137,7 +137,8 @@ def _cars_annotations(path: Path, folder: Path, per_class: int, n_classes: int) 
 def stanford_cars(root: Path) -> Miniature:
     """Struct arrays as in the devkit; the year moves to the front of the name."""
     folder = root / "stanford_cars"
-    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Tesla Model S Sedan 2012"]
+    names = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Fisker Karma Sedan 2012"]
+    names += ["Tesla Model S Sedan 2012"]
     _cars_annotations(
         folder / "devkit" / "cars_train_annos.mat", folder / "cars_train", 10, len(names)
     )
@@ -147,14 +148,15 @@ def stanford_cars(root: Path) -> Miniature:
     savemat(
         folder / "devkit" / "cars_meta.mat", {"class_names": np.array(names, dtype=object)[None]}
     )
-    found = ["2000 AM General Hummer SUV", "2012 Acura RL Sedan", "2012 Tesla Model S Sedan"]
+    found = ["2000 AM General Hummer SUV", "2012 Acura RL Sedan", "2012 Fisker Karma Sedan"]
+    found += ["2012 Tesla Model S Sedan"]
     return Miniature(folder, found, (8, 2, 4))
 
 
 def fgvc_aircraft(root: Path) -> Miniature:
     """Published in three parts; variants with spaces and slashes."""
     folder = root / "fgvc_aircraft"
-    variants = ["707-320", "Boeing 717", "F/A-18"]
+    variants = ["707-320", "Boeing 717", "F/A-18", "Yak-42"]
     write_lines(folder / "variants.txt", variants)
     sizes = (6, 3, 4)
     number = 1000000
@@ -172,7 +174,7 @@ def fgvc_aircraft(root: Path) -> Miniature:
 def sun397(root: Path) -> Miniature:
     """Folders below a letter, one of them with a qualifier."""
     folder = root / "sun397"
-    scenes = ["a/abbey", "a/apse/indoor", "y/yard"]
+    scenes = ["a/abbey", "a/apse/indoor", "s/street", "y/yard"]
     write_lines(folder / "ClassName.txt", [f"/{scene}" for scene in scenes])
     lists: dict[str, list[str]] = {"Training_01.txt": [], "Testing_01.txt": []}
     for scene in scenes:
@@ -182,14 +184,14 @@ def sun397(root: Path) -> Miniature:
             lists["Training_01.txt" if number < 10 else "Testing_01.txt"].append(f"/{picture}")
     for name, lines in lists.items():
         write_lines(folder / name, lines)
-    return Miniature(folder, ["abbey", "indoor apse", "yard"], (8, 2, 4))
+    return Miniature(folder, ["abbey", "indoor apse", "street", "yard"], (8, 2, 4))
 
 
 def ucf101(root: Path) -> Miniature:
     """Videos in the lists, their middle frames on disk; the test list has no labels."""
     folder = root / "ucf101"
-    actions = ["ApplyEyeMakeup", "Archery", "YoYo"]
-    spaced = ["Apply_Eye_Makeup", "Archery", "Yo_Yo"]
+    actions = ["ApplyEyeMakeup", "Archery", "Surfing", "YoYo"]
+    spaced = ["Apply_Eye_Makeup", "Archery", "Surfing", "Yo_Yo"]
     write_lines(
         folder / "ucfTrainTestlist" / "classInd.txt", [f"{i} {a}" for i, a in enumerate(actions, 1)]
     )

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+MANY = 40  # runs of which a dry run shows every command
 EPILOG = """\
 PLAN is a YAML file or the name of one in configs/plans/. It lists methods, phis, datasets, seeds,
 shots, protocols and variants; every combination is one run. A run that fails is listed and the
@@ -37,7 +38,16 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("plan", metavar="PLAN", help="a YAML file, or a name of configs/plans/")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands and the time they will take"
+        "--dry-run",
+        action="store_true",
+        help="say what is to be made and how long it takes; of public datasets what is there and"
+        " what is to get, disk, and GPU hours",
+    )
+    parser.add_argument(
+        "--commands", action="store_true", help=f"--dry-run of over {MANY} runs: every command"
+    )
+    parser.add_argument(
+        "--bench", metavar="FILE", help="record of loreal bench for GPU hours (OUT/bench.json)"
     )
     parser.add_argument("--jobs", metavar="N", help="runs at a time (1; with --gpus one each)")
     parser.add_argument(
@@ -59,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.runs.spec import whole_number
     from loreal_plugin.sweep.plan_file import read_plan
     from loreal_plugin.sweep.planned_runs import Locations, expand
-    from loreal_plugin.sweep.run_sweep import describe, known_evidence, sweep
+    from loreal_plugin.sweep.run_sweep import sweep
 
     gpus = [name.strip() for name in (args.gpus or "").split(",") if name.strip()]
     if args.gpus is not None and (not gpus or args.slurm is not None):
@@ -72,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     locations, plan = Locations(out, args.data, args.host), read_plan(args.plan)
     if args.dry_run:
         runs = expand(plan, locations)
-        print("\n".join(describe(plan, runs, known_evidence(out), jobs)))
+        _dry_run(args, plan, runs, out, jobs)
         return 0
     settings = None
     if args.slurm is not None:
@@ -82,6 +92,21 @@ def run(args: argparse.Namespace) -> int:
     report = not args.no_report
     ended = sweep(plan, locations, jobs=jobs, slurm=settings, gpus=gpus, report=report, say=_say)
     return 1 if ended.failed or ended.open or ended.refused else 0
+
+
+def _dry_run(args: argparse.Namespace, plan: Any, runs: list[Any], out: Path, jobs: int) -> None:
+    """Print what is to be made, what it needs, and how long it takes."""
+    from loreal_plugin.cli.sweep_needs import needs
+    from loreal_plugin.sweep.run_sweep import describe, known_evidence
+
+    evidence = known_evidence(out)
+    each = args.commands or len(runs) <= MANY
+    print("\n".join(describe(plan, runs, evidence, jobs, each=each)))
+    if not each:
+        print("each command: add --commands")
+    bench = Path(args.bench).expanduser() if args.bench else out / "bench.json"
+    for line in needs(runs, evidence, out, bench):
+        print(line)
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from loreal_plugin.results.group import Group, Refusal, group_results
 from loreal_plugin.results.layout import Block, Cell, Table, blocks_of
 from loreal_plugin.results.plots import Picture, accuracy_pictures, gain_picture
 from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, TRAINED, Protocol
+from loreal_plugin.results.published_tables import SIDE_BY_SIDE, SPLITS, parts_table, side_by_side
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.results.sections import (
     ROBUSTNESS,
@@ -64,7 +65,7 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
     evidence = collect(out)
     groups, refusals = group_results(evidence.results)
     blocks = {name: blocks_of(groups, name) for name in PROTOCOLS}
-    sections = [_head(evidence, groups, blocks)]
+    sections = [_head(evidence, groups, blocks), *_published(groups)]
     for name, found in blocks.items():
         sections += [_protocol(PROTOCOLS[name], found)] if found else []
     sections += _costs(blocks)
@@ -94,6 +95,15 @@ def _head(
     return Section(
         "In short", tuple(verdict or [read]), folds=(*each, _what_was_read(evidence, read))
     )
+
+
+def _published(groups: Sequence[Group]) -> list[Section]:
+    """Return the paper's numbers beside ours, nothing where no run is of its recipe."""
+    tables, parts = side_by_side(groups), parts_table(groups)
+    if not tables:
+        return []
+    folds = (Fold("Test and val parts", (SPLITS,), (parts,)),) if parts else ()
+    return [Section("Published and measured", (SIDE_BY_SIDE,), tuple(tables), folds=folds)]
 
 
 def _what_was_read(evidence: Evidence, read: str) -> Fold:

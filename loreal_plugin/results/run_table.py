@@ -38,7 +38,8 @@ def format_run(record: Mapping[str, Any]) -> str:
     parts += ["", *notes] if (notes := table_notes(run)) else []
     note = ""
     if protocol.halves:
-        note = published_note(run["method"], run["phi"], run["dataset"], run["recipe"])
+        of = (run["method"], run["phi"], run["dataset"], run["recipe"])
+        note = published_note(*of, run.weights)
     return "\n".join([*parts, *([note] if note else [])]).rstrip()
 
 

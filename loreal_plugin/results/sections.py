@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from loreal_plugin.results.comparable import why_not
 from loreal_plugin.results.comparisons import compare, difference_cells, summary_interval
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import (
@@ -22,8 +23,8 @@ from loreal_plugin.results.layout import (
     shots_text,
     table_key,
 )
-from loreal_plugin.results.protocols import HALVES, PROTOCOLS, SOURCE, TARGET
-from loreal_plugin.results.published import not_comparable, published_average
+from loreal_plugin.results.protocols import HALVES, PROTOCOLS, SOURCE
+from loreal_plugin.results.published import published_average
 from loreal_plugin.results.reader import Setting
 from loreal_plugin.results.statistics import mean_std
 
@@ -64,11 +65,7 @@ def uncertainty(block: Block) -> list[Table]:
 
 
 def _uncertain(caption: str, block: Block, lines: Lines) -> Table:
-    tested = frozenset(block.datasets)
-    if lines and PROTOCOLS[block.key.protocol].across:
-        roles = lines[0][2][0].results[0].roles
-        tested = frozenset(name for name in roles if roles[name] == TARGET)
-    published = _published(block.key.protocol, lines, block, tested)
+    published = _published(block.key.protocol, lines, block)
     unit = PROTOCOLS[block.key.protocol].unit.removesuffix(" (%)")
     body = [
         (
@@ -172,13 +169,13 @@ def _of_source(block: Block, source: str) -> Lines:
     return [line for line in lines if line[2]]
 
 
-def _published(protocol: str, lines: Lines, block: Block, datasets: frozenset[str]) -> list[Cell]:
+def _published(protocol: str, lines: Lines, block: Block) -> list[Cell]:
     """Return the published number of each line, with the reason where it cannot be compared with
     ours.
     """
-    why = not_comparable(protocol, datasets, block.key.recipe)
     cells = []
-    for method, row, _ in lines:
+    for method, row, groups in lines:
+        why = why_not(groups)
         value = published_average(protocol, method, block.key.phi, row)
         mark = f" (not comparable: {why})" if why else ""
         cells.append(Cell("-" if value is None else f"{value:.2f}{mark}"))

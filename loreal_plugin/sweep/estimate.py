@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from loreal_plugin.options import ADAPTATION
 from loreal_plugin.results.protocols import PROTOCOLS
@@ -33,6 +34,13 @@ class Estimate:
 
     seconds: float | None
     rough: bool = False
+
+
+class Times(Protocol):
+    """What tells the seconds of units of runs."""
+
+    def seconds(self, run: Run, name: str) -> tuple[float | None, bool]:
+        """Return the seconds of a unit of a run, and whether they are of another setting."""
 
 
 def finished(run: Run, evidence: Evidence | None) -> bool:
@@ -71,7 +79,11 @@ def _same_zero_shot(result: Result, run: Run) -> bool:
 
 
 def estimate(
-    runs: Sequence[Run], evidence: Evidence | None, *, from_nothing: bool = False
+    runs: Sequence[Run],
+    evidence: Evidence | None,
+    *,
+    from_nothing: bool = False,
+    times: Times | None = None,
 ) -> list[Estimate]:
     """Return the estimate of each run in order, 0 seconds for those that are there.
 
@@ -79,8 +91,9 @@ def estimate(
         runs: in the order in which they will be made.
         evidence: what runs that have ended took.
         from_nothing: as if none of the runs were there.
+        times: what tells the seconds; None: the runs that have ended.
     """
-    times = _Times(evidence)
+    times = times or _Times(evidence)
     there = set() if from_nothing else {run for run in runs if finished(run, evidence)}
     paid: set[Unit] = set()
     for run in there:

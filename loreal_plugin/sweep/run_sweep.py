@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files.locks import shared_lock
+from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.local import run_local
@@ -47,18 +48,63 @@ def known_evidence(out: Path) -> Evidence | None:
 
 
 def describe(
-    plan: PlanFile, runs: Sequence[Run], evidence: Evidence | None, jobs: int
+    plan: PlanFile,
+    runs: Sequence[Run],
+    evidence: Evidence | None,
+    jobs: int,
+    *,
+    each: bool = True,
 ) -> list[str]:
-    """Return the plan as lines: each run with its state and estimate, then the sum."""
-    lines, estimates = [], estimate(runs, evidence)
+    """Return the plan as lines: runs with their state and estimate, then the sum.
+
+    Args:
+        each: a line a run; else a line for runs that differ in method, dataset and seed alone, with
+            the command of the first.
+    """
+    estimates = estimate(runs, evidence)
+    lines = []
     for number, (run, guess) in enumerate(zip(runs, estimates, strict=True), start=1):
         lines.append(f"[{number}/{len(runs)}] {_guess_text(guess):>10}  {run.command}")
     return [
-        *lines,
+        *(lines if each else grouped(runs, estimates)),
         "",
         summary(plan, runs, evidence, estimates, jobs),
         *_time_from_nothing(runs, evidence, jobs),
     ]
+
+
+def kind_of(run: Run) -> tuple[object, ...]:
+    """Return what runs of one line of a summary have in common."""
+    return run.protocol, run.spec.phi, run.spec.shots, run.variant, run.until
+
+
+def grouped(runs: Sequence[Run], estimates: Sequence[Estimate]) -> list[str]:
+    """Return two lines for runs that differ in method, dataset and seed alone."""
+    members: dict[tuple[object, ...], list[tuple[Run, Estimate]]] = {}
+    for run, guess in zip(runs, estimates, strict=True):
+        members.setdefault(kind_of(run), []).append((run, guess))
+    lines = []
+    for found in members.values():
+        lines += [f"{len(found):>4} runs: {title_of([run for run, _ in found])}"]
+        seconds = [guess.seconds for _, guess in found if guess.seconds is not None]
+        there = sum(s == 0 for s in seconds)
+        rest = "?" if len(seconds) < len(found) else clock(sum(seconds))
+        lines += [f"           {there} there, the others {rest}; first: {found[0][0].command}"]
+    return lines
+
+
+def title_of(runs: Sequence[Run]) -> str:
+    """Return in words what runs of one kind are."""
+    first = runs[0]
+    names = {
+        name: list(dict.fromkeys(str(getattr(run.spec, name)) for run in runs))
+        for name in ("method", "dataset", "seed")
+    }
+    datasets = names["dataset"] if len(names["dataset"]) < 4 else [f"{len(names['dataset'])} sets"]
+    shots = f", {first.spec.shots} shots" if PROTOCOLS[first.table].shots else ""
+    words = [first.protocol, f"phi {first.spec.phi}{shots},", " ".join(names["method"]) + ","]
+    words += [f"{' '.join(datasets)}, seeds {' '.join(names['seed'])}"]
+    return " ".join([*words, *([f"[{first.variant}]"] if first.variant else [])])
 
 
 def _time_from_nothing(runs: Sequence[Run], evidence: Evidence | None, jobs: int) -> list[str]:

@@ -107,13 +107,13 @@ def test_sentences_are_signed_both_ways() -> None:
 
 
 def test_published_numbers_only_where_they_compare() -> None:
-    assert "57.25" in published_note("maple", 96, "caltech101", "vit_b16")
-    assert (
-        published_note("maple", 96, "demo", "demo")
-        == ""
-        == published_note("maple", 144, "caltech101", "vit_b16")
-    )
-    assert published_note("maple", 96, "caltech101", "demo") == ""
+    real = ("maple", 96, "caltech101", "vit_b16")
+    assert "57.25" in published_note(*real, "ViT-B/16")
+    assert "57.25" in published_note(*real, "/weights/ViT-B-16.pt")
+    assert published_note(*real, "/weights/random.pt") == ""
+    assert published_note("maple", 96, "demo", "demo", "demo") == ""
+    assert published_note("maple", 144, "caltech101", "vit_b16", "ViT-B/16") == ""
+    assert published_note("maple", 96, "caltech101", "demo", "ViT-B/16") == ""
 
 
 def test_plot_is_a_picture(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_name_that_is_no_plan_lists_the_known_ones(capsys: pytest.CaptureFixtu
 )
 def test_every_shipped_plan_expands(path: Path, tmp_path: Path) -> None:
     plan = read_plan(path.stem)
-    runs = expand(plan, Locations(tmp_path))
+    runs = expand(plan, Locations(tmp_path, data=str(tmp_path)))
     assert plan.name == path.stem and runs and len({run.command for run in runs}) == len(runs)
     for factor in plan.factors:
         first, *others = factor.variants
