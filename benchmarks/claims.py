@@ -58,18 +58,21 @@ FORMS = {
 HEAD = """\
 # Claims
 
-What the paper claims, what this project claims, and what was measured. Written by `python benchmarks/claims.py --out OUTPUT --write docs/CLAIMS.md`
-from `benchmarks/claims.yaml` and the records of finished runs; no number here is typed.
+What the paper claims, what this project claims, and what was measured. Made by
+`python benchmarks/claims.py --out OUTPUT --write docs/CLAIMS.md` from `benchmarks/claims.yaml` and
+the records of finished runs; no number here is typed.
 
-- **measured**: mean over seeds of HM (LR-B2N) or of the accuracy averaged over targets, in percent, the first row of the claim against the second, and
-  the difference in points. "of N lost": what the host at phi loses against itself at the native size.
+- **measured**: mean over seeds of HM (LR-B2N) or of the accuracy averaged over targets, in percent:
+  the first row of the claim, the second, and the difference in points. "of N lost": what the host
+  at phi loses against itself at the native size.
 - **95 %**: over test pictures by paired bootstrap with the seeds kept; over seeds Student's t.
-- **verdict**: "agrees" and "disagrees" where a paired test has p below .05 and all seeds say the same ([SWEEPS.md](SWEEPS.md), "Statistics"); one seed knows nothing of
-  the noise of trainings. "undecided": within noise. "not measured": no record among those that were read.
-- **Not below** agrees where the difference is above zero or zero. **Costs nothing** agrees where tokens are as many, and the interval over seeds of the ratio of
-  milliseconds is not above 1.
-- Every number is of the world that its line names. The demonstration world ([WORLD.md](WORLD.md)) says in which direction something acts; it does not
-  say how large an effect is on photographs.
+- **verdict**: "agrees" and "disagrees" where a paired test has p below .05 and all seeds say the
+  same ([SWEEPS.md](SWEEPS.md), "Statistics"); one seed knows nothing of the noise of trainings.
+  "undecided": within noise. "not measured": no record among those that were read.
+- "Not below" agrees where the difference is not below zero. "Costs nothing" agrees where tokens are
+  as many, and the interval over seeds of the ratio of milliseconds is not above 1.
+- Every number is of the world that its line names. The demonstration world ([WORLD.md](WORLD.md))
+  says in which direction something acts; it does not say how large an effect is on photographs.
 """
 
 

@@ -131,5 +131,3 @@ def _cell(table: str, row: str, column: str) -> str | None:
     if not rows or column not in rows[0]:
         return None
     return next((cells[rows[0].index(column)] for cells in rows if cells[0] == row), None)
-
-

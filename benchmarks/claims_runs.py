@@ -138,7 +138,7 @@ def _costs(ours: Group, other: Group) -> dict[str, str]:
         return {}
     ratios = [a["picture_ms"] / b["picture_ms"] for a, b in pairs]
     bounds, tokens = seed_interval(ratios), [{row["tokens"] for row in rows} for rows in pairs]
-    means = [statistics.fmean(row["picture_ms"] for row in rows) for rows in zip(*pairs)]
+    means = [statistics.fmean(rows[i]["picture_ms"] for rows in pairs) for i in (0, 1)]
     text = f"{means[0]:.1f} ms against {means[1]:.1f} (x {statistics.fmean(ratios):.2f}), tokens"
     shown = " and ".join(f"{count:g}" for count in sorted(set().union(*tokens)))
     word = UNDECIDED if bounds is None else DISAGREES if bounds.low > 1 else AGREES

@@ -19,9 +19,7 @@ ROOM = 2.1  # an archive and what is in it, as `loreal data get` asks for
 MEASURE = "loreal bench --device cuda --out"
 
 
-def needs(
-    runs: Sequence[Run], evidence: Evidence | None, out: Path, bench: Path
-) -> Iterator[str]:
+def needs(runs: Sequence[Run], evidence: Evidence | None, out: Path, bench: Path) -> Iterator[str]:
     """Yield lines on what runs on public datasets need; nothing for runs on others.
 
     Args:
@@ -31,6 +29,7 @@ def needs(
     names = wanted_datasets(runs)
     if not names:
         return
+    runs = [run for run in runs if run.spec.dataset in datasets()]
     yield from ["", *data_lines(names, runs[0].spec.data)]
     yield from ["", *weights_lines(runs), *disk_lines(runs, evidence, out)]
     yield from ["", *hour_lines(runs, evidence, bench)]
@@ -108,23 +107,20 @@ def weights_lines(runs: Sequence[Run]) -> list[str]:
 
 def disk_lines(runs: Sequence[Run], evidence: Evidence | None, out: Path) -> list[str]:
     """Return what the data and the results take on disk, and what is free."""
-    names, lines = wanted_datasets(runs), []
-    sizes = [datasets()[name].size for name in names]
-    whole, largest = sum(sizes), max(sizes)
+    sizes = [datasets()[name].size for name in wanted_datasets(runs)]
     unknown = sum(not size for size in sizes)
-    text = f"disk: data at least {whole / 1e9:.0f} GB"
-    text += f" ({unknown} of {len(names)} datasets have no published size)" if unknown else ""
-    lines.append(f"{text}; {ROOM * largest / 1e9:.0f} GB while the largest is unpacked")
-    free = [(name, _free(place)) for name, place in (("DATA", runs[0].spec.data), ("OUT", out))]
+    text = f"disk: all data at least {sum(sizes) / 1e9:.0f} GB"
+    text += f" ({unknown} of {len(sizes)} have no published size)" if unknown else ""
+    lines = [f"{text}; {ROOM * max(sizes) / 1e9:.0f} GB while the largest is unpacked"]
     there = {result.path for result in evidence.results} if evidence else set()
-    each = f"not known before a run has ended (loreal sweep says it then), {len(runs)} runs"
+    each = f"{len(runs)} runs, not known before one has ended"
     if there:
         used = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-        mean = used / len(there)
-        each = f"about {mean * len(runs) / 1e9:.1f} GB, by {len(there)} runs that are there"
-    lines.append(f"      results: {each}")
-    lines.append("      free: " + ", ".join(f"{size / 1e9:.0f} GB at {name}" for name, size in free))
-    return lines
+        total = used / len(there) * len(runs)
+        each = f"about {total / 1e9:.1f} GB, by {len(there)} runs that are there"
+    places = {"DATA": runs[0].spec.data, "OUT": out}
+    free = [f"{_free(place) / 1e9:.0f} GB at {name}" for name, place in places.items()]
+    return [*lines, f"      results: {each}", f"      free: {', '.join(free)}"]
 
 
 def _free(place: Path) -> int:
