@@ -3,7 +3,7 @@
     python benchmarks/paper_rehearsal.py FOLDER [--methods coop] [--protocols base2new xd dg]
 
 Nothing real is measured. FOLDER gets a miniature of each of the fifteen datasets, laid out as its
-publisher does (two to six classes, tiny pictures), and random weights of the shapes of ViT-B/16
+publisher does (three to six classes, tiny pictures), and random weights of the shapes of ViT-B/16
 with two layers. Then the plan runs there in a tiny form: its protocols, datasets and preset, with
 one epoch, few shots and one seed; and the report is written. Exit code 0: every run has ended.
 What is there is left alone, so a rehearsal that was broken off goes on.
