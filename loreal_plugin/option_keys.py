@@ -152,8 +152,9 @@ class LorealOptions:
     adapt: str = _key(
         "none",
         "what of beta's image encoder learns to see at phi, from alpha's embeddings and without "
-        "labels: its `positions`; kernel and positions (`patch`, for few pictures); low-rank updates "
-        "of all maps (`lora`); all of these (`patch_lora`, for thousands); not of the paper",
+        "labels: its `positions`; kernel and positions (`patch`, for few pictures); low-rank "
+        "updates of all maps (`lora`); all of these (`patch_lora`, for thousands); not of the "
+        "paper",
         ("none", "positions", "patch", "lora", "patch_lora"),
     )
     adapt_rank: int = _key(8, "rank of the low-rank updates", low=1)
