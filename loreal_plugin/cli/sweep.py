@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             "--gpus takes names of CUDA devices of this machine, such as 0,1, and does not go with"
             " --slurm (there gpus_per_node=1)"
         )
+    if (args.commands or args.bench) and not args.dry_run:
+        raise ConfigError("--commands and --bench belong to --dry-run")
     jobs = whole_number("--jobs", args.jobs or str(max(1, len(gpus))), minimum=1)
     out = Path(args.out or os.environ.get("OUT") or "output").expanduser().resolve()
     locations, plan = Locations(out, args.data, args.host), read_plan(args.plan)

@@ -151,3 +151,5 @@ def test_many_runs_are_told_by_kind_and_a_plan_of_drawn_worlds_needs_nothing(
     assert "datasets are there" not in said and "GPU hours" not in said
     assert main([*words, "--commands"]) == 0
     assert capsys.readouterr().out.count("loreal base2new") == 48
+    assert main([*words[:-1], "--commands"]) == 2
+    assert "belong to --dry-run" in capsys.readouterr().err
