@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,10 +26,12 @@ from loreal_plugin.results.published_tables import side_by_side
 from loreal_plugin.results.record import read_record
 from loreal_plugin.results.statistics import seed_interval
 from loreal_plugin.sweep.ablations import decided, measured, variant_groups, verdict
+from loreal_plugin.sweep.factors import Claim as Told
 from loreal_plugin.sweep.plan_file import read_plan
 from loreal_plugin.sweep.planned_runs import Locations, expand
 
 Claim = Mapping[str, Any]
+MARGIN = 1.25  # times as long; a wider interval says nothing about equal costs
 
 
 def pair(context: Context, claim: Claim, place: Place) -> tuple[Group | None, Group | None]:
@@ -117,7 +120,7 @@ def trend(context: Context, claim: Claim) -> Iterator[Line]:
 
 def cost(context: Context, claim: Claim) -> Iterator[Line]:
     """Yield whether a picture costs no more: as many tokens, and the t interval over seeds of the
-    ratio of milliseconds is not above 1.
+    ratio of milliseconds reaches down to 1 and ends below `MARGIN`.
     """
     for place in places(claim, context.defaults):
         ours, other = pair(context, claim, place)
@@ -141,7 +144,9 @@ def _costs(ours: Group, other: Group) -> dict[str, str]:
     means = [statistics.fmean(rows[i]["picture_ms"] for rows in pairs) for i in (0, 1)]
     text = f"{means[0]:.1f} ms against {means[1]:.1f} (x {statistics.fmean(ratios):.2f}), tokens"
     shown = " and ".join(f"{count:g}" for count in sorted(set().union(*tokens)))
-    word = UNDECIDED if bounds is None else DISAGREES if bounds.low > 1 else AGREES
+    word = UNDECIDED
+    if bounds is not None and (bounds.low > 1 or bounds.high < MARGIN):
+        word = DISAGREES if bounds.low > 1 else AGREES
     return {
         "measured": f"{text} {shown}",
         "seeds": str(len(pairs)),
@@ -176,7 +181,7 @@ def _inference(path: Path) -> Mapping[str, Any]:
 
 
 def plan(context: Context, claim: Claim) -> Iterator[Line]:
-    """Yield the claims of a plan of ablations."""
+    """Yield the claims of a plan of ablations; those without runs as the ablation page has them."""
     content = read_plan(claim["plan"])
     runs = expand(content, Locations(Path("output")))
     results = [result for found in context.rows.evidence for result in found.results]
@@ -187,11 +192,25 @@ def plan(context: Context, claim: Claim) -> Iterator[Line]:
             for entry in known:
                 name = f"{factor.name}: {told.better} > {told.worse} ({told.published})"
                 found = entry.against(told.better, told.worse)
-                facts = {"measured": numbers(found), **spread(found)} if found else {}
-                at = f"{entry.title}, phi {runs[0].spec.phi}"
-                named = {**claim, "claim": name}
+                facts = {"verdict": verdict(found)}
+                facts |= {"measured": numbers(found), **spread(found)} if found else {}
                 world = f"{runs[0].spec.dataset}, preset paper"
-                yield line(named, at, world, verdict=verdict(found), **facts)
+                if found is None and (paged := _of_page(context, claim, entry.title, told)):
+                    facts, world = paged, f"{world}, of {claim['page']}"
+                at = f"{entry.title}, phi {runs[0].spec.phi}"
+                yield line({**claim, "claim": name}, at, world, **facts)
+
+
+def _of_page(context: Context, claim: Claim, title: str, told: Told) -> dict[str, str]:
+    """Return what the ablation page says of a claim, nothing where it does not."""
+    page = context.root / claim["page"]
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    said = re.escape(f"- {title}: published, `{told.better}` is better than `{told.worse}` (")
+    found = re.search(rf"^{said}.*measured ([-+.\d]+)(?:, p [^,]+)?, n (\d+): (\w+)", text, re.M)
+    if found is None:
+        return {}
+    difference, seeds, word = found.groups()
+    return {"measured": difference, "seeds": seeds, "verdict": word}
 
 
 def real(context: Context, claim: Claim) -> Iterator[Line]:

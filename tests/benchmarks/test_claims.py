@@ -89,7 +89,8 @@ def test_a_trend_needs_every_phi(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("times", "tokens", "wanted"),
     [
-        ([1.0, 1.1, 0.9], 37, AGREES),
+        ([1.0, 1.2, 0.8], 37, UNDECIDED),  # 0.5 to 1.5
+        ([1.0, 1.05, 0.95], 37, AGREES),
         ([1.5, 1.6, 1.4], 37, DISAGREES),
         ([1.0, 1.1, 0.9], 50, DISAGREES),
         ([1.0], 37, UNDECIDED),
@@ -118,6 +119,23 @@ def test_agreement_is_the_least_of_the_runs(tmp_path: Path) -> None:
     for least, wanted in ((99.0, AGREES), (99.5, DISAGREES)):
         (line,) = lines(tmp_path, "agreement", least=least)
         assert line.verdict == wanted and line.measured == "static: 99.2 to 100.0 %"
+
+
+def test_ablations_without_runs_are_those_of_their_page(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (claim,) = [c for c in ALL if c["form"] == "plan"]
+    context = Context(Rows([tmp_path]), (), DEFAULTS, ROOT)
+    found = {(x.claim, x.at): x for x in FORMS["plan"](context, claim)}
+    page = (ROOT / claim["page"]).read_text()
+    rows = [[cell.strip() for cell in text.strip("| ").split(" | ")] for text in page.splitlines()]
+    told = [row for row in rows if len(row) == 6 and row[-1] in (AGREES, DISAGREES, UNDECIDED)]
+    assert told and len(told) == sum(x.verdict != MISSING for x in found.values())
+    for factor, method, words, published, difference, word in told:
+        line = found[f"{factor}: {words} ({published})", f"{method}, phi 96"]
+        assert (line.measured, line.verdict, line.seeds) == (difference, word, "3")
+        assert line.world.endswith(claim["page"])
+    empty = Context(Rows([tmp_path]), (), DEFAULTS, tmp_path)
+    assert {x.verdict for x in FORMS["plan"](empty, claim)} == {MISSING}
 
 
 def test_a_page_gives_its_number_with_the_sign_of_the_claim(tmp_path: Path) -> None:
