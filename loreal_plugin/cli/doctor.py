@@ -150,7 +150,8 @@ def project_findings(
         dataset, data = (spec.dataset, str(spec.data)) if spec else (args.extra[0], data)
     host = args.host or os.environ.get("HOST") or ""
     recipe = spec.recipe if spec else "demo"
-    rows += host_findings(host, args.method or "", weights if found.ok else "", recipe)
+    usable = weights if found.ok else ""
+    rows += host_findings(host, args.method or "", usable, recipe, dataset or "demo", data)
     rows += dataset_findings(data, dataset)
     if spec is None or any(row.mark == "MISSING" for row in rows):
         return rows

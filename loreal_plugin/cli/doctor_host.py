@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,30 @@ from loreal_plugin.errors import LorealError, one_line
 _CLASSES = ("cat", "dog")  # a model needs class names; no picture is read
 
 
-def host_findings(host: str, method: str, weights: str, recipe: str) -> list[Finding]:
+@dataclass(frozen=True)
+class Built:
+    """What the host's model is built of; no picture of the dataset is read."""
+
+    weights: str
+    recipe: str
+    dataset: str
+    data: str
+
+    def dataset_file(self) -> Path:
+        """Return the YAML of the dataset; the demonstration's where that is not found: another
+        line of the table says so.
+        """
+        from loreal_plugin.data import dataset_config
+
+        try:
+            return dataset_config(self.dataset, self.data).config
+        except LorealError:
+            return dataset_config("demo").config
+
+
+def host_findings(
+    host: str, method: str, weights: str, recipe: str, dataset: str = "demo", data: str = ""
+) -> list[Finding]:
     """Return everything about a host and one method of it.
 
     Args:
@@ -22,6 +46,8 @@ def host_findings(host: str, method: str, weights: str, recipe: str) -> list[Fin
         method: empty: maple where the host has it, else the first it has.
         weights: CLIP weights that its model is built with; empty: it is not built.
         recipe: name of the recipe that it is built with.
+        dataset, data: what it is built for, and the folder that holds it: hosts keep tables of
+            prompts by dataset.
     """
     from loreal_plugin.attach.inspect_host import inspect_host, methods_of, trainers_of
     from loreal_plugin.contract import CONTRACTS, get_contract
@@ -50,9 +76,8 @@ def host_findings(host: str, method: str, weights: str, recipe: str) -> list[Fin
         *[check_finding("host", check) for check in inspection.checks],
     ]
     if all(row.ok for row in rows):
-        rows += attached_findings(
-            path, method, weights, recipe, str(inspection.dassl or "installed")
-        )
+        built = Built(weights, recipe, dataset, data) if weights else None
+        rows += attached_findings(path, method, built, str(inspection.dassl or "installed"))
     return rows
 
 
@@ -68,9 +93,7 @@ def check_finding(of: str, check: Any) -> Finding:
     return Finding(f"{of}: {check.role}", f"{check.wanted}: {check.found}", check.ok, detail=True)
 
 
-def attached_findings(
-    path: Path, method: str, weights: str, recipe: str, dassl: str
-) -> list[Finding]:
+def attached_findings(path: Path, method: str, built: Built | None, dassl: str) -> list[Finding]:
     """Return what attaching gives: revision, Dassl, repairs, our trainer, the contract's rows."""
     from loreal_plugin.attach import attach_host
     from loreal_plugin.contract import get_contract
@@ -90,7 +113,7 @@ def attached_findings(
             lambda: registered(method, contract.loreal_trainer),
             detail=True,
         ),
-        *(contract_findings(attached, weights, recipe) if weights else []),
+        *(contract_findings(attached, built) if built else []),
     ]
 
 
@@ -125,16 +148,14 @@ def registered(method: str, trainer: str) -> str:
     return registry.get(trainer).__module__
 
 
-def contract_findings(attached: Any, weights: str, recipe: str) -> list[Finding]:
+def contract_findings(attached: Any, built: Built) -> list[Finding]:
     """Return the contract's rows on the host's own model, built with two class names."""
     try:
         # what the host says meanwhile (progress bars, deprecations) is no part of the table
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            checks = attached.contract.part_checks(built_shell(attached, weights, recipe))
+            checks = attached.contract.part_checks(built_shell(attached, built))
             whole = all(check.ok for check in checks)
-            both = (
-                tried("both students", lambda: shared(attached, weights, recipe)) if whole else None
-            )
+            both = tried("both students", lambda: shared(attached, built)) if whole else None
     except (
         Exception
     ) as error:  # a host's build_model is a stranger's code; whatever it raises is the finding
@@ -151,7 +172,7 @@ def contract_findings(attached: Any, weights: str, recipe: str) -> list[Finding]
     ]
 
 
-def shared(attached: Any, weights: str, recipe: str) -> str:
+def shared(attached: Any, built: Built) -> str:
     """Return what two students share, one at the native size and one at about half of it: stage 3
     does that after hours of training.
 
@@ -163,11 +184,11 @@ def shared(attached: Any, weights: str, recipe: str) -> str:
     from loreal_plugin.students.share import share_clip_tensors
     from loreal_plugin.weights import describe, load_clip_state_dict
 
-    facts = describe(load_clip_state_dict(weights))
+    facts = describe(load_clip_state_dict(built.weights))
     native, patch = facts["resolution"], facts["patch"]
     sizes = (native, max(2, native // patch // 2) * patch)
-    cfg = recipe_cfg(attached, weights, recipe)
-    with using_weights(weights):
+    cfg = recipe_cfg(attached, built)
+    with using_weights(built.weights):
         alpha, beta = (
             build_student(attached, cfg, _CLASSES, "cpu", input_size=size) for size in sizes
         )
@@ -175,41 +196,36 @@ def shared(attached: Any, weights: str, recipe: str) -> str:
     return f"at {sizes[0]} and {sizes[1]} share {report.n_shared} tensors"
 
 
-def built_shell(attached: Any, weights: str, recipe: str) -> Any:
+def built_shell(attached: Any, built: Built) -> Any:
     """Return the host's trainer with its model, at the native size of the weights, on the CPU."""
     import torch
 
     from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.students.build import build_shell
 
-    cfg = recipe_cfg(attached, weights, recipe)
-    with using_weights(weights):
+    cfg = recipe_cfg(attached, built)
+    with using_weights(built.weights):
         shell = build_shell(attached, cfg, _CLASSES, torch.device("cpu"))
         shell.build_model()
     return shell
 
 
-def recipe_cfg(attached: Any, weights: str, recipe: str) -> Any:
+def recipe_cfg(attached: Any, built: Built) -> Any:
     """Return the host's configuration at the native size of the weights, in float32."""
     from loreal_plugin.students.build import at_size
     from loreal_plugin.weights import describe, load_clip_state_dict
 
     contract = attached.contract
-    facts = describe(load_clip_state_dict(weights))
+    facts = describe(load_clip_state_dict(built.weights))
     words = [
         "--trainer",
         contract.trainer,
         "--config-file",
-        str(contract.recipe_file(recipe, loreal=False)),
+        str(contract.recipe_file(built.recipe, loreal=False)),
+        "--dataset-config-file",
+        str(built.dataset_file()),
         f"TRAINER.{contract.cfg_node}.PREC",
         "fp32",
     ]
-    words += [
-        "DATASET.NAME",
-        "Caltech101",
-        "MODEL.BACKBONE.NAME",
-        repr(weights),
-        "USE_CUDA",
-        "False",
-    ]
+    words += ["MODEL.BACKBONE.NAME", repr(built.weights), "USE_CUDA", "False"]
     return at_size(attached.setup_cfg(words), contract.trainer, facts["resolution"])

@@ -13,6 +13,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("whole_model", "whether that is the whole model"),
     ("parts", "further attributes that the answers below use"),
     ("learned", "what trains"),
+    ("learns_images", "whether anything of it acts inside the image encoder"),
     ("static_prompts", "whether a prompt is the same for every image"),
     ("slot_orders", "where slots may stand"),
     ("prompt_template", "the text of its prompts"),

@@ -16,10 +16,9 @@ from loreal_plugin.weights.positions import grid_size_of
 
 # The adapted student as evidence says it is best: the host's own prompts, no map of its embeddings.
 # So it has the host's graph and costs what the host costs. `adapted:KEY VALUE` puts slots on it.
-ADAPTED_OPTIONS = (
+_ADAPTED = (
     *("TRAINER.LOREAL.SLOT_PARTS", "none"),
     *("TRAINER.LOREAL.DRIFT", "none"),
-    *("TRAINER.LOREAL.INFERENCE", "static"),
     *("OPTIM.MAX_EPOCH", "1"),
 )
 
@@ -187,7 +186,15 @@ def _options(spec: RunSpec, name: str) -> tuple[str, ...]:
     own = [o for o in given if o.scope == "adapted"]
     rest = [o for o in given if o.scope != "adapted"]
     words = [[word for o in some for word in (o.key, o.value)] for some in (rest, own)]
-    return (*words[0], *(ADAPTED_OPTIONS if name == "adapted" else ()), *words[1])
+    return (*words[0], *(_adapted_options(spec) if name == "adapted" else ()), *words[1])
+
+
+def _adapted_options(spec: RunSpec) -> tuple[str, ...]:
+    """Return the settings of an adapted student; text features are made once where prompts are the
+    same for every image.
+    """
+    static = get_contract(spec.method).static_prompts
+    return (*_ADAPTED, "TRAINER.LOREAL.INFERENCE", "static" if static else "exact")
 
 
 def _rows(

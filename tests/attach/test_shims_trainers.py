@@ -204,6 +204,17 @@ def test_our_datasets_get_a_template_where_the_table_is_indexed(fake, tmp_path):
     assert list(strict.CUSTOM_TEMPLATES) == ["OxfordPets"]
 
 
+def test_a_table_of_prompts_is_found_under_any_name(fake, tmp_path):
+    lines = "OF_TEACHER = {'OxfordPets': 'a {}'}\nSIZES = {'OxfordPets': '3'}\n"
+    lines += "def of(name):\n    return OF_TEACHER[name], SIZES[name]\n"
+    host = fake("trainers.two_tables", lines)
+    with applied("templates", tmp_path):
+        assert host.OF_TEACHER["Folder"] == "a photo of a {}." and list(host.SIZES) == [
+            "OxfordPets"
+        ]
+    assert list(host.OF_TEACHER) == ["OxfordPets"]
+
+
 class Evil:
     """Would make a folder if it were unpickled for real."""
 

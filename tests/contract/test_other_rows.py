@@ -13,6 +13,7 @@ from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 
 from loreal_plugin.attach import attach_host, detach_host
 from loreal_plugin.attach.inspect_host import unknown_trainer
+from loreal_plugin.cli.main import main
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.ivlp import rows_of_block
@@ -240,3 +241,10 @@ def test_rivals_are_refused_where_no_text_serves_all_images(tmp_path):
 def test_length_of_prompts_is_counted_on_the_hosts_own_words(method, node, want):
     cfg = SimpleNamespace(TRAINER={get_contract(method).cfg_node: node})
     assert get_contract(method).prompt_template(cfg) == want
+
+
+@pytest.mark.parametrize("method", EXTRA_METHODS)
+def test_a_run_with_the_usual_settings_is_not_refused(stand_in, method, tmp_path, capsys):
+    words = ["base2new", method, "96", "--host", str(stand_in(method).path), "--dry-run"]
+    code = main([*words, "--until", "adapted", "--out", str(tmp_path)])
+    assert code == 0, capsys.readouterr().err

@@ -102,9 +102,13 @@ def test_three_stages_and_the_table(tmp_path, method, checkout):
         "--recipe",
         "demo",
     ]
-    command += ["--weights", str(random_clip_file(tmp_path)), "--", "OPTIM.MAX_EPOCH", "1"]
+    few = ["TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2"]
+    command += ["--until", "adapted", "--weights", str(random_clip_file(tmp_path))]
     done = subprocess.run(
-        command, env=environment(tmp_path / "cache"), capture_output=True, text=True
+        [*command, "--", "OPTIM.MAX_EPOCH", "1", *few],
+        env=environment(tmp_path / "cache"),
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (path,) = (tmp_path / "out").rglob(
@@ -112,7 +116,7 @@ def test_three_stages_and_the_table(tmp_path, method, checkout):
     )
     rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
     assert (
-        list(rows) == ["native", "native_at_phi", "phi", "loreal"]
+        list(rows) == ["native", "native_at_phi", "phi", "loreal", "adapted"]
         and rows["loreal"]["parameters"] > 0
     )
     assert state_of(host) == before

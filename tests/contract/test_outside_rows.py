@@ -30,7 +30,8 @@ from loreal_plugin.attach import attach_host, detach_host
 from loreal_plugin.attach.inspect_host import methods_of, unknown_trainer
 from loreal_plugin.bench.lookup import title_of
 from loreal_plugin.cli.main import main
-from loreal_plugin.contract import CONTRACTS, contract_of, get_contract, registry
+from loreal_plugin.contract import CONTRACTS, HostContract, contract_of, get_contract, registry
+from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.maple import MaPLeContract
 from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.contract.registry import forget_rows
@@ -210,6 +211,18 @@ def test_a_change_of_the_package_is_another_revision(softprompt: Path):
 def test_the_page_asks_every_question():
     text = PAGE.read_text(encoding="utf-8").split("## The questions")[1]
     assert [name for name, _ in QUESTIONS if f"`{name}`" not in text] == []
+
+
+def test_the_page_tells_of_every_fact_and_answer_that_a_row_may_give():
+    text = PAGE.read_text(encoding="utf-8").split("## The questions")[1]
+    answers = {
+        name for row in CONTRACTS.values() for kind in type(row).__mro__ for name in vars(kind)
+    }
+    answers &= {*HostFacts.__annotations__, *vars(HostContract)}
+    # what a row does not override: helpers on top of its answers
+    helpers = {"check", "own", "prompts", "token_rows", "encode_image"}
+    told = {name for name in answers if not name.startswith("_")} - helpers
+    assert len(told) > 30 and [name for name in sorted(told) if f"`{name}`" not in text] == []
 
 
 # ---- installed -----------------------------------------------------------------------------------

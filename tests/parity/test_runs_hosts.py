@@ -19,7 +19,7 @@ RECIPES = {
     "mma": ["TRAINER.MMADAPTER.ADAPTER_START", "1", "TRAINER.MMADAPTER.ADAPTER_END", "2"],
     "mmrl": ["TRAINER.MMRL.REP_LAYERS", "[1, 2]", "TRAINER.MMRL.REP_DIM", "32"],
 }
-ALL_ROWS = ["native", "native_at_phi", "phi", "loreal"]
+ALL_ROWS = ["native", "native_at_phi", "phi", "loreal", "adapted"]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,10 @@ def run_protocol(method: str, dassl: Path, pictures: Path, folder: Path, *words:
         SHOTS="2",
         CLIP_WEIGHTS=str(clip),
         LOREAL_CACHE=str(folder / "cache"),
+        UNTIL="adapted",  # the adapted image side, too
     )
     short = ["OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"]
+    short += ["TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2"]
     command = [
         sys.executable,
         "-m",
@@ -75,6 +77,7 @@ def test_protocol_runs_on_an_untouched_checkout(
     (whole,) = [record for record in records if len(record.get("rows", ())) == len(ALL_ROWS)]
     assert [row["name"] for row in whole["rows"]] == ALL_ROWS
     assert whole["host"]["name"] == CHECKOUTS[method] and "warmup" in whole["host"]["shims"]
+    assert whole["stages"]["adapt"]["parameters"] > 0
     for row in whole["rows"]:
         assert row["base"]["total"] > 0 and row["new"]["total"] > 0
     check_host_parser(method, tmp_path / "out")
@@ -83,6 +86,9 @@ def test_protocol_runs_on_an_untouched_checkout(
 def check_host_parser(method: str, out: Path) -> None:
     """Compare what the host's script reads with `results.json`, for training and evaluation."""
     found = {path: json.loads(path.read_text()) for path in out.rglob("results.json")}
+    # the adapted image side is no training of the host, and its student repeats stage 3
+    ours = ("adapt", "adapted")
+    found = {path: record for path, record in found.items() if record["stage"] not in ours}
     assert (
         len(found) == 8
     )  # three trainings, their tests on new classes, and stage 1 tested at phi on both halves

@@ -9,6 +9,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from loreal_plugin.contract import get_contract
+from stand_ins import write_host
+
 ROOT = Path(__file__).resolve().parents[2]
 METHOD, PACKAGE = "classrows", "loreal_classrows"
 _TRAINER = '''"""ClassRows: CoOp, and two rows of each class before text block 1."""
@@ -104,15 +107,13 @@ class ClassRows_LOREAL(LorealMixin, ClassRows):
 
 
 def write_class_rows(root: Path) -> Path:
-    """Write the package into `root` and a host with its trainer into `root/host`, returned."""
+    """Write the package into `root`, which is on the path and in LOREAL_HOSTS, and a host with its
+    trainer into `root/host`, returned.
+    """
     package = root / PACKAGE
     (package / "trainers").mkdir(parents=True)
     (package / "__init__.py").write_text(_ROW, encoding="utf-8")
     (package / "trainers" / "classrows_loreal.py").write_text(_OURS, encoding="utf-8")
     recipes = ROOT / "configs" / "trainers" / "CoOp_LOREAL"
     shutil.copytree(recipes, package / "configs" / "trainers" / "ClassRows_LOREAL")
-    host = root / "host"
-    embedded = ROOT / "hosts" / "embedded"
-    shutil.copytree(embedded, host, ignore=shutil.ignore_patterns("__pycache__"))
-    (host / "trainers" / "classrows.py").write_text(_TRAINER, encoding="utf-8")
-    return host
+    return write_host(root / "host", {get_contract(METHOD): _TRAINER})

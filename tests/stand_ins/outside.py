@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from stand_ins import write_host
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "ADD_A_HOST.md"
 METHOD, PACKAGE = "softprompt", "loreal_softprompt"
-_TRAINER = '''"""SoftPrompt: CoOp under another name, with a step of its own in the log."""
-
-from dassl.engine import TRAINER_REGISTRY
-from trainers._clip import load_clip_to_cpu
-from trainers.coop import CoOp
-
-
-@TRAINER_REGISTRY.register()
-class SoftPrompt(CoOp):
-    def load_clip(self):
-        return load_clip_to_cpu(self.cfg)
-'''
 
 
 def write_outside_package(root: Path) -> Path:
@@ -36,8 +29,16 @@ def write_outside_package(root: Path) -> Path:
 
 
 def write_host_with_its_trainer(root: Path) -> Path:
-    """Copy the embedded host to `root` and give it the trainer `SoftPrompt`; return `root`."""
-    embedded = ROOT / "hosts" / "embedded"
-    shutil.copytree(embedded, root, ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "trainers" / "softprompt.py").write_text(_TRAINER, encoding="utf-8")
-    return root
+    """Make a host at `root` with the trainer that the page's row is for; return `root`.
+
+    The row is read from the page, not from where a test may have put the package.
+    """
+    with TemporaryDirectory() as folder:
+        package = write_outside_package(Path(folder)) / PACKAGE / "__init__.py"
+        spec = spec_from_file_location("row_of_the_page", package)
+        sys.modules[spec.name] = module = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+            return write_host(root, {module.ROWS[0](): None})
+        finally:
+            del sys.modules[spec.name]

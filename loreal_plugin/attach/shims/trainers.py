@@ -31,7 +31,6 @@ from loreal_plugin.data.register import PLUGIN_DATASETS
 from loreal_plugin.errors import DataError
 
 _CACHED = "_for_inference"
-_TEMPLATES = "CUSTOM_TEMPLATES"
 PLAIN_TEMPLATE = "a photo of a {}."
 
 # models and tensors go to CUDA whatever the device is
@@ -126,17 +125,30 @@ def _forget_on_change(inspection: HostInspection) -> Undo:
 
 
 def _tables_without_ours(_inspection: HostInspection) -> list[dict[str, str]]:
-    tables = [vars(owner)[_TEMPLATES] for owner in modules_of("trainers") if _indexes_table(owner)]
-    return [table for table in tables if not PLUGIN_DATASETS.keys() <= table.keys()]
+    tables = {id(table): table for owner in modules_of("trainers") for table in _indexed(owner)}
+    return [table for table in tables.values() if not PLUGIN_DATASETS.keys() <= table.keys()]
 
 
-def _indexes_table(owner: ModuleType) -> bool:
-    """Say whether a module looks a dataset up in its table such that an unknown one fails."""
-    return isinstance(vars(owner).get(_TEMPLATES), dict) and any(
-        isinstance(node, ast.Subscript)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == _TEMPLATES
-        for node in nodes_of(owner)
+def _indexed(owner: ModuleType) -> list[dict[str, str]]:
+    """Return a module's tables of prompts, under any name, of which it looks a dataset up such that
+    an unknown one fails.
+    """
+    tables = {name: value for name, value in vars(owner).items() if _is_table(value)}
+    nodes = nodes_of(owner) if tables else ()
+    used = {
+        node.value.id
+        for node in nodes
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
+    }
+    return [table for name, table in tables.items() if name in used]
+
+
+def _is_table(value: Any) -> bool:
+    """Say whether a value is a table of prompts: texts with a place for the class name."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(text, str) and "{" in text for text in value.values())
     )
 
 

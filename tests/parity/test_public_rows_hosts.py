@@ -1,0 +1,73 @@
+"""Two public repositories that the package has no row for: all stages, by rows from outside.
+
+PromptSRC at bb95c77 and TCP at bd97bec lie beside the other checkouts, under the names that git
+gives them: github.com/muzairkhattak/PromptSRC and
+github.com/htyao89/Textual-based_Class-aware_prompt_tuning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkouts import DASSL, checkout, environment, state_of
+from helpers import random_clip_file, tiny_image_folder
+
+pytestmark = [pytest.mark.hosts, pytest.mark.slow]
+TCP = "Textual-based_Class-aware_prompt_tuning"
+# method -> checkout, recipe, its options, shape of a CLIP that the method can be built on
+HOSTS = {
+    "promptsrc": ("PromptSRC", "demo", (), {}),
+    # its rows come in before the ninth text block, and are of width 512
+    "tcp": (TCP, "vit_b16", ("TRAINER.COOP.PREC", "fp32"), {"text_layers": 9, "text_width": 512}),
+}
+SHORT = ("OPTIM.MAX_EPOCH", "2", "DATALOADER.NUM_WORKERS", "0")
+FEW = ("TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2")
+
+
+def dassl_for(method: str, folder: Path) -> Path:
+    """Return Dassl; for TCP a copy with the EPS of Adam that its README asks for."""
+    if method != "tcp":
+        return checkout(DASSL)
+    copy = shutil.copytree(checkout(DASSL), folder / "dassl", ignore=shutil.ignore_patterns(".git"))
+    file = copy / "dassl" / "optim" / "optimizer.py"
+    pattern = r'(optim == "adam":.*?betas=\(adam_beta1, adam_beta2\),)'
+    text, changed = re.subn(pattern, r"\1 eps=1e-3,", file.read_text(), count=1, flags=re.S)
+    assert changed == 1
+    file.write_text(text)
+    return copy
+
+
+@pytest.mark.parametrize("method", HOSTS)
+def test_all_stages_run_on_an_untouched_checkout(method: str, tmp_path: Path) -> None:
+    name, recipe, options, shape = HOSTS[method]
+    if not checkout(name).is_dir():
+        pytest.skip(f"no checkout {name} in LOREAL_TEST_HOSTS; the head of this file names it")
+    before = state_of(checkout(name))
+    tiny_image_folder(tmp_path / "data" / "pets", classes=4, per_class=6)
+    env = environment(
+        LOREAL_HOSTS="public_rows",
+        HOST=str(checkout(name)),
+        DASSL=str(dassl_for(method, tmp_path)),
+        DATA=str(tmp_path / "data"),
+        OUT=str(tmp_path / "out"),
+        SHOTS="2",
+        RECIPE=recipe,
+        CLIP_WEIGHTS=str(random_clip_file(tmp_path, **shape)),
+        LOREAL_CACHE=str(tmp_path / "cache"),
+        UNTIL="adapted",
+    )
+    command = [sys.executable, "-m", "loreal_plugin", "base2new", method, "32", "pets", "1", "--"]
+    command += [*SHORT, *options, *FEW]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert state_of(checkout(name)) == before
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("results.json")]
+    (whole,) = [record for record in records if len(record.get("rows", ())) == 5]
+    for row in whole["rows"]:
+        assert row["base"]["total"] > 0 and row["new"]["total"] > 0
