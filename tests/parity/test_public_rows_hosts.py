@@ -26,6 +26,40 @@ HOSTS = {
     # its rows come in before the ninth text block, and are of width 512
     "tcp": (TCP, "vit_b16", ("TRAINER.COOP.PREC", "fp32"), {"text_layers": 9, "text_width": 512}),
 }
+# logits of a student are the model's own, and both text paths agree, with random learned tensors
+SIDE = """
+import sys
+from pathlib import Path
+import torch
+from tiny_hosts import RECIPES, tiny_student
+from loreal_plugin.attach import attach_host
+from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.options import resolve_options
+from loreal_plugin.students.student import with_slots
+
+host, clip, method = sys.argv[1:]
+row = CONTRACTS[method]
+node = f"TRAINER.{row.cfg_node}"
+RECIPES[method] = [*row.tiny_options, f"{node}.PREC", "fp32"]
+RECIPES[method] += [f"{node}.N_CTX", "4"] if method == "tcp" else []
+for size in (64, 32):
+    student = tiny_student(attach_host(host, method), Path(clip), size=size)
+    images = torch.randn(3, 3, size, size)
+    with torch.no_grad():
+        want = student.model(images)
+    found = student.host_logits(student.encode_image(images))
+    torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-3)
+    contents = torch.randn(2, 2, student.token_weight.shape[1]) / 10
+    for order in row.slot_orders:
+        texts = []
+        for path in ("prefix", "reference"):
+            given = {"n_attributes": 2, "text_path": path, "slot_order": order}
+            slotted = with_slots(student, ("color", "shape"), resolve_options(given))
+            texts.append(slotted.text_path(contents).detach())
+        torch.testing.assert_close(*texts, rtol=1e-4, atol=1e-4)
+        assert texts[0].std() > 0
+print("agree")
+"""
 SHORT = ("OPTIM.MAX_EPOCH", "2", "DATALOADER.NUM_WORKERS", "0")
 FEW = ("TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2")
 
@@ -71,3 +105,16 @@ def test_all_stages_run_on_an_untouched_checkout(method: str, tmp_path: Path) ->
     (whole,) = [record for record in records if len(record.get("rows", ())) == 5]
     for row in whole["rows"]:
         assert row["base"]["total"] > 0 and row["new"]["total"] > 0
+
+
+@pytest.mark.parametrize("method", HOSTS)
+def test_logits_and_text_paths_are_the_hosts(method: str, tmp_path: Path) -> None:
+    name, _, _, shape = HOSTS[method]
+    if not checkout(name).is_dir():
+        pytest.skip(f"no checkout {name} in LOREAL_TEST_HOSTS; the head of this file names it")
+    env = environment(LOREAL_HOSTS="public_rows", DASSL=str(checkout(DASSL)))
+    env["LOREAL_CACHE"] = str(tmp_path / "cache")
+    clip = random_clip_file(tmp_path, **shape)
+    command = [sys.executable, "-c", SIDE, str(checkout(name)), str(clip), method]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.returncode == 0 and done.stdout.endswith("agree\n"), done.stderr[-3000:]
