@@ -127,9 +127,9 @@ class Schedule:
     def take(self, last: Run | None) -> Run | None:
         """Return the next run for a worker that ended `last`, None when there is none left.
 
-        It is the first one that is free, of the worker's own family if possible, then of its kind
-        of process. Rivals are measured on what their family trains, so they never run beside it.
-        Where no run is free, wait.
+        It is the first one that is free, of the first block of the plan that has one; there of the
+        worker's own family if possible, then of its kind of process. Rivals are measured on what
+        their family trains, so they never run beside it. Where no run is free, wait.
         """
         with self._changed:
             while self._waiting and not self._stopped:
@@ -138,6 +138,8 @@ class Schedule:
                 if not free:
                     self._changed.wait()
                     continue
+                first = min(run.block for run in free)
+                free = [run for run in free if run.block == first]
                 run = next((r for r in free if last and r.family == last.family), None)
                 run = run or next((r for r in free if last and r.process == last.process), free[0])
                 self._waiting.remove(run)

@@ -36,6 +36,7 @@ class Run:
     words: tuple[str, ...]
     variant: str = ""
     until: str | None = None
+    block: int = 0  # which block of the plan; the first come first
 
     @property
     def rivals(self) -> bool:
@@ -116,14 +117,14 @@ def expand(plan: PlanFile, locations: Locations, env: Mapping[str, str] = os.env
         LorealError: a run that cannot be started as written; the message names the plan.
     """
     runs: dict[tuple[str, ...], Run] = {}
-    for block in plan.blocks:
-        for run in _of_block(block, plan, locations, env):
+    for number, block in enumerate(plan.blocks):
+        for run in _of_block(number, block, plan, locations, env):
             runs.setdefault(run.words, run)
     return sorted(runs.values(), key=lambda run: run.rivals)
 
 
 def _of_block(
-    block: BlockPlan, plan: PlanFile, locations: Locations, env: Mapping[str, str]
+    number: int, block: BlockPlan, plan: PlanFile, locations: Locations, env: Mapping[str, str]
 ) -> Iterable[Run]:
     axes = block.axes
     for protocol in axes["protocols"]:
@@ -165,7 +166,7 @@ def _of_block(
                 ) from error
             until = block.until if protocol == BASE2NEW.name else None
             words = run_words(protocol, spec, opts, until, block.targets)
-            yield Run(protocol, spec, words, "" if alone else variant.name, until)
+            yield Run(protocol, spec, words, "" if alone else variant.name, until, number)
 
 
 def run_words(

@@ -19,14 +19,27 @@ from loreal_plugin.sweep.local import Schedule, Worker, device_of, run_local, th
 from loreal_plugin.sweep.slurm import families, parse_settings
 
 
-def run(name: str, family: str, protocol: str = "base2new", process: str = "p") -> Any:
+def run(
+    name: str, family: str, protocol: str = "base2new", process: str = "p", block: int = 0
+) -> Any:
     facts = {
+        "block": block,
         "protocol": protocol,
         "rivals": protocol == "rivals",
         "family": (family,),
         "process": (process,),
     }
     return SimpleNamespace(name=name, words=("options",), **facts)
+
+
+def test_the_first_block_of_a_plan_comes_first_whatever_a_process_made_before() -> None:
+    a1, b1 = run("a1", "a", process="p"), run("b1", "b", process="q")
+    a2 = run("a2", "a", process="p", block=1)
+    schedule = Schedule([a1, b1, a2])
+    assert schedule.take(None) is a1
+    schedule.give_back(a1)
+    assert schedule.take(a1) is b1
+    assert schedule.take(b1) is a2
 
 
 def test_runs_that_share_a_stage_do_not_wait_for_each_other() -> None:
