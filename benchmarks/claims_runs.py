@@ -216,7 +216,7 @@ def _of_page(context: Context, claim: Claim, title: str, told: Told) -> dict[str
 def real(context: Context, claim: Claim) -> Iterator[Line]:
     """Yield the published averages beside ours, where runs are in the paper's setting."""
     rows = [(table, body) for table in side_by_side(context.rows.plain) for body in table.body]
-    found = [(table, body) for table, body in rows if body[-1].text == "-"]
+    found = [(table, body) for table, body in rows if body[-1].text == "yes"]
     for table, body in found:
         text = [cell.text for cell in body]
         gains = [float(value) for value in text[8].split(" and ") if value != "-"]

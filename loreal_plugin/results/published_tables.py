@@ -36,8 +36,8 @@ HOSTS = ("native_at_phi", "phi")
 SIDE_BY_SIDE = (
     "The paper's averages beside measured ones of the same recipe. It does not say whether its host"
     " was trained at 224 or at phi, so both rows of ours stand beside it. Gain: LOREAL minus the"
-    " host, against each of the two. Where a setting is not the paper's, the last column says in"
-    " what."
+    " host, against each of the two. Where a setting is not the paper's, the lines below a table"
+    " say in what."
 )
 SPLITS = (
     "Every row is tested on the test part. The authors' code says `val` (TEST.SPLIT), and its data"
@@ -62,14 +62,15 @@ def side_by_side(groups: Sequence[Group]) -> list[Table]:
         lines = tables[key]
         order = sorted(lines, key=lambda line: (methods.index(line[0]), line[1]))
         body = [_line(name, lines[name]) for name in order]
+        notes = [_not_the_papers(name, lines[name]) for name in order]
         head = (
             *("method", "settings", "host, published", f"trained at 224, tested at {key.phi}"),
             *(f"trained at {key.phi}", "+ LOREAL, published", "+ LOREAL", "gain, published"),
-            *("gain, measured", "seeds", "not the paper's"),
+            *("gain, measured", "seeds", "the paper's setting"),
         )
         unit = PROTOCOLS[key.protocol].unit.removesuffix(" (%)")
         caption = f"{PROTOCOLS[key.protocol].title}, {unit}, {Block(key, ()).title}"
-        found.append(Table(caption, head, tuple(body)))
+        found.append(Table(caption, head, tuple(body), notes=tuple(filter(None, notes))))
     return found
 
 
@@ -107,15 +108,29 @@ def _line(name: tuple[str, tuple[str, ...]], groups: Sequence[Group]) -> tuple[C
     assert host is not None and ours is not None, "only settings of the paper come here"
     measured = [mean_std(values[row]) for row in (*HOSTS, "loreal")]
     gains = [_gain(values["loreal"], values[row]) for row in HOSTS]
-    changed = overrides_text(overrides).replace("loreal TRAINER.LOREAL.", "")
     seeds = {len(group.seeds) for group in groups}
     cells = (
-        *(method, changed or "default", f"{host:.2f}", measured[0], measured[1]),
+        *(method, _settings(overrides), f"{host:.2f}", measured[0], measured[1]),
         *(f"{ours:.2f}", measured[2], f"{ours - host:+.2f}", " and ".join(gains)),
         " to ".join(map(str, sorted({min(seeds), max(seeds)}))),
-        why_not(rows["loreal"] or list(groups)) or "-",
+        "no" if _why_not(groups) else "yes",
     )
     return tuple(map(Cell, cells))
+
+
+def _settings(overrides: Sequence[str]) -> str:
+    """Return what a run's settings are called in the table."""
+    return overrides_text(overrides).replace("loreal TRAINER.LOREAL.", "") or "default"
+
+
+def _why_not(groups: Sequence[Group]) -> str:
+    return why_not([g for g in groups if g.row == "loreal"] or list(groups))
+
+
+def _not_the_papers(name: tuple[str, tuple[str, ...]], groups: Sequence[Group]) -> str:
+    """Return in what a line's setting is not the paper's, as a sentence; empty where it is."""
+    reason = _why_not(groups)
+    return f"{name[0]}, {_settings(name[1])}: not the paper's setting ({reason})." if reason else ""
 
 
 def _gain(ours: Sequence[float], host: Sequence[float]) -> str:

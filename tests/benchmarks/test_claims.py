@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_runs import write_run
+from made_runs import TOTAL, write_run, write_targets
 
 from benchmarks.claims import BENCH, CLAIMS, FORMS, ROOT, ledger, main
 from benchmarks.claims_find import Rows, overrides_of
@@ -16,6 +16,7 @@ from benchmarks.claims_line import AGREES, DISAGREES, MISSING, UNDECIDED, Contex
 from loreal_plugin.bench.lookup import group
 from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.files import write_json
+from loreal_plugin.results import comparable
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep.plan_file import find_plan
 
@@ -136,6 +137,27 @@ def test_ablations_without_runs_are_those_of_their_page(tmp_path: Path) -> None:
         assert line.world.endswith(claim["page"])
     empty = Context(Rows([tmp_path]), (), DEFAULTS, tmp_path)
     assert {x.verdict for x in FORMS["plan"](empty, claim)} == {MISSING}
+
+
+def test_the_published_averages_need_the_papers_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (claim,) = [c for c in ALL if c["form"] == "real"]
+    names = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+    told = {"dataset": "imagenet", "recipe": "vit_b16", "names": names}
+    told |= {"weights": {"name": "ViT-B/16", "sha256": "w"}}
+    folder = write_targets(tmp_path, "dg", **told)
+    context = Context(Rows([tmp_path]), (), DEFAULTS, ROOT)
+    assert [x.verdict for x in FORMS["real"](context, claim)] == [MISSING], "other test pictures"
+    parts = dict.fromkeys((*names, "imagenet"), comparable.Parts(0, TOTAL))
+    monkeypatch.setattr(comparable, "PARTS", parts)
+    (line,) = FORMS["real"](context, claim)
+    rows = {
+        row["name"]: row["average"] for row in json.loads((folder / RESULTS).read_text())["rows"]
+    }
+    gains = [rows["loreal"] - rows[host] for host in ("native_at_phi", "phi")]
+    wanted = f"{rows['loreal']:.2f}, gain {gains[0]:+.2f} and {gains[1]:+.2f}; published 26.86"
+    assert line.measured.startswith(wanted) and line.verdict == AGREES and line.at == "maple"
 
 
 def test_a_page_gives_its_number_with_the_sign_of_the_claim(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_published_and_measured_stand_side_by_side(
     gains = [float(text) for text in texts[8].split(" and ")]
     wanted = [means["loreal"] - means[row] for row in ("native_at_phi", "phi")]
     assert gains == pytest.approx(wanted, abs=0.006) and texts[7] == "+22.40"
-    assert texts[9:] == ["2", "2 of 11 datasets"], "which is the only thing that is not the paper's"
+    assert texts[9:] == ["2", "no"]
+    (note,) = section.tables[0].notes
+    assert note == "maple, PRESET paper: not the paper's setting (2 of 11 datasets)."
     (parts,) = section.folds[0].tables
     assert [cell.text for cell in parts.body[0]] == ["dtd", "test", "800", "800", "7"]
 
