@@ -12,120 +12,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from torture_disks import DiskStories  # noqa: E402  (needs the paths above)
-from torture_world import World, differences, flip, kept_files, leftovers  # noqa: E402
-
-FEW = 5  # of so many kills only one kind of story is told
-SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
-
-
-@dataclass
-class Row:
-    """What was done in one kind of story, and what went wrong."""
-
-    what: str
-    number: str
-    stories: int = 0
-    faults: list[str] = field(default_factory=list)
-
-    def line(self) -> str:
-        """Return the row of the table."""
-        return f"| {self.what} | {self.number} | {self.stories} | {len(self.faults)} |"
-
-
-def killed(world: World, out: Path, words: list[str], kills: int, draw: random.Random) -> Any:
-    """Run a command until it has been killed `kills` times, then to its end.
-
-    Returns signals that were sent, by name, and what went wrong.
-    """
-    sent: dict[str, int] = {}
-    faults = []
-    while sum(sent.values()) < kills:
-        number = draw.choice(list(SIGNALS))
-        process = world.fork(words, out)
-        time.sleep(draw.uniform(0.0, world.seconds))
-        if world.ended(process):  # it was faster than the signal
-            code = world.wait(process)
-            if code:
-                faults.append(f"{out}: ended with {code}")
-            shutil.rmtree(out, ignore_errors=True)
-            continue
-        os.kill(process, number)
-        code = world.wait(process)
-        if code not in (0, SIGNALS[number]):
-            faults.append(f"{out}: {signal.Signals(number).name} ended with {code}")
-        name = signal.Signals(number).name
-        sent[name] = sent.get(name, 0) + 1
-    code = world.wait(world.fork(words, out))
-    return sent, faults + ([f"{out}: went on and ended with {code}"] if code else [])
-
-
-SHARES = (("cold caches", 0.45), ("warm caches", 0.35), ("two processes", 0.2))
-
-
-def kills(world: World, wanted: int, draw: random.Random) -> list[Row]:
-    """Kill runs at random moments, with cold and warm caches and two processes on one folder."""
-    rows = []
-    for what, share in SHARES if wanted > FEW else (("warm caches", 1.0),):
-        row, sent = Row(f"killed, {what}", ""), {}
-        while sum(sent.values()) < share * wanted:
-            out = world.folder / f"kill-{what.split()[0]}-{row.stories}"
-            if what == "cold caches":
-                world.empty_caches()
-            times = min(draw.randint(2, 6), wanted)
-            other = world.fork(world.run, out) if what == "two processes" else None
-            signals, faults = killed(world, out, world.run, times, draw)
-            if other is not None:
-                if not world.ended(other):
-                    os.kill(other, signal.SIGKILL)
-                world.wait(other)
-                faults += [f"two: {n}" for n in [world.wait(world.fork(world.run, out))] if n]
-            row.faults += faults + differences(world.quiet, out) + leftovers(out)
-            row.stories += 1
-            for name, number in signals.items():
-                sent[name] = sent.get(name, 0) + number
-            shutil.rmtree(out)
-        row.number = ", ".join(f"{number} {name}" for name, number in sorted(sent.items()))
-        rows.append(row)
-    return rows
-
-
-def sweeps(world: World, wanted: int, draw: random.Random) -> Row:
-    """Kill sweeps of two processes, which take longer to start: their limit is their own."""
-    row, sent = Row("killed, sweep with --jobs 2", ""), 0
-    plan = world.folder / "plan.yaml"
-    plan.write_text(world.plan())
-    for number in range(wanted):
-        out = world.folder / f"sweep-{number}"
-        words = ["sweep", str(plan), "--jobs", "2"]
-        process = world.fork(words, out)
-        time.sleep(draw.uniform(3.0, 12.0))
-        if not world.ended(process):
-            os.kill(process, draw.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM]))
-            sent += 1
-        world.wait(process)
-        time.sleep(1.0)  # its processes end when they see that it is gone
-        code = world.wait(world.fork(words, out))
-        row.faults += [f"sweep ended with {code}"] if code else []
-        row.faults += differences(world.quiet, out) + leftovers(out)
-        row.stories += 1
-        shutil.rmtree(out)
-    row.number = f"{sent} signals"
-    return row
+from torture_after import exports, tests  # noqa: E402  (needs the paths above)
+from torture_disks import DiskStories, full_at_each_write  # noqa: E402
+from torture_kills import kills, sweeps  # noqa: E402
+from torture_world import Row, World, differences, flip, kept_files  # noqa: E402
 
 
 def flips(world: World, wanted: int, draw: random.Random) -> Row:
@@ -175,35 +76,48 @@ def table(rows: list[Row], seconds: float, words: list[str]) -> str:
     return "\n".join([*head, *(row.line() for row in rows), "", minutes])
 
 
+STORIES: dict[str, Callable[[World, int, random.Random], list[Row]]] = {
+    "flips": lambda *asked: [flips(*asked)],
+    "heals": lambda *asked: [heals(*asked)],
+    "kills": kills,
+    "tests": lambda *asked: [tests(*asked)],
+    "exports": lambda *asked: [exports(*asked)],
+    "sweeps": lambda *asked: [sweeps(*asked)],
+    "disks": lambda world, sizes, _: DiskStories(world).rows(sizes),
+    "writes": lambda world, places, _: [full_at_each_write(world, places)],
+}
+
+
 def main(words: list[str]) -> int:
     """Run all stories and print the table; 1 where something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=500)
     parser.add_argument("--heals", type=int, default=20)
+    parser.add_argument("--tests", type=int, default=20, help="kills of tests alone")
+    parser.add_argument("--exports", type=int, default=20, help="kills of exports")
     parser.add_argument("--sweeps", type=int, default=4)
     parser.add_argument("--disks", type=int, default=10, help="sizes of full disks")
+    parser.add_argument("--writes", type=int, default=20, help="places at which a disk is full")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until", default="", help="last stage of the runs (alpha: short)")
     parser.add_argument("--write", type=Path, help="page whose part 'torture' is replaced")
     parser.add_argument("--json", type=Path, help="file for the rows and all faults")
     args = parser.parse_args(words)
     draw, start = random.Random(args.seed), time.time()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="loreal-torture-") as folder:
         world = World(Path(folder), args.until)
-        rows = [flips(world, args.flips, draw)] if args.flips else []
-        rows += [heals(world, args.heals, draw)] if args.heals else []
-        rows += kills(world, args.kills, draw) if args.kills else []
-        rows += [sweeps(world, args.sweeps, draw)] if args.sweeps else []
-        disks = DiskStories(world)
-        rows += [Row(*found) for found in disks.rows(args.disks)] if args.disks else []
+        for kind, tell in STORIES.items():
+            wanted = getattr(args, kind)
+            rows += tell(world, wanted, draw) if wanted else []
+            if args.json:  # also what was found before somebody ended this
+                args.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
     text = table(rows, time.time() - start, words)
     print(text)
     for row in rows:
         for fault in row.faults[:5]:
             print(f"fault: {row.what}: {fault}")
-    if args.json:
-        args.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
     if args.write:
         from loreal_plugin.files import replace_between, write_text
 

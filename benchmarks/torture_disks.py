@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from torture_world import World, differences, leftovers
-
-Found = tuple[str, str, int, list[str]]
+from full_disk import FullDisk
+from torture_world import Row, World, differences, leftovers
 
 
 class DiskStories:
@@ -23,10 +22,10 @@ class DiskStories:
         self.place = world.folder / "disk"
         self.place.mkdir()
 
-    def rows(self, sizes: int) -> list[Found]:
+    def rows(self, sizes: int) -> list[Row]:
         """Return what was done and found; one row that says so where nothing can be mounted."""
         if not self._can_mount():
-            return [("full and read-only disks", "left out: no right to mount", 0, [])]
+            return [Row("full and read-only disks", "left out: no right to mount")]
         return [self._full_out(sizes), self._full_cache(sizes), self._read_only_cache()]
 
     def _can_mount(self) -> bool:
@@ -46,7 +45,7 @@ class DiskStories:
         finally:
             subprocess.run(["umount", "-l", str(self.place)], check=True, capture_output=True)
 
-    def _full_out(self, sizes: int) -> Found:
+    def _full_out(self, sizes: int) -> Row:
         """Fill the output's disk in the middle of a run; then make room and go on."""
         world, faults, stopped = self.world, [], 0
         for number in range(sizes):
@@ -65,9 +64,10 @@ class DiskStories:
                 code = world.wait(world.fork(world.run, out))
                 faults += [f"with room again: {code}"] if code else []
                 faults += differences(world.quiet, out) + leftovers(out)
-        return "OUT filled while it runs, then room again", f"{stopped} stopped", sizes, faults
+        what = "OUT filled while it runs, then room again"
+        return Row(what, f"{stopped} stopped", sizes, faults)
 
-    def _full_cache(self, sizes: int) -> Found:
+    def _full_cache(self, sizes: int) -> Row:
         """Fill the cache's disk: the run has to go on without it."""
         world, faults = self.world, []
         for number in range(sizes):
@@ -77,9 +77,9 @@ class DiskStories:
             faults += [f"full cache: {code}"] if code else []
             faults += differences(world.quiet, out)
             shutil.rmtree(out, ignore_errors=True)
-        return "cache full", f"{sizes} sizes", sizes, faults
+        return Row("cache full", f"{sizes} sizes", sizes, faults)
 
-    def _read_only_cache(self) -> Found:
+    def _read_only_cache(self) -> Row:
         """Let the cache only be read, empty and filled."""
         world, faults = self.world, []
         for number, filled in enumerate((False, True)):
@@ -92,4 +92,28 @@ class DiskStories:
             faults += [f"read-only cache: {code}"] if code else []
             faults += differences(world.quiet, out)
             shutil.rmtree(out, ignore_errors=True)
-        return "cache read-only, empty and filled", "2 runs", 2, faults
+        return Row("cache read-only, empty and filled", "2 runs", 2, faults)
+
+
+def full_at_each_write(world: World, places: int) -> Row:
+    """Let the output's disk be full from one write on; all writes are tried where `places` allows.
+
+    The process has to stop with one line, and leave nothing half written; with room again the same
+    command gives the same.
+    """
+    out = world.folder / "full-at"
+    disk = FullDisk(out)
+    assert world.wait(world.fork(world.run, out, before=disk.install)) == 0
+    writes, faults = disk.count, differences(world.quiet, out)
+    shutil.rmtree(out)
+    chosen = range(0, writes, max(1, writes // places))
+    for room in chosen:
+        code = world.wait(world.fork(world.run, out, before=FullDisk(out, room).install))
+        faults += [f"full from write {room + 1} on: ended with {code}"] if code != 2 else []
+        faults += leftovers(out)
+        code = world.wait(world.fork(world.run, out))
+        faults += [f"with room again: {code}"] if code else []
+        faults += differences(world.quiet, out) + leftovers(out)
+        shutil.rmtree(out, ignore_errors=True)
+    number = f"at {len(chosen)} of {writes} writes"
+    return Row("OUT full from one write on, then room again", number, len(chosen), faults)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,24 @@ OWN = {
     *("resumed", "checked", "own_sha256", "files", "git_revision"),
 }
 NOT_READ = ("log.txt", "checkpoint", "comparison.png")
+# what a run imports only when it comes to it: a forked process has it
+EARLY = ("loreal_plugin.runs.run", "loreal_plugin.adapt.train", "loreal_plugin.trainer.mixin")
+EARLY += ("loreal_plugin.runs.deployed_stage", "torch.utils.tensorboard")
 FAST = ["--", "OPTIM.MAX_EPOCH", "2", "TRAIN.CHECKPOINT_FREQ", "1"]
+
+
+@dataclass
+class Row:
+    """What was done in one kind of story, and what went wrong."""
+
+    what: str
+    number: str
+    stories: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """Return the row of the table."""
+        return f"| {self.what} | {self.number} | {self.stories} | {len(self.faults)} |"
 
 
 class World:
@@ -38,6 +59,7 @@ class World:
         random_clip_file(folder)
         settings = {"DATA": folder / "data", "CLIP_WEIGHTS": folder / "tiny_clip.pt"}
         settings |= {"LOREAL_CACHE": self.cache, "SHOTS": 2, "RECIPE": "demo"}
+        settings |= {"LOREAL_PICTURE_TIMES": 0}  # times are not compared, and take long
         os.environ.update({name: str(value) for name, value in settings.items()})
         self.run = ["base2new", "coop", "32", "pics", *(["--until", until] if until else [])]
         self._prepare()
@@ -60,6 +82,13 @@ class World:
         torch.set_num_threads(1)
         build_parser("base2new")
         attach_host(embedded_host(), "coop")
+        self.prepare(EARLY)
+
+    def prepare(self, modules: tuple[str, ...]) -> None:
+        """Import modules here."""
+        for name in modules:
+            importlib.import_module(name)
+        gc.freeze()  # processes need not go through all of it again
 
     def plan(self) -> str:
         """Return a plan of two runs that share no folder."""
@@ -72,8 +101,19 @@ class World:
         """Remove all that runs keep for each other."""
         shutil.rmtree(self.cache, ignore_errors=True)
 
-    def fork(self, words: list[str], out: Path, **settings: str) -> int:
-        """Start a command in a process that is forked from this one; return its number."""
+    def fork(
+        self,
+        words: list[str],
+        out: Path,
+        before: Callable[[], None] = lambda: None,
+        **settings: str,
+    ) -> int:
+        """Start a command in a process that is forked from this one; return its number.
+
+        Args:
+            before: is called in the process before the command.
+            settings: variables of its environment.
+        """
         sys.stdout.flush()
         process = os.fork()
         if process:
@@ -89,6 +129,7 @@ class World:
                     os.dup2(log.fileno(), number)
             from loreal_plugin.cli.main import main
 
+            before()
             after = FAST if words[0] == "base2new" else []
             code = main([*words, "--out", str(out), *after])
             sys.stdout.flush()

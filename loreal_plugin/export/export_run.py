@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +30,7 @@ from loreal_plugin.export.precision import CALIBRATED, PRECISIONS, convert
 from loreal_plugin.export.text import write_text_encoder
 from loreal_plugin.export.web_page import find_runtime, write_page, write_single
 from loreal_plugin.files import write_bytes, write_text
+from loreal_plugin.files.folders import preparing, put_in_place
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.runs.deployed_stage import training_features
 from loreal_plugin.runs.prepare import say_line
@@ -116,15 +115,15 @@ def export_run(
     }
     first = next(iter(deployed.values()))
     say(f"exporting {first.beta.contract.title} at {first.phi}, {mode}, {plan.precision}")
-    with tempfile.TemporaryDirectory(dir=made(out.parent), prefix=f".{out.name}.") as temporary:
-        folder = Path(temporary) / "package"
+    with preparing(made(out.parent) / out.name) as prepared:
+        folder = prepared / "package"
         agreed = write_package(folder, deployed, trained.record, plan, found, out.name, say)
         if agreed:
             say(
                 f"{agreed.agreement:.1f} % of {agreed.pictures} {agreed.where} get the run's class;"
                 f" logits differ by up to {agreed.largest:.2g}"
             )
-        replace_folder(folder, out)
+        put_in_place(folder, out, prepared)
     return out
 
 
@@ -264,10 +263,3 @@ def made(folder: Path) -> Path:
     except OSError as error:
         raise LorealError(f"cannot make {folder}: {error.strerror}; choose another --out") from None
     return folder
-
-
-def replace_folder(new: Path, out: Path) -> None:
-    """Put a finished package in the place of `out`, an older package's included."""
-    if out.exists():
-        shutil.rmtree(out)
-    new.rename(out)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from loreal_plugin.export.export_run import made
 from loreal_plugin.export.machine_paths import without_paths
 from loreal_plugin.export.pack_card import pack_card
 from loreal_plugin.files import read_checked, write_checked, write_json, write_text
+from loreal_plugin.files.atomic import sync
+from loreal_plugin.files.folders import preparing, put_in_place
 from loreal_plugin.files.manifest import SUMS
 from loreal_plugin.files.packed import WEIGHTS
 from loreal_plugin.files.tensors import write_tensors
@@ -63,10 +64,10 @@ def pack_run(
         raise ConfigError(f"{out} is there already; choose another --out")
     folder, stage, record, _ = find_run(run, row)
     files = _kept(folder, stage, record)
-    with tempfile.TemporaryDirectory(dir=made(out.parent), prefix=f".{out.stem}.") as temporary:
+    with preparing(made(out.parent) / out.name) as temporary:
         kind = archive_kind(out)
         name = out.stem if kind else out.name
-        new = Path(temporary) / name
+        new = temporary / name
         for path in files:
             target = new / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +77,9 @@ def pack_run(
             _pack_weights(new, weights or record["weights"]["name"], record)
         _describe(new, read_record(folder / RESULTS)[0], record)
         if kind:
-            base = str(Path(temporary) / "archive")
-            new = Path(shutil.make_archive(base, kind, temporary, name))
-        new.rename(out)
+            new = Path(shutil.make_archive(str(temporary / "archive"), kind, temporary, name))
+            sync(new)
+        put_in_place(new, out, temporary)
     return out
 
 

@@ -4,6 +4,7 @@
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
 - `caches`: what is said of one that cannot be written.
 - `checked_json`: objects with their own hash.
+- `folders`: made as a whole and renamed to their place.
 - `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.
 - `documents`: parts of a document that a command fills in.

@@ -7,12 +7,12 @@ where they were packed, too.
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 from loreal_plugin.digests import digest_file
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.archives import is_archive, unpack
+from loreal_plugin.files.folders import preparing
 from loreal_plugin.files.manifest import SUMS, damage, read_sums
 from loreal_plugin.paths import cache_root
 
@@ -31,9 +31,8 @@ def unpacked(path: Path) -> Path:
         return path
     place = cache_root() / "packed" / digest_file(path)[:16]
     if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new.") as temporary:
-            fresh = Path(temporary) / "run"
+        with preparing(place) as prepared:
+            fresh = prepared / "run"
             unpack(path, fresh)
             _check(_run_in(fresh, path), path)
             if not place.is_dir():  # another process may have been faster
