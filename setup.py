@@ -12,27 +12,28 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 BUNDLED = ("configs", "scripts/loreal", "attributes", "trainers", "hosts/embedded")
 
+# scripts/lowest_versions.sh runs the tests with the lowest of each
 REQUIRED = [
-    "torch>=2.1",
-    "torchvision>=0.16",
-    "numpy",
-    "pillow",
-    "safetensors",
-    "yacs",
-    "pyyaml",
-    "tqdm",
+    "torch>=2.3",
+    "torchvision>=0.18",
+    "numpy>=1.23.5",
+    "pillow>=9.1",
+    "safetensors>=0.3.1",
+    "yacs>=0.1.8",
+    "pyyaml>=6.0",
+    "tqdm>=4.62",
     "clip-anytorch==2.6.0",
     # what clip-anytorch takes from pkg_resources, which setuptools 82 dropped
-    "packaging",
-    "ftfy",
-    "regex",
-    "scipy",
-    "scikit-learn",
-    "tabulate",
-    "tensorboard",
-    "filelock",
-    "psutil",
-    "matplotlib",
+    "packaging>=21.0",
+    "ftfy>=6.0.3",
+    "regex>=2022.1.18",
+    "scipy>=1.8",
+    "scikit-learn>=1.1",
+    "tabulate>=0.8.9",
+    "tensorboard>=2.12",
+    "filelock>=3.12",
+    "psutil>=5.9",
+    "matplotlib>=3.5",
 ]
 EXTRAS = {
     "test": [

@@ -106,7 +106,8 @@ def full_at_each_write(world: World, places: int) -> Row:
     assert world.wait(world.fork(world.run, out, before=disk.install)) == 0
     writes, faults = disk.count, differences(world.quiet, out)
     shutil.rmtree(out)
-    chosen = range(0, writes, max(1, writes // places))
+    step = max(1, writes // places)
+    chosen = range(step // 2, writes, step)
     for room in chosen:
         code = world.wait(world.fork(world.run, out, before=FullDisk(out, room).install))
         faults += [f"full from write {room + 1} on: ended with {code}"] if code != 2 else []

@@ -2,6 +2,7 @@
 
     python scripts/requirements_page.py             # the page, from what is installed
     python scripts/requirements_page.py --pinned    # NAME==VERSION of all that the plug-in brings
+    python scripts/requirements_page.py --lowest    # NAME==VERSION of the lowest that it takes
 
 Licences are what each package says of itself in its metadata.
 """
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,8 @@ Made by `python scripts/requirements_page.py` from `setup.py` and from what the 
 themselves. "Versions" is what `setup.py` asks for. What these packages need themselves comes in,
 too: `--pinned` lists all of it as it is installed. `bash scripts/supply_chain.sh` looks that list
 up in the table of known weaknesses and writes a CycloneDX list of components.
+`bash scripts/lowest_versions.sh` runs the tests with the lowest version of each
+([TRUST.md](TRUST.md) has the result).
 """
 ROW = "| {name} | {versions} | {why} | {licence} |"
 
@@ -103,12 +107,24 @@ def pinned() -> list[str]:
     return sorted(found.values())
 
 
+def lowest() -> list[str]:
+    """Return NAME==VERSION of the lowest version that setup.py takes of what is always needed."""
+    found = []
+    for name, (versions, why) in sorted(asked_for().items()):
+        if "always" in why:
+            (bound,) = SpecifierSet(versions)
+            found.append(f"{name}=={bound.version}")
+    return found
+
+
 def main() -> None:
-    """Write the page, or print the pinned list."""
+    """Write the page, or print one of the lists."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pinned", action="store_true", help="print NAME==VERSION lines instead")
-    if parser.parse_args().pinned:
-        sys.stdout.write("\n".join(pinned()) + "\n")
+    parser.add_argument("--lowest", action="store_true", help="print the lowest versions instead")
+    args = parser.parse_args()
+    if args.pinned or args.lowest:
+        sys.stdout.write("\n".join(pinned() if args.pinned else lowest()) + "\n")
         return
     known = on_page(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else {}
     PAGE.write_text(page(known), encoding="utf-8")

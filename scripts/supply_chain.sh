@@ -39,6 +39,8 @@ path = pathlib.Path(sys.argv[1])
 found = json.loads(path.read_text())["dependencies"] if path.is_file() else []
 audited = [one for one in found if "skip_reason" not in one]
 print(f"supply chain: {len(audited)} of {len(found)} packages audited (pip-audit ended with {sys.argv[2]})")
+if not audited:
+    print(f"supply chain: nothing is known about weaknesses: pip-audit could not reach the table of them ({path.with_name('audit.log')} has its words)")
 for one in audited:
     for weakness in one["vulns"]:
         mended = ", ".join(weakness["fix_versions"]) or "none yet"

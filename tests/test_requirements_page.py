@@ -33,6 +33,12 @@ def test_the_pinned_list_has_what_requirements_need_themselves() -> None:
     assert "pytest" not in pins and "ruff" not in pins, "extras are left out"
 
 
+def test_everything_that_is_always_needed_has_a_lowest_version() -> None:
+    always = {name for name, (_, why) in made.asked_for().items() if "always" in why}
+    found = dict(line.split("==") for line in made.lowest())
+    assert found.keys() == always and found["clip-anytorch"] == "2.6.0"
+
+
 def test_the_script_says_so_where_its_tools_cannot_be_had(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

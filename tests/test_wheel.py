@@ -16,6 +16,9 @@ import pytest
 from helpers import random_clip_file, tiny_image_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+from requirements_page import lowest  # noqa: E402
+
 SOURCES = ("attributes", "configs", "hosts", "loreal_plugin", "scripts", "trainers")
 PACKAGE_SUFFIXES = (
     ".py",
@@ -102,28 +105,14 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-# an environment of a host as it may be: the oldest that we accept, and what was before our time
+# what files of requirements of CoOp, Dassl and MaPLe fix, and setuptools as MaPLe's page does
 HOSTS_OWN = {
-    "torch": "2.1.0",
-    "torchvision": "0.16.0",
-    "numpy": "1.23.5",
-    "pillow": "9.0.0",
-    "yacs": "0.1.7",
-    "pyyaml": "5.1",
-    "ftfy": "6.0.1",
-    "regex": "2021.4.4",
-    "tqdm": "4.50.0",
-    "scipy": "1.7.0",
-    "scikit-learn": "1.0",
+    "ftfy": "6.1.1",
+    "flake8": "3.7.9",
+    "yapf": "0.29.0",
+    "isort": "4.3.21",
+    "wilds": "1.2.2",
     "setuptools": "59.5.0",
-    "packaging": "20.0",
-    "safetensors": "0.3.0",
-    "tabulate": "0.8.0",
-    "tensorboard": "2.5.0",
-    "filelock": "3.0",
-    "psutil": "5.0",
-    "matplotlib": "3.3.0",
-    "clip-anytorch": "2.6.0",
 }
 
 
@@ -137,11 +126,16 @@ def note(site: Path, name: str, version: str) -> None:
     (folder / "METADATA").write_text("\n".join(lines) + "\n")
 
 
-def test_installing_beside_a_host_replaces_nothing_of_it(wheel: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_hosts", [False, True], ids=["lowest", "of hosts"])
+def test_installing_beside_a_host_replaces_nothing_of_it(
+    wheel: Path, tmp_path: Path, of_hosts: bool
+) -> None:
+    there = dict(line.split("==") for line in lowest())
+    there |= HOSTS_OWN if of_hosts else {}
     home, report = tmp_path / "venv", tmp_path / "report.json"
     run(sys.executable, "-m", "venv", "--without-pip", str(home), cwd=tmp_path)
     (site,) = home.glob("lib/*/site-packages")
-    for name, version in HOSTS_OWN.items():
+    for name, version in there.items():
         note(site, name, version)
     pip = (sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install")
     # without an index, anything that had to be replaced or brought in would be an error

@@ -34,7 +34,7 @@ def stage_lock(folder: Path, say: Callable[[str], None] = print) -> Iterator[Non
     except OSError as error:
         reason = error.strerror or error
         raise LorealError(
-            f"cannot lock {path}: {reason}; set OUT to a folder you may write"
+            f"cannot lock {path}: {reason}; set OUT to a folder with space that you may write"
         ) from error
     try:
         yield

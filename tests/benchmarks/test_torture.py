@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_few_kills_and_flips_lose_nothing(tmp_path: Path) -> None:
-    few = ["--kills", "2", "--flips", "60", "--heals", "1", "--sweeps", "0", "--disks", "0"]
+    few = ["--kills", "2", "--flips", "60", "--heals", "1", "--tests", "1", "--exports", "0"]
+    few += ["--sweeps", "0", "--disks", "0", "--writes", "1"]
     few += ["--until", "alpha", "--json", str(tmp_path / "rows")]
     command = [sys.executable, "benchmarks/torture.py", *few]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -23,7 +24,7 @@ def test_a_few_kills_and_flips_lose_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["what"]: row for row in json.loads((tmp_path / "rows").read_text())}
     assert rows["bits flipped, one at a time"]["number"].startswith("60 of 60 found")
-    assert all(row["faults"] == [] for row in rows.values()) and len(rows) == 3
+    assert all(row["faults"] == [] for row in rows.values()) and len(rows) == 5
 
 
 def test_differences_are_seen(tmp_path: Path) -> None:

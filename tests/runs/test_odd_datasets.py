@@ -14,7 +14,7 @@ from PIL import Image
 from loreal_plugin.results.record import read_results
 from loreal_plugin.runs.check_values import doubtful_classes
 
-ALONE = "Half 'new' has one class ('ferry'): any model is right about it"
+ALONE = "Half 'new' has one class ('🐱'): any model is right about it"
 TWELVE = (
     *("color", "shape", "size", "pattern", "material", "weight"),
     *("edge", "light", "place", "age", "use", "sound"),
@@ -53,12 +53,12 @@ def run(home: Path, tmp_path: Path, command_line: Any) -> Callable[..., tuple[in
 
 
 @pytest.mark.parametrize("words", [1, 12])
-def test_one_class_in_a_half_pictures_of_one_pixel_and_one_or_twelve_words(
+def test_one_class_named_by_an_emoji_in_a_half_pictures_of_one_pixel_and_one_or_twelve_words(
     home: Path, tmp_path: Path, run: Any, words: int
 ) -> None:
     own = ("TRAINER.LOREAL.ATTRIBUTES", str(home / "twelve.json"))
     given = ("TRAINER.LOREAL.N_ATTRIBUTES", str(words), *own)
-    code, out, _ = run("points", ["cat", "dog", "ferry"], "loreal", *given, size=1)
+    code, out, _ = run("points", ["cat", "ferry", "🐱"], "loreal", *given, size=1)
     assert code == 0 and ALONE in out.split("+ LOREAL")[-1], "beside the table"
     (record,) = [
         r for p in tmp_path.rglob("results.json") if "rows" in (r := read_results(p.parent))
