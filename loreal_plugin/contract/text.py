@@ -170,7 +170,7 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
     agree_until = int(differs.float().argmax()) if bool(differs.any()) else rows.shape[1]
     common: set[int] | None = None
     for row, name in zip(rows.tolist(), classnames, strict=True):
-        places = _places(row, name_ids(name, tokenize))
+        places = name_places(row, name_ids(name, tokenize))
         if not places:
             raise HostError(
                 f"the tokens of class name '{name}' were looked for in its prompt and not found"
@@ -184,8 +184,8 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
     return torch.full((len(classnames),), max(candidates), dtype=torch.long)
 
 
-def _places(row: list[int], ids: list[int]) -> set[int]:
-    """Return every position of `row` where `ids` stand.
+def name_places(row: list[int], ids: list[int]) -> set[int]:
+    """Return every position of `row`, from 1 on, where the ids of a class name stand.
 
     A name that ends in punctuation can melt into the template's own ("a.c." + "."): then all but
     its last token count.

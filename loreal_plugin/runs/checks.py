@@ -8,7 +8,7 @@ from typing import Any
 
 from loreal_plugin.adapt.settings import check_enlarge
 from loreal_plugin.config import flatten
-from loreal_plugin.contract.text import tokenise_attributes
+from loreal_plugin.contract.text import name_places, tokenise_attributes
 from loreal_plugin.data.demo import without_drawing
 from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length
@@ -195,8 +195,22 @@ def check_slots(engine: Engine) -> None:
         slots = slot_length(
             attributes, order=options.slot_order, n_content=options.n_content, **parts
         )
-        start, end = 1, 1
-        check_length(name, len(words), start + len(encode(prompt)) + slots + end, CONTEXT_LENGTH)
+        start, end, tokens = 1, 1, encode(prompt)
+        check_name(name, prompt, tokens, encode)
+        check_length(name, len(words), start + len(tokens) + slots + end, CONTEXT_LENGTH)
+
+
+def check_name(
+    name: str, prompt: str, tokens: list[int], encode: Callable[[str], list[int]]
+) -> None:
+    """Raise DataError where a class name has other tokens in its prompt than alone: signs, emoji
+    among them, are one word with the full stop behind them.
+    """
+    if not name_places([0, *tokens], encode(name.replace("_", " "))):
+        raise DataError(
+            f"class name '{name}' has other tokens in its prompt '{prompt}' than alone, because it"
+            " ends in signs that CLIP reads as one with the full stop; write its name in letters"
+        )
 
 
 def tokenizer() -> Callable[[str], list[int]]:

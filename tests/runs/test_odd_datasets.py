@@ -14,7 +14,7 @@ from PIL import Image
 from loreal_plugin.results.record import read_results
 from loreal_plugin.runs.check_values import doubtful_classes
 
-ALONE = "Half 'new' has one class ('🐱'): any model is right about it"
+ALONE = "Half 'new' has one class ('ferry'): any model is right about it"
 TWELVE = (
     *("color", "shape", "size", "pattern", "material", "weight"),
     *("edge", "light", "place", "age", "use", "sound"),
@@ -53,12 +53,12 @@ def run(home: Path, tmp_path: Path, command_line: Any) -> Callable[..., tuple[in
 
 
 @pytest.mark.parametrize("words", [1, 12])
-def test_one_class_named_by_an_emoji_in_a_half_pictures_of_one_pixel_and_one_or_twelve_words(
+def test_one_class_in_a_half_pictures_of_one_pixel_and_one_or_twelve_words(
     home: Path, tmp_path: Path, run: Any, words: int
 ) -> None:
     own = ("TRAINER.LOREAL.ATTRIBUTES", str(home / "twelve.json"))
     given = ("TRAINER.LOREAL.N_ATTRIBUTES", str(words), *own)
-    code, out, _ = run("points", ["cat", "ferry", "🐱"], "loreal", *given, size=1)
+    code, out, _ = run("points", ["cat", "dog", "ferry"], "loreal", *given, size=1)
     assert code == 0 and ALONE in out.split("+ LOREAL")[-1], "beside the table"
     (record,) = [
         r for p in tmp_path.rglob("results.json") if "rows" in (r := read_results(p.parent))
@@ -84,6 +84,14 @@ def test_a_name_longer_than_the_context_is_refused_before_anything_is_trained(
     code, _, said = run("long", ["cat", "dog", "ferry", LETTERS], "loreal")
     assert code == 2 and "takes 101 tokens, the text encoder reads 77" in said
     assert "a shorter class name" in said and not list(tmp_path.iterdir())
+
+
+def test_a_name_that_is_an_emoji_is_refused_before_anything_is_trained(
+    tmp_path: Path, run: Any
+) -> None:
+    code, _, said = run("emoji", ["cat", "dog", "ferry", "🐱"], "loreal")
+    assert code == 2 and "class name '🐱' has other tokens in its prompt" in said
+    assert said.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_new_half_without_test_pictures_is_named(home: Path, tmp_path: Path, run: Any) -> None:
