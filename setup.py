@@ -14,8 +14,8 @@ BUNDLED = ("configs", "scripts/loreal", "attributes", "trainers", "hosts/embedde
 
 # scripts/lowest_versions.sh runs the tests with the lowest of each
 REQUIRED = [
-    "torch>=2.3",
-    "torchvision>=0.18",
+    "torch>=2.5",
+    "torchvision>=0.20",
     "numpy>=1.23.5",
     "pillow>=9.1",
     "safetensors>=0.3.1",

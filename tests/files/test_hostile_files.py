@@ -195,7 +195,7 @@ def test_mutated_files_are_read_or_refused_and_nothing_else_happens(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "originals").mkdir()
     files = originals(tmp_path / "originals")
-    draw, start, refused, done = random.Random(5), time.perf_counter(), 0, 0
+    draw, start, refused, done = random.Random(5), time.process_time(), 0, 0
     for name, (content, read) in files.items():
         path = tmp_path / f"file{Path(name).suffix}"
         (tmp_path / "whole.zip").write_bytes(content)
@@ -213,5 +213,5 @@ def test_mutated_files_are_read_or_refused_and_nothing_else_happens(tmp_path, mo
             assert not events, f"{name}, mutation {number}: {events}"
             done += 1
     assert done == MUTATIONS * len(files) and refused > done / 4
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
     assert {item.suffix for item in tmp_path.iterdir()} <= {"", ".zip", ".pt", ".safetensors"}
