@@ -65,7 +65,9 @@ class Rows:
             setting = group.setting
             same = (setting.method, setting.phi) == (place.method, place.phi)
             same = same and all(getattr(setting, a) == getattr(place, a) for a in AXES)
-            if not same or setting.host != "embedded" or setting.overrides != tuple(overrides):
+            # the order in which overrides were given changes nothing
+            same = same and sorted(setting.overrides) == sorted(overrides)
+            if not same or setting.host != "embedded":
                 continue
             content = group.results[0].content
             if row["row"] == "rival":
