@@ -40,7 +40,7 @@ from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import ViewRecipe, as_input
-from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights import clip_sizes, load_clip_state_dict, weights_fingerprint
 from loreal_plugin.weights.write import MEAN, STD, check_place, write_clip
 
 SAVES = 20  # checkpoints of a training
@@ -107,7 +107,7 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
 def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillation:
     """Return the training at its start."""
     host = attach_host(embedded_host(), PLAIN_METHOD)
-    native = describe(load_clip_state_dict(plan.weights))["resolution"]
+    native = clip_sizes(plan.weights)["resolution"]
     alpha, beta = (plain_student(host, plan.weights, s, ranks.device) for s in (native, plan.phi))
     share_clip_tensors(alpha, beta)
     pupil, teacher = Tower(beta, plan.half), Tower(alpha, plan.half)

@@ -16,7 +16,7 @@ from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.tar_pictures import Source, identity_of
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.files import digest, digest_file, read_checked
-from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights import clip_sizes, weights_fingerprint
 from loreal_plugin.weights.positions import grid_size_of
 from loreal_plugin.weights.write import OPENAI
 
@@ -89,7 +89,7 @@ def check_settings(plan: TowerPlan) -> None:
 
 def check_size(plan: TowerPlan) -> None:
     """Raise ConfigError where phi or the rank does not fit the weights."""
-    sizes = describe(load_clip_state_dict(plan.weights))
+    sizes = clip_sizes(plan.weights)
     native = sizes["resolution"]
     if plan.phi >= native:
         raise ConfigError(

@@ -49,6 +49,7 @@ class _Session:
         default_factory=list
     )  # needed by this host, switched off by the user
     undo: ExitStack = field(default_factory=ExitStack)
+    methods: set[tuple[str, Path | None]] = field(default_factory=set)  # looked for, all there
 
 
 _session: _Session | None = None
@@ -138,18 +139,23 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
             f"host {path} was asked for, but {there} is attached in this process; hosts share"
             " module names (trainers, datasets, clip): use one process a host"
         )
-    inspection = inspect_host(path, contract, Path(dassl) if dassl else None)
-    advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
-    if contract.repositories:
-        advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
-    raise_for_missing(inspection.checks, f"host '{path.name}', method '{method}',", advice)
     allowed = allowed_names(facts.name for facts in ALL_FACTS)
+    asked = method, Path(dassl) if dassl else None
+    if _session is not None and asked in _session.methods:
+        return _view(_session, contract)
+    inspection = inspect_host(path, contract, asked[1])
+    if any(not check.ok for check in inspection.checks):
+        advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
+        if contract.repositories:
+            advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
+        raise_for_missing(inspection.checks, f"host '{path.name}', method '{method}',", advice)
     if _session is None:
         _session = _open(inspection, allowed)
         if setting_of() == LIST:
             print(format_shims(describe_shims()), flush=True)
         if _session.refused:
             print(f"warning: {_switched_off(_session)}", file=sys.stderr, flush=True)
+    _session.methods.add(asked)
     return _view(_session, contract)
 
 

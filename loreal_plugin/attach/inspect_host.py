@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loreal_plugin.attach.host_sources import top_of
 from loreal_plugin.attach.requirements import import_checks
 from loreal_plugin.contract import CONTRACTS, HostContract, PartCheck
 from loreal_plugin.contract.questions import trainer_without_row
@@ -157,21 +158,14 @@ def _listing(path: Path) -> str:
     return f"not there (the folder has: {', '.join(names[:10]) or 'nothing'})"
 
 
-def _top_level(file: Path) -> tuple[set[str], str]:
+def _top_level(file: Path) -> tuple[frozenset[str], str]:
     """Return the names at the top of a file (defined or imported), and why it could not be read."""
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        return top_of(file).names, ""
     except FileNotFoundError:
-        return set(), "no such file"
+        return frozenset(), "no such file"
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        return set(), f"{file.name} cannot be read ({type(error).__name__})"
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {item.asname or item.name for item in node.names}
-    return names, ""
+        return frozenset(), f"{file.name} cannot be read ({type(error).__name__})"
 
 
 def _train_checks(path: Path) -> list[PartCheck]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from loreal_plugin.attach.host_sources import Import, top_of
 from loreal_plugin.contract import PartCheck
 
 # where the name to install is not the name to import
@@ -53,27 +53,22 @@ def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> lis
 def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[str]:
     """Give the dotted names that a file imports at its top; a.b, too, if b is a module of a."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    for node in _top_nodes(file):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".")
-                base = ".".join([*parts[: len(parts) - node.level + 1], *([base] if base else [])])
-            yield base
-            root = packages.get(base.split(".")[0])
-            inside = [f"{base}.{alias.name}" for alias in node.names]
-            yield from (
-                one for one in inside if root is not None and _file_of(one, root) is not None
-            )
+    for found in _top_imports(file):
+        base = found.module
+        if found.level:
+            parts = package.split(".")
+            base = ".".join([*parts[: len(parts) - found.level + 1], *([base] if base else [])])
+        yield base
+        root = packages.get(base.split(".")[0])
+        inside = [f"{base}.{name}" for name in found.names]
+        yield from (one for one in inside if root is not None and _file_of(one, root) is not None)
 
 
-def _top_nodes(file: Path) -> list[ast.stmt]:
+def _top_imports(file: Path) -> tuple[Import, ...]:
     try:
-        return ast.parse(file.read_text(encoding="utf-8")).body
+        return top_of(file).imports
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return []  # the import itself says what is wrong with the file
+        return ()  # the import itself says what is wrong with the file
 
 
 def _file_of(name: str, root: Path) -> Path | None:

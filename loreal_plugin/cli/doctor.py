@@ -185,9 +185,9 @@ def clip_version() -> str:
 
 def weights_facts(name: str) -> str:
     """Return the file behind a weights name, and the size of the CLIP model in it."""
-    from loreal_plugin.weights import describe, load_clip_state_dict, weights_place
+    from loreal_plugin.weights import clip_sizes, weights_place
 
-    facts = describe(load_clip_state_dict(name))
+    facts = clip_sizes(name)
     return (
         f"{weights_place(name).resolve()}:"
         f" {', '.join(f'{key} {value}' for key, value in facts.items())}"

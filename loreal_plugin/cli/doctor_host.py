@@ -182,9 +182,9 @@ def shared(attached: Any, built: Built) -> str:
     from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.students.build import build_student
     from loreal_plugin.students.share import share_clip_tensors
-    from loreal_plugin.weights import describe, load_clip_state_dict
+    from loreal_plugin.weights import clip_sizes
 
-    facts = describe(load_clip_state_dict(built.weights))
+    facts = clip_sizes(built.weights)
     native, patch = facts["resolution"], facts["patch"]
     sizes = (native, max(2, native // patch // 2) * patch)
     cfg = recipe_cfg(attached, built)
@@ -213,10 +213,10 @@ def built_shell(attached: Any, built: Built) -> Any:
 def recipe_cfg(attached: Any, built: Built) -> Any:
     """Return the host's configuration at the native size of the weights, in float32."""
     from loreal_plugin.students.build import at_size
-    from loreal_plugin.weights import describe, load_clip_state_dict
+    from loreal_plugin.weights import clip_sizes
 
     contract = attached.contract
-    facts = describe(load_clip_state_dict(built.weights))
+    facts = clip_sizes(built.weights)
     words = [
         "--trainer",
         contract.trainer,

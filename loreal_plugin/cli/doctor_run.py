@@ -50,9 +50,9 @@ def usual_phi(weights: str) -> str:
     Raises:
         WeightsError: the weights cannot be read.
     """
-    from loreal_plugin.weights import describe, load_clip_state_dict
+    from loreal_plugin.weights import clip_sizes
 
-    facts = describe(load_clip_state_dict(weights))
+    facts = clip_sizes(weights)
     patch = facts["patch"]
     return str(max(2, int(facts["resolution"] * _PART) // patch) * patch)
 

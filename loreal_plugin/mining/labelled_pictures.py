@@ -10,7 +10,7 @@ from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import build_spec
-from loreal_plugin.weights import describe, load_clip_state_dict
+from loreal_plugin.weights import clip_sizes
 
 # Class names do not depend on the weights; these are always there.
 _ANY_WEIGHTS = "demo"
@@ -38,7 +38,7 @@ def open_dataset(
     Raises:
         LorealError: no such dataset, no such weights, a phi that does not fit.
     """
-    facts = describe(load_clip_state_dict(weights))
+    facts = clip_sizes(weights)
     size = facts["resolution"] if phi is None else phi
     spec = build_spec(
         PLAIN_METHOD,

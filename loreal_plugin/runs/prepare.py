@@ -39,11 +39,11 @@ def prepare(
     """
     from loreal_plugin.attach import attach_host
     from loreal_plugin.attach.clip_source import using_weights
-    from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+    from loreal_plugin.weights import clip_sizes, weights_fingerprint
 
     with using_weights(spec.weights), saves_held_back() as saves:
         check_places(spec.out)
-        facts = describe(load_clip_state_dict(spec.weights))
+        facts = clip_sizes(spec.weights)
         plan = build_plan(
             spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol
         )

@@ -32,10 +32,10 @@ def reopened_engine(
     Raises:
         LorealError: no such dataset or host.
     """
-    from loreal_plugin.weights import describe, load_clip_state_dict
+    from loreal_plugin.weights import clip_sizes
 
     spec = run_spec(trained, dataset or trained.record["dataset"], host, data)
-    patch = int(describe(load_clip_state_dict(trained.weights))["patch"])
+    patch = int(clip_sizes(trained.weights)["patch"])
     with using_weights(trained.weights), saves_held_back():
         sizes = {"native_size": trained.native_size, "patch_size": patch}
         plan = build_plan(spec, **sizes, protocol=_protocol(trained, dataset))

@@ -28,7 +28,7 @@ from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import RivalScore, size_of
 from loreal_plugin.runs.rival_model import RivalModel
 from loreal_plugin.runs.spec import RunSpec
-from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights import clip_sizes, weights_fingerprint
 
 RIVALS_VERSION = 6
 # Zero-shot CLIP's rows, in the folder of a trainer of this name: runs of all methods read them.
@@ -142,7 +142,7 @@ def _zero_shot(engine: Engine, alpha: Stage, tower: str, say: Say) -> list[RowFa
 
 def _other_tower(engine: Engine, alpha: Stage, weights: str, say: Say) -> RowFacts:
     """Return the row of zero-shot CLIP with other weights, on pictures enlarged to their size."""
-    facts = describe(load_clip_state_dict(weights))
+    facts = clip_sizes(weights)
     name = Path(weights).stem if Path(weights).is_file() else weights
     say(f"[rivals] zero-shot CLIP with {name}")
     model = RivalModel(engine, alpha, zero_shot=True, weights=weights)

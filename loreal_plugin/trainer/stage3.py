@@ -33,7 +33,7 @@ from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.data import DataPlan
 from loreal_plugin.trainer.notices import untrained_note
 from loreal_plugin.trainer.step import FeatureLoader, RunningMean, ViewLoader
-from loreal_plugin.weights import describe, load_clip_state_dict, weights_fingerprint
+from loreal_plugin.weights import clip_sizes, weights_fingerprint
 from loreal_plugin.weights.positions import grid_size_of
 
 SAMPLERS = ("RandomSampler", "SequentialSampler")
@@ -78,7 +78,7 @@ class Stage3:
             raise ConfigError(
                 f"DATALOADER.TRAIN_X.SAMPLER {sampler} is none of {', '.join(SAMPLERS)}"
             )
-        patch = describe(load_clip_state_dict(weights_name(cfg)))["patch"]
+        patch = clip_sizes(weights_name(cfg))["patch"]
         grid_size_of(cfg.INPUT.SIZE[0], patch, "INPUT.SIZE")
         grid_size_of(self.options.phi, patch, "TRAINER.LOREAL.PHI")
 

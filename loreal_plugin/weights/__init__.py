@@ -7,9 +7,15 @@ safetensors.
 
 from loreal_plugin.weights.clip_layout import describe
 from loreal_plugin.weights.package import import_clip
-from loreal_plugin.weights.sources import load_clip_state_dict, weights_fingerprint, weights_place
+from loreal_plugin.weights.sources import (
+    clip_sizes,
+    load_clip_state_dict,
+    weights_fingerprint,
+    weights_place,
+)
 
 __all__ = [
+    "clip_sizes",
     "describe",
     "import_clip",
     "load_clip_state_dict",

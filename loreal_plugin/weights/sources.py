@@ -12,7 +12,7 @@ from torch import Tensor
 
 from loreal_plugin.errors import WeightsError, unknown_name
 from loreal_plugin.files.tensors import digest_tensors
-from loreal_plugin.weights.clip_layout import checked
+from loreal_plugin.weights.clip_layout import checked, describe
 from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_hugging_face
 from loreal_plugin.weights.formats import check_model_card, read_tensors
 from loreal_plugin.weights.package import borrowed_clip
@@ -51,10 +51,30 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
 def weights_fingerprint(name_or_path: str | Path) -> str:
     """Return the sha256 (hex) of the weights: equal for equal tensors in another file."""
     source = str(name_or_path)
+    return _fingerprint(source, _stamp(source))
+
+
+def clip_sizes(name_or_path: str | Path) -> dict[str, int]:
+    """Return the sizes of a CLIP ViT as `describe` has them; a file is read once a version.
+
+    Raises:
+        WeightsError: as for `load_clip_state_dict`.
+    """
+    source = str(name_or_path)
+    return dict(_sizes(source, _stamp(source)))
+
+
+def _stamp(source: str) -> tuple[int, ...]:
+    """Return numbers that change with the file of the weights; none for what we ship."""
     if source in DEMO_NAMES:
-        return _fingerprint(source, ())
+        return ()
     stat = _file_of(source).stat()
-    return _fingerprint(source, (stat.st_size, stat.st_mtime_ns))
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@lru_cache(maxsize=8)
+def _sizes(source: str, stamp: tuple[int, ...]) -> dict[str, int]:
+    return describe(load_clip_state_dict(source))
 
 
 @lru_cache(maxsize=8)

@@ -11,9 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from helpers import random_clip_file
 
 from loreal_plugin.errors import WeightsError
-from loreal_plugin.weights import import_clip, load_clip_state_dict
+from loreal_plugin.weights import clip_sizes, describe, import_clip, load_clip_state_dict, sources
 from loreal_plugin.weights.package import borrowed_clip
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,3 +140,17 @@ def test_missing_demo_weights_say_how_to_build_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(demo, "DEMO_WEIGHTS", {"demo": "absent.safetensors"})
     with pytest.raises(WeightsError, match="absent.safetensors.*benchmarks/demo_world"):
         load_clip_state_dict("demo")
+
+
+def test_sizes_are_read_once_a_version_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    load = sources.load_clip_state_dict
+    monkeypatch.setattr(
+        sources, "load_clip_state_dict", lambda name: (read.append(name), load(name))[1]
+    )
+    file = random_clip_file(tmp_path)
+    assert clip_sizes(file) == clip_sizes(str(file)) == describe(load(file)) and len(read) == 1
+    random_clip_file(tmp_path, resolution=32)
+    assert clip_sizes(file)["resolution"] == 32 and len(read) == 2
