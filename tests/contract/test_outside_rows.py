@@ -227,6 +227,17 @@ def test_the_page_tells_of_every_fact_and_answer_that_a_row_may_give():
 
 # ---- installed -----------------------------------------------------------------------------------
 
+END = "-- end of the command --"
+IN_TURN = f"""
+import json, sys
+from loreal_plugin.cli.main import main
+for words in json.loads(sys.argv[1]):
+    code = main(words)
+    print("{END}", flush=True)
+    if code:
+        sys.exit(code)
+"""
+
 
 def run(*command: str, cwd: Path, **env: str) -> str:
     """Return what a command prints in a process that knows nothing of this one."""
@@ -263,16 +274,21 @@ def test_an_installed_package_is_checked_and_trained(installed: Path, tmp_path: 
         "HOST": str(host),
         "OMP_NUM_THREADS": "1",
     }
-    loreal = (str(installed), "-m", "loreal_plugin")
-    assert METHOD in run(*loreal, "base2new", "--help", cwd=tmp_path, **env)
-    doctor = run(*loreal, "doctor", "--verbose", "--method", METHOD, cwd=tmp_path, **env)
+    words = ("base2new", METHOD, "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
+    options = ("--", "OPTIM.MAX_EPOCH", "1")
+    commands = (
+        ("doctor", "--verbose", "--method", METHOD),
+        (*words, "--dry-run", *options),
+        (*words, *options),
+    )
+    # one process, which imports what all of them need once
+    told = run(str(installed), "-c", IN_TURN, json.dumps(commands), cwd=tmp_path, **env)
+    doctor, plan, done = told.split(END)[:-1]
     assert "\na run can start" in doctor and "trainer SoftPrompt_LOREAL" in doctor
     assert f"row of {METHOD}" in doctor and "package 'loreal-softprompt'" in doctor
-    words = ("base2new", METHOD, "32", "pics", "--data", "data", "--shots", "2", "--recipe", "demo")
-    options = ("OPTIM.MAX_EPOCH", "1")
-    plan = run(*loreal, *words, "--dry-run", "--", *options, cwd=tmp_path, **env)
     assert f"{PACKAGE}/configs/trainers/SoftPrompt_LOREAL/demo.yaml" in plan
-    done = run(*loreal, *words, "--", *options, cwd=tmp_path, **env)
     assert "+ LOREAL, tested at 32" in done
+    loreal = (str(installed), "-m", "loreal_plugin")
+    assert METHOD in run(*loreal, "base2new", "--help", cwd=tmp_path, **env)
     files = list((tmp_path / "output").rglob("SoftPrompt_LOREAL/**/results.json"))
     assert {json.loads(file.read_text())["method"] for file in files} == {METHOD}

@@ -12,7 +12,9 @@ import pytest
 from helpers import TINY_CLASSES
 
 from loreal_plugin.cli.main import main
+from loreal_plugin.data.demo import demo_root
 from loreal_plugin.demo import world
+from loreal_plugin.demo.pictures import ensure_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +58,13 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
     embedded, tmp_path, toy_model, monkeypatch
 ):
     module, model = toy_model
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
+    # one shot is drawn and nothing is tested here: two pictures a class are enough
+    for split in ("train", "val", "test"):
+        few = dataclasses.replace(world.get_pool(split), per_class=2)
+        monkeypatch.setitem(world.POOLS, split, few)
+    # drawn in this process: others would not know of the patch, and draw the whole world
+    ensure_pictures(demo_root(str(tmp_path / "data")), workers=1)
     words = ["color", "place", "ground", "light", "border"]
     model.script[4] = lambda _: module.completion(module.propose(words))
     out = tmp_path / "demo.json"
@@ -63,10 +72,6 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
     assert main(["attributes", "mine", *(str(w) for w in question)]) == 0
     assert json.loads(out.read_text())["attributes"] == words
 
-    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
-    for split in ("val", "test"):  # nothing is tested here: two pictures a class are enough
-        few = dataclasses.replace(world.get_pool(split), per_class=2)
-        monkeypatch.setitem(world.POOLS, split, few)
     recipes, folders = (
         ROOT / "configs" / "trainers" / "CoOp_LOREAL",
         [tmp_path / name for name in ("alpha", "beta")],
@@ -109,6 +114,7 @@ def test_words_mined_for_the_demo_train_two_epochs_on_the_demo(
         folders[1],
         node + "ATTRIBUTES",
         out,
+        *(node + "CACHE_VIEWS", 1, node + "INFERENCE", "exact"),  # each has tests of its own
     ]
     trained = train("demo.yaml", "CoOp_LOREAL", tmp_path / "loreal", 2, node + "PHI", 96, *places)
     assert trained.stage3.words == words and trained.epoch == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,23 @@ CHECKOUTS = {
     "mma": "VLM-MultiModalAdapter",
     "mmrl": "MMRL",
 }
+
+
+IN_TURN = """
+import contextlib, io, json, runpy, sys
+codes, printed, said = [], [], []
+for line in json.loads(sys.argv[1]):
+    sys.argv, code = line, 0
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path("train.py", run_name="__main__")
+        except SystemExit as end:  # a text is printed, and the code is 1
+            code = 1 if isinstance(end.code, str) else int(end.code or 0)
+            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+    codes, printed, said = [*codes, code], [*printed, out.getvalue()], [*said, err.getvalue()]
+print(json.dumps([codes, printed, said]))
+"""
 
 
 class Patched:
@@ -55,7 +73,29 @@ class Patched:
     def run(
         self, out: str, *words: str, loreal: bool, size: int = 64, subset: str = "base"
     ) -> subprocess.CompletedProcess:
-        """Run train.py; `words` with -- or = in front are arguments, the others KEY VALUE pairs."""
+        """Run train.py in a process; words as for `line`."""
+        line = self.line(out, *words, loreal=loreal, size=size, subset=subset)
+        return self._process("train.py", *line[1:])
+
+    def run_in_turn(self, *lines: list[str]) -> list[subprocess.CompletedProcess]:
+        """Run train.py once for each command line, in one process that imports everything once."""
+        done = self._process("-c", IN_TURN, json.dumps(lines))
+        assert done.returncode == 0, done.stderr[-3000:]
+        told = json.loads(done.stdout.splitlines()[-1])
+        return [subprocess.CompletedProcess(*one) for one in zip(lines, *told, strict=True)]
+
+    def _process(self, *words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *words], cwd=self.host, env=self.env, capture_output=True, text=True
+        )
+
+    def line(
+        self, out: str, *words: str, loreal: bool, size: int = 64, subset: str = "base"
+    ) -> list[str]:
+        """Return the command line from train.py on.
+
+        `words` with -- or = in front are arguments, the others KEY VALUE pairs.
+        """
         arguments = [word for word in words if word.startswith(("--", "="))]
         options = [word for word in words if word not in arguments]
         contract = self.contract
@@ -64,7 +104,6 @@ class Patched:
             f"configs/trainers/{contract.loreal_trainer}/{'demo' if loreal else 'host_demo'}.yaml"
         )
         command = [
-            sys.executable,
             "train.py",
             "--root",
             str(self.host.parent / "data"),
@@ -92,9 +131,7 @@ class Patched:
                 "TRAINER.LOREAL.CACHE_VIEWS",
                 "1",
             ]
-        return subprocess.run(
-            [*command, *options], cwd=self.host, env=self.env, capture_output=True, text=True
-        )
+        return [*command, *options]
 
 
 def passes(done: subprocess.CompletedProcess) -> str:
@@ -104,17 +141,18 @@ def passes(done: subprocess.CompletedProcess) -> str:
 
 def assert_family_command_lines_run(patched: Patched) -> None:
     passes(patched.run("alpha", loreal=False))
-    trained = passes(patched.run("loreal", loreal=True))
-    assert "Parameters that train: " in trained and "* accuracy: " in trained
     model = patched.out / "loreal"
     tested = ("--eval-only", "--model-dir", f"={model}", "--load-epoch", "=1")
-    text = passes(patched.run("test", *tested, loreal=True, subset="new"))
-    assert "* accuracy: " in text and "epoch [" not in text
-    resumed = passes(
-        patched.run("more", "--resume", f"={model}", "OPTIM.MAX_EPOCH", "2", loreal=True)
+    again = ("--resume", f"={model}", "OPTIM.MAX_EPOCH", "2")
+    trained, text, resumed, refused = patched.run_in_turn(
+        patched.line("loreal", loreal=True),
+        patched.line("test", *tested, loreal=True, subset="new"),
+        patched.line("more", *again, loreal=True),
+        patched.line("bad", "TRAINER.LOREAL.PHI", "33", loreal=True),
     )
-    assert "epoch [2/2]" in resumed and "epoch [1/2]" not in resumed
-    refused = patched.run("bad", "TRAINER.LOREAL.PHI", "33", loreal=True)
+    assert "Parameters that train: " in passes(trained) and "* accuracy: " in trained.stdout
+    assert "* accuracy: " in passes(text) and "epoch [" not in text.stdout
+    assert "epoch [2/2]" in passes(resumed) and "epoch [1/2]" not in resumed.stdout
     assert refused.returncode == 1 and "error: TRAINER.LOREAL.PHI 33 does not fit" in refused.stderr
     assert "Traceback" not in refused.stderr
     # runs leave nothing in the host, and unpatching restores it
