@@ -1,8 +1,8 @@
-"""Fills results/RESULTS.md's table: every method, phi and seed on the demonstration world, with
+"""Fills results/EARLIER.md's table: every method, phi and seed on the demonstration world, with
 controls and rivals.
 
     python benchmarks/demo_grid.py --methods coop maple --phis 96 144 192 --seeds 1 2 3 --out output
-    loreal results output --write results/RESULTS.md --part demo
+    loreal results output --write results/EARLIER.md --part demo
 
 Each run is a base-to-new run, then the same with constant conditioning, then stage 2 with stage 3's
 steps on top, then the rivals. What is complete is not run again, so a broken grid goes on where it

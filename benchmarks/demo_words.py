@@ -1,7 +1,7 @@
 """Compares attribute words on the demonstration world: a table of LOREAL's HM with each set.
 
     python -m benchmarks.demo_words --methods maple coop --seeds 1 2 3 --out output \\
-        --write results/RESULTS.md
+        --write results/EARLIER.md
 
 The sets have five words each. `coarse` is attributes/demo.json; `fine` names details that a small
 picture loses (the world's patterns and marks); `generic` is attributes/generic.json; `random` are

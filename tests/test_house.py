@@ -28,7 +28,10 @@ MAX_LINES = 300
 MAX_TEST_LINES = 400
 MAX_FUNCTION = 50
 # pages that a command writes
-GENERATED = {"docs/API.md", "results/REPORT.md", "results/ABLATIONS.md", "results/BENCHMARKS.md"}
+GENERATED = {
+    "docs/API.md",
+    *(f"results/{name}.md" for name in ("ABLATIONS", "BENCHMARKS", "EVIDENCE", "REPORT")),
+}
 
 # Paths of one machine; a checkout has to work anywhere.
 MACHINE_PATHS = re.compile(r"/(?:home|root|work|mnt|Users)/|/tmp/")

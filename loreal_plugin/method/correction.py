@@ -7,7 +7,7 @@ training pictures show to carry over to other classes. Both are fitted once, on 
 and act on each picture alone.
 
 Shapes: N pictures (or pictures x views), F features a picture, D_v embedding width.
-Source: not of the LOREAL paper; a baseline, measured beside it (results/RESULTS.md).
+Source: not of the LOREAL paper; a baseline, measured beside it (results/EARLIER.md).
 """
 
 from __future__ import annotations
