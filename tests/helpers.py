@@ -5,6 +5,7 @@ Width 64 gives one attention head: CLIP's `build_model` takes heads of 64 from t
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def random_clip_file(folder: Path, name: str = "tiny_clip.pt", **shape: int) -> 
     path = folder / name
     torch.save(random_clip_state_dict(**shape), path)
     return path
+
+
+def whole_runs(out: Path, pattern: str) -> list[Path]:
+    """Return the folders below `out` that match a pattern and have the record of a whole run.
+
+    Stage 3 of a run with settings of its own for the adaptation lies in another folder.
+    """
+    found = sorted(path.parent for path in out.rglob(f"{pattern}/results.json"))
+    return [
+        folder for folder in found if "stages" in json.loads((folder / "results.json").read_text())
+    ]
 
 
 def tiny_image_folder(

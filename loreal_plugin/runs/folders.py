@@ -24,12 +24,13 @@ def config_label(
     testing: bool = False,
     at_test: frozenset[str] = frozenset(),
     resampled: bool = False,
+    whole_run: bool = False,
 ) -> str:
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything
     overrides it.
 
     The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again;
-    nor does that of stage 3's training on how it predicts.
+    nor does stage 3's on the adaptation beside it, nor that of its training on how it predicts.
 
     Args:
         stage: one of `spec.STAGES`.
@@ -37,19 +38,23 @@ def config_label(
         at_test: further keys that only evaluations know.
         resampled: a host stage whose pictures are not of the native size: how its positions are
             resampled is part of the name, too.
+        whole_run: the name for the record of the whole run, which every override changes.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
     acting = [
         o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
     ]
+    if stage == "loreal" and not whole_run:
+        acting = [o for o in acting if not _adapts(o)]
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
     if stage in ("adapt", "adapted"):  # what stands on another adaptation is another student
         own = changed if stage == "adapted" else {}
         changed = own | _of_adaptation(spec) | changed_positions(resampling_of(spec))
-    # what changes another stage changes the run, though stage 3 itself does not see it
-    beside = {"loreal": ("host", "beta", "adapted"), "adapted": ("host",)}.get(stage, ())
+    # what changes another stage may change this one, though it does not see the key itself
+    beside = {"loreal": ("host", "beta"), "adapted": ("host",)}.get(stage, ())
+    beside = (*beside, "adapted") if whole_run else beside
     changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in beside}
     if spec.weights not in {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(
         spec.recipe, ()
@@ -66,11 +71,16 @@ def _of_adaptation(spec: RunSpec) -> dict[str, str]:
     learns = get_contract(spec.method).learns_images
 
     def counts(o: Override) -> bool:
-        if o.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION:
+        if _adapts(o):
             return True
         return "alpha" in REACH[o.scope] and (learns or o.key.startswith(("INPUT.", "MODEL.")))
 
     return {o.key: o.value for o in spec.overrides if counts(o)}
+
+
+def _adapts(override: Override) -> bool:
+    """Return whether this is a key of the adaptation, which stage 3 on the plain beta ignores."""
+    return override.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION
 
 
 def run_folder(

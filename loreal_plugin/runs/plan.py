@@ -63,8 +63,8 @@ class Plan:
     """Everything a run will do, before anything is done.
 
     `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where
-    stage 3 does not predict exactly. `tests` are what is tested, by name; the first is what the
-    stages are trained on.
+    stage 3 does not predict exactly or its adaptation is another than the default. `tests` are what
+    is tested, by name; the first is what the stages are trained on.
     """
 
     spec: RunSpec
@@ -117,7 +117,7 @@ def build_plan(
     grid_size_of(spec.phi, patch_size, "PHI")
     sets = test_sets(spec, protocol)
     ours = get_contract(spec.method).loreal_trainer
-    label = config_label(spec, "loreal", testing=True)
+    label = config_label(spec, "loreal", testing=True, whole_run=True)
     record = run_folder(
         spec, protocol.record, ours, label, f"phi{spec.phi}", protocol=protocol.name
     )

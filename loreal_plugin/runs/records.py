@@ -25,6 +25,7 @@ from loreal_plugin.results.record import (
     harmonic_mean,
 )
 from loreal_plugin.runs.identity import Identity
+from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.plan import Plan, Row, Stage
 
 # what belongs to the last stage alone, and not to a run whose record is apart from its stages
@@ -99,6 +100,10 @@ def run_record(
         for row in plan.rows
         if row.name in scores
     ]
+    # of this run: a stage that several runs share may have been trained for another of them
+    apart = not plan.protocol.record_is_stage
+    overrides = [o for o in plan.spec.overrides if apart or not inference_only(o.key)]
+    asked = {"overrides": [list(vars(o).values()) for o in overrides]}
     facts = {
         "inference": identity.inference(last),
         "phi": plan.spec.phi,
@@ -106,19 +111,24 @@ def run_record(
         "rows": rows,
         "test_sets": test_lists(plan, identity),
     }
-    if plan.protocol.record_is_stage:
-        return dict(stages[last]) | facts
+    if not apart:
+        return _without_files(plan, last, stages[last]) | asked | facts
     tested = {name: {t: s["key"] for t, s in found.items()} for name, found in scores.items()}
     keys = {name: record["key"] for name, record in stages.items()}
     own = {
         "protocol": plan.protocol.name,
         "kind": "run",
         "key": digest([plan.protocol.name, keys, tested]),
-        # of the run; the stages' own may lack keys that only tests know
-        "overrides": [list(vars(o).values()) for o in plan.spec.overrides],
         "targets": target_facts(plan, identity, attributes=last == "loreal"),
     }
-    return {key: value for key, value in stages[last].items() if key not in _OF_STAGE} | own | facts
+    told = {key: value for key, value in stages[last].items() if key not in _OF_STAGE}
+    return told | own | asked | facts
+
+
+def _without_files(plan: Plan, last: str, stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage's record for the run's; files count only where the record lies beside them."""
+    apart = last == "loreal" and plan.record != plan.stages[last].folder
+    return {key: value for key, value in stage.items() if not (apart and key == "files")}
 
 
 def scored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.notes import run_notes
 from loreal_plugin.runs.picture_times import known_times, picture_times
-from loreal_plugin.runs.plan import Row, Stage
+from loreal_plugin.runs.plan import Plan, Row, Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
@@ -80,11 +81,7 @@ def run_protocol(
     # a record beside the stages tells of its own stage; one apart from them needs every row
     whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
     if whole:
-        with stage_lock(folder, say):
-            write_record(folder, record)
-        say(f"results: {folder / RESULTS}")
-        if engine.tracker:
-            track_results(engine.tracker, f"{folder.relative_to(spec.out)} results", record, say)
+        _write(engine, folder, record)
     say("")
     say(format_run(record))
     return Outcome(record, folder, missing)
@@ -108,6 +105,29 @@ def record_folder(engine: Engine, last: Stage) -> Path:
     if engine.plan.protocol.record_is_stage:
         return last.folder
     return folder.parent.with_name(f"{folder.parent.name}-until-{last.name}") / folder.name
+
+
+def _write(engine: Engine, folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, say where it lies, and tell the tracker."""
+    with stage_lock(folder, engine.say):
+        write_record(folder, record)
+        _bring_log(engine.plan, folder, record)
+    engine.say(f"results: {folder / RESULTS}")
+    if engine.tracker:
+        home = engine.plan.spec.out
+        track_results(engine.tracker, f"{folder.relative_to(home)} results", record, engine.say)
+
+
+def _bring_log(plan: Plan, folder: Path, record: dict[str, Any]) -> None:
+    """Copy stage 3's log beside a base-to-new record that is apart from it and tells its score, so
+    that the family's `parse_test_res.py` reads the folder of a run with another adaptation, too.
+    """
+    stage = plan.stages["loreal"].folder
+    if plan.protocol.record_is_stage and folder == plan.record != stage:
+        trained = (read_results(stage) or {}).get("base") or {}
+        told = [row["base"]["accuracy"] for row in record["rows"] if row["name"] == "loreal"]
+        if told == [trained.get("accuracy")]:
+            shutil.copy(stage / "log.txt", folder / "log.txt")
 
 
 def run_stages(

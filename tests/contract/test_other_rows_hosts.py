@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import random_clip_file, tiny_image_folder
+from helpers import random_clip_file, tiny_image_folder, whole_runs
 
 pytestmark = [pytest.mark.hosts, pytest.mark.slow]
 
@@ -111,10 +111,9 @@ def test_three_stages_and_the_table(tmp_path, method, checkout):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (path,) = (tmp_path / "out").rglob(
-        "train_base/pics/shots_2/*_LOREAL/phi32/*/seed1/results.json"
-    )
-    rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+    (folder,) = whole_runs(tmp_path / "out", "*_LOREAL/phi32/*/seed1")
+    record = json.loads((folder / "results.json").read_text())
+    rows = {row["name"]: row for row in record["rows"]}
     assert (
         list(rows) == ["native", "native_at_phi", "phi", "loreal", "adapted"]
         and rows["loreal"]["parameters"] > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_image_folder
+from helpers import tiny_image_folder, whole_runs
 from stand_ins import write_host
 from tiny_hosts import RECIPES, tiny_student
 
@@ -78,10 +78,8 @@ def test_an_average_over_epochs_survives_an_interruption(
         return read_checkpoint(path)["state_dict"]
 
     assert run("whole", "adapted") == 0
-    (path,) = (tmp_path / "whole").rglob(
-        "train_base/*/*/PromptSRC_LOREAL/phi32/*/seed1/results.json"
-    )
-    names = [row["name"] for row in read_results(path.parent)["rows"]]
+    (folder,) = whole_runs(tmp_path / "whole", "PromptSRC_LOREAL/phi32/*/seed1")
+    names = [row["name"] for row in read_results(folder)["rows"]]
     assert names == ["native", "native_at_phi", "phi", "loreal", "adapted"]
     attach_host(host, METHOD)
     trainer = sys.modules["trainers.promptsrc"].PromptSRC

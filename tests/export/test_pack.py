@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import random_clip_file, tiny_image_folder
+from helpers import random_clip_file, tiny_image_folder, whole_runs
 
 import loreal_plugin
 from loreal_plugin.attach import detach_host
@@ -49,7 +49,7 @@ class Made:
         places = ["TRAINER.LOREAL.ATTRIBUTES", str(attributes)]
         places += ["TRAINER.LOREAL.ADAPT_PICTURES", str(root / "data" / "pics")]
         assert main([*words, "--weights", str(weights), "--", *FAST, *places]) == 0
-        (self.run,) = (root / "out").glob("base2new/train_base/pics/*/CoOp_LOREAL/phi32/*/seed1")
+        (self.run,) = whole_runs(root / "out", "CoOp_LOREAL/phi32/*/seed1")
         self.said = {row: self.logits(self.run, row=row) for row in ("", "loreal", "adapted")}
         self.lone = root / "lone.zip"
         assert main(["pack", str(self.run), "--out", str(self.lone)]) == 0

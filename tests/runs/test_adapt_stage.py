@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import random_clip_file, tiny_image_folder
+from helpers import random_clip_file, tiny_image_folder, whole_runs
 from safetensors.torch import load_file
 
 from loreal_plugin import load_run
@@ -48,6 +48,10 @@ class World:
         home = (out or self.out) / "base2new/train_base/pics/shots_2"
         return sorted(home.glob(f"{pattern}/*/seed1"))
 
+    def runs(self, trainer: str, out: Path | None = None) -> list[Path]:
+        """Return the folders with the record of a whole run; stage 3 may lie in another."""
+        return whole_runs(out or self.out, f"{trainer}_LOREAL/phi32/*/seed1")
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -69,7 +73,7 @@ def _updates(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) -> None:
-    (folder,) = world.folders("CoOp_LOREAL/phi32")
+    (folder,) = world.runs("CoOp")
     (apart,) = world.folders("CoOp_LOREAL/adapted_phi32")
     looked = {}
     for row, at in (("loreal", folder), ("adapted", folder), ("adapted", apart)):
@@ -91,7 +95,7 @@ def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) 
 
 
 def test_the_row_adds_the_image_side_alone(world: World) -> None:
-    (folder,) = world.folders("CoOp_LOREAL/phi32")
+    (folder,) = world.runs("CoOp")
     record = read_results(folder)
     assert record["stage"] == "loreal" and list(record["stages"])[3:] == ["adapt", "adapted"]
     row = record["rows"][-1]
@@ -112,7 +116,7 @@ def test_where_the_method_learns_nothing_of_the_images_the_result_is_shared(worl
 
 @pytest.mark.parametrize("method", ["CoOp", "MMRL"])
 def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_path: Path) -> None:
-    (run,) = world.folders(f"{method}_LOREAL/phi32")
+    (run,) = world.runs(method)
     (alone,) = world.folders(f"{method}_LOREAL/adapted_phi32")
     shutil.copytree(alone, tmp_path / "alone")
     best, copied = load_run(run), load_run(tmp_path / "alone")
@@ -134,8 +138,16 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     assert world.run("coop", "TRAINER.LOREAL.ADAPT_ENLARGE", "48", out=out) == 0
-    names = {folder.parent.name for folder in world.folders("CoOp_LOREAL/phi32")}
-    (run,) = (f for f in world.folders("CoOp_LOREAL/phi32*", out) if f.parent.name not in names)
+    names = {folder.parent.name for folder in world.runs("CoOp")}
+    (run,) = (f for f in world.runs("CoOp", out) if f.parent.name not in names)
+    # the text side knows nothing of it: its stage 3 is that of the run before
+    assert len(world.folders("CoOp_LOREAL/phi32", out)) == 3
+    folders = {read_results(f)["stages"]["loreal"]["folder"] for f in world.runs("CoOp", out)}
+    assert len(folders) == 1
+    assert main(["verify", str(run)]) == 0
+    assert ["loreal", "TRAINER.LOREAL.ADAPT_ENLARGE", "48"] in read_results(run)["overrides"]
+    # the family's parser wants a log beside
+    assert "* accuracy: " in (run / "log.txt").read_text()
     found = load_run(run)
     beta = found.beta
     # what stands on it lies beside what stands on the plain adaptation, which is as it was
@@ -181,7 +193,7 @@ def _kernels(model: Callable[[torch.Tensor], Any], images: torch.Tensor) -> list
 
 @pytest.mark.parametrize("method", ["CoOp", "MMRL"])
 def test_the_graph_is_that_of_the_host(world: World, method: str) -> None:
-    (run,) = world.folders(f"{method}_LOREAL/phi32")
+    (run,) = world.runs(method)
     images = torch.randn(2, 3, 32, 32)
     adapted = load_run(run).beta.encode_image
     plain = load_run(run, row="loreal").beta.encode_image
@@ -201,7 +213,7 @@ def test_what_is_complete_is_not_trained_again(
 def test_a_preset_without_it_has_no_row(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert world.run("coop", "TRAINER.LOREAL.PRESET", "paper", out=out) == 0
-    (folder,) = world.folders("CoOp_LOREAL/phi32", out)
+    (folder,) = world.runs("CoOp", out)
     assert [row["name"] for row in read_results(folder)["rows"]][-1] == "loreal"
     assert not world.folders("CLIP/adapt_phi32", out)
 

@@ -35,6 +35,18 @@ def test_loreal_overrides_leave_the_host_stages_folder() -> None:
     assert config_label(ablation, "loreal").startswith("demo-")
 
 
+def test_an_adaptation_leaves_stage_3_where_it_is_and_moves_the_runs_record() -> None:
+    for words in (
+        ("TRAINER.LOREAL.ADAPT_VIEWS", "64"),
+        ("adapted:TRAINER.LOREAL.SLOT_PARTS", "both"),
+    ):
+        variant = spec(*words)
+        for testing in (False, True):
+            assert config_label(variant, "loreal", testing=testing) == "demo"
+        assert config_label(variant, "adapted") != "demo"
+        assert config_label(variant, "loreal", testing=True, whole_run=True) != "demo"
+
+
 def test_host_overrides_change_every_folder() -> None:
     plain, other = spec("OPTIM.LR", "1"), spec("host:OPTIM.LR", "1")
     for changed in (plain, other):
