@@ -12,6 +12,7 @@ import torch
 from benchmarks.demo_world.build import build
 from benchmarks.demo_world.checker import CheckConfig
 from benchmarks.demo_world.checks import Result, as_json, iter_checks
+from benchmarks.demo_world.towers import PATCH_SIZE
 from loreal_plugin.demo.weights import read_metadata, weights_file
 from loreal_plugin.files import write_text
 
@@ -47,6 +48,9 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads; the weights depend on their number"
     )
+    parser.add_argument(
+        "--patch", type=int, default=PATCH_SIZE, help="pixels of a patch (%(default)s; 32)"
+    )
     parser.set_defaults(run=run_build)
 
 
@@ -76,6 +80,7 @@ def run_build(arguments: argparse.Namespace) -> int:
             steps=arguments.steps,
             threads=arguments.threads,
             resume=arguments.resume,
+            patch_size=arguments.patch,
         )
     except (OSError, ValueError) as error:
         print(f"{BUILD}: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.demo_world import pretrain
 from benchmarks.demo_world.pool import open_pool
+from benchmarks.demo_world.towers import PATCH_SIZE
 from loreal_plugin.demo.weights import MAX_BYTES, pack_state_dict
 
 REPORT_EVERY = 100
@@ -64,6 +65,7 @@ def build(
     steps: int | None = None,
     threads: int = 1,
     resume: bool = False,
+    patch_size: int = PATCH_SIZE,
     config: pretrain.PretrainConfig | None = None,
 ) -> Path:
     """Pre-trains and packs a CLIP; returns `out`.
@@ -72,13 +74,15 @@ def build(
         work: folder of the drawn pictures and of the checkpoint `<name of out>.pt`.
         resume: go on from that checkpoint. Without it an old checkpoint is an error, not silently
             replaced.
+        patch_size: of the image tower, in pixels.
 
     Raises:
         ValueError: if there is a checkpoint and `resume` is not set, or the checkpoint has other
-            settings.
+            settings, or there can be no such patches.
     """
     torch.set_num_threads(threads)
     config = replace(config or pretrain.PretrainConfig(), seed=seed)
+    config = pretrain.with_patches(config, patch_size)
     if steps is not None:
         config = replace(config, steps=steps)
     checkpoint = work / f"{out.stem}.pt"

@@ -42,7 +42,8 @@ def resize(picture: Image.Image, size: int) -> Tensor:
 @torch.no_grad()
 def encode_images(model: nn.Module, images: Tensor) -> Tensor:
     """Returns normalised features (B, E) of uint8 images (B, 3, r, r)."""
-    return encode_patches(model, normalise_patches(patchify(images)), None)[0]
+    patches = patchify(images, model.visual.conv1.weight.shape[-1])
+    return encode_patches(model, normalise_patches(patches), None)[0]
 
 
 class FeatureStore:

@@ -6,6 +6,7 @@ complete, so a file that exists is whole.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,27 @@ def to_patches(picture: np.ndarray) -> np.ndarray:
     """Returns the patches (G, P) of a picture (S, S, 3), in the order channel, row, column."""
     grid = picture.reshape(GRID, PATCH_SIZE, GRID, PATCH_SIZE, 3)
     return grid.transpose(0, 2, 4, 1, 3).reshape(GRID * GRID, PATCH_VALUES)
+
+
+def merged_patches(patches: np.ndarray, size: int) -> np.ndarray:
+    """Returns patches (B, G, P) of `size` pixels, made of smaller ones; the same array where they
+    have that size.
+    """
+    small = math.isqrt(patches.shape[-1] // 3)
+    if small == size:
+        return patches
+    times, across = size // small, math.isqrt(patches.shape[1]) * small // size
+    tiles = patches.reshape(-1, across, times, across, times, 3, small, small)
+    return tiles.transpose(0, 1, 3, 5, 2, 6, 4, 7).reshape(len(patches), across**2, -1)
+
+
+def merged_coverage(coverage: np.ndarray, times: int) -> np.ndarray:
+    """Returns coverage (B, G, n) of patches that are `times` as wide."""
+    if times == 1:
+        return coverage
+    across = math.isqrt(coverage.shape[1]) // times
+    tiles = coverage.reshape(len(coverage), across, times, across, times, -1)
+    return tiles.mean((2, 4), dtype=np.float32).reshape(len(coverage), across**2, -1)
 
 
 def patch_coverage(coverage: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.demo_world.objective import Batch, Heads, LossWeights, Objective
-from benchmarks.demo_world.pool import PretrainPool
+from benchmarks.demo_world.pool import PretrainPool, merged_coverage, merged_patches
 from benchmarks.demo_world.tokens import TokenTable, token_table
 from benchmarks.demo_world.towers import (
     GRID,
@@ -31,6 +31,7 @@ from benchmarks.demo_world.towers import (
     init_patch_embedding,
     normalise_patches,
 )
+from loreal_plugin.demo.world import IMAGE_SIZE
 from loreal_plugin.files.tensors import write_torch
 
 Report = Callable[[int, dict[str, float]], None]
@@ -56,21 +57,45 @@ class PretrainConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
 
+def with_patches(config: PretrainConfig, size: int) -> PretrainConfig:
+    """Returns the same recipe with patches of `size` pixels; the same share of them is kept.
+
+    Raises:
+        ValueError: the pictures are no whole number of such patches, or the pool's are no part of
+            them.
+    """
+    if size < PATCH_SIZE or size % PATCH_SIZE or IMAGE_SIZE % size:
+        raise ValueError(
+            f"patches of {size} pixels: they must be a multiple of {PATCH_SIZE} that divides"
+            f" {IMAGE_SIZE}, as {2 * PATCH_SIZE}"
+        )
+    kept = round(config.kept_patches * (config.towers.patch_size / size) ** 2)
+    return replace(config, kept_patches=kept, towers=replace(config.towers, patch_size=size))
+
+
 def flip_patches(patches: np.ndarray) -> np.ndarray:
     """Returns patches (B, G, P) of the mirrored pictures."""
-    grid = patches.reshape(-1, GRID, GRID, 3, PATCH_SIZE, PATCH_SIZE)
-    return grid[:, :, ::-1, :, :, ::-1].reshape(patches.shape)
+    grid, size = math.isqrt(patches.shape[1]), math.isqrt(patches.shape[-1] // 3)
+    tiles = patches.reshape(-1, grid, grid, 3, size, size)
+    return tiles[:, :, ::-1, :, :, ::-1].reshape(patches.shape)
 
 
 def flip_grid(values: np.ndarray) -> np.ndarray:
     """Returns values (B, G, n) of the patches of the mirrored pictures."""
-    return values.reshape(len(values), GRID, GRID, -1)[:, :, ::-1].reshape(values.shape)
+    grid = math.isqrt(values.shape[1])
+    return values.reshape(len(values), grid, grid, -1)[:, :, ::-1].reshape(values.shape)
 
 
-def _keep_weights() -> np.ndarray:
-    weights = np.ones((GRID, GRID))
-    weights[3:-3, 2:-2] = 3  # the object is near the middle
+def _keep_weights(grid: int) -> np.ndarray:
+    weights = np.ones((grid, grid))
+    weights[_inner(grid, 3), _inner(grid, 2)] = 3  # the object is near the middle
     return (weights / weights.sum()).ravel()
+
+
+def _inner(grid: int, margin: int) -> slice:
+    """Returns rows or columns without a margin, which is told for a grid of 14."""
+    edge = margin * grid // GRID
+    return slice(edge, grid - edge)
 
 
 def learning_rate(config: PretrainConfig, step: int) -> float:
@@ -94,15 +119,23 @@ class Pretrainer:
             self.table, config.losses, config.same_slot_pictures, config.candidates
         )
         self.step = 0
+        self.grid = IMAGE_SIZE // config.towers.patch_size
         self._init_patches()
         self.optimizer = self._create_optimizer()
 
     def _init_patches(self) -> None:
         rng = np.random.default_rng([self.config.seed, 0])
         rows = np.sort(rng.permutation(len(self.pool))[:600])
-        middle = np.arange(GRID * GRID).reshape(GRID, GRID)[3:-3, 3:-3].ravel()
-        patches = torch.from_numpy(self.pool.patches[rows][:, middle])
+        positions, inner = np.arange(self.grid**2).reshape(self.grid, -1), _inner(self.grid, 3)
+        middle = positions[inner, inner].ravel()
+        patches = torch.from_numpy(self._pictures(rows)[0][:, middle])
         init_patch_embedding(self.model, normalise_patches(patches).flatten(0, 1))
+
+    def _pictures(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns patches (n, G, P) and coverage (n, G, 2) of pictures of the pool."""
+        size = self.config.towers.patch_size
+        patches = merged_patches(self.pool.patches[rows], size)
+        return patches, merged_coverage(self.pool.coverage[rows], size // PATCH_SIZE)
 
     def _create_optimizer(self) -> torch.optim.Optimizer:
         parameters = [*self.model.parameters(), *self.heads.parameters()]
@@ -118,7 +151,7 @@ class Pretrainer:
     def _draw(self, rng: np.random.Generator) -> tuple[Batch, Tensor, Tensor | None]:
         """Returns the labels, the normalised patches and the kept positions of one step."""
         rows = np.sort(rng.integers(len(self.pool), size=self.config.batch_size))
-        patches, coverage = self.pool.patches[rows], self.pool.coverage[rows]
+        patches, coverage = self._pictures(rows)
         flipped = rng.random(len(rows)) < 0.5
         patches[flipped], coverage[flipped] = (
             flip_patches(patches[flipped]),
@@ -127,7 +160,12 @@ class Pretrainer:
         keep = None
         if self.step < self.config.steps * (1 - self.config.whole_share):
             keep = np.sort(
-                rng.choice(GRID * GRID, self.config.kept_patches, replace=False, p=_keep_weights())
+                rng.choice(
+                    self.grid**2,
+                    self.config.kept_patches,
+                    replace=False,
+                    p=_keep_weights(self.grid),
+                )
             )
             patches, coverage = patches[:, keep], coverage[:, keep]
             keep = torch.from_numpy(keep)

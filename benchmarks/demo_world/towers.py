@@ -5,11 +5,13 @@ The parameters live in `clip.model.CLIP`, so what is trained is what `clip.model
 The two functions here compute the same features with less work: they keep some of the image tokens
 only, use fused attention, and evaluate the last text block at the end-of-text token alone.
 
-Shapes: B images, N texts, L tokens, G patches kept, P = 3 * 16 * 16 values of a patch, D width.
+Shapes: B images, N texts, L tokens, G patches kept, P = 3 * S * S values of a patch of S pixels, D
+width.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +40,7 @@ class TowerConfig:
     embed_dim: int = 128
     logit_scale: float = 20.0
     position_std: float = 0.5  # of the visual positional embedding at the start
+    patch_size: int = PATCH_SIZE
 
 
 def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
@@ -50,7 +53,7 @@ def create_clip(config: TowerConfig, vocab_size: int) -> nn.Module:
         IMAGE_SIZE,
         config.vision_layers,
         config.vision_width,
-        PATCH_SIZE,
+        config.patch_size,
         77,
         vocab_size,
         config.text_width,
@@ -71,24 +74,25 @@ def _init_visual_position(position: Tensor, std: float, waves: int = 6) -> None:
     Neighbours then start out alike, so where the object is can be read long before 196 unrelated
     vectors would have been learned.
     """
-    along = torch.arange(GRID).add(0.5).mul(torch.pi / GRID)
-    basis = torch.stack([torch.cos(k * along) / (1 + k) for k in range(waves)])  # (waves, GRID)
-    planes = torch.einsum("iy,jx->yxij", basis, basis).reshape(GRID * GRID, -1)[:, 1:]
+    grid = math.isqrt(len(position) - 1)
+    along = torch.arange(grid).add(0.5).mul(torch.pi / grid)
+    basis = torch.stack([torch.cos(k * along) / (1 + k) for k in range(waves)])  # (waves, grid)
+    planes = torch.einsum("iy,jx->yxij", basis, basis).reshape(grid * grid, -1)[:, 1:]
     mixed = planes @ torch.randn(planes.shape[1], position.shape[1])
     position[1:] = mixed * (std / mixed.std())
     position[0].normal_(std=std)
 
 
-def patchify(images: Tensor) -> Tensor:
-    """Returns the patches (B, GRID * GRID, P) of images (B, 3, S, S), in a conv kernel's order."""
+def patchify(images: Tensor, size: int = PATCH_SIZE) -> Tensor:
+    """Returns the patches (B, G, P) of images (B, 3, H, H), in a conv kernel's order."""
     b, c, height, width = images.shape
-    grid = images.view(b, c, height // PATCH_SIZE, PATCH_SIZE, width // PATCH_SIZE, PATCH_SIZE)
-    return grid.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * PATCH_SIZE * PATCH_SIZE)
+    grid = images.view(b, c, height // size, size, width // size, size)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * size * size)
 
 
 def normalise_patches(patches: Tensor) -> Tensor:
     """Returns uint8 patches (..., P) as CLIP-normalised floats."""
-    area = PATCH_SIZE * PATCH_SIZE
+    area = patches.shape[-1] // 3
     mean = torch.tensor(PIXEL_MEAN).repeat_interleave(area)
     std = torch.tensor(PIXEL_STD).repeat_interleave(area)
     return torch.addcmul(-mean / std, patches.float(), 1 / (255 * std))

@@ -22,7 +22,7 @@ one with larger patches. Pairs after -- are those of the run.
 
 examples:
   loreal rivals maple 96
-  loreal rivals maple 96 --tower ViT-B/32
+  loreal rivals maple 96 --tower demo-patch32 --random-sizes
   loreal rivals maple 96 --protocol xd --shots 4
 """
 
@@ -47,6 +47,11 @@ def add_parser(subparsers: Any) -> None:
         default="",
         help="also zero-shot CLIP with these weights on enlarged pictures, as ViT-B/32",
     )
+    parser.add_argument(
+        "--random-sizes",
+        action="store_true",
+        help="also train the host with a random size of pictures in every step, and test it at PHI",
+    )
     parser.set_defaults(run=run)
 
 
@@ -66,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.results.run_table import format_rivals
     from loreal_plugin.runs.rivals import run_rivals
 
-    print(format_rivals(run_rivals(spec, protocol=protocol, tower=args.tower)))
+    more = {"tower": args.tower, "random_sizes": args.random_sizes}
+    print(format_rivals(run_rivals(spec, protocol=protocol, **more)))
     print(f"\n{next_line(f'loreal report {typed(spec.out)}')}")
     return 0

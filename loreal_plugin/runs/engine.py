@@ -12,7 +12,7 @@ import torch
 
 from loreal_plugin.devices import device_choice
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.options import resolve_options
+from loreal_plugin.options import position_resampling, resolve_options
 from loreal_plugin.results.record import (
     finished_record,
     is_complete,
@@ -37,15 +37,16 @@ from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import stage_log
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.observe_tests import record_answers, record_tests, score_of
-from loreal_plugin.runs.plan import Plan, Row, Stage, family_argv, without_adaptation
+from loreal_plugin.runs.plan import RANDOM, Plan, Row, Stage, family_argv, without_adaptation
 from loreal_plugin.runs.random_state import keep_random_state
 from loreal_plugin.runs.records import head
 from loreal_plugin.runs.stage_files import finished_stage, load_checkpoint
 from loreal_plugin.runs.tracker import Tracker, find_tracker, listen, tracked
 from loreal_plugin.trainer.checkpoint import NAME
+from loreal_plugin.trainer.step_sizes import draw_sizes
 
 Say = Callable[[str], None]
-HOST_STAGES = ("alpha", "beta")  # what the host trains itself, from its own random state
+HOST_STAGES = ("alpha", "beta", RANDOM)  # what the host trains itself, from its own random state
 
 
 class Engine:
@@ -142,6 +143,8 @@ class Engine:
             return {"seconds": took, "peak_memory_mb": journal.peak_memory_mb, **found}
         with ending(journal, meter), meter, log:
             trainer = self._build(cfg)
+            if stage.sizes:
+                draw_sizes(trainer, stage.sizes, position_resampling(cfg))
             tunable = self.tunable(stage, trainer)
             sources = self._reuse_embeddings(trainer, self.plan.source)
             tests, answers = record_tests(trainer), record_answers(trainer)

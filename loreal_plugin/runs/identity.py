@@ -8,6 +8,7 @@ import importlib
 import io
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
+from copy import copy
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -62,6 +63,12 @@ class Identity:
         self._datasets: dict[str, Any] = {}
         self._images: dict[str, str] = {}
         self._pictures = PictureIndex(say)
+
+    def of(self, plan: Plan, cfgs: dict[str, Any]) -> Identity:
+        """Return the keys of a plan that has more stages; data sets and pictures are shared."""
+        found = copy(self)
+        found._plan, found._cfgs = plan, cfgs
+        return found
 
     @cached_property
     def options(self) -> LorealOptions:
@@ -185,9 +192,10 @@ class Identity:
         flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
         if loreal:
             return preset_filled(flat, self.options_of(name))
-        if cfg.INPUT.SIZE[0] != self._plan.native_size:
+        sizes = self._plan.stages[name].sizes
+        if sizes or cfg.INPUT.SIZE[0] != self._plan.native_size:
             flat |= changed_positions(position_resampling(cfg))
-        return flat
+        return flat | ({"INPUT.RANDOM_SIZES": list(sizes)} if sizes else {})
 
     def stage_key(self, name: str) -> str:
         """Return the key of a stage."""

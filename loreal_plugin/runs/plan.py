@@ -23,9 +23,15 @@ _ADAPTED = (
 )
 
 
+RANDOM = "random"  # stage 2 at random sizes, a rival's: no run has it
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One training: `name` is one of `spec.STAGES`; `size` is the host's input size."""
+    """One training: `name` is one of `spec.STAGES` or `RANDOM`; `size` is the host's input size.
+
+    `sizes`: each step sees its pictures at one of these instead; none: all see them at `size`.
+    """
 
     name: str
     title: str
@@ -35,6 +41,7 @@ class Stage:
     folder: Path
     opts: tuple[str, ...]
     parents: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     @property
     def loreal(self) -> bool:

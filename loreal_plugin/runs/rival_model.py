@@ -107,9 +107,27 @@ class RivalModel:
         students = {s: self._student(s, size) for s in self.engine.plan.tests}
         kind = f"{UPSAMPLED} {size}"
         encoders = {kind: upsampled(students[self.source].encode_image, size)}
+        return self._score_as_is(model, text, kind, students, encoders)
+
+    def score_plain(self, model: str, text: str, change: str) -> list[RivalScore]:
+        """Return the one row of small pictures as they are; `change` says what is new about it."""
+        students = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
+        encoders = {LOW: students[self.source].encode_image}
+        return self._score_as_is(model, text, change, students, encoders)
+
+    def _score_as_is(
+        self,
+        model: str,
+        text: str,
+        change: str,
+        students: Mapping[str, Student],
+        encoders: Mapping[str, Encode],
+    ) -> list[RivalScore]:
+        """Return the row of the one encoder, with nothing fitted."""
+        (kind,) = encoders
         test = {s: self._embed(encoders, s, self.phi) for s in students}
         classify, timer = self._classify(students), self._timer(students, encoders)
-        only = {kind: Correction(kind, lambda f: f)}
+        only = {change: Correction(kind, lambda f: f)}
         return score_each(model, text, only, test=test, classify=classify, timer=timer)
 
     @staticmethod

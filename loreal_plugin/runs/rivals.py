@@ -23,6 +23,7 @@ from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.prepare import prepare, say_line
+from loreal_plugin.runs.random_sizes import CHANGE, RandomSizes
 from loreal_plugin.runs.records import head, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import RivalScore, size_of
@@ -36,7 +37,12 @@ CLIP, ZERO_SHOT = "CLIP", "zero_shot.json"
 
 
 def run_rivals(
-    spec: RunSpec, *, protocol: Protocol = BASE2NEW, tower: str = "", say: Say = say_line
+    spec: RunSpec,
+    *,
+    protocol: Protocol = BASE2NEW,
+    tower: str = "",
+    random_sizes: bool = False,
+    say: Say = say_line,
 ) -> dict[str, Any]:
     """Measure zero-shot CLIP, alpha and beta with each correction; return and store the record.
 
@@ -44,6 +50,8 @@ def run_rivals(
         protocol: whose stages and test sets.
         tower: other CLIP weights whose zero-shot model reads enlarged pictures, too; one with large
             patches has few tokens (`ViT-B/32`).
+        random_sizes: also train the host with a random size of pictures in every step, unless it
+            is trained, and test it at phi.
 
     Raises:
         ConfigError: the method has no class texts of its own that serve all images.
@@ -57,10 +65,10 @@ def run_rivals(
         )
     engine = prepare(spec, protocol=protocol, say=say)
     with using_weights(spec.weights):
-        return _run(engine, tower, say)
+        return _run(engine, tower, random_sizes, say)
 
 
-def _run(engine: Engine, tower: str, say: Say) -> dict[str, Any]:
+def _run(engine: Engine, tower: str, random_sizes: bool, say: Say) -> dict[str, Any]:
     """Return the record, measured unless it is there; see `run_rivals`."""
     plan, spec = engine.plan, engine.plan.spec
     alpha, beta = plan.stages["alpha"], plan.stages["beta"]
@@ -75,24 +83,49 @@ def _run(engine: Engine, tower: str, say: Say) -> dict[str, Any]:
     views = engine.identity.options.cache_views or 1
     tests = {name: engine.identity.images(name) for name in plan.tests}
     own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
+    at_random = RandomSizes(engine)
+    if random_sizes:
+        at_random.train(say)
     with stage_lock(folder, say):
-        done = finished_record(folder) if is_complete(folder, own_key) else None
-        if done is None:
-            rows = _zero_shot(engine, alpha, tower, say)
-            rows += [_row(engine, s) for s in _measure(engine, alpha, beta, say)]
+        found = finished_record(folder) if is_complete(folder, own_key) else None
+        if found is None:
             cfg = engine.cfgs["alpha"]
-            record = dict(head(plan, engine.identity, "rivals", own_key, alpha, cfg))
-            record |= {"protocol": plan.protocol.name, "rows": rows, "views": views}
+            record: dict[str, Any] = {**head(plan, engine.identity, "rivals", own_key, alpha, cfg)}
+            record |= {"protocol": plan.protocol.name, "rows": [], "views": views}
             record["test_sets"] = test_lists(plan, engine.identity)
             if not plan.protocol.halves:
                 record["targets"] = target_facts(plan, engine.identity)
-            write_record(folder, record)
-        elif tower:
-            rows = _zero_shot(engine, alpha, tower, say)
-            rows += [row for row in done["rows"] if row["model"] != ZERO_SHOT_MODEL]
-            if rows != done["rows"]:
-                write_record(folder, done | {"rows": rows})
+        else:
+            record = found
+        rows = _rows(engine, record["rows"], tower, say)
+        if (random_sizes or found is None) and at_random.there and not _has(rows, CHANGE):
+            rows = [*rows, _random_row(engine, at_random, say)]
+        if rows != record["rows"]:
+            write_record(folder, record | {"rows": rows})
         return finished_record(folder)
+
+
+def _rows(engine: Engine, known: list[RowFacts], tower: str, say: Say) -> list[RowFacts]:
+    """Return the rows of a record, measured where there are none; a tower's row is added."""
+    alpha, beta = (engine.plan.stages[name] for name in ("alpha", "beta"))
+    if not known:
+        rows = _zero_shot(engine, alpha, tower, say)
+        return [*rows, *(_row(engine, s) for s in _measure(engine, alpha, beta, say))]
+    if not tower:
+        return known
+    others = [row for row in known if row["model"] != ZERO_SHOT_MODEL]
+    return [*_zero_shot(engine, alpha, tower, say), *others]
+
+
+def _has(rows: list[RowFacts], correction: str) -> bool:
+    return any(row["correction"] == correction for row in rows)
+
+
+def _random_row(engine: Engine, at_random: RandomSizes, say: Say) -> RowFacts:
+    """Return the row of the host that was trained at random sizes, with what the training took."""
+    took = at_random.train(say)
+    row = _row(engine, at_random.score())
+    return row | {"parameters": took["parameters"], "seconds": took["seconds"]}
 
 
 def _folder(engine: Engine, trainer: str) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +98,32 @@ def resample_visual_(visual: nn.Module, input_size: int, resampling: str) -> nn.
         visual.positional_embedding = nn.Parameter(new, requires_grad=old.requires_grad)
     visual.input_resolution = input_size
     return visual
+
+
+@contextmanager
+def positions_at(towers: Sequence[nn.Module], input_size: int, resampling: str) -> Iterator[None]:
+    """Let CLIP ViTs read `input_size` x `input_size` pixels inside; then put theirs back.
+
+    Args:
+        towers: what they learn of positions, they learned before: these are frozen.
+        resampling: a name of `RESAMPLINGS`.
+
+    Raises:
+        HostError: the positions of a tower are being learned.
+        ConfigError: the size does not fit the patch size, or there is no such resampling.
+    """
+    own = [tower.positional_embedding for tower in towers]
+    if any(positions.requires_grad for positions in own):
+        raise HostError("image positions are being learned: they have no other size meanwhile")
+    try:
+        for tower, positions in zip(towers, own, strict=True):
+            grid_size = grid_size_of(input_size, tower.conv1.weight.shape[-1])
+            new = resample_pos_embed(positions.data, grid_size, resampling)
+            tower.positional_embedding = nn.Parameter(new, requires_grad=False)
+        yield
+    finally:
+        for tower, positions in zip(towers, own, strict=True):
+            tower.positional_embedding = positions
 
 
 def keep_own_pos_embed(

@@ -93,6 +93,28 @@ def test_flipping_patches_flips_the_picture():
     assert np.array_equal(pretrain.flip_grid(values)[0, 0], values[0, 13])
 
 
+def test_larger_patches_are_made_of_small_ones():
+    picture = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    small = pool.to_patches(picture)[None]
+    large = pool.merged_patches(small, 32)
+    image = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    assert torch.equal(torch.from_numpy(large), towers.patchify(image, 32))
+    assert pool.merged_patches(small, 16) is small
+    masks = np.random.default_rng(1).random((2, 224, 224))
+    merged = pool.merged_coverage(pool.patch_coverage(masks)[None], 2)[0]
+    assert np.allclose(merged[8], masks[:, 32:64, 32:64].mean((1, 2)))
+
+
+def test_a_clip_with_larger_patches_is_pretrained_by_the_same_recipe(tiny_config, tiny_pool):
+    config = pretrain.with_patches(pretrain.PretrainConfig(), 32)
+    assert (config.kept_patches, config.towers.patch_size) == (20, 32)
+    with pytest.raises(ValueError, match="patches of 24 pixels"):
+        pretrain.with_patches(tiny_config, 24)
+    trainer = pretrain.Pretrainer(pretrain.with_patches(tiny_config, 32), tiny_pool)
+    first, *_, last = (sum(trainer.train_step().values()) for _ in range(tiny_config.steps))
+    assert last < first and trainer.model.visual.positional_embedding.shape[0] == 50
+
+
 def test_pool_is_drawn_once(tmp_path, monkeypatch):
     first = pool.open_pool(tmp_path, 5)
     monkeypatch.setattr(pool, "draw_pretrain_picture", None)
