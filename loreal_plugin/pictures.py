@@ -42,6 +42,8 @@ _SEE_THROUGH = ("RGBA", "LA", "PA", "RGBa", "La")
 _WHITE = (255, 255, 255, 255)
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")
 _FULL_16 = 65535
+# PostScript is a program, which Pillow would give to Ghostscript to run
+_PROGRAMS = ("EPS",)
 # one of these is in a PNG that says how the camera was held
 _PNG_NOTES = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
@@ -89,8 +91,10 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """Return a picture that Pillow has opened or made, upright, in 8-bit RGB.
 
     Raises:
-        DataError: it has too many pixels, or no finite value.
+        DataError: it has too many pixels, or no finite value, or is a program that draws.
     """
+    if image.format in _PROGRAMS:
+        raise DataError("it is PostScript, a program, which is not run; save it as JPEG or PNG")
     if image.width * image.height > MAX_PIXELS:
         raise DataError(
             f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"

@@ -27,6 +27,7 @@ LEAVES = {
     "option_keys",
     "devices",
     "pictures",
+    "plain_output",
     "time_left",
 }
 HOST_MODULES = {"clip", "dassl", "trainers", "datasets", "train"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from loreal_plugin import pictures
 from loreal_plugin.errors import DataError
@@ -169,6 +169,20 @@ def test_truncated_absent_and_special_files_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(DataError, match="no regular file"):
         read_picture(tmp_path / "pipe.jpg")
+
+
+def test_postscript_is_a_program_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_words: object) -> None:
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
+    path = tmp_path / "cat.jpg"
+    Image.new("RGB", (8, 8)).save(path, format="EPS")
+    with pytest.raises(DataError, match="cat.jpg' cannot be read: it is PostScript, a program"):
+        read_picture(path)
+    assert len(picture_identity(path.read_bytes())) == 64
 
 
 def test_bombs_are_refused_whatever_another_library_set(

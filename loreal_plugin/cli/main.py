@@ -9,11 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from loreal_plugin.cli.signals import EXIT_TERMINATED, Terminated, ended_by_sigterm
 from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
+from loreal_plugin.plain_output import plain_output
 from loreal_plugin.results.protocols import TRAINED
 from loreal_plugin.version import __version__
 
@@ -56,6 +57,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class Parser(argparse.ArgumentParser):
     """Raises where argparse would print the usage and end the process."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.color = False  # Python 3.14 would colour the help, and colours are shown as text here
 
     def error(self, message: str) -> NoReturn:
         """Raise a ConfigError that points at --help."""
@@ -112,6 +117,11 @@ def entry() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 1 answered no, 2 wrong input, 130 or 143 ended."""
+    with plain_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         with ended_by_sigterm():
             args = parse(sys.argv[1:] if argv is None else argv)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loreal_plugin.errors import ConfigError, DataError, LorealError, one_line
+from loreal_plugin.plain_output import plain_output
 
 if TYPE_CHECKING:
     from loreal_plugin.edge.head import Head
@@ -54,13 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return 0 done, 1 answered no, 2 wrong input."""
     args = build_parser().parse_intermixed_args(argv)
-    try:
-        return _run(args)
-    except LorealError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    with plain_output():
+        try:
+            return _run(args)
+        except LorealError as error:
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            return 130
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -135,7 +135,7 @@ def read_head(path: Path) -> Head:
         data = memoryview(content)[8 + length :]
         tensors = {name: _tensor(data, entry) for name, entry in header.items()}
         return head_from(facts, tensors)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is no head that can be read ({error}); make it again with loreal head"
         ) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from loreal_plugin.digests import digest_bytes, digest_file
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files.schema import fault_of
 
 FORMAT, SCHEMA_VERSION = "loreal-package", 1
 MANIFEST, SUMS, ENCODER, GOLDEN, CARD = (
@@ -34,7 +35,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Return a package's description, after the check of its own hash.
 
     Raises:
-        CheckpointError: no package, a damaged description, or one of another schema version.
+        CheckpointError: no package, a damaged description, one of another schema version or that is
+            not valid under the schema, or one that names a file outside the package.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -45,13 +47,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
         found = manifest["format"], manifest["schema_version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); export or copy it again") from None
     if found != (FORMAT, SCHEMA_VERSION):
         raise CheckpointError(
             f"{path} is '{found[0]}' of schema version {found[1]}; this release reads"
             f" '{FORMAT}' of version {SCHEMA_VERSION}: export the run again, or use the release"
-            f" that wrote it ({(manifest.get('versions') or {}).get('loreal-plugin', 'unknown')})"
+            f" that wrote it ({_release(manifest)})"
+        )
+    fault = fault_of(manifest, json.loads(schema_file().read_text(encoding="utf-8")), "it")
+    if fault:
+        raise CheckpointError(
+            f"{path} is no description that this release can follow: {fault}; export the run"
+            f" again, or use the release that wrote it ({_release(manifest)})"
         )
     try:
         sums = (folder / SUMS).read_bytes()
@@ -62,7 +70,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} and {SUMS} do not fit each other: one of the two is damaged; export or copy"
             " the package again"
         )
+    for name in manifest["files"]:
+        inside(folder, name)
     return manifest
+
+
+def _release(manifest: Mapping[str, Any]) -> str:
+    versions = manifest.get("versions")
+    return versions.get("loreal-plugin", "unknown") if isinstance(versions, dict) else "unknown"
 
 
 def sums_of(manifest: bytes, files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ Shapes: B pictures, C classes, F features a picture, D width, S side of the pict
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from loreal_plugin.edge.head import NOTE, Head, read_head
-from loreal_plugin.edge.layout import ENCODER, check_files, inside, read_manifest
+from loreal_plugin.edge.layout import ENCODER, MANIFEST, check_files, inside, read_manifest
 from loreal_plugin.edge.pixels import check_recipe, read_rgb, to_pixels
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, unknown_name
 
@@ -67,7 +68,13 @@ class Package:
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
         found, labels = _head(folder, manifest, head, threads)
-        return cls(folder, manifest, labels, session(folder / ENCODER, threads), found)
+        encoder, size = session(folder / ENCODER, threads), manifest["picture"]["size"]
+        if not _takes(encoder, size):
+            raise CheckpointError(
+                f"{folder / ENCODER} does not read pictures of {size} pixels, as"
+                f" {folder / MANIFEST} says; export the package again"
+            )
+        return cls(folder, manifest, labels, encoder, found)
 
     @property
     def size(self) -> int:
@@ -141,17 +148,28 @@ class Package:
         return [Answer(self.labels[i], float(odds[i] / odds.sum())) for i in best]
 
 
+def _takes(encoder: Any, size: int) -> bool:
+    """Return whether an encoder has one input: `pixels` (B, size, size, 3) uint8."""
+    inputs = [(one.name, one.type, list(one.shape[1:])) for one in encoder.get_inputs()]
+    return inputs == [("pixels", "tensor(uint8)", [size, size, 3])]
+
+
 def session(path: Path, threads: int) -> Any:
     """Return a session of onnxruntime on the CPU.
 
     Raises:
         ConfigError: onnxruntime is not installed.
-        CheckpointError: it cannot read the file.
+        CheckpointError: it cannot read the file, or the file takes tensors from others.
     """
     try:
         import onnxruntime
     except ImportError:
         raise ConfigError("onnxruntime is not installed: pip install onnxruntime") from None
+    if _has_external_tensors(path):
+        raise CheckpointError(
+            f"{path} is refused: it takes tensors from other files, which those of a package never"
+            " do; get the package from a source that you trust"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -162,6 +180,23 @@ def session(path: Path, threads: int) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common class of their own
         raise CheckpointError(f"onnxruntime cannot run {path}: {error}") from error
+
+
+def _has_external_tensors(path: Path) -> bool:
+    """Return whether an ONNX file says that a tensor lies elsewhere: onnxruntime 1.23 would read
+    any file of the machine.
+
+    Such a tensor has an entry with the key "location": the byte before it ends the key's length.
+    """
+    if not path.stat().st_size:
+        return False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(b"location")
+        while at > 0:
+            if content[at - 1] in (0, 8):  # 8, or 8 written in more bytes than it needs
+                return True
+            at = content.find(b"location", at + 1)
+    return False
 
 
 def _head(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from loreal_plugin.edge.layout import GOLDEN
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.pixels import to_pixels
-from loreal_plugin.errors import CheckpointError
+from loreal_plugin.errors import CheckpointError, one_line
 
 _ROUNDS = 5
 
@@ -60,18 +62,16 @@ def self_test(package: Package) -> SelfTest:
     """Return what a package does with its golden pictures on this machine; its head is not asked.
 
     Raises:
-        CheckpointError: the golden pictures belong to another head than the one in use.
+        CheckpointError: the golden pictures belong to another head than the one in use, or are
+            none.
     """
-    from PIL import Image
-
     facts = package.manifest["golden"]
-    if package.labels != tuple(package.manifest["heads"][facts["head"]]["labels"]):
+    head = package.manifest["heads"].get(facts["head"], {})
+    if package.labels != tuple(head.get("labels", ())):
         raise CheckpointError(
             f"the golden pictures are for the head '{facts['head']}': open the package with it"
         )
-    with np.load(package.folder / GOLDEN, allow_pickle=False) as golden:
-        pictures = [Image.fromarray(golden[f"picture_{i}"]) for i in range(len(golden["logits"]))]
-        wanted, logits = golden["pixels"], golden["logits"]
+    pictures, wanted, logits = _golden(package.folder / GOLDEN)
     pixels = np.stack([to_pixels(one, package.manifest["picture"]) for one in pictures])
     found = package.logits(wanted)
     return SelfTest(
@@ -83,6 +83,21 @@ def self_test(package: Package) -> SelfTest:
         milliseconds=_milliseconds(package, pictures),
         peak_mib=peak_mib(),
     )
+
+
+def _golden(path: Path) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """Return the golden pictures, their pixels and their logits."""
+    from PIL import Image
+
+    try:
+        with np.load(path, allow_pickle=False) as golden:
+            wanted, logits = golden["pixels"], golden["logits"]
+            pictures = [Image.fromarray(golden[f"picture_{i}"]) for i in range(len(logits))]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path} holds no golden pictures ({one_line(error)}); export the package again"
+        ) from None
+    return pictures, wanted, logits
 
 
 def _milliseconds(package: Package, pictures: list) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -64,12 +66,17 @@ def read_sums(path: Path) -> dict[str, str] | None:
 
 
 def damage(root: Path, hashes: Mapping[str, str]) -> list[str]:
-    """Return a text for each file below `root` that is not what its hash says, by name."""
+    """Return a text for each file below `root` that is not what its hash says, by name.
+
+    A name that leads out of the folder, or to a device or a pipe, is not opened.
+    """
     found = []
     for name, sha256 in sorted(hashes.items()):
         path = root / name
         try:
-            fault = "" if digest_file(path) == sha256 else "is not what was written"
+            fault = _unfit(root, path) or (
+                "" if digest_file(path) == sha256 else "is not what was written"
+            )
         except FileNotFoundError:
             fault = "is gone"
         except OSError as error:
@@ -77,3 +84,11 @@ def damage(root: Path, hashes: Mapping[str, str]) -> list[str]:
         if fault:
             found.append(f"{path} {fault}")
     return found
+
+
+def _unfit(root: Path, path: Path) -> str:
+    """Return why a path that a record names is not to be opened, "" where it is."""
+    if not Path(os.path.normpath(path)).is_relative_to(os.path.normpath(root)):
+        return "lies outside its folder"
+    kind = path.stat().st_mode
+    return "" if stat.S_ISREG(kind) or stat.S_ISDIR(kind) else "is a pipe or a device"

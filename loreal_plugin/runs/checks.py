@@ -14,6 +14,7 @@ from loreal_plugin.errors import ConfigError, DataError, LorealError
 from loreal_plugin.method.slots import check_length, slot_length
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.plain_output import shown
 from loreal_plugin.runs.check_values import check_classes, check_training
 from loreal_plugin.runs.engine import Engine
 
@@ -203,9 +204,14 @@ def check_slots(engine: Engine) -> None:
 def check_name(
     name: str, prompt: str, tokens: list[int], encode: Callable[[str], list[int]]
 ) -> None:
-    """Raise DataError where a class name has other tokens in its prompt than alone: signs, emoji
-    among them, are one word with the full stop behind them.
+    """Raise DataError where a class name is no line of text, or has other tokens in its prompt
+    than alone: signs, emoji among them, are one word with the full stop behind them.
     """
+    if shown(name) != name or any(character in name for character in "\t\n\r"):
+        raise DataError(
+            f"class name {ascii(name)} has a control character, which no text shows; write its name"
+            " in letters (a class of a folder has the folder's name)"
+        )
     if not name_places([0, *tokens], encode(name.replace("_", " "))):
         raise DataError(
             f"class name '{name}' has other tokens in its prompt '{prompt}' than alone, because it"

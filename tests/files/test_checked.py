@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loreal_plugin.digests import digest_bytes
 from loreal_plugin.files import atomic, read_checked, write_checked, write_json
 from loreal_plugin.files.checked_json import OLD
 from loreal_plugin.files.manifest import Manifest, damage
@@ -64,6 +65,19 @@ def test_a_manifest_names_what_is_gone_changed_or_unreadable(tmp_path):
         f"{tmp_path / 'b'} is gone",
         f"{tmp_path / 'c'} cannot be read (Is a directory)",
     ]
+
+
+def test_a_manifest_opens_nothing_outside_its_folder_and_no_device(tmp_path):
+    root = tmp_path / "run"
+    root.mkdir()
+    (tmp_path / "outside").write_bytes(b"x")
+    os.mkfifo(root / "pipe")  # would wait for ever
+    names = ["../outside", "/dev/zero", "a/../../outside", "pipe"]
+    found = damage(root, dict.fromkeys(names, digest_bytes(b"x")))
+    assert [text.rsplit(" ", 3)[1:] for text in found if "pipe" not in text] == [
+        ["outside", "its", "folder"]
+    ] * 3
+    assert len(found) == 4 and f"{root / 'pipe'} is a pipe or a device" in found
 
 
 def test_a_manifest_brings_files_and_names_to_the_disk_and_hashes_what_changed(

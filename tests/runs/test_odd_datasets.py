@@ -94,6 +94,14 @@ def test_a_name_that_is_an_emoji_is_refused_before_anything_is_trained(
     assert said.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
+def test_a_name_that_would_steer_a_terminal_is_refused_before_anything_is_trained(
+    tmp_path: Path, run: Any
+) -> None:
+    code, _, said = run("steer", ["cat", "dog", "ferry", "x\x1b]0;owned\x07"], "loreal")
+    assert code == 2 and r"class name 'x\x1b]0;owned\x07' has a control character" in said
+    assert said.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
 def test_a_new_half_without_test_pictures_is_named(home: Path, tmp_path: Path, run: Any) -> None:
     for part, classes in (("train", "abcd"), ("val", "abcd"), ("test", "ab")):
         write(home / "data" / "parts" / part, list(classes))

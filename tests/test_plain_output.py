@@ -1,0 +1,33 @@
+"""Names that come from elsewhere are shown on a terminal and do nothing there."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from loreal_plugin.cli.main import main
+from loreal_plugin.plain_output import PlainStream, shown
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1A\u202eevil\x7f\u2028"
+
+
+def test_control_characters_are_written_out_and_letters_stay() -> None:
+    assert shown(HOSTILE) == r"\x1b]0;owned\x07\x1b[2J\x9b1A\u202eevil\x7f\u2028"
+    for text in ("plain", "Füße, 猫 🐱 émeu", "a\tb\r\n", ""):
+        assert shown(text) == text
+
+
+def test_a_stream_writes_them_out_and_is_else_what_it_was() -> None:
+    below = io.StringIO()
+    stream = PlainStream(below)
+    assert stream.write(HOSTILE) == len(HOSTILE)
+    stream.writelines(["\x1b[31m", "\n\x1b[A"])  # the second: a bar goes back to its line
+    assert below.getvalue() == shown(HOSTILE) + "\\x1b[31m\n\x1b[A"
+    assert stream.getvalue() == below.getvalue() and not stream.isatty()
+
+
+def test_the_command_line_shows_what_it_was_given(capsys: pytest.CaptureFixture) -> None:
+    assert main(["predict", f"nowhere{HOSTILE}", "x.jpg"]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere\\x1b]0;owned" in said and "\x1b" not in said and "\u202e" not in said
