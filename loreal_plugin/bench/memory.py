@@ -16,7 +16,7 @@ import psutil
 import torch
 
 from loreal_plugin.runs.meter import Meter
-from loreal_plugin.text.layout import trim_heap
+from loreal_plugin.text.chunks import trim_heap
 
 MIB = 2**20
 _RESET = Path("/proc/self/clear_refs")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from loreal_plugin.errors import HostError
+from loreal_plugin.method.slots import SplicedPrompts
 
 
 class TextLayer(Protocol):
@@ -75,6 +76,11 @@ class TextBlocks:
                 raise HostError(
                     f"text block {i}: its attention ({kind}) has no in_proj_weight; {advice}"
                 )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type that the blocks compute in."""
+        return self.layers[0].attn.in_proj_weight.dtype
 
     def entered(self, layer_index: int, x: Tensor, classes: Tensor) -> Tensor:
         """Return static rows (C, T', D_t) of classes (C,) as the host changes them before a block.
@@ -155,6 +161,28 @@ def run_block(
     return x, keys
 
 
+@torch.no_grad()
+def run_static(
+    blocks: TextBlocks, prompts: SplicedPrompts, classes: Tensor, n_rows: int
+) -> list[Tensor]:
+    """Return each layer's keys and values (C, T, 2D) of the first n_rows rows of some classes.
+
+    T is larger than n_rows in layers before which the host inserted rows.
+    """
+    dtype, kept = blocks.dtype, []
+    # In full precision even under autocast: stored values must not depend on who asks first.
+    with torch.autocast(classes.device.type, enabled=False):
+        position = blocks.positional_embedding[:n_rows].to(dtype)
+        x = prompts.static_rows(classes)[:, :n_rows].to(dtype) + position
+        for i in range(len(blocks.layers)):
+            x = blocks.entered(i, x, classes).to(dtype)
+            bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, x.shape[1], x.dtype)
+            y, keys = run_block(blocks, i, x[None], [], bias)
+            x = y[0]
+            kept.append(keys[0])
+    return kept
+
+
 def _attend(
     attn: nn.MultiheadAttention, q: Tensor, keys: Tensor, earlier: Sequence[Tensor], bias: Tensor
 ) -> Tensor:
@@ -180,3 +208,61 @@ def _one_row(x: Tensor, read: Tensor) -> Tensor:
     """Return one row per class, (B, C, 1, D), of x (B, C, S, D)."""
     index = read[None, :, None, None].expand(x.shape[0], -1, 1, x.shape[-1])
     return x.gather(2, index)
+
+
+# ---- memory of rows ------------------------------------------------------------------------------
+
+GIB = 1024**3
+
+# Widths of float32 that a row of a pre-norm block holds, and one of the earlier rows whose keys and
+# values are joined to it: kept a layer for the backward pass, or at once without one. Measured at
+# CLIP's text size with four images and eight classes, slots behind and before the class name;
+# rounded up.
+_WIDTHS = {True: (15, 4), False: (23, 6)}
+
+# Fixed numbers, not the free memory: the chunking changes the last bits of a sum, and runs must
+# reproduce.
+_TRAINING_BUDGET = {"cpu": 2 * GIB, "cuda": 8 * GIB}
+_INFERENCE_BUDGET = {"cpu": GIB // 4, "cuda": 2 * GIB}
+
+
+def auto_chunk(
+    rows_per_class: int,
+    width: int,
+    n_layers: int,
+    needs_grad: bool,
+    device: torch.device,
+    budget: int = 0,
+    earlier: int = 0,
+) -> int:
+    """Return how many classes fit the activation budget at once.
+
+    Args:
+        rows_per_class: rows that one class adds to the batch, all images together.
+        width: D_t.
+        n_layers: layers whose activations are alive at the same time in training.
+        needs_grad: whether activations are kept for a backward pass.
+        device: where the rows live.
+        budget: bytes, of which three quarters are for activations; 0 = a fixed number for the
+            device.
+        earlier: rows of a class, all images together, that only their keys and values stand for.
+    """
+    budgets = _TRAINING_BUDGET if needs_grad else _INFERENCE_BUDGET
+    budget = budget - budget // 4 or budgets.get(device.type, budgets["cpu"])
+    per_row, per_earlier = _WIDTHS[needs_grad]
+    widths = rows_per_class * per_row + earlier * per_earlier
+    return max(1, budget // max(1, widths * width * 4 * (n_layers if needs_grad else 1)))
+
+
+def keys_fit(blocks: TextBlocks, n_rows: int, budget: int = 0) -> bool:
+    """Say whether the keys and values of so many rows take at most a quarter of the budget.
+
+    Args:
+        blocks: every one of its layers has keys and values of each row.
+        n_rows: of all prompts together.
+        budget: bytes; 0 = a fixed number for the device.
+    """
+    weight = blocks.layers[0].attn.in_proj_weight
+    share = budget // 4 or _INFERENCE_BUDGET.get(weight.device.type, _INFERENCE_BUDGET["cpu"])
+    per_row = 2 * weight.shape[1] * weight.element_size() * len(blocks.layers)
+    return n_rows * per_row <= share

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.method.slots import SplicedPrompts, class_index
-from loreal_plugin.text.layout import auto_chunk, check_chunk, run_in_chunks
+from loreal_plugin.text.blocks import auto_chunk
+from loreal_plugin.text.chunks import run_in_chunks
 
 # The encoder is a black box here; CLIP's text transformers have at most this many layers worth
 # counting.
@@ -26,9 +27,6 @@ class ReferenceTextPath:
             ``TextBlocks``.
         budget: bytes that activations may take; 0 = a fixed number for the device.
         by_class: `encode` takes a third argument, which class (N,) each prompt is of.
-
-    Raises:
-        ConfigError: a negative chunk.
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class ReferenceTextPath:
     ) -> None:
         self.prompts = prompts
         self.encode = encode if by_class else lambda rows, tokens, _: encode(rows, tokens)
-        self.chunk = check_chunk(chunk)
+        self.chunk = chunk
         self.embed_contents = embed_contents
         self.budget = budget
 

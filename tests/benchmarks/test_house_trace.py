@@ -135,7 +135,6 @@ def test_a_prediction_a_step_and_a_class_name_stay_within_few_files(monkeypatch)
     _, files, visits = rows["uncached step: calls, files, visits (package)"]
     assert files <= 12 and visits <= 38
     _, files, _ = rows["class name: calls, files, visits (package)"]
-    # one file more than aimed at: docs/ARCHITECTURE.md says why
-    assert files <= 7
+    assert files <= 6
     reading = trace.reading_list(BENCHMARKS.parent / "loreal_plugin")
     assert len(reading) <= 6 and sum(map(trace.counts.count_lines, reading)) <= 900

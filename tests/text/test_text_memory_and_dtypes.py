@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from toy_text import ToyText, make_prompts, make_text
 
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath
-from loreal_plugin.text.layout import auto_chunk
+from loreal_plugin.text.blocks import auto_chunk
 
 NAMES = ([10], [11, 12, 13], [14, 15], [16])
 

@@ -11,8 +11,8 @@ from toy_text import CASES, NAMES, ToyText, contents_for, make_prompts, make_tex
 
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts
-from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, layout
-from loreal_plugin.text.layout import rows_alike
+from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, chunks
+from loreal_plugin.text.chunks import rows_alike
 
 
 def features_and_gradient(path, contents: Tensor, **call) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ def test_prefix_equals_reference_for_one_class_and_for_equal_names():
 @pytest.mark.parametrize("host", ["identity", "insert", "branch"])
 @pytest.mark.parametrize("order", SLOT_ORDERS)
 def test_classes_run_in_groups_of_equal_length_give_the_same(monkeypatch, host: str, order: str):
-    monkeypatch.setattr(layout, "_PASS_COST", {"cpu": 0})  # every length is a group of its own
+    monkeypatch.setattr(chunks, "_PASS_COST", {"cpu": 0})  # every length is a group of its own
     text = make_text(host)
     prompts = make_prompts(text, order, names=([10], [11, 12, 13], [14], [15, 16], [17, 18, 19]))
     assert_paths_agree(text, prompts)
@@ -243,12 +243,6 @@ def test_slots_where_the_host_overwrites_rows_are_refused():
     text = make_text("replace")
     with pytest.raises(ConfigError, match="overwrites rows up to 2.*class_first"):
         PrefixTextPath(make_prompts(text, "slots_first"), text.blocks())
-
-
-def test_negative_chunk_is_refused():
-    text = make_text()
-    with pytest.raises(ConfigError, match="CLASS_CHUNK"):
-        ReferenceTextPath(make_prompts(text), text.encode, chunk=-1)
 
 
 def test_blocks_of_another_kind_are_refused_by_name():

@@ -1,0 +1,125 @@
+"""Many classes: which of them run together, and how they run in chunks.
+
+Classes run in chunks, so that activation memory does not grow with their number, and in groups of
+like length, so that short prompts are not padded to long ones. A list of classes that fits at once
+and has one length needs nothing of this.
+
+Shapes: B images, C classes, D = D_t.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+# Operations that take as long as the fixed cost of one more pass through a block (launches, masks,
+# joins): 0.15 ms at the speed of one core and of a GPU, a guess. It decides only which classes of
+# unequal length run together, never a result.
+_PASS_COST = {"cpu": 11_000_000, "cuda": 3_000_000_000}
+
+
+def cut_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tensor, ...]:
+    """Return the numbers of classes in groups of like length, the shortest first.
+
+    Args:
+        n_rows: (C,) of every class.
+        positional_embedding: (L, D_t) of the text encoder; width and device say what a pass costs.
+    """
+    operations = _PASS_COST.get(positional_embedding.device.type, _PASS_COST["cpu"])
+    cost = max(1, operations // (24 * positional_embedding.shape[-1] ** 2))
+    sizes = rows_alike(n_rows.tolist(), cost)
+    if len(sizes) == 1:  # padding costs less than a second pass; their order stays
+        return (torch.arange(len(n_rows), device=n_rows.device),)
+    return n_rows.argsort(stable=True).split(sizes)
+
+
+def rows_alike(n_rows: Sequence[int], cost: int) -> list[int]:
+    """Return sizes of the groups into which classes, sorted by their number of rows, are best cut.
+
+    A group is padded to its longest class. The cut is the cheapest for one image, so that it does
+    not depend on how many images run together.
+
+    Args:
+        n_rows: of every class, in any order.
+        cost: what a group costs by itself, in rows.
+    """
+    counts = sorted(Counter(n_rows).items())
+    best: list[tuple[int, list[int]]] = [
+        (0, [])
+    ]  # (rows run, sizes) of the classes with the shortest lengths
+    for upto in range(1, len(counts) + 1):
+        longest = counts[upto - 1][0]
+        choices = []
+        for start in range(upto):
+            size = sum(count for _, count in counts[start:upto])
+            choices.append((best[start][0] + size * longest + cost, [*best[start][1], size]))
+        best.append(min(choices))
+    return best[-1][1]
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system, where the C library can.
+
+    Chunks differ a little in size, so what one leaves behind in the heap seldom fits the next:
+    without this, resident memory grows with their number.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+def run_in_chunks(
+    run: Callable[..., Tensor],
+    classes: Tensor,
+    chunk: int,
+    inputs: tuple[Tensor, ...],
+    length: Tensor | None = None,
+) -> Tensor:
+    """Return ``run(classes_of_a_chunk, *inputs)`` of all chunks, joined along dimension 1 (the
+    classes).
+
+    With more than one chunk and gradient wanted, a chunk keeps only its inputs and is computed
+    again in the backward pass.
+
+    Args:
+        run: (class index tensor (c,), *inputs) -> (B, c, D_v).
+        classes: (C',) class indices.
+        chunk: classes per chunk.
+        inputs: tensors the result depends on; those with gradient receive it.
+        length: (C',) when given, classes of like length run together.
+    """
+    if length is not None:
+        order = length.argsort(stable=True)
+        return run_in_chunks(run, classes[order], chunk, inputs)[:, order.argsort()]
+    parts = classes.split(chunk)
+    if len(parts) == 1:
+        return run(classes, *inputs)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+
+        def fresh(*words: Tensor) -> Tensor:
+            if classes.device.type == "cpu":
+                trim_heap()
+            return run(*words)
+
+        # The frozen text encoder draws no random numbers, so no generator state needs saving.
+        outputs = [
+            checkpoint(fresh, part, *inputs, use_reentrant=False, preserve_rng_state=False)
+            for part in parts
+        ]
+    else:
+        outputs = [run(part, *inputs) for part in parts]
+    return torch.cat(outputs, dim=1)
