@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from loreal_plugin.files import digest
+from loreal_plugin.options import ADAPTATION
 from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.results.record import (
@@ -27,6 +28,7 @@ from loreal_plugin.results.record import (
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.plan import Plan, Row, Stage
+from loreal_plugin.runs.spec import Override
 
 # what belongs to the last stage alone, and not to a run whose record is apart from its stages
 _OF_STAGE = (
@@ -39,6 +41,10 @@ _OF_STAGE = (
     "kept_seconds",
     "files",
 )
+# keys of stage 3 that say what every stage is, or what the adapted student stands on
+_OF_EVERY_STAGE = {
+    f"TRAINER.LOREAL.{name}" for name in ("PRESET", "POSITION_RESAMPLING", *ADAPTATION)
+}
 _TOLD_OF_STAGES = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
 
 
@@ -71,7 +77,7 @@ def head(
         "shots": spec.shots,
         "weights": {"name": spec.weights, "sha256": identity.weights},
         "recipe": spec.recipe,
-        "overrides": [list(vars(o).values()) for o in spec.overrides],
+        "overrides": [list(vars(o).values()) for o in _overrides(plan, identity, kind, stage)],
         "attributes": identity.attributes_on(subset) if stage.loreal else None,
         "config": identity.config(stage.name, cfg),
         "inference": identity.inference(stage.name),
@@ -82,6 +88,17 @@ def head(
         "versions": versions(),
         "git_revision": git_revision(),
     }
+
+
+def _overrides(plan: Plan, identity: Identity, kind: str, stage: Stage) -> list[Override]:
+    """Return the overrides that a record tells: those of its run; of an adapted student without
+    slots none that is stage 3's alone.
+    """
+    if kind != "stage" or stage.name != "adapted":
+        return list(plan.spec.overrides)
+    if identity.options_of(stage.name).slot_parts != "none":
+        return list(plan.spec.overrides)  # its slots hold stage 3's words
+    return [o for o in plan.spec.overrides if o.scope != "loreal" or o.key in _OF_EVERY_STAGE]
 
 
 def run_record(

@@ -137,7 +137,8 @@ def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_p
 def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
-    assert world.run("coop", "TRAINER.LOREAL.ADAPT_ENLARGE", "48", out=out) == 0
+    words = ("TRAINER.LOREAL.ADAPT_ENLARGE", "48", "TRAINER.LOREAL.INFERENCE", "exact")
+    assert world.run("coop", *words, out=out) == 0
     names = {folder.parent.name for folder in world.runs("CoOp")}
     (run,) = (f for f in world.runs("CoOp", out) if f.parent.name not in names)
     # the text side knows nothing of it: its stage 3 is that of the run before
@@ -146,6 +147,10 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     assert len(folders) == 1
     assert main(["verify", str(run)]) == 0
     assert ["loreal", "TRAINER.LOREAL.ADAPT_ENLARGE", "48"] in read_results(run)["overrides"]
+    stage = read_results(out / read_results(run)["stages"]["adapted"]["folder"])
+    told = [key for scope, key, _ in stage["overrides"] if scope == "loreal"]
+    assert "TRAINER.LOREAL.INFERENCE" not in told, "stage 3's alone"
+    assert told[-1] == "TRAINER.LOREAL.ADAPT_ENLARGE"
     # the family's parser wants a log beside
     assert "* accuracy: " in (run / "log.txt").read_text()
     found = load_run(run)
