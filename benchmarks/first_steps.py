@@ -103,8 +103,8 @@ STEPS = (
     Step(
         "Train",
         typed("loreal fit pictures --phi 96 --weights demo --shots 8"),
-        "Eight pictures a class train, so that it is short. Photographs need real CLIP weights; the"
-        " warnings are about photographs, and these are drawings.",
+        "Eight pictures a class train, so that it is short. Photographs need real CLIP weights;"
+        " these are drawings.",
         shown=100,
     ),
     Step(

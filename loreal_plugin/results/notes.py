@@ -30,8 +30,8 @@ def table_notes(run: Run) -> list[str]:
     ]
     if run.weights in DEMO_WEIGHTS and strange:
         found.append(
-            f"Weights '{run.weights}' have seen the demonstration's pictures and words alone:"
-            f" nothing measured here on {', '.join(strange)} means accuracy."
+            f"Weights '{run.weights}' know the demonstration's drawings and words alone: on"
+            f" photographs, accuracy on {', '.join(strange)} means nothing."
         )
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -85,9 +85,6 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     """
     folder = Path(folder).expanduser().resolve()
     spec = _spec(folder, plan)
-    warn = spec.weights in DEMO_WEIGHTS
-    if warn:
-        say(f"warning: the weights '{spec.weights}' know drawn things only; {REAL_WEIGHTS}")
     staged = stage(folder, spec.data, spec.dataset, plan.hold_out, say)
     say(_told(folder, staged, spec.shots))
     try:
@@ -98,10 +95,7 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     write_json(outcome.folder / MEASURED, measured.facts())
     say("")
     say(measured.text())
-    if warn:
-        unseen = f"the weights '{spec.weights}' have never seen one"
-        say(f"\nOn photographs this accuracy means nothing: {unseen}.")
-    say(next_steps(outcome.folder, spec))
+    say(next_steps(outcome.folder, spec, folder))
     return Fitted(outcome.folder, measured, spec.data)
 
 
@@ -159,10 +153,14 @@ def _measure(run: Path, staged: Staged, spec: RunSpec) -> Measured:
     return Measured(names, [item.label for item in items], called)
 
 
-def next_steps(run: Path, spec: RunSpec) -> str:
-    """Return the commands for what comes next, to be copied."""
+def next_steps(run: Path, spec: RunSpec, folder: Path) -> str:
+    """Return the commands for what comes next, to be copied.
+
+    Args:
+        folder: what was trained on; it is worth real weights where it was tried without.
+    """
     name = f"{folder_name(spec.dataset)}-{spec.phi}"
-    commands: Sequence[tuple[str, list[str]]] = (
+    commands: list[tuple[str, list[str]]] = [
         ("name pictures", ["loreal", "predict", str(run), "PICTURES..."]),
         (
             "put it on a device",
@@ -172,7 +170,10 @@ def next_steps(run: Path, spec: RunSpec) -> str:
             "see where it looks",
             ["loreal", "explain", "PICTURE", "--run", str(run), "--data", str(spec.data)],
         ),
-    )
+    ]
+    if spec.weights in DEMO_WEIGHTS:
+        again = ["loreal", "fit", str(folder), "--phi", str(spec.phi), "--weights", "ViT-B/16"]
+        commands.append(("photographs: with weights that know them (a name or a file)", again))
     lines = ["", "next"]
     for what, words in commands:
         lines.append(f"  {' '.join(map(shlex.quote, words))}    # {what}")

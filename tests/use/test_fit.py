@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from loreal_plugin.errors import DataError
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import folder_name
-from loreal_plugin.use.fit import MEASURED, fit_folder
+from loreal_plugin.runs.spec import build_spec
+from loreal_plugin.use.fit import MEASURED, fit_folder, next_steps
 
 
 def test_what_is_measured_is_what_the_run_s_own_test_found(trained: Trained) -> None:
@@ -41,6 +43,16 @@ def test_it_says_what_was_found_and_what_comes_next(trained: Trained) -> None:
     assert [words[1] for words in commands] == ["predict", "export", "explain"]
     assert commands[0][2] == commands[1][2] == str(folder)
     assert commands[1][-1] == str(trained.fitted.data)
+
+
+def test_whoever_tried_it_with_the_demonstration_s_weights_is_told_of_real_ones(
+    tmp_path: Path,
+) -> None:
+    spec = build_spec("coop", "32", data=str(tmp_path), weights="demo")
+    lines = next_steps(tmp_path / "run", spec, tmp_path / "my birds").splitlines()
+    assert f"fit '{tmp_path}/my birds' --phi 32 --weights ViT-B/16" in lines[-1]
+    real = next_steps(tmp_path / "run", replace(spec, weights="ViT-B/16"), tmp_path)
+    assert "loreal fit" not in real and len(real.splitlines()) == len(lines) - 1
 
 
 def test_the_same_command_trains_nothing_again(
