@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.results.protocols import BASE2NEW, TRAINED
+from loreal_plugin.results.protocols import FIT, TRAINED
 
 EPILOG = """\
 Prints the choices that no other beats in accuracy and time, of runs and rivals together, says what
@@ -31,7 +31,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="output folder of the runs")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset of the runs")
     parser.add_argument(
-        "--protocol", choices=tuple(TRAINED), default=BASE2NEW.name, help="whose runs (base2new)"
+        "--protocol",
+        choices=(*TRAINED, FIT.name),
+        default="",
+        help="whose runs (the first protocol that has runs of the dataset)",
     )
     parser.add_argument("--ms", metavar="N", help="at most N milliseconds for a test picture")
     parser.add_argument("--mb", metavar="N", help="at most N MB of memory")

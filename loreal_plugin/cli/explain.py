@@ -158,7 +158,7 @@ def run_explain(args: argparse.Namespace) -> int:
     pages = explain_pictures(
         args.words, Path(args.run_path), folder, count=count, pick=args.pick, **run_arguments(args)
     )
-    print(f"{len(pages)} pages in {folder}")
+    print(f"{len(pages)} page{'s' if len(pages) != 1 else ''} in {folder}")
     return 0
 
 

@@ -126,4 +126,6 @@ def run(args: argparse.Namespace) -> int:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"written: {out} ({size / 1e6:.1f} MB)")
     print(f"try it: python -m loreal_plugin.edge {out} --selftest")
+    if (page := out / "web" / "single.html").is_file():
+        print(f"the page: open {page} in a browser")
     return 0

@@ -22,7 +22,7 @@ from loreal_plugin.results.layout import (
     weights_text,
 )
 from loreal_plugin.results.plots import Picture
-from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
+from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
@@ -89,13 +89,14 @@ def advise(
     out: Path,
     dataset: str,
     *,
-    protocol: str = BASE2NEW.name,
+    protocol: str = "",
     ms: float | None = None,
     mb: float | None = None,
 ) -> Advice:
     """Return the Pareto choices of a dataset.
 
     Args:
+        protocol: whose runs; "" for the first one that has runs of the dataset.
         ms: leave out what takes longer for a test picture.
         mb: leave out what takes more memory, and what does not tell.
 
@@ -103,13 +104,14 @@ def advise(
         LorealError: there are no results of that dataset, or none within the limits.
     """
     groups, refusals = group_results(collect(out).results)
-    known = {group.setting.dataset for group in groups if group.setting.protocol == protocol}
+    protocol = protocol or _first_protocol(groups, dataset)
+    known = {g.setting.dataset for g in groups if g.setting.protocol in (protocol or PROTOCOLS)}
     if dataset not in known:
         if not known:
-            raise LorealError(
-                f"no finished run of protocol {protocol} below {out}; loreal sweep makes some"
-            )
-        raise LorealError(unknown_name(f"dataset with {protocol} runs in {out}", dataset, known))
+            of = f" of protocol {protocol}" if protocol else ""
+            raise LorealError(f"no finished run{of} below {out}; loreal sweep makes some")
+        kind = f"{protocol} runs" if protocol else "runs"
+        raise LorealError(unknown_name(f"dataset with {kind} in {out}", dataset, known))
     # a run that changes stage 3 alone has the host's rows of the run that it changes
     mine = [
         g
@@ -132,6 +134,12 @@ def advise(
         )
     parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
     return Advice("\n\n".join(parts), tuple(pictures))
+
+
+def _first_protocol(groups: Sequence[Group], dataset: str) -> str:
+    """Return the first protocol with runs of a dataset, "" where none has."""
+    found = {group.setting.protocol for group in groups if group.setting.dataset == dataset}
+    return next((name for name in PROTOCOLS if name in found), "")
 
 
 def _of_weights(

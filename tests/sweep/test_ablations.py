@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_runs import write_rivals, write_run
+from made_runs import write_rivals, write_run, write_targets
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.files import write_json
@@ -222,6 +222,17 @@ def test_advice_has_the_host_once_and_a_variant_only_where_it_differs(
     printed = capsys.readouterr().out
     # native once; three rows at 96, three at 144, and the variant
     assert "of 8 choices" in printed and "+ LOREAL, tested at 96 (DRIFT ridge)" in printed
+
+
+def test_advice_on_pictures_of_one_s_own_needs_no_name_of_a_protocol(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_targets(tmp_path, "fit", names=())
+    assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
+    assert capsys.readouterr().out.startswith("demo, fit, 16 shots")
+    write_run(tmp_path)
+    assert main(["advise", str(tmp_path), "--dataset", "demo"]) == 0
+    assert capsys.readouterr().out.startswith("demo, base2new, 16 shots")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_it_says_what_was_found_and_what_comes_next(trained: Trained) -> None:
     assert [words[1] for words in commands] == ["predict", "export", "explain"]
     assert commands[0][2] == commands[1][2] == str(folder)
     assert commands[1][-1] == str(trained.fitted.data)
+    assert commands[2][-2:] == ["--row", "adapted"], "the student that names pictures"
 
 
 def test_whoever_tried_it_with_the_demonstration_s_weights_is_told_of_real_ones(
