@@ -52,7 +52,8 @@ def manifest_of(
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "method": contract.method,
-        "title": f"{contract.title} + LOREAL",
+        "title": f"{contract.title} + LOREAL"
+        + (", adapted image side" if deployed.beta.adaptation else ""),
         "phi": deployed.phi,
         "precision": precision,
         "opset": OPSET,

@@ -13,12 +13,13 @@ from loreal_plugin.results.efficiency import EFFICIENCY_NOTE, efficiency
 from loreal_plugin.results.group import Group, Refusal, group_results
 from loreal_plugin.results.layout import Block, Cell, Table, blocks_of
 from loreal_plugin.results.plots import Picture, accuracy_pictures, gain_picture
-from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, TRAINED, Protocol
+from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, PROTOCOLS, Protocol
 from loreal_plugin.results.published_tables import SIDE_BY_SIDE, SPLITS, parts_table, side_by_side
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.results.sections import (
     ROBUSTNESS,
     base_to_new,
+    every_class,
     few_shot,
     targets,
     uncertainty,
@@ -160,7 +161,9 @@ def _tables(protocol: Protocol, block: Block) -> list[Table]:
     """Return the tables of one block of a protocol."""
     if protocol.halves:
         return base_to_new(block)
-    return targets(block) if protocol.across else _zero_shot(block)
+    if protocol.across:
+        return targets(block)
+    return every_class(block) if protocol.trains else _zero_shot(block)
 
 
 def _zero_shot(block: Block) -> list[Table]:
@@ -185,7 +188,7 @@ def _phi_pictures(protocol: Protocol, blocks: Sequence[Block]) -> list[Picture]:
         pictures += accuracy_pictures(f"{name}_phi", caption, groups, axis="phi", unit=unit)
         caption = f"Gain of LOREAL against phi, {title}"
         pictures.append(gain_picture(f"{name}_gain", caption, groups))
-        if protocol.trains and protocol.script:
+        if protocol.trains:
             caption = f"Accuracy against the time of a picture, {title}"
             pictures += cost_pictures(f"{name}_cost", caption, groups, unit)
     return [picture for picture in pictures if picture]
@@ -212,7 +215,7 @@ def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
     """Return the efficiency section, of base-to-new runs where there are any, else of the first
     protocol.
     """
-    protocol = next((p for p in TRAINED.values() if blocks[p.name]), None)
+    protocol = next((p for p in PROTOCOLS.values() if p.trains and blocks[p.name]), None)
     if protocol is None:
         return []
     tables = tuple(efficiency(block) for block in blocks[protocol.name])

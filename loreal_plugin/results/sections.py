@@ -1,4 +1,4 @@
-"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, variants."""
+"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, own pictures, variants."""
 
 from __future__ import annotations
 
@@ -138,6 +138,17 @@ def _by_dataset(block: Block) -> Table:
         columns.append(mark_best([g[0].summaries() if g else [] for g in of_dataset], low))
     body = [(*row_names(line), *(column[i] for column in columns)) for i, line in enumerate(lines)]
     return Table(f"HM by dataset, {block.title}", ("method", "row", *block.datasets), tuple(body))
+
+
+def every_class(block: Block) -> list[Table]:
+    """Return accuracy on all classes, one table a dataset of one's own."""
+    tables = []
+    for dataset in block.datasets:
+        lines = _of_source(block, dataset)
+        low = [groups[0].low for *_, groups in lines]
+        column = mark_best([groups[0].summaries() for *_, groups in lines], low)
+        tables.append(_accuracies(f"{dataset}, {block.title}", lines, ("accuracy",), [column]))
+    return tables
 
 
 def targets(block: Block) -> list[Table]:

@@ -374,3 +374,12 @@ def test_the_time_of_a_test_on_kept_embeddings_has_what_these_took(
     write_json(folder / RESULTS, record)
     groups, _ = group_results(collect(tmp_path).results)
     assert [group.test_milliseconds() for group in groups] == [[pytest.approx(expected)]] * 4
+
+
+def test_pictures_of_one_s_own_have_their_accuracy_and_cost(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_targets(tmp_path, "fit", seed=seed, names=())
+    text = to_markdown(build_report(tmp_path))
+    (row,) = lines_of(text, "maple", "+ LOREAL, tested at 96")[:1]
+    assert re.fullmatch(r"\**\d\d\.\d\d ± \d\.\d\d\**", row[2])
+    assert "training s" in text, "what it cost"
