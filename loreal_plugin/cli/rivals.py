@@ -18,11 +18,14 @@ whose tokens are merged to the number that a small picture has (zero-shot CLIP a
 image side learns nothing). Each row has the tokens that the image encoder reads, the milliseconds
 of one picture alone and of one in a batch. Corrections are fitted on the run's few-shot training
 pictures, in as many augmented views as stage 3 sees (CACHE_VIEWS). --tower adds another CLIP, as
-one with larger patches. Pairs after -- are those of the run.
+one with larger patches. --random-sizes adds the host trained with a random size of pictures in
+every step, from PHI to the native size, and like stage 2 otherwise; this trains, once, and goes on
+where it was interrupted. Pairs after -- are those of the run.
 
 examples:
   loreal rivals maple 96
-  loreal rivals maple 96 --tower demo-patch32 --random-sizes
+  loreal rivals maple 96 --tower ViT-B/32
+  loreal rivals maple 96 --random-sizes
   loreal rivals maple 96 --protocol xd --shots 4
 """
 
