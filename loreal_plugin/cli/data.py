@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from loreal_plugin.download.inspect import Inspection
     from loreal_plugin.download.table import Dataset
 
+PUBLISHED_ELSEWHERE = (
+    "addresses, sizes and hashes are as others published them: this project has asked none of these"
+    " servers"
+)
+
 
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command with its three actions."""
@@ -66,6 +71,7 @@ def run_list(args: argparse.Namespace) -> int:
         size = f"{row.size / 1e9:.2f} GB" if row.size else "size not published"
         print(f"{row.name:<16} {row.title}: {row.classes} classes, {size}")
         print(f"{'':<16} {row.licence}; {row.page}")
+    print(PUBLISHED_ELSEWHERE)
     print("Next: loreal data get NAME --data DATA; docs/DATA.md has sources and hashes")
     return 0
 
@@ -80,6 +86,7 @@ def run_get(args: argparse.Namespace) -> int:
     if row.note:
         print(f"note: {row.note}")
     if not args.given or any(map(is_address, args.given)):
+        print(PUBLISHED_ELSEWHERE)
         _accept(args.yes)
     from loreal_plugin.download.get import get_dataset
 

@@ -83,6 +83,7 @@ def test_the_list_has_every_dataset(capsys: pytest.CaptureFixture[str]):
     said = capsys.readouterr().out
     assert all(f"{name} " in said for name in datasets())
     assert "39.10 GB" in said and "https://image-net.org/download.php" in said
+    assert "has asked none of these servers" in said, "said plainly"
 
 
 def test_the_page_has_the_table_of_the_code():
