@@ -83,7 +83,8 @@ def listen(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     detach_host()
 
 
-@pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
+# One feature a picture and two; what differs between the others is before or behind an embedding.
+@pytest.mark.parametrize("method", ["coop", "mmrl"])
 def test_kept_embeddings_give_the_same_bits_and_seeds_reproduce_every_stage(
     listen: Callable[..., Heard], home: Path, method: str
 ) -> None:

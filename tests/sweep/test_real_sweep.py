@@ -15,6 +15,7 @@ import pytest
 import yaml
 from helpers import random_clip_file, tiny_image_folder
 
+from loreal_plugin.cli.main import main
 from loreal_plugin.results.reader import collect, read_record
 from loreal_plugin.results.record import RESULTS
 
@@ -46,23 +47,28 @@ class Home:
         }
         (root / "plan.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
 
-    def start(self, out: str, jobs: int = 2) -> subprocess.Popen[str]:
-        """Start the sweep."""
-        words = [sys.executable, "-m", "loreal_plugin", "sweep", "plan.yaml", "--jobs", str(jobs)]
-        words += ["--out", out, "--data", "data"]
+    def words(self, out: str, jobs: int) -> list[str]:
+        """Return what stands behind `loreal`."""
+        return ["sweep", "plan.yaml", "--jobs", str(jobs), "--out", out, "--data", "data"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the sweep's processes."""
         kept = {
             k: v
             for k, v in os.environ.items()
             if k not in ("HOST", "OUT", "SHOTS", "CLIP_WEIGHTS", "RECIPE")
         }
-        env = kept | {
+        return kept | {
             "PYTHONPATH": str(ROOT),
             "LOREAL_CACHE": str(self.root / "cache"),
             "OMP_NUM_THREADS": "1",
         }
-        return subprocess.Popen(
-            words, cwd=self.root, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+
+    def start(self, out: str, jobs: int = 2) -> subprocess.Popen[str]:
+        """Start the sweep."""
+        words = [sys.executable, "-m", "loreal_plugin", *self.words(out, jobs)]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(words, cwd=self.root, env=self.environment(), text=True, **pipes)
 
     def finish(self, out: str, jobs: int = 2) -> tuple[int, str, str]:
         """Run the sweep to its end."""
@@ -143,7 +149,7 @@ def test_a_sweep_killed_at_random_points_ends_like_an_undisturbed_one(
             time.sleep(0.005)
         process.kill()
         process.communicate(timeout=60)
-    code, printed, error = home.finish("killed")
+    code, printed, error = home.finish("killed", jobs=1)  # the order of runs changes nothing
     assert code == 1, error
     assert facts(out) == facts(home.root / "whole")
     assert not [p for p in out.rglob("*") if ".replaced" in p.name], "nothing was given up"
@@ -151,10 +157,20 @@ def test_a_sweep_killed_at_random_points_ends_like_an_undisturbed_one(
 
 
 def test_a_finished_sweep_is_asked_again_and_trains_nothing(
-    home: Home, whole: tuple[int, str, str]
+    home: Home,
+    whole: tuple[int, str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = home.root / "whole"
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model*")}
-    code, printed, _ = home.finish("whole", jobs=1)  # there is little to do: one process less
+    environment = home.environment()
+    for name in os.environ.keys() - environment:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(home.root)
+    code = main(home.words("whole", jobs=1))  # in this process, there is little to do
+    printed = capsys.readouterr().out
     assert code == 1 and "2 are there, 2 to make" in printed
     assert before and {path: path.stat().st_mtime_ns for path in out.rglob("model*")} == before
