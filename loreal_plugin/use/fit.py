@@ -26,8 +26,8 @@ from loreal_plugin.use.staging import Staged, stage
 
 MEASURED = "measured.json"
 REAL_WEIGHTS = (
-    "--weights names a file with CLIP weights (or ViT-B/16, which is downloaded); --weights demo"
-    " only tries the commands out: its accuracy means nothing on photographs"
+    "--weights says it here, too; --weights demo only tries the commands out: its accuracy means"
+    " nothing on photographs"
 )
 _SHOWN = 5
 Say = Callable[[str], None]
