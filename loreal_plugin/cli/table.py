@@ -29,18 +29,18 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.cli.next_steps import after_run
     from loreal_plugin.errors import LorealError
     from loreal_plugin.results.class_tables import class_text
-    from loreal_plugin.results.record import RESULTS, read_results
+    from loreal_plugin.results.record import RESULTS, read_record
     from loreal_plugin.results.run import run_of
     from loreal_plugin.results.run_plot import save_plot
     from loreal_plugin.results.run_table import format_record
 
     path = Path(args.run_folder).expanduser()
     folder = path.parent if path.name == RESULTS else path
-    record = read_results(folder)
-    if record is None or not record.get("rows"):
+    record, fault = read_record(folder / RESULTS)
+    if not record.get("rows"):
         raise LorealError(
-            f"no finished run in {folder}: wanted a {RESULTS} with rows; run base2new_train.sh"
-            " first"
+            f"no finished run in {folder}: {RESULTS} {fault or 'has no rows'}; name the folder of"
+            " a run's table, or run base2new_train.sh first"
         )
     print(format_record(record))
     if args.per_class:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.checked_json import OLD, read_checked, write_checked
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.schema import schema_fault
@@ -139,23 +140,39 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a folder's record, with its own hash.
 
     Raises:
-        LorealError: it cannot be written (disk full, no permission).
+        LorealError: it cannot be written (disk full, no permission), or a newer release's is there.
     """
+    refuse_newer(folder / RESULTS)
     write_checked(folder / RESULTS, record)
+
+
+def is_newer(record: Mapping[str, Any]) -> bool:
+    """Return whether a record or a journal is of a schema that a later release brought."""
+    version = record.get("schema_version")
+    return isinstance(version, int) and version > SCHEMA_VERSION
+
+
+def refuse_newer(path: Path) -> None:
+    """Raise CheckpointError where a file is of a newer release, so that none is written over."""
+    record, _ = read_checked(path)
+    if is_newer(record):
+        raise CheckpointError(
+            f"{path} is of a newer release (schema version {record['schema_version']}, this one"
+            f" writes {SCHEMA_VERSION}) and is left as it is; use that release, or another OUT"
+        )
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], str]:
     """Return a record and "", or {} and what is wrong with the file."""
     record, fault = read_checked(path)
     if fault and fault != OLD:
-        return {}, fault if "cannot be read" in fault else f"{fault}; {AGAIN}"
+        to_delete = "cannot be read" not in fault and fault != "is not there"
+        return {}, f"{fault}; {AGAIN}" if to_delete else fault
     version = record.get("schema_version")
     if version not in READABLE:
         known = " and ".join(map(str, sorted(READABLE)))
-        return (
-            {},
-            f"has schema version {version}, this release reads {known}; run the same command again",
-        )
+        todo = "use the release that wrote it" if is_newer(record) else "run the same command again"
+        return {}, f"has schema version {version}, this release reads {known}; {todo}"
     wrong = schema_fault(record).removeprefix("the record ")
     if wrong:
         return {}, wrong if wrong.startswith("lacks") else f"is not valid: {wrong}; {AGAIN}"

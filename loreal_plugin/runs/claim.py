@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loreal_plugin.files import remove_unfinished
-from loreal_plugin.results.record import read_results
+from loreal_plugin.results.record import RESULTS, read_results, refuse_newer
 from loreal_plugin.runs.folders import set_aside
 from loreal_plugin.runs.journal import STARTED, Journal
 
@@ -22,7 +22,12 @@ def claim(
         name: the stage's folder of checkpoints.
         key: of the stage.
         random_state: the training draws from the process's random state.
+
+    Raises:
+        CheckpointError: a newer release was at work there.
     """
+    for file in (RESULTS, STARTED):
+        refuse_newer(folder / file)
     # killed while it wrote this very file, a run leaves nothing that belongs to anybody
     remove_unfinished(folder / STARTED)
     journal = Journal(folder, name)

@@ -10,7 +10,7 @@ from typing import Any
 from loreal_plugin.files.checked_json import CHECKED, OLD, OWN, parse_checked
 from loreal_plugin.files.manifest import SUMS, damage, read_sums
 from loreal_plugin.results.reader import set_aside
-from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.results.record import RESULTS, is_newer, read_record
 from loreal_plugin.runs.journal import STARTED
 
 CHECKABLE = (".json", ".seconds")
@@ -90,7 +90,7 @@ def _verify_json(path: Path, found: Verification) -> None:
     if fault == OLD:
         if ours:
             found.old.add(path)
-    elif not fault and path.name == RESULTS:
+    elif not fault and path.name == RESULTS and not is_newer(value):
         fault = read_record(path)[1]
     if fault and fault != OLD:
         if ours:

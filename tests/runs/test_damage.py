@@ -12,7 +12,14 @@ from helpers import random_clip_file, tiny_image_folder
 from power_cut import Disk, vouched
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.files import atomic, manifest, write_json, write_text
+from loreal_plugin.files import (
+    atomic,
+    manifest,
+    read_checked,
+    write_checked,
+    write_json,
+    write_text,
+)
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.journal import STARTED
 from loreal_plugin.runs.verify import verify
@@ -139,6 +146,22 @@ def test_an_edited_record_is_not_believed(out: Path, call: Any):
     assert code == 2 and "is not what was written" in err and "run the same command again" in err
     code, text, err = call(*RUN, "--out", str(out), *FAST)
     assert code == 0 and read_results(folder)["files"] and call("verify", str(out))[0] == 0
+
+
+@pytest.mark.parametrize("name", [RESULTS, STARTED])
+def test_what_a_newer_release_wrote_is_left_as_it_is(out: Path, call: Any, name: str):
+    folder = stage(out, STAGES[2])
+    newer = read_checked(folder / name)[0] | {"schema_version": 9}
+    write_checked(folder / name, newer)
+    if name == STARTED:
+        (folder / RESULTS).unlink()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, _, err = call(*RUN, "--out", str(out), *FAST)
+    assert code == 2 and f"{name} is of a newer release (schema version 9" in err
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert call("verify", str(out))[0] == 0  # it is whole
+    code, _, err = call("table", str(folder))
+    assert code == 2 and ("use the release that wrote it" in err) == (name == RESULTS)
 
 
 def test_a_run_of_before_hashes_is_read_and_said_to_be_unverified(out: Path, call: Any):
