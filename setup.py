@@ -33,7 +33,7 @@ REQUIRED = [
     "tensorboard>=2.12",
     "filelock>=3.12",
     "psutil>=5.9",
-    "matplotlib>=3.5",
+    "matplotlib>=3.6",
 ]
 EXTRAS = {
     "test": [

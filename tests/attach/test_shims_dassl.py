@@ -107,6 +107,8 @@ def test_run_without_a_whole_checkpoint_starts_anew_and_saving_is_whole(
 def test_names_that_numpy_lost_are_lent_to_the_transforms_alone(fake, tmp_path):
     source = "import numpy as np\ndef whole(x):\n    return np.round(x).astype(np.int)\n"
     module = fake("dassl.data.transforms.fake", source)
+    if np.__version__.startswith("1.23."):
+        pytest.skip("numpy 1.23 still has these names")
     with pytest.raises(AttributeError):
         module.whole(np.ones(2))
     with applied("numpy", tmp_path):
