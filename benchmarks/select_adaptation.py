@@ -109,8 +109,8 @@ class Trials:
         shards = Shards(
             Tower(self.alpha),
             shown,
-            phi=self.phi,
-            grid=pupil.grid,
+            sizes=[self.phi],
+            grids=[pupil.grid],
             recipe=build_recipe(self.cfg),
             seed=settings.seed,
             views=settings.views,

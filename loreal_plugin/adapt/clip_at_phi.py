@@ -1,7 +1,9 @@
 """A CLIP that sees at phi, made from unlabelled pictures alone; no prompt learner takes part.
 
 The CLIP at its native size is the teacher, the same CLIP at phi the pupil. What comes out is a CLIP
-file of its own with phi as native size.
+file of its own with phi as native size. A pupil of several sizes reads each batch at one of them,
+drawn at random; its file has the largest as native size, and is used at the others as any CLIP is:
+with positions that are resampled.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.files import digest, digest_file, write_checked
 from loreal_plugin.files.store import VerifiedStore
+from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
@@ -79,26 +82,42 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
     training = _training(plan, files, ranks)
     before = _likeness(training.beta, training.shards)
     _train(plan, training, key, say)
+    after = _likeness(training.beta, training.shards)
+    training.beta.read_grid(training.beta.own_grid)
     training.adaptation.merge()
     state = clip_of(training.beta.student, load_clip_state_dict(plan.weights))
-    after = _likeness(training.beta, training.shards)
-    facts = {
-        "key": key,
-        "weights": plan.weights,
-        "phi": plan.phi,
-        "pictures": len(files),
-        "layout": plan.layout,
-        "settings": plan.settings.facts(),
-        "parameters": sum(p.numel() for p in training.adaptation.parameters()),
-        "cosine_before": before,
-        "cosine_after": after,
-        "seconds": time.monotonic() - began,
-    }
+    facts = _facts(plan, key, training, len(files), before, after)
+    facts["seconds"] = time.monotonic() - began
     if ranks.first:
         facts |= _write(plan, state)
         write_checked(plan.note, facts)
         _remove_parts(plan.work)
     return ranks.told(facts)
+
+
+def _facts(
+    plan: TowerPlan,
+    key: str,
+    training: Distillation,
+    pictures: int,
+    before: list[float],
+    after: list[float],
+) -> dict[str, Any]:
+    """Return what the note says of a training; the cosines are of each size, the largest first."""
+    return {
+        "key": key,
+        "weights": plan.weights,
+        "phi": plan.phi,
+        "smaller": list(plan.smaller),
+        "pictures": pictures,
+        "layout": plan.layout,
+        "settings": plan.settings.facts(),
+        "parameters": sum(p.numel() for p in training.adaptation.parameters()),
+        "cosine_before": before[0],
+        "cosine_after": after[0],
+        "cosines_before": before,
+        "cosines_after": after,
+    }
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -116,8 +135,8 @@ def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillatio
     shards = Shards(
         teacher,
         files,
-        phi=plan.phi,
-        grid=pupil.grid,
+        sizes=plan.sizes,
+        grids=[size // pupil.patch for size in plan.sizes],
         recipe=ViewRecipe((plan.crop, 1.0), True, "bicubic", MEAN, STD),
         seed=plan.settings.seed,
         views=plan.settings.views,
@@ -132,6 +151,8 @@ def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillatio
         ranks=ranks,
     )
     updates = adapt(beta, plan.settings)
+    if plan.smaller:
+        pupil.several_sizes(position_resampling(beta.cfg))
     return Distillation(pupil, updates, shards, plan.settings, plan.accumulate)
 
 
@@ -196,15 +217,20 @@ def _line(progress: Progress, training: Distillation) -> str:
 
 
 @torch.no_grad()
-def _likeness(pupil: Tower, shards: Shards) -> float:
-    """Return the mean cosine of the pupil's and the teacher's embeddings of the same crops."""
+def _likeness(pupil: Tower, shards: Shards) -> list[float]:
+    """Return the mean cosine of the pupil's and the teacher's embeddings of the same crops, at each
+    size of the pupil.
+    """
     indices = shards.parts[0][:COMPARED].tolist()
-    found: list[Tensor] = []
-    for small, large in shards.rendered(indices, shards.views, with_large=True):
-        ours, _ = pupil.encode(as_input(small, shards.recipe))
+    found: list[list[Tensor]] = [[] for _ in shards.sizes]
+    for *shown, large in shards.rendered(indices, shards.views, with_large=True):
         theirs, _ = shards.alpha.encode(as_input(large, shards.recipe))
-        found.append(F.cosine_similarity(ours.float(), theirs.float(), dim=-1).flatten().cpu())
-    return float(torch.cat(found).mean())
+        for small, grid, cosines in zip(shown, shards.grids, found, strict=True):
+            pupil.read_grid(grid)
+            ours, _ = pupil.encode(as_input(small, shards.recipe))
+            alike = F.cosine_similarity(ours.float(), theirs.float(), dim=-1)
+            cosines.append(alike.flatten().cpu())
+    return [float(torch.cat(cosines).mean()) for cosines in found]
 
 
 # ---- what is written -----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A shard is one view of at most `SHARD` pictures. Its targets are computed once and kept: in memory
 up to a bound, and in the verified store. So memory does not grow with the number of pictures.
 
-Shapes: n pictures of a shard, F features, D_v embedding width, P patches at phi, D encoder width.
+Shapes: n pictures of a shard, F features, D_v embedding width, P patches, D encoder width.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ MEMORY_BYTES = 2**31  # what shards may keep in memory
 
 @dataclass(frozen=True)
 class Shard:
-    """One view of n pictures: 8-bit pixels (n, 3, phi, phi), alpha's features and pooled tokens."""
+    """One view of n pictures at each size of the pupil, and what alpha makes of it at its own."""
 
-    pixels: Tensor
+    pixels: tuple[Tensor, ...]  # (n, 3, size, size) a size, 8 bits
     features: Tensor  # (n, F, D_v), float32
-    tokens: Tensor  # (n, P, D), float16: rounded far below what the pupil can reach
+    tokens: tuple[Tensor, ...]  # (n, P, D) a size, float16: rounded far below the pupil's reach
 
     @property
     def n_bytes(self) -> int:
         """Size in memory."""
-        parts = (self.pixels, self.features, self.tokens)
+        parts = (*self.pixels, self.features, *self.tokens)
         return sum(part.numel() * part.element_size() for part in parts)
 
 
@@ -57,8 +57,8 @@ class Shards:
     Args:
         alpha: the teacher, at its own size.
         paths: the picture files, or pictures of tar files.
-        phi: side of the pupil's pictures.
-        grid: the pupil's patches along one side.
+        sizes: sides of the pupil's pictures, pixels; more than one trains a pupil for several.
+        grids: the pupil's patches along one side, at each of them.
         recipe, seed, views: which crops.
         store: keeps targets between runs; None: they are not kept.
         ingredients: what else decides about alpha's embeddings.
@@ -70,8 +70,8 @@ class Shards:
         alpha: Tower,
         paths: Sequence[Source],
         *,
-        phi: int,
-        grid: int,
+        sizes: Sequence[int],
+        grids: Sequence[int],
         recipe: ViewRecipe,
         seed: int,
         views: int,
@@ -80,7 +80,7 @@ class Shards:
         ranks: Ranks | None = None,
     ) -> None:
         self.alpha, self.paths, self.recipe = alpha, list(paths), recipe
-        self.phi, self.grid, self.seed, self.views = phi, grid, seed, views
+        self.sizes, self.grids, self.seed, self.views = tuple(sizes), tuple(grids), seed, views
         self.store, self.ingredients = store, dict(ingredients or {})
         self.ranks = ranks or Ranks()
         order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
@@ -106,7 +106,8 @@ class Shards:
     def _make(self, view: int, part: int) -> Shard:
         """Return a shard with targets from the store, or computed and stored."""
         every = self.parts[part].tolist()
-        facts = {**self.ingredients, "view": view, "part": part, "grid": self.grid}
+        grid = {"grid": self.grids[0]} if len(self.grids) == 1 else {"grids": list(self.grids)}
+        facts = {**self.ingredients, "view": view, "part": part, **grid}
         name = store_key(facts, 32)
         stored = self.store.read(name, facts) if self.store else None
         known = self.ranks.all_have(stored is not None)
@@ -118,24 +119,23 @@ class Shards:
         else:
             targets = {k: self.ranks.joined(v, len(every)) for k, v in targets.items()}
             self._keep(name, facts, targets)
-        pixels = self.ranks.joined(pixels, len(every))
-        return Shard(pixels, targets["features"], targets["tokens"])
+        shown = tuple(self.ranks.joined(pixels[f"{size}"], len(every)) for size in self.sizes)
+        return Shard(shown, targets["features"], tuple(targets[n] for n in self._names))
+
+    @property
+    def _names(self) -> list[str]:
+        """Return the names of the targets of tokens, in the order of the grids."""
+        return ["tokens", *(f"tokens.{grid}" for grid in self.grids[1:])]
 
     def _made(
         self, indices: Sequence[int], view: int, *, with_targets: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the pixels of some pictures, and where wanted their targets."""
-        pixels, features, tokens = [], [], []
-        for small, large in self.rendered(indices, view, with_large=with_targets):
-            pixels.append(small)
-            if with_targets:
-                seen, rows = self._targets(large)
-                features.append(seen)
-                tokens.append(rows)
-        targets = {}
-        if with_targets:
-            targets = {"features": torch.cat(features), "tokens": torch.cat(tokens)}
-        return torch.cat(pixels), targets
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the pixels of some pictures by size, and where wanted their targets by name."""
+        pixels, targets = [], []
+        for *small, large in self.rendered(indices, view, with_large=with_targets):
+            pixels.append({f"{s}": part for s, part in zip(self.sizes, small, strict=True)})
+            targets.append(self._targets(large) if with_targets else {})
+        return _joined(pixels), _joined(targets)
 
     def _keep(self, name: str, facts: Mapping[str, Any], targets: Mapping[str, Tensor]) -> None:
         """Store targets; a store that cannot be written costs time later, and no run."""
@@ -148,21 +148,24 @@ class Shards:
             self.store = None
 
     @torch.no_grad()
-    def _targets(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _targets(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return alpha's features (n, F, D_v) and pooled tokens (n, P, D) of 8-bit pixels."""
         features, tokens = self.alpha.encode(as_input(pixels, self.recipe))
-        side = self.alpha.grid
-        pooled = pooled_tokens(tokens.float(), (side, side), (self.grid, self.grid))
-        return features.float().cpu(), pooled.half().cpu()
+        side, found = self.alpha.grid, {"features": features.float().cpu()}
+        for name, grid in zip(self._names, self.grids, strict=True):
+            pooled = pooled_tokens(tokens.float(), (side, side), (grid, grid))
+            found[name] = pooled.half().cpu()
+        return found
 
     def rendered(
         self, indices: Sequence[int], view: int, *, with_large: bool
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield chunks of 8-bit pixels at phi and, where wanted, at the native size.
+    ) -> Iterator[list[Tensor]]:
+        """Yield chunks of 8-bit pixels at each size and, last, where wanted at the native size.
 
-        One chunk is read while another is encoded.
+        What is not wanted stands as an empty tensor. One chunk is read while another is encoded.
         """
-        sizes = (self.phi, self.alpha.student.input_size) if with_large else (self.phi,)
+        native = self.alpha.student.input_size
+        sizes = (*self.sizes, native) if with_large else self.sizes
         chunks = [indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK)]
         draw: Callable[[int], list[Tensor]] = lambda i: self._drawn(i, view, sizes)  # noqa: E731
         with ThreadPoolExecutor(READERS) as pool:
@@ -171,7 +174,7 @@ class Shards:
                 ready, waiting = waiting, [pool.submit(draw, i) for i in later]
                 columns = list(zip(*(job.result() for job in ready), strict=True))
                 stacked = [torch.stack(column) for column in columns]
-                yield stacked[0], stacked[-1]
+                yield stacked if with_large else [*stacked, torch.empty(0)]
 
     def _drawn(self, index: int, view: int, sizes: Sequence[int]) -> list[Tensor]:
         """Return one view of one picture at each size, (3, size, size) in 8 bits."""
@@ -179,3 +182,8 @@ class Shards:
         generator = view_generator(self.seed, index, view)
         box = draw_view(*image.size, self.recipe, generator)
         return [TF.pil_to_tensor(render_picture(image, box, s, self.recipe)) for s in sizes]
+
+
+def _joined(chunks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of several chunks, one after the other, by name."""
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}

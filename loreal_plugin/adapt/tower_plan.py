@@ -40,6 +40,7 @@ class TowerPlan:
         accumulate: parts in which a batch is computed, for less memory.
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on CUDA devices that have it.
         keep_targets: keep what the teacher says in the cache, for further passes and trainings.
+        smaller: further sizes that the same pupil reads, all below phi.
     """
 
     weights: str
@@ -52,6 +53,12 @@ class TowerPlan:
     accumulate: int = 1
     precision: str = "auto"
     keep_targets: bool = False
+    smaller: tuple[int, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Return the sizes of the pupil's pictures, pixels; the largest first."""
+        return (self.phi, *self.smaller)
 
     @property
     def note(self) -> Path:
@@ -68,6 +75,20 @@ class TowerPlan:
         """Return the 16-bit type of autocast, None: 32 bits."""
         able = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if self.precision == "auto" and able else PRECISIONS[self.precision]
+
+
+def read_sizes(text: str) -> list[int]:
+    """Return the sizes of `--phi`, the largest first: `96`, or several as in `96,144,192`.
+
+    Raises:
+        ConfigError: a part is no whole number.
+    """
+    try:
+        return sorted({int(part) for part in text.split(",")}, reverse=True)
+    except ValueError as error:
+        raise ConfigError(
+            f"--phi {text} was asked for; give one size in pixels, or several: 96,144,192"
+        ) from error
 
 
 def check_settings(plan: TowerPlan) -> None:
@@ -96,7 +117,8 @@ def check_size(plan: TowerPlan) -> None:
             f"--phi {plan.phi} is not below {native}, the native size of the CLIP weights"
             f" '{plan.weights}', which see that well already; choose one below {native}"
         )
-    grid_size_of(plan.phi, sizes["patch"], "--phi")
+    for size in plan.sizes:
+        grid_size_of(size, sizes["patch"], "--phi")
     if "lora" in plan.settings.kind and plan.settings.rank > sizes["width"]:
         raise ConfigError(
             f"--rank {plan.settings.rank} was asked for; this image encoder allows 1 to"
@@ -109,6 +131,7 @@ def key_of(plan: TowerPlan, files: list[Source]) -> str:
     root = plan.pictures.expanduser()
     pictures = [identity_of(file, root) for file in files]
     what = [plan.phi, plan.settings.facts(), plan.crop, plan.precision, plan.layout]
+    what += [list(plan.smaller)] if plan.smaller else []
     return digest([VERSION, weights_fingerprint(plan.weights), digest(pictures), *what])
 
 

@@ -63,7 +63,7 @@ class Distillation:
         half = beta.student.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(beta.device.type, enabled=half)
         self.passes_done = self.passes_at_start = 0
-        self._deviation: Tensor | None = None
+        self._deviations: list[Tensor] = []
 
     @property
     def steps(self) -> int:
@@ -89,9 +89,9 @@ class Distillation:
         for number in range(self.passes_done, len(self.order)):
             shard = self.shards.get(*self.order[number])
             losses = []
-            for batch in self._batches(len(shard.pixels), number):
+            for batch, size in self._batches(len(shard.features), number):
                 self._set_rate(step, total)
-                losses.append(self._step(shard, batch))
+                losses.append(self._step(shard, batch, size))
                 step += 1
             every = torch.stack(losses)
             loss = every.mean().item()
@@ -106,13 +106,15 @@ class Distillation:
             self.passes_done = number + 1
             yield Progress(self.passes_done, len(self.order), time.monotonic() - started, loss)
 
-    def _batches(self, count: int, number: int) -> list[Tensor]:
-        """Return the index batches of a pass over `count` pictures."""
+    def _batches(self, count: int, number: int) -> Iterator[tuple[Tensor, int]]:
+        """Yield the index batches of a pass over `count` pictures, each with one of the sizes."""
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
         order = torch.randperm(count, generator=generator)
-        batches = order.split(self.settings.batch)
-        whole = [batch for batch in batches if len(batch) == self.settings.batch]
-        return whole or [order]
+        parts = order.split(self.settings.batch)
+        whole = [batch for batch in parts if len(batch) == self.settings.batch]
+        batches = whole or [order]
+        sizes = torch.randint(len(self.shards.sizes), (len(batches),), generator=generator)
+        yield from zip(batches, sizes.tolist(), strict=True)
 
     def _set_rate(self, step: int, total: int) -> None:
         """Set the learning rate of a step: a linear warm-up, then half a cosine down to zero."""
@@ -124,8 +126,8 @@ class Distillation:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * share
 
-    def _step(self, shard: Shard, batch: Tensor) -> Tensor:
-        """Take one step on some pictures of a shard; return the loss, detached.
+    def _step(self, shard: Shard, batch: Tensor, size: int) -> Tensor:
+        """Take one step on some pictures of a shard at a size; return the loss, detached.
 
         This process computes its share, in parts; gradients and losses of all add up.
         """
@@ -134,7 +136,7 @@ class Distillation:
         whole = torch.zeros((), device=self.beta.device)
         for part in ranks.share(batch).tensor_split(self.accumulate):
             if len(part):
-                loss = self._loss(shard, part) * (len(part) / len(batch))
+                loss = self._loss(shard, part, size) * (len(part) / len(batch))
                 self.scaler.scale(loss).backward()
                 whole = whole + loss.detach()
         ranks.add_gradients(self.adaptation.parameters())
@@ -142,26 +144,31 @@ class Distillation:
         self.scaler.update()
         return ranks.sum(whole)
 
-    def _loss(self, shard: Shard, batch: Tensor) -> Tensor:
-        """Return the mean loss of some pictures of a shard."""
+    def _loss(self, shard: Shard, batch: Tensor, size: int) -> Tensor:
+        """Return the mean loss of some pictures of a shard at a size."""
         device = self.beta.device
-        images = as_input(shard.pixels[batch].to(device), self.shards.recipe)
+        self.beta.read_grid(self.shards.grids[size])
+        images = as_input(shard.pixels[size][batch].to(device), self.shards.recipe)
         features, tokens = self.beta.encode(images)
         wanted = shard.features[batch].to(device)
         loss = embedding_loss(features, wanted)
         s = self.settings
         if s.token_weight:
-            rows = shard.tokens[batch].to(device).float()
-            loss = loss + s.token_weight * token_loss(tokens, rows, self.deviation.to(device))
+            rows = shard.tokens[size][batch].to(device).float()
+            deviation = self.deviations[size].to(device)
+            loss = loss + s.token_weight * token_loss(tokens, rows, deviation)
         return loss
 
     @property
-    def deviation(self) -> Tensor:
-        """Return the standard deviation (D,) of alpha's tokens, over the first shard."""
-        if self._deviation is None:
-            tokens = self.shards.get(*self.order[0]).tokens.double().flatten(0, 1)
-            self._deviation = tokens.std(0).clamp(min=1e-6).float()
-        return self._deviation
+    def deviations(self) -> list[Tensor]:
+        """Return the standard deviation (D,) of alpha's tokens at each size, over the first
+        shard.
+        """
+        if not self._deviations:
+            for tokens in self.shards.get(*self.order[0]).tokens:
+                spread = tokens.double().flatten(0, 1).std(0)
+                self._deviations.append(spread.clamp(min=1e-6).float())
+        return self._deviations
 
     # ---- state -----------------------------------------------------------------------------------
 

@@ -12,6 +12,9 @@ The CLIP at its native size teaches the same CLIP at PHI on crops of the picture
 learned, and no class is named. FILE is then a CLIP whose native size is PHI: its image side is new,
 its text side as it was. This is ours, not the paper's.
 
+Of several sizes, each batch is read at one, drawn at random. FILE then has the largest as native
+size; at the others it is used as any CLIP is, with PHI.
+
 FOLDER has pictures of any kind, at any depth, or tar files of them (shards of WebDataset). The same
 command goes on where it was interrupted. Memory does not grow with the number of pictures. `loreal`
 takes FILE as CLIP_WEIGHTS.
@@ -22,6 +25,7 @@ the order in which numbers are added.
 examples:
   loreal adapt --weights ViT-B/16 --phi 96 --pictures ~/Pictures --out ViT-B-16-at-96.safetensors
   loreal adapt --phi 96 --pictures photos --out clip-96 --format hf --views 8 --epochs 1
+  loreal adapt --phi 96,144,192 --pictures photos --out clip-96-to-192.safetensors
 """
 
 
@@ -37,7 +41,8 @@ def add_parser(subparsers: Any) -> None:
     )
     add = parser.add_argument
     add("--weights", help="CLIP weights: a name or a file (CLIP_WEIGHTS; ViT-B/16)")
-    add("--phi", type=int, required=True, help="side of the small pictures in pixels")
+    sizes = "side of the small pictures in pixels; several (96,144,192) make one CLIP for all"
+    add("--phi", required=True, help=sizes)
     add("--pictures", metavar="FOLDER", required=True, help="unlabelled pictures")
     add("--out", metavar="FILE", required=True, help=".safetensors or .pt; a folder for --format")
     add("--format", default="openai", help="openai (a file), hf or open_clip (a folder) (openai)")
@@ -62,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from loreal_plugin.adapt.clip_at_phi import adapt_clip
     from loreal_plugin.adapt.ranks import ranks_of_environment
     from loreal_plugin.adapt.settings import AdaptSettings
-    from loreal_plugin.adapt.tower_plan import TowerPlan
+    from loreal_plugin.adapt.tower_plan import TowerPlan, read_sizes
 
     settings = AdaptSettings(
         kind=args.kind,
@@ -73,9 +78,11 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         seed=args.seed,
     )
+    phi, *smaller = read_sizes(args.phi)
     plan = TowerPlan(
         weights=args.weights or os.environ.get("CLIP_WEIGHTS") or "ViT-B/16",
-        phi=args.phi,
+        phi=phi,
+        smaller=tuple(smaller),
         pictures=Path(args.pictures),
         out=Path(args.out).expanduser(),
         layout=args.format,
@@ -93,11 +100,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(file: Path, facts: dict[str, Any]) -> str:
-    """Return what was written, in two lines."""
+    """Return what was written, and how near it is to the teacher at each size."""
+    sizes = [facts["phi"], *facts.get("smaller", ())]
+    before, now = (facts.get(f"cosines_{w}", [facts[f"cosine_{w}"]]) for w in ("before", "after"))
+    alike = "; ".join(
+        f"at {size} {was:.3f} before, {found:.3f} now"
+        for size, was, found in zip(sizes, before, now, strict=True)
+    )
     return (
         f"{file}: {facts['weights']} for {facts['phi']} x {facts['phi']} pixels"
         f" ({facts['bytes'] / 2**20:.0f} MiB, {facts['parameters']:,} numbers trained on"
         f" {facts['pictures']:,} pictures in {facts['seconds']:.0f} s)\n"
-        "mean cosine with the embeddings at the native size:"
-        f" {facts['cosine_before']:.3f} before, {facts['cosine_after']:.3f} now"
+        f"mean cosine with the embeddings at the native size: {alike}"
     )

@@ -114,7 +114,7 @@ class Adaptation:
         self.names = tuple(made)
         for name, update in made.items():
             weights[name].requires_grad_(False)
-            parametrize.register_parametrization(*_place(model, name), update)
+            parametrize.register_parametrization(*place_of(model, name), update)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what trains."""
@@ -149,7 +149,7 @@ class Adaptation:
     def merge(self) -> None:
         """Replace each updated weight by a plain one; what alpha shares stays as it was."""
         for name in self.names:
-            module, last = _place(self.model, name)
+            module, last = place_of(self.model, name)
             merged = getattr(module, last).detach().clone()
             # Torch's own merging writes into the original, which alpha may share.
             parametrize.remove_parametrizations(module, last, leave_parametrized=False)
@@ -161,7 +161,7 @@ def _key(name: str) -> str:
     return name.replace(".", "/")
 
 
-def _place(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+def place_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """Return the module that holds a parameter, and the parameter's name there."""
     path, _, last = name.rpartition(".")
     return model.get_submodule(path), last

@@ -81,8 +81,8 @@ def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
     shards = Shards(
         teacher,
         picture_files(engine),
-        phi=plan.spec.phi,
-        grid=pupil.grid,
+        sizes=[plan.spec.phi],
+        grids=[pupil.grid],
         recipe=build_recipe(cfg),
         seed=cfg.SEED,
         views=settings.views,

@@ -46,8 +46,8 @@ def start(embedded, clip_file, pictures):
         sources = Shards(
             Tower(alpha),
             [str(path) for path in pictures],
-            phi=32,
-            grid=pupil.grid,
+            sizes=[32],
+            grids=[pupil.grid],
             recipe=RECIPE,
             seed=settings.seed,
             views=settings.views,
@@ -73,12 +73,12 @@ def test_shards_are_the_paired_views_and_what_alpha_says_of_them(start, pictures
         image = read_picture(str(pictures[order[place]]))
         view = draw_view(*image.size, RECIPE, view_generator(3, order[place], 1))
         small, large = (render_view(image, view, size, RECIPE) for size in (32, 64))
-        shown = shards_module.as_input(shard.pixels[place : place + 1], RECIPE)[0]
+        shown = shards_module.as_input(shard.pixels[0][place : place + 1], RECIPE)[0]
         assert torch.equal(shown, small)
         features, tokens = alpha.encode(large[None])
         assert torch.allclose(shard.features[place], features[0].detach(), atol=1e-5)
         pooled = tokens[0].detach().reshape(2, 2, 2, 2, -1).mean((1, 3)).flatten(0, 1)
-        assert torch.allclose(shard.tokens[place].float(), pooled, atol=1e-2)
+        assert torch.allclose(shard.tokens[0][place].float(), pooled, atol=1e-2)
 
 
 def test_small_shards_cached_targets_and_no_memory_give_the_same(start, tmp_path, monkeypatch):
