@@ -98,7 +98,7 @@ def sentences(run: Run) -> list[str]:
     if {"phi", "adapted"} <= of.keys():
         gain = of["adapted"] - of["phi"]
         lost = of["native"] - of["phi"] if "native" in of else 0.0
-        share = f", {100 * gain / lost:+.0f} % of what was lost" if lost > 0.005 else ""
+        share = f", {100 * gain / lost:+.0f} % of what was lost" if _lost_surely(run) else ""
         ours = "The adapted image side (ours, not the paper's)"
         found.append(f"{ours} changes it by {gain:+.2f} points{share}.")
     return found

@@ -66,6 +66,13 @@ def test_no_share_is_told_of_a_loss_within_its_uncertainty(hits: bool) -> None:
     assert "%" not in sentences(run_of(found))[1] and "-5.00 points" in sentences(run_of(found))[1]
 
 
+def test_the_adapted_row_obeys_the_same_rule() -> None:
+    for lost, share in ((80, ", +50 % of what was lost."), (1, "points.")):
+        found = record(lost, lost // 2)
+        found["rows"].append({**found["rows"][-1], "name": "adapted"})
+        assert sentences(run_of(found))[-1].endswith(share)
+
+
 def test_pictures_that_both_rows_get_right_make_a_loss_more_certain() -> None:
     (first, second), (alone, other) = (
         [run_of(record(12, 0, hits=hits)).rows[index] for index in (0, 2)] for hits in (True, False)
