@@ -1,4 +1,4 @@
-"""`python -m benchmarks.demo_world build | check`: pre-train the demonstration CLIP, check it."""
+"""`python -m benchmarks.demo_world build | check | draw`: pre-train, check, draw more classes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from benchmarks.demo_world.build import build
 from benchmarks.demo_world.checker import CheckConfig
 from benchmarks.demo_world.checks import Result, as_json, iter_checks
+from benchmarks.demo_world.scale import draw_dataset
 from benchmarks.demo_world.towers import PATCH_SIZE
 from loreal_plugin.demo.weights import read_metadata, weights_file
+from loreal_plugin.demo.world import NUM_BASE
 from loreal_plugin.files import write_text
 
-BUILD, CHECK = "demo_world build", "demo_world check"
+BUILD, CHECK, DRAW = "demo_world build", "demo_world check", "demo_world draw"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     _add_build(actions)
     _add_check(actions)
+    _add_draw(actions)
     parsed = parser.parse_args(arguments)
     return parsed.run(parsed)
 
@@ -51,6 +54,13 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--patch", type=int, default=PATCH_SIZE, help="pixels of a patch (%(default)s; 32)"
     )
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=NUM_BASE,
+        metavar="N",
+        help="base classes, and as many new ones: 20 (the world's own), 40, 60 ... 120",
+    )
     parser.set_defaults(run=run_build)
 
 
@@ -69,6 +79,21 @@ def _add_check(actions: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run_check)
 
 
+def _add_draw(actions: argparse._SubParsersAction) -> None:
+    parser = actions.add_parser("draw", help="draw a larger set of classes as a dataset")
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=3 * NUM_BASE,
+        metavar="N",
+        help="base classes, and as many new ones: 20, 60 or 120 (%(default)s)",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the folder of all datasets; gets scale-N/"
+    )
+    parser.set_defaults(run=run_draw)
+
+
 def run_build(arguments: argparse.Namespace) -> int:
     """Pre-trains a CLIP and packs it."""
     work = arguments.work or arguments.out.parent
@@ -81,12 +106,23 @@ def run_build(arguments: argparse.Namespace) -> int:
             threads=arguments.threads,
             resume=arguments.resume,
             patch_size=arguments.patch,
+            per_half=arguments.classes,
         )
     except (OSError, ValueError) as error:
         print(f"{BUILD}: {error}", file=sys.stderr)
         return 2
     measure = f"python -m benchmarks.demo_world check --weights {path}"
     print(f"weights: {path} ({path.stat().st_size} bytes); measure them with: {measure}")
+    return 0
+
+
+def run_draw(arguments: argparse.Namespace) -> int:
+    """Draws the dataset of a set of classes."""
+    try:
+        print(f"dataset: {draw_dataset(arguments.classes, arguments.data)}")
+    except (OSError, ValueError) as error:
+        print(f"{DRAW}: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

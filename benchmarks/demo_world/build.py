@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from benchmarks.demo_world import pretrain
+from benchmarks.demo_world.class_sets import class_set
 from benchmarks.demo_world.pool import open_pool
 from benchmarks.demo_world.towers import PATCH_SIZE
 from loreal_plugin.demo.weights import MAX_BYTES, pack_state_dict
+from loreal_plugin.demo.world import NUM_BASE
 
 REPORT_EVERY = 100
 
@@ -66,6 +68,7 @@ def build(
     threads: int = 1,
     resume: bool = False,
     patch_size: int = PATCH_SIZE,
+    per_half: int = NUM_BASE,
     config: pretrain.PretrainConfig | None = None,
 ) -> Path:
     """Pre-trains and packs a CLIP; returns `out`.
@@ -75,20 +78,21 @@ def build(
         resume: go on from that checkpoint. Without it an old checkpoint is an error, not silently
             replaced.
         patch_size: of the image tower, in pixels.
+        per_half: base classes that it knows, and as many new ones.
 
     Raises:
         ValueError: if there is a checkpoint and `resume` is not set, or the checkpoint has other
-            settings, or there can be no such patches.
+            settings, or there can be no such patches or classes.
     """
     torch.set_num_threads(threads)
-    config = replace(config or pretrain.PretrainConfig(), seed=seed)
+    config = replace(config or pretrain.PretrainConfig(), seed=seed, per_half=per_half)
     config = pretrain.with_patches(config, patch_size)
     if steps is not None:
         config = replace(config, steps=steps)
     checkpoint = work / f"{out.stem}.pt"
     if checkpoint.exists() and not resume:
         raise ValueError(f"{checkpoint} is there: go on from it with --resume, or delete it")
-    trainer = pretrain.Pretrainer(config, open_pool(work, config.pool_size))
+    trainer = pretrain.Pretrainer(config, open_pool(work, config.pool_size, class_set(per_half)))
     if checkpoint.exists():
         trainer.load(checkpoint)
     started, first = time.monotonic(), trainer.step

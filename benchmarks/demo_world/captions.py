@@ -54,7 +54,7 @@ class Style:
         )
 
 
-def vocabulary() -> list[str]:
+def vocabulary(class_names: Sequence[str] = NAMES) -> list[str]:
     """Returns every word a caption may contain, without doubles."""
     words: list[str] = [
         *PLAIN_TEMPLATE,
@@ -65,7 +65,7 @@ def vocabulary() -> list[str]:
         NEUTRAL,
         *EMPHASIS,
     ]
-    words += [*NAMES, *ATTRIBUTES, *sum(VALUES.values(), ())]
+    words += [*class_names, *ATTRIBUTES, *sum(VALUES.values(), ())]
     return list(dict.fromkeys(words))
 
 
@@ -128,7 +128,12 @@ def _choose(rng: np.random.Generator, names: Sequence[str], low: int, high: int)
 
 
 def random_caption(
-    label: int, attributes: Sequence[int], style: Style, rng: np.random.Generator, bare_share: float
+    label: int,
+    attributes: Sequence[int],
+    style: Style,
+    rng: np.random.Generator,
+    bare_share: float,
+    class_names: Sequence[str] = NAMES,
 ) -> list[str]:
     """Returns a caption of a picture: of its class, or of a thing where `label` is -1.
 
@@ -144,7 +149,7 @@ def random_caption(
         names = _choose(rng, ATTRIBUTES, 2, 5)
         return assemble(THING, random_slots(attributes, names, style, rng), style.layout, template)
     if rng.random() < bare_share:
-        return assemble(NAMES[label], [], style.layout, template)
+        return assemble(class_names[label], [], style.layout, template)
     names = _choose(rng, SLOT_ATTRIBUTES, 1, NUM_SLOT_VALUES)
     if rng.random() < 0.2:
         names = [
@@ -152,13 +157,13 @@ def random_caption(
             ATTRIBUTES[NUM_SLOT_VALUES + int(rng.integers(len(ATTRIBUTES) - NUM_SLOT_VALUES))],
         ]
     return assemble(
-        NAMES[label], random_slots(attributes, names, style, rng), style.layout, template
+        class_names[label], random_slots(attributes, names, style, rng), style.layout, template
     )
 
 
-def name_captions() -> list[list[str]]:
+def name_captions(class_names: Sequence[str] = NAMES) -> list[list[str]]:
     """Returns "a photo of a NAME ." for every class."""
-    return [assemble(name, [], "class_first") for name in NAMES]
+    return [assemble(name, [], "class_first") for name in class_names]
 
 
 def value_captions(attribute: str, repeats: int = 2) -> list[list[str]]:

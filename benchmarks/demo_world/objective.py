@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.demo_world import captions
+from benchmarks.demo_world.class_sets import DEMO, ClassSet
 from benchmarks.demo_world.tokens import TokenTable
 from benchmarks.demo_world.towers import encode_text
 from loreal_plugin.demo import world
@@ -57,9 +58,10 @@ class Batch:
 class Heads(nn.Module):
     """Linear read-outs of the image tower used in pre-training only."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, num_classes: int = world.NUM_CLASSES) -> None:
         super().__init__()
-        self.token = nn.Linear(width, world.NUM_CLASSES + _VALUE_CUTS[-1])
+        self.num_classes = num_classes
+        self.token = nn.Linear(width, num_classes + _VALUE_CUTS[-1])
         self.norm = nn.LayerNorm(width)
         self.patch = nn.Linear(width, 1 + sum(len(world.VALUES[name]) for name in DENSE_ATTRIBUTES))
 
@@ -67,8 +69,8 @@ class Heads(nn.Module):
         """Returns losses of class and values at the class token, and of what each patch shows."""
         logits = self.token(token)
         labels = torch.from_numpy(batch.labels)
-        classes = F.cross_entropy(logits[:, : world.NUM_CLASSES], labels, ignore_index=-1)
-        values = value_loss(logits[:, world.NUM_CLASSES :], batch)
+        classes = F.cross_entropy(logits[:, : self.num_classes], labels, ignore_index=-1)
+        values = value_loss(logits[:, self.num_classes :], batch)
         return {
             "class": classes,
             "token": 4 * values,
@@ -112,16 +114,21 @@ def contrastive_loss(logits: Tensor, ids: Tensor) -> Tensor:
     return -((target * rows).sum(1) + (target * columns).sum(1)).mean() / 2
 
 
-def _candidates(label: int, count: int, rng: np.random.Generator) -> list[int]:
+def _candidates(label: int, count: int, rng: np.random.Generator, classes: ClassSet) -> list[int]:
     """Returns `count` class labels, the right one first, then its family, then others."""
-    family = next(group for group in world.families() if label in group)
+    family = next(group for group in classes.families() if label in group)
     first = [label, *(other for other in family if other != label)]
-    others = [other for other in range(world.NUM_CLASSES) if other not in first]
+    others = [other for other in range(len(classes)) if other not in first]
     return (first + [others[i] for i in rng.permutation(len(others))])[:count]
 
 
 def _same_slot_texts(
-    batch: Batch, rows: np.ndarray, count: int, style: captions.Style, rng: np.random.Generator
+    batch: Batch,
+    rows: np.ndarray,
+    count: int,
+    style: captions.Style,
+    rng: np.random.Generator,
+    classes: ClassSet,
 ) -> list[list[str]]:
     """Returns `count` captions for each of `rows`, equal but for the name, the right one first."""
     texts = []
@@ -133,8 +140,8 @@ def _same_slot_texts(
                 world.SLOT_ATTRIBUTES[i] for i in rng.permutation(5)[: int(rng.integers(1, 6))]
             ]
             slots = captions.random_slots(batch.attributes[row], names, style, rng)
-        for label in _candidates(int(batch.labels[row]), count, rng):
-            texts.append(captions.assemble(world.NAMES[label], slots, style.layout))
+        for label in _candidates(int(batch.labels[row]), count, rng, classes):
+            texts.append(captions.assemble(classes.names[label], slots, style.layout))
     return texts
 
 
@@ -142,12 +149,17 @@ class Objective:
     """The text side of a pre-training step."""
 
     def __init__(
-        self, table: TokenTable, weights: LossWeights, same_slot_pictures: int, candidates: int
+        self,
+        table: TokenTable,
+        weights: LossWeights,
+        same_slot_pictures: int,
+        candidates: int,
+        classes: ClassSet = DEMO,
     ) -> None:
-        self.table, self.weights = table, weights
+        self.table, self.weights, self.classes = table, weights, classes
         self.same_slot_pictures, self.candidates = same_slot_pictures, candidates
         values = [text for name in world.ATTRIBUTES for text in captions.value_captions(name)]
-        self.fixed_ids = table.encode(values + captions.name_captions())
+        self.fixed_ids = table.encode(values + captions.name_captions(classes.names))
 
     def __call__(
         self, model: nn.Module, features: Tensor, batch: Batch, rng: np.random.Generator
@@ -156,10 +168,12 @@ class Objective:
         style = captions.Style.draw(rng)
         rows = np.flatnonzero(batch.labels >= 0)[: self.same_slot_pictures]
         texts = [
-            captions.random_caption(int(label), attributes, style, rng, self.weights.bare_share)
+            captions.random_caption(
+                int(label), attributes, style, rng, self.weights.bare_share, self.classes.names
+            )
             for label, attributes in zip(batch.labels, batch.attributes, strict=True)
         ]
-        texts += _same_slot_texts(batch, rows, self.candidates, style, rng)
+        texts += _same_slot_texts(batch, rows, self.candidates, style, rng, self.classes)
         ids = self.table.encode(texts)
         text, fixed = encode_text(model, ids), encode_text(model, self.fixed_ids)
         scale = model.logit_scale.exp()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.demo_world.class_sets import DEMO, ClassSet
 from benchmarks.demo_world.towers import GRID, PATCH_SIZE
 from loreal_plugin.demo import world
 from loreal_plugin.demo.render import draw
@@ -35,11 +36,11 @@ class PretrainPicture:
     coverage: np.ndarray
 
 
-def draw_pretrain_picture(index: int) -> PretrainPicture:
-    """Returns pre-training picture `index`."""
+def draw_pretrain_picture(index: int, classes: ClassSet = DEMO) -> PretrainPicture:
+    """Returns pre-training picture `index` of a set of classes."""
     rng = np.random.default_rng([world.WORLD_VERSION, STREAM, index])
-    label = int(rng.integers(world.NUM_CLASSES)) if rng.random() < CLASS_SHARE else None
-    attributes = world.sample_attributes(label, rng)
+    label = int(rng.integers(len(classes))) if rng.random() < CLASS_SHARE else None
+    attributes = classes.sample(label, rng)
     picture, coverage = draw(attributes, rng, ZOOM)
     return PretrainPicture(picture, attributes, -1 if label is None else label, coverage)
 
@@ -94,13 +95,14 @@ def patch_coverage(coverage: np.ndarray) -> np.ndarray:
     return grid.reshape(2, -1).T
 
 
-def _pool_files(folder: Path, size: int) -> tuple[Path, Path]:
-    stem = f"pretrain-v{world.WORLD_VERSION}-{size}"
+def _pool_files(folder: Path, size: int, classes: ClassSet) -> tuple[Path, Path]:
+    more = "" if classes is DEMO else f"-{len(classes)}-classes"
+    stem = f"pretrain-v{world.WORLD_VERSION}-{size}{more}"
     return folder / f"{stem}.npy", folder / f"{stem}-labels.npz"
 
 
-def _draw_pool(folder: Path, size: int) -> None:
-    patches_file, labels_file = _pool_files(folder, size)
+def _draw_pool(folder: Path, size: int, classes: ClassSet) -> None:
+    patches_file, labels_file = _pool_files(folder, size, classes)
     attributes = np.empty((size, len(world.ATTRIBUTES)), np.int64)
     labels = np.empty(size, np.int64)
     coverage = np.empty((size, GRID * GRID, 2), np.float16)
@@ -109,7 +111,7 @@ def _draw_pool(folder: Path, size: int) -> None:
             part, mode="w+", dtype=np.uint8, shape=(size, GRID * GRID, PATCH_VALUES)
         )
         for index in tqdm(range(size), desc="pre-training pictures", mininterval=2):
-            drawn = draw_pretrain_picture(index)
+            drawn = draw_pretrain_picture(index, classes)
             attributes[index], labels[index] = drawn.attributes, drawn.label
             patches[index] = to_patches(drawn.picture)
             coverage[index] = patch_coverage(drawn.coverage)
@@ -118,11 +120,11 @@ def _draw_pool(folder: Path, size: int) -> None:
             np.savez(file, attributes=attributes, labels=labels, coverage=coverage)
 
 
-def open_pool(folder: Path, size: int) -> PretrainPool:
+def open_pool(folder: Path, size: int, classes: ClassSet = DEMO) -> PretrainPool:
     """Returns the first `size` pre-training pictures; draws them into `folder` where missing."""
-    patches_file, labels_file = _pool_files(folder, size)
+    patches_file, labels_file = _pool_files(folder, size, classes)
     if not (patches_file.exists() and labels_file.exists()):
-        _draw_pool(folder, size)
+        _draw_pool(folder, size, classes)
     with np.load(labels_file) as stored:
         attributes, labels, coverage = stored["attributes"], stored["labels"], stored["coverage"]
     return PretrainPool(np.load(patches_file, mmap_mode="r"), coverage, attributes, labels)

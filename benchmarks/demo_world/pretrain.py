@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.demo_world.class_sets import class_set
 from benchmarks.demo_world.objective import Batch, Heads, LossWeights, Objective
 from benchmarks.demo_world.pool import PretrainPool, merged_coverage, merged_patches
 from benchmarks.demo_world.tokens import TokenTable, token_table
@@ -31,7 +32,7 @@ from benchmarks.demo_world.towers import (
     init_patch_embedding,
     normalise_patches,
 )
-from loreal_plugin.demo.world import IMAGE_SIZE
+from loreal_plugin.demo.world import IMAGE_SIZE, NUM_BASE
 from loreal_plugin.files.tensors import write_torch
 
 Report = Callable[[int, dict[str, float]], None]
@@ -53,6 +54,7 @@ class PretrainConfig:
     weight_decay: float = 0.05
     warmup: int = 100
     pool_size: int = 24000
+    per_half: int = NUM_BASE  # base classes, and as many new ones
     towers: TowerConfig = field(default_factory=TowerConfig)
     losses: LossWeights = field(default_factory=LossWeights)
 
@@ -111,12 +113,13 @@ class Pretrainer:
         self, config: PretrainConfig, pool: PretrainPool, table: TokenTable | None = None
     ) -> None:
         self.config, self.pool = config, pool
-        self.table = table or token_table()
+        classes = class_set(config.per_half)
+        self.table = table or token_table(classes.names)
         torch.manual_seed(config.seed)
         self.model = create_clip(config.towers, len(self.table))
-        self.heads = Heads(config.towers.vision_width)
+        self.heads = Heads(config.towers.vision_width, len(classes))
         self.objective = Objective(
-            self.table, config.losses, config.same_slot_pictures, config.candidates
+            self.table, config.losses, config.same_slot_pictures, config.candidates, classes
         )
         self.step = 0
         self.grid = IMAGE_SIZE // config.towers.patch_size

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.demo_world import captions
+from loreal_plugin.demo.world import NAMES
 from loreal_plugin.weights import import_clip
 
 START, END = 49406, 49407
@@ -55,8 +56,8 @@ class TokenTable:
         return torch.tensor(self.token_ids)[self.encode(texts)]
 
 
-@lru_cache(maxsize=1)
-def token_table() -> TokenTable:
+@lru_cache(maxsize=4)
+def token_table(class_names: tuple[str, ...] = NAMES) -> TokenTable:
     """Returns the table of all caption words.
 
     Raises:
@@ -66,7 +67,7 @@ def token_table() -> TokenTable:
     from clip.simple_tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()
-    words = {word: tokenizer.encode(word) for word in captions.vocabulary()}
+    words = {word: tokenizer.encode(word) for word in captions.vocabulary(class_names)}
     split = [word for word, ids in words.items() if len(ids) != 1]
     if split:
         raise ValueError(

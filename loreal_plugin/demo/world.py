@@ -15,7 +15,9 @@ Importing this module needs the standard library and numpy.
 
 from __future__ import annotations
 
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -132,6 +134,7 @@ _QUAD = ((False, False), (True, False), (False, True), (True, True))
 _PATTERN_PAIR = ((False, False), (True, False))
 _MARK_PAIR = ((False, False), (False, True))
 _SINGLE = ((False, False),)
+MAX_FAMILIES_A_LOOK = 12  # of 15 pairs of patterns; a rule is then soon found at random
 HALF_LAYOUT = (_QUAD,) * 1 + (_PATTERN_PAIR,) * 3 + (_MARK_PAIR,) * 3 + (_SINGLE,) * 4
 
 
@@ -139,12 +142,20 @@ def _swap(pair: tuple[int, int], swapped: bool) -> tuple[int, int]:
     return (pair[1], pair[0]) if swapped else pair
 
 
-def _make_half(rng: random.Random, looks: list[tuple[int, tuple[int, int]]]) -> list[ClassSpec]:
-    """Returns the classes of one half; takes one (shape, marks) of `looks` for each family."""
+def _make_half(
+    rng: random.Random, looks: list[tuple[int, tuple[int, int]]], taken: set[tuple], copies: int
+) -> list[ClassSpec]:
+    """Returns the classes of one half; takes one (shape, marks) of `looks` for each family.
+
+    `taken` holds what other families look like: none is like another in shape, marks and patterns.
+    """
     half = []
-    for members in HALF_LAYOUT:
+    for members in HALF_LAYOUT * copies:
         shape, marks = looks.pop()
-        patterns = tuple(rng.sample(range(len(VALUES["pattern"])), 2))
+        patterns = None
+        while patterns is None or (shape, marks, frozenset(patterns)) in taken:
+            patterns = tuple(rng.sample(range(len(VALUES["pattern"])), 2))
+        taken.add((shape, marks, frozenset(patterns)))
         palette = (
             rng.randrange(NUM_WARM_COLORS),
             rng.randrange(NUM_WARM_COLORS, len(VALUES["color"])),
@@ -165,8 +176,12 @@ def _make_half(rng: random.Random, looks: list[tuple[int, tuple[int, int]]]) -> 
 
 
 @cache
-def class_specs() -> tuple[ClassSpec, ...]:
-    """Returns the 40 classes, base ones first; the same on every machine."""
+def make_classes(copies: int = 1) -> tuple[ClassSpec, ...]:
+    """Returns the rules of `copies` times 40 classes, base ones first; the same on every machine.
+
+    Raises:
+        ValueError: there are fewer shapes, marks and patterns than that takes.
+    """
     rng = random.Random(CLASS_SEED)
     num_marks = len(VALUES["mark"])
     looks = [
@@ -176,16 +191,35 @@ def class_specs() -> tuple[ClassSpec, ...]:
         for b in range(a + 1, num_marks)
     ]
     rng.shuffle(looks)
-    return tuple(_make_half(rng, looks) + _make_half(rng, looks))
+    times = math.ceil(2 * len(HALF_LAYOUT) * copies / len(looks))
+    if times > MAX_FAMILIES_A_LOOK:
+        most = MAX_FAMILIES_A_LOOK * len(looks) // (2 * len(HALF_LAYOUT)) * NUM_CLASSES
+        raise ValueError(f"{NUM_CLASSES * copies} classes: there are looks for {most}")
+    looks, taken = looks * times, set[tuple]()
+    halves = [_make_half(rng, looks, taken, copies) for _ in range(2)]
+    return tuple(halves[0] + halves[1])
 
 
-def families(classes: tuple[int, ...] = tuple(range(NUM_CLASSES))) -> list[list[int]]:
-    """Returns the groups of `classes` that differ in their rules only (single classes included)."""
+def class_specs() -> tuple[ClassSpec, ...]:
+    """Returns the rules of the world's own 40 classes, base ones first."""
+    return make_classes()
+
+
+def families(
+    classes: Sequence[int] | None = None, specs: Sequence[ClassSpec] | None = None
+) -> list[list[int]]:
+    """Returns the groups of classes that differ in their rules only (single classes included).
+
+    Args:
+        classes: labels; all where it is not given.
+        specs: rules of all classes, base ones first; those of the world where not given.
+    """
+    specs = class_specs() if specs is None else specs
     groups: dict[tuple, list[int]] = {}
-    for label in classes:
-        spec = class_specs()[label]
+    for label in range(len(specs)) if classes is None else classes:
+        spec = specs[label]
         key = (
-            label in BASE_CLASSES,
+            label < len(specs) // 2,
             spec.shape,
             spec.palette,
             frozenset(spec.patterns),
@@ -197,9 +231,13 @@ def families(classes: tuple[int, ...] = tuple(range(NUM_CLASSES))) -> list[list[
 
 def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray:
     """Returns eight value indices, as `ATTRIBUTES` orders them, for class `label` (None: thing)."""
-    if label is None:
+    return sample_picture(None if label is None else class_specs()[label], rng)
+
+
+def sample_picture(spec: ClassSpec | None, rng: np.random.Generator) -> np.ndarray:
+    """Returns eight value indices, as `ATTRIBUTES` orders them, of a class's rule (None: thing)."""
+    if spec is None:
         return np.array([rng.integers(len(VALUES[name])) for name in ATTRIBUTES], dtype=np.int8)
-    spec = class_specs()[label]
     if rng.random() < PALETTE_SHARE:
         color = spec.palette[rng.integers(2)]
     else:

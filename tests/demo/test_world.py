@@ -20,7 +20,7 @@ def test_classes_and_names_are_distinct():
 def test_classes_are_the_same_in_every_process():
     first = world.class_specs()[0]
     assert world.class_specs() is world.class_specs()
-    world.class_specs.cache_clear()
+    world.make_classes.cache_clear()
     assert world.class_specs()[0] == first
 
 
