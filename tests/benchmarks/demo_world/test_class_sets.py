@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_runs import write_run
 
-from benchmarks.demo_world import captions, scale
+from benchmarks.demo_world import captions, scale, scale_table
 from benchmarks.demo_world.class_sets import DEMO, MORE_NAMES, class_set
 from benchmarks.demo_world.pool import open_pool
 from benchmarks.demo_world.pretrain import Pretrainer, tiny
 from benchmarks.demo_world.tokens import token_table
 from loreal_plugin.demo import world
+from loreal_plugin.errors import LorealError
+from loreal_plugin.runs.spec import parse_overrides
 
 
 def look(spec):
@@ -88,3 +91,30 @@ def test_all_sets_have_the_same_number_of_pictures():
         assert (counts["train"] * per_half, counts["test"] * per_half) == (480, 3000)
     with pytest.raises(ValueError, match="cannot be shared evenly among 140"):
         scale.pictures_of_a_class(140)
+
+
+def test_the_table_has_a_row_a_student_and_a_column_a_number(tmp_path):
+    words = ["TRAINER.LOREAL.ATTRIBUTES", "demo"]
+    constant = [*words, "TRAINER.LOREAL.CONSTANT_CONDITIONING", "True"]
+    for number, asked, seed in ((20, words, 1), (20, words, 2), (60, constant, 1)):
+        overrides = [[o.scope, o.key, o.value] for o in parse_overrides(asked)]
+        dataset = f"scale-{number}"
+        write_run(tmp_path, method="coop", dataset=dataset, seed=seed, overrides=overrides)
+    table = scale_table.collect(tmp_path)
+    found = {title: {n: len(pairs) for n, pairs in of.items()} for title, of in table.items()}
+    assert found == {
+        "host, trained and tested at 224": {20: 2},
+        "host trained at 224, tested at 96": {20: 2},
+        "host, trained and tested at 96": {20: 2},
+        "+ LOREAL, default": {20: 2},
+        "+ LOREAL, constant conditioning": {60: 1},
+    }
+    lines = scale_table.markdown(table).splitlines()
+    assert lines[0] == "| base / new / HM | 20 base classes | 60 base classes |"
+    last, (base, new) = lines[-1], table["+ LOREAL, constant conditioning"][60][0]
+    mean = 2 * base * new / (base + new)
+    assert last.endswith(f"|  | {base:.1f} / {new:.1f} / **{mean:.1f}** |")
+    scale_table.plot(table, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(LorealError, match="no finished run of the plan"):
+        scale_table.collect(tmp_path / "nothing")
