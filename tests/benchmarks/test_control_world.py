@@ -16,6 +16,18 @@ from loreal_plugin.errors import LorealError
 from loreal_plugin.sweep.plan_file import read_plan
 from loreal_plugin.sweep.planned_runs import Locations, expand
 
+# an eighth of the pictures and steps that the world itself takes, with captions of the light alone
+SHORT = Recipe(
+    pictures=200,
+    steps=80,
+    batch=12,
+    name_rate=3e-2,
+    text_rate=5e-3,
+    bare=0.1,
+    told=1.0,
+    other=0.0,
+)
+
 
 @pytest.mark.parametrize("half", rules.HALVES)
 def test_a_name_is_ambiguous_without_the_light(half: str) -> None:
@@ -46,14 +58,13 @@ def test_a_picture_shows_its_class_and_is_the_same_each_time() -> None:
 
 
 def test_the_word_for_the_light_tells_the_class(tmp_path: Path) -> None:
-    # a tenth of the pictures and steps that the world itself takes
-    weights = write_weights(tmp_path / "clip.safetensors", Recipe(pictures=200, steps=70, batch=8))
+    weights = write_weights(tmp_path / "clip.safetensors", SHORT)
     scores = Oracle(weights, per_class=12).scores(224)
     told, bare, wrong = (
         np.mean(scores[title])
         for title in ("the true light", "the name alone", "the light of another picture")
     )
-    assert told > bare + 10 and told > wrong + 10
+    assert told > bare + 8 and told > wrong + 8
 
 
 def test_the_table_finds_the_runs_of_the_plan(tmp_path: Path, monkeypatch) -> None:
