@@ -1,7 +1,8 @@
-"""`python -m benchmarks.control_world make | check | run | table`: the control world with pictures.
+"""`python -m benchmarks.control_world make | check | run | words | table`: the control world.
 
-    python -m benchmarks.control_world check                        # what words are worth in it
-    python -m benchmarks.control_world run                          # every run of plan.yaml
+    python -m benchmarks.control_world check    # what words are worth in it, before any training
+    python -m benchmarks.control_world run      # every run of plan.yaml
+    python -m benchmarks.control_world words    # what words written by hand are worth in these runs
     python -m benchmarks.control_world table --write docs/METHOD.md
 
 All of it lies below one folder, `--folder` (output/control_world): `data/demo-control/` has the
@@ -19,7 +20,7 @@ import torch
 
 from benchmarks.control_world.oracle import table as word_table
 from benchmarks.control_world.rules import NAME, write_pictures
-from benchmarks.control_world.table import run_table
+from benchmarks.control_world.table import PLAN, run_table, write_words
 from benchmarks.control_world.tuning import write_weights
 from loreal_plugin.cli.results import deliver
 from loreal_plugin.errors import LorealError
@@ -27,8 +28,6 @@ from loreal_plugin.files import digest_file
 from loreal_plugin.sweep.plan_file import read_plan
 from loreal_plugin.sweep.planned_runs import Locations
 from loreal_plugin.sweep.run_sweep import sweep
-
-PLAN = Path(__file__).with_name("plan.yaml")
 
 
 def make(folder: Path) -> Path:
@@ -53,19 +52,26 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=("make", "check", "run", "table"))
+    parser.add_argument("action", choices=("make", "check", "run", "words", "table"))
     parser.add_argument("--folder", type=Path, default=Path("output/control_world"))
     parser.add_argument("--plan", type=Path, default=PLAN, help="run: another plan")
-    parser.add_argument("--method", default="coop", help="table: which method's runs (%(default)s)")
+    parser.add_argument("--method", default="coop", help="words, table: whose runs (%(default)s)")
+    parser.add_argument(
+        "--shots", type=int, default=64, help="words, table: of which (%(default)s)"
+    )
     parser.add_argument("--write", metavar="FILE", help="table: replace its part of a page")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     folder = args.folder.resolve()
+    runs, which = folder / "runs", (args.method, args.shots)
     try:
         if args.action == "run":
             return run(folder, args.plan)
+        if args.action == "words":
+            print(f"written: {write_words(runs, folder / 'data', *which)}")
+            return 0
         if args.action == "table":
-            deliver("\n".join(run_table(folder / "runs", args.method)), args.write, NAME)
+            deliver("\n".join(run_table(runs, *which)), args.write, NAME)
             return 0
         weights = make(folder)
         print(f"weights: {weights} (SHA-256 {digest_file(weights)})\npictures: {folder / 'data'}")
