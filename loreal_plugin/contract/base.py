@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from loreal_plugin.contract.image_tower import ImageTower, clip_image_tower
+from loreal_plugin.contract.image_tower import ImageTower, clip_image_tower, is_vision_transformer
 from loreal_plugin.contract.part_checks import (
     COMMON_PARTS,
     PartCheck,
@@ -39,9 +39,10 @@ class HostContract(HostText):
     def part_checks(self, trainer: Any) -> list[PartCheck]:
         """Return one check for each part that the methods below use of a built host trainer."""
         models = getattr(trainer, "_models", {})
-        there = self.checkpoint in models
         shown = ", ".join(models) or "none"
-        registered = PartCheck("registered model", self.checkpoint, shown, there)
+        registered = PartCheck(
+            "registered model", self.checkpoint, shown, self.checkpoint in models
+        )
         model = bare_model(trainer)
         if model is None:
             return [registered, PartCheck("model", "trainer.model", "none", False)]
@@ -74,14 +75,14 @@ class HostContract(HostText):
         return getattr(model, self.learner)
 
     def image_position_names(self, model: HostModel) -> tuple[str, ...]:
-        """Return the names of the CLIP tensors that depend on the input size: one for every vision
-        transformer in the model, a frozen second one included.
+        """Return the names of the CLIP tensors that depend on the input size.
+
+        There is one for every vision transformer in the model, a frozen second one included.
         """
         return tuple(
             f"{name}.positional_embedding"
             for name, module in model.named_modules()
-            if isinstance(getattr(module, "conv1", None), nn.Conv2d)
-            and isinstance(getattr(module, "positional_embedding", None), Tensor)
+            if is_vision_transformer(module)
         )
 
     # ---- images and logits -----------------------------------------------------------------------
@@ -139,8 +140,8 @@ class HostContract(HostText):
             raise ConfigError(unknown_name("MMRL_CONDITION", mode, CONDITIONS))
         if mode == "class" or features.shape[1] == 1:
             return features[:, 0]
-        alpha = self.fusion_weight(model)
-        mixed = alpha * features[:, 0] + (1 - alpha) * features[:, 1]
+        weight = self.fusion_weight(model)
+        mixed = weight * features[:, 0] + (1 - weight) * features[:, 1]
         return F.normalize(mixed, dim=-1) if mode == "fusion" else mixed
 
     def fusion_weight(self, model: HostModel) -> float:

@@ -36,9 +36,8 @@ class CoOpContract(HostContract):
         """Return the prompts (C, L, D_t) and the ids (C, L) of what stands in each row."""
         learner = model.prompt_learner
         order = _row_order(learner, model.tokenized_prompts.shape)
-        return learner(), model.tokenized_prompts.gather(
-            1, order.to(model.tokenized_prompts.device)
-        )
+        tokens = model.tokenized_prompts
+        return learner(), tokens.gather(1, order.to(tokens.device))
 
     def encode_text(self, model: HostModel, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Return text features (N, D_v) of the host's own text encoder."""

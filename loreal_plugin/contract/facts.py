@@ -82,11 +82,11 @@ class HostFacts:
         Raises:
             ConfigError: there is none of that name.
         """
-        known = [path.stem for path in self.recipes.glob("*.yaml")]
         path = self.recipes / (f"{recipe}.yaml" if loreal else f"host_{recipe}.yaml")
         if not path.is_file():
-            own = [name for name in known if not name.startswith("host_")]
-            fault = unknown_name(f"recipe of {self.loreal_trainer}", recipe, own)
+            files = [file.stem for file in self.recipes.glob("*.yaml")]
+            known = [name for name in files if not name.startswith("host_")]
+            fault = unknown_name(f"recipe of {self.loreal_trainer}", recipe, known)
             raise ConfigError(f"{fault}; looked for {path}")
         return path
 
@@ -124,7 +124,7 @@ class HostFacts:
         return context_template(node.get("CTX_INIT", ""), node.get("N_CTX", 0))
 
     def use_fusion(self, cfg: Any, training: bool = False) -> bool:
-        """Say whether the host predicts from the mix of its features under `cfg`."""
+        """Return whether the host predicts from the mix of its features under `cfg`."""
         return False
 
 

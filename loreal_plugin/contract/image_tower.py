@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from loreal_plugin.errors import HostError
+from loreal_plugin.method.adaptation import place_of
 
 # The linear maps of a residual block of CLIP, by name in the block.
 BLOCK_MAPS = (
@@ -36,8 +37,14 @@ class ImageTower:
 
 def tensor_of(model: nn.Module, name: str) -> Tensor:
     """Return a tensor by its name in a model, updates on it included; AttributeError: none."""
-    path, _, last = name.rpartition(".")
-    return getattr(model.get_submodule(path), last)
+    return getattr(*place_of(model, name))
+
+
+def is_vision_transformer(module: nn.Module) -> bool:
+    """Return whether a module is an image encoder of CLIP's kind: patches and positions."""
+    return isinstance(getattr(module, "conv1", None), nn.Conv2d) and isinstance(
+        getattr(module, "positional_embedding", None), Tensor
+    )
 
 
 def clip_image_tower(model: nn.Module, trainer: str, encoder: str = "image_encoder") -> ImageTower:

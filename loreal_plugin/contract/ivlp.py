@@ -63,16 +63,17 @@ class IVLPContract(HostContract):
     def block_parts(self, model: HostModel, cfg: Any) -> dict[str, Any]:
         """Return `enter`: the rows that a block holds replace rows 1..n_ctx."""
         length = model.text_encoder.positional_embedding.shape[0]
-        held = {
+        rows_by_layer = {
             index: rows_of_block(block, length)
             for index, block in enumerate(model.text_encoder.transformer.resblocks)
             if block.add_prompt
         }
 
         def enter(layer_index: int, x: Tensor) -> Tensor:
-            if layer_index not in held:
+            if layer_index not in rows_by_layer:
                 return x
-            rows = held[layer_index].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_ctx, D_t)
+            rows = rows_by_layer[layer_index].to(x.dtype)
+            rows = rows.expand(x.shape[0], -1, -1)  # (N, n_ctx, D_t)
             return torch.cat([x[:, :1], rows, x[:, 1 + rows.shape[1] :]], dim=1)
 
         return {"enter": enter, "min_static_rows": 1 + model.prompt_learner.n_ctx}
@@ -91,10 +92,8 @@ def rows_of_block(block: HostModel, length: int) -> Tensor:
     """
     rows = block.VPT_shallow.detach()
     rounded = rows.half().to(rows.dtype)
-    x = torch.zeros(
-        length, 1, rows.shape[-1], device=rows.device, dtype=block.mlp.c_proj.weight.dtype
-    )
+    x = torch.zeros(length, 1, rows.shape[-1], dtype=block.mlp.c_proj.weight.dtype).to(rows.device)
     outputs = [
-        torch.func.functional_call(block, {"VPT_shallow": found}, (x,)) for found in (rows, rounded)
+        torch.func.functional_call(block, {"VPT_shallow": given}, (x,)) for given in (rows, rounded)
     ]
     return rounded if torch.equal(*outputs) else rows

@@ -67,7 +67,7 @@ class MaPLeContract(HostContract):
 
 @torch.no_grad()
 def rounds_to_half(model: HostModel, deep: list[Tensor]) -> bool:
-    """Say whether the host rounds deep text prompts to half precision inside its blocks.
+    """Return whether the host rounds deep text prompts to half precision inside its blocks.
 
     The public MaPLe does so whatever its PREC is (clip/model.py, `.half()`). Looked for by
     behaviour: two sets of prompts that only differ below half precision then give the same text
@@ -77,10 +77,11 @@ def rounds_to_half(model: HostModel, deep: list[Tensor]) -> bool:
         return True
     encoder = model.text_encoder
     generator = torch.Generator().manual_seed(0)
+    # Two sets of prompts that half precision cannot tell apart, and float32 can.
+    # 2^-14 is an eighth of half precision's smallest relative step, and 2^9 steps of float32.
     coarse = [
         torch.randn(rows.shape, generator=generator).half().float().to(rows.device) for rows in deep
     ]
-    # 2^-14 is an eighth of half precision's smallest relative step, and 2^9 steps of float32.
     signs = [
         torch.randint(0, 2, rows.shape, generator=generator).to(rows.device) * 2 - 1
         for rows in deep

@@ -68,8 +68,8 @@ class MMAContract(HostContract):
 
         def branch(layer_index: int, x: Tensor) -> Tensor | None:
             # The host also scales gradients on the way in and back out; for inputs the two cancel.
-            found = look_up(layer_index + 1)
-            return None if found[0] is None else _adapt(found, layers[layer_index].ln_1(x))
+            answer = look_up(layer_index + 1)
+            return None if answer[0] is None else _adapt(answer, layers[layer_index].ln_1(x))
 
         return {
             "branch": branch,
@@ -81,9 +81,9 @@ class MMAContract(HostContract):
         model.text_features_for_inference = None
 
 
-def _adapt(found: tuple[HostModel, HostModel, float], x: Tensor) -> Tensor | None:
+def _adapt(answer: tuple[HostModel, HostModel, float], x: Tensor) -> Tensor | None:
     """Return scale * up(shared(down(x))), or None where the layer has no adapter."""
-    adapter, shared, scale = found
+    adapter, shared, scale = answer
     if adapter is None:
         return None
     hidden = adapter.down(x)

@@ -56,10 +56,8 @@ class MMRLContract(HostContract):
         depth = len(bare_model(trainer).text_encoder.transformer.resblocks)
         # A shorter backbone than the recipe's is no error in the host: it silently inserts nothing.
         inside = bool(layers) and 1 <= min(layers) and max(layers) <= depth
-        role, wanted = (
-            "layers with representation tokens",
-            f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}",
-        )
+        role = "layers with representation tokens"
+        wanted = f"cfg.TRAINER.MMRL.REP_LAYERS within 1..{depth}"
         return [*found, PartCheck(role, wanted, str(layers), inside)]
 
     def prompt_template(self, cfg: Any) -> str:
@@ -94,13 +92,15 @@ class MMRLContract(HostContract):
         # The host numbers blocks from 1 and takes the next token set at each listed block it
         # passes.
         layers = _rep_layers(cfg)
-        at = {layer - 1: rows for layer, rows in zip(sorted(layers), rep_text, strict=True)}
-        first = min(at)
+        rows_by_layer = dict(zip((layer - 1 for layer in sorted(layers)), rep_text, strict=True))
+        first = min(rows_by_layer)
 
         def enter(layer_index: int, x: Tensor) -> Tensor:
-            if layer_index not in at:
+            if layer_index not in rows_by_layer:
                 return x
-            rows = at[layer_index].to(x.dtype).expand(x.shape[0], -1, -1)  # (N, n_rep, D_t)
+            rows = rows_by_layer[layer_index].to(x.dtype)
+            rows = rows.expand(x.shape[0], -1, -1)  # (N, n_rep, D_t)
+            # The first listed block inserts tokens; a later one replaces those that came in.
             rest = 1 if layer_index == first else 1 + rows.shape[1]
             return torch.cat([x[:, :1], rows, x[:, rest:]], dim=1)
 
@@ -119,7 +119,7 @@ class MMRLContract(HostContract):
         return 100.0  # a literal in the host's forward
 
     def use_fusion(self, cfg: Any, training: bool = False) -> bool:
-        """Say whether both image features count: always in training, at test by the task."""
+        """Return whether both image features count: always in training, at test by the task."""
         if training or cfg.TASK == "FS":
             return True
         if cfg.TASK == "B2N":

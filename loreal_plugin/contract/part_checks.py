@@ -48,12 +48,12 @@ def attribute_check(role: str, root: object, path: str, kind: type | None = None
     Args:
         kind: the type that is wanted; None: any.
     """
-    value, at = root, ""
+    value, reached = root, ""
     for name in path.split("."):
-        parent, parent_at = value, at
-        value, at = _step(parent, name), f"{at}.{name}" if at else name
+        parent, parent_path = value, reached
+        value, reached = _step(parent, name), f"{reached}.{name}" if reached else name
         if value is _MISSING:
-            owner = parent_at or type(root).__name__
+            owner = parent_path or type(root).__name__
             return PartCheck(
                 role, path, f"no '{name}' on {owner} (it has: {_names(parent)})", False
             )

@@ -34,9 +34,9 @@ def trainer_without_row(trainer: str, file: str, known: list[str]) -> str:
         file: where the host defines it.
         known: methods with a row.
     """
-    asked = ", ".join(f"{name} ({text})" for name, text in QUESTIONS)
+    questions = ", ".join(f"{name} ({text})" for name, text in QUESTIONS)
     return (
         f"trainer '{trainer}' ({file}) has no row in the host contract, so LOREAL cannot be put on"
-        f" it; a row answers: {asked}; docs/ADD_A_HOST.md shows how; methods with a row:"
+        f" it; a row answers: {questions}; docs/ADD_A_HOST.md shows how; methods with a row:"
         f" {', '.join(known)}"
     )

@@ -53,7 +53,7 @@ class Source:
         """Return what the source names; HostError where that cannot be imported."""
         try:
             return self.load()
-        except Exception as error:  # a stranger's module level
+        except Exception as error:  # importing a stranger's module may raise anything
             raise self.broken(f"{type(error).__name__}: {error}") from error
 
     def broken(self, fault: str) -> HostError:
@@ -76,7 +76,7 @@ class Contracts(Mapping[str, "HostContract"]):
         return iter(_known())
 
     def __contains__(self, method: object) -> bool:
-        """Say whether a method has a row, without importing it."""
+        """Return whether a method has a row, without importing it."""
         return method in _known()
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ def rows_from_outside() -> dict[str, str]:
 
 
 def forget_rows() -> None:
-    """Look for rows again when they are next asked for."""
+    """Look for rows again when they are next asked for; tests that bring rows need it."""
     _sources.cache_clear()
     _row.cache_clear()
 
@@ -144,6 +144,7 @@ def _sources(variable: str) -> dict[str, Source]:
 
 
 def _rows_of(module: str) -> tuple[Any, ...]:
+    """Return the row classes that a module of LOREAL_HOSTS brings."""
     return tuple(_loader(f"{module}:ROWS")())
 
 
@@ -157,9 +158,9 @@ def _loader(place: str) -> Callable[[], Any]:
     return lambda: getattr(importlib.import_module(module), name)
 
 
-def _add(found: dict[str, Source], method: str, source: Source) -> None:
-    """Take in one row; HostError where its name is taken by another."""
-    other = found.setdefault(method, source)
+def _add(sources: dict[str, Source], method: str, source: Source) -> None:
+    """Add the source of one row; HostError where its name is taken by another."""
+    other = sources.setdefault(method, source)
     # an installed package may be named in LOREAL_HOSTS, too
     if other is not source and (other.owner == OURS or other.loaded() != source.loaded()):
         raise HostError(
@@ -174,24 +175,24 @@ def _row(method: str, source: Source) -> HostContract:
     from loreal_plugin.contract.base import HostContract
     from loreal_plugin.contract.facts import missing_facts
 
-    kind = source.loaded()
-    if not (isinstance(kind, type) and issubclass(kind, HostContract)):
-        raise source.broken(f"{kind!r} is no subclass of HostContract")
-    missing = [*missing_facts(kind), *sorted(kind.__abstractmethods__)]
+    row_class = source.loaded()
+    if not (isinstance(row_class, type) and issubclass(row_class, HostContract)):
+        raise source.broken(f"{row_class!r} is no subclass of HostContract")
+    missing = [*missing_facts(row_class), *sorted(row_class.__abstractmethods__)]
     if missing:
-        raise source.broken(f"the row {kind.__name__} lacks {', '.join(missing)}")
-    if kind.method != method:
-        raise source.broken(f"the row {kind.__name__} is for method '{kind.method}'")
+        raise source.broken(f"the row {row_class.__name__} lacks {', '.join(missing)}")
+    if row_class.method != method:
+        raise source.broken(f"the row {row_class.__name__} is for method '{row_class.method}'")
     if method != method.lower() or method in _NO_METHODS:
         raise source.broken(f"'{method}' is no name for a method: lower case, and not 'clip'")
     if source.owner != OURS:
-        _check_trainers(kind, source)
-    return kind()
+        _check_trainers(row_class, source)
+    return row_class()
 
 
-def _check_trainers(kind: type[HostContract], source: Source) -> None:
+def _check_trainers(row_class: type[HostContract], source: Source) -> None:
     """Raise HostError where a row from outside names a trainer that a row of ours names."""
     for ours in (CONTRACTS[method] for method in _OUR_ROWS):
-        taken = {ours.trainer, ours.loreal_trainer} & {kind.trainer, kind.loreal_trainer}
+        taken = {ours.trainer, ours.loreal_trainer} & {row_class.trainer, row_class.loreal_trainer}
         if taken:
             raise source.broken(f"trainer '{min(taken)}' has the row '{ours.method}' of {OURS}")

@@ -79,8 +79,9 @@ class HostText(HostFacts, ABC):
     def encode_classes(
         self, model: HostModel, embeddings: Tensor, tokens: Tensor, classes: Tensor
     ) -> Tensor:
-        """Return what `encode_text` returns, for a host that puts other rows into each class's
-        prompt: `classes` (N,) says which class of the model each prompt is of.
+        """Return what `encode_text` returns, where each class's prompt has rows of its own.
+
+        `classes` (N,) says which class of the model each prompt is of.
         """
         return self.encode_text(model, embeddings, tokens)
 
@@ -90,7 +91,6 @@ class HostText(HostFacts, ABC):
         `cfg` is what the model was built from.
         """
         encoder = model.text_encoder
-
         return TextBlocks(
             positional_embedding=encoder.positional_embedding.detach().type(encoder.dtype),
             layers=list(encoder.transformer.resblocks),
@@ -154,9 +154,9 @@ def tokenise_attributes(
 def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) -> Tensor:
     """Return where the class name starts in each row of `tokens` (C, L), as positions (C,).
 
-    The template before the name is the same for all classes, so the start is too: it is the
-    position where every class finds its own name, and not after the point where the prompts begin
-    to differ. That settles names which occur in the template ("a photo of a photo.").
+    The template before the name is the same for all classes, so the start is the same too. At the
+    start every class finds its own name, and up to it all prompts are equal. So a name that occurs
+    in the template, too ("a photo of a photo."), is found in the right place.
 
     Raises:
         HostError: the prompts are not the given classes', or a name is not in its prompt.
@@ -167,7 +167,7 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
         )
     rows = tokens.cpu()
     differs = (rows != rows[:1]).any(dim=0)
-    agree_until = int(differs.float().argmax()) if bool(differs.any()) else rows.shape[1]
+    equal_until = int(differs.float().argmax()) if bool(differs.any()) else rows.shape[1]
     common: set[int] | None = None
     for row, name in zip(rows.tolist(), classnames, strict=True):
         places = name_places(row, name_ids(name, tokenize))
@@ -176,7 +176,7 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
                 f"the tokens of class name '{name}' were looked for in its prompt and not found"
             )
         common = places if common is None else common & places
-    candidates = [place for place in common or () if place <= agree_until]
+    candidates = [place for place in common or () if place <= equal_until]
     if not candidates:
         raise HostError(
             "the class names start at different positions of their prompts: no common template"
@@ -187,8 +187,8 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
 def name_places(row: list[int], ids: list[int]) -> set[int]:
     """Return every position of `row`, from 1 on, where the ids of a class name stand.
 
-    A name that ends in punctuation can melt into the template's own ("a.c." + "."): then all but
-    its last token count.
+    The end of a name and the template's period can become one token ("a.c." + "."): then all but
+    the name's last token count.
     """
     for wanted in (ids, ids[:-1]):
         found = {at for at in range(1, len(row)) if wanted and row[at : at + len(wanted)] == wanted}

@@ -25,11 +25,10 @@ class Agreement:
 
 
 def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
-    """Return how a mode's logits (N, C) agree with the exact ones; an image's error is its largest
-    over classes.
+    """Return how a mode's logits (N, C) agree with the exact ones.
 
-    Classes that a mode ruled out are not errors of its logits: what was capped counts by how far it
-    is capped.
+    The error of an image is its largest over classes. A class that a mode ruled out counts like
+    any other: with the capped logit that `modes.merge` gives it.
     """
     chosen = logits.argmax(1)
     error = (logits.float() - exact.float()).abs().amax(dim=1)
@@ -43,14 +42,13 @@ def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
 
 
 def choose_margin(first: Tensor, exact: Tensor, k: int, target: float) -> tuple[float, bool]:
-    """Return the smallest threshold at which `auto` finds enough exact winners, and whether the
-    sample can promise it.
+    """Return the smallest threshold at which `auto` finds enough exact winners; is it sure?
 
-    `auto` finds the exact winner of an image where that class is among its k leading ones and lies
-    no further below the first pass's highest logit than the threshold. The threshold is the order
-    statistic that makes the share hold for a new image of the same kind, not only for these ((N +
-    1) * target, rounded up). With too few images for the target, or where even k classes do not
-    suffice, the promise is False and every image is checked that the sample says has to be.
+    `auto` finds the exact winner of an image where that class is among the k leading ones of the
+    first pass, and no further below its highest logit than the threshold. The threshold is an order
+    statistic of these distances, number (N + 1) * target, rounded up: then the share holds for a
+    new image of the same kind, not for these alone. It is not sure with too few images, or where k
+    classes do not suffice; then the largest distance that k classes reach is the threshold.
 
     Args:
         first: (N, C) logits of the first pass.
@@ -60,15 +58,15 @@ def choose_margin(first: Tensor, exact: Tensor, k: int, target: float) -> tuple[
     """
     winner = exact.argmax(1, keepdim=True)
     value = first.gather(1, winner)
+    # how far below the first pass's highest logit the exact winner lies
     needed = (first.amax(1, keepdim=True) - value)[:, 0].double()
     # A winner that stands behind k others is out of reach of any threshold.
     rank = (first > value).sum(1)
     needed[rank >= k] = math.inf
     ordered = needed.sort().values
-    at = math.ceil((len(ordered) + 1) * target)
-    promised = at <= len(ordered) and math.isfinite(float(ordered[at - 1]))
-    if promised:
-        return _above(float(ordered[at - 1])), True
+    number = math.ceil((len(ordered) + 1) * target)
+    if number <= len(ordered) and math.isfinite(float(ordered[number - 1])):
+        return _above(float(ordered[number - 1])), True
     reachable = ordered[ordered.isfinite()]
     return (_above(float(reachable[-1])) if len(reachable) else 0.0), False
 
@@ -83,11 +81,10 @@ def _percent(hits: Tensor) -> float:
 
 
 def cheapest(rows: list[dict[str, Any]], target: float) -> dict[str, Any]:
-    """Return the row with the least time among those that reach the target agreement; `exact`
-    always does.
+    """Return the row with the least time among those that reach the target agreement.
 
     Args:
-        rows: with `agreement` in percent and `milliseconds`.
+        rows: with `agreement` in percent and `milliseconds`; that of `exact` reaches any target.
         target: wanted share, in (0, 1].
     """
     good = [row for row in rows if row["agreement"] >= 100 * target]

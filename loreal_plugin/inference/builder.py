@@ -83,7 +83,7 @@ class ModeBuilder:
         return Mode(name, beta, model.meta_nets, fusion, mean, expansion, k, margin or 0.0)
 
     def _mean_activations(self) -> Tensor:
-        """Return the mean (H,) of the training pictures' activations; nothing reads it: zeros."""
+        """Return the mean activations (H,) in training; zeros without contents in slots."""
         if self.model.options.slot_parts in WITH_CONTENTS:
             return self.statistics().mean
         o = self.model.options
@@ -107,13 +107,13 @@ class ModeBuilder:
         """Return what the meta-nets' activations of a picture depend on, in JSON's types."""
         beta, model = self.beta, self.model
         correction = model.correction
-        nets, kept = model.meta_nets.state_dict(), correction.tensors() if correction else {}
+        nets, moved = model.meta_nets.state_dict(), correction.tensors() if correction else {}
         return {
             "method": beta.contract.method,
             "backbone": self.facts["backbone"],
             "learned": beta.fingerprint(),
             "meta_nets": digest_tensors(sorted(nets.items())),
-            "drift": digest_tensors(sorted(kept.items())) if kept else None,
+            "drift": digest_tensors(sorted(moved.items())) if moved else None,
             "condition": model.options.mmrl_condition,
             "host": self.facts["host"],
             "host_settings": flatten(beta.cfg.TRAINER[beta.contract.cfg_node]),
@@ -121,7 +121,7 @@ class ModeBuilder:
         }
 
     def text_owner(self) -> dict[str, Any]:
-        """Return what text features depend on besides the activations: the spliced prompts, too."""
+        """Return `owner` and the spliced prompts: what text features depend on."""
         prompts = vars(self.beta.text_path.prompts)
         tensors = [(name, v) for name, v in sorted(prompts.items()) if isinstance(v, Tensor)]
         return {**self.owner(), "prompts": digest_tensors(tensors)}
@@ -154,7 +154,7 @@ class ModeBuilder:
             contents = nets.from_hidden(hidden.to(beta.device).unflatten(1, (n_attributes, -1)))
             return beta.text_path(contents, classes.to(beta.device)).cpu()
 
-        found, facts = stored_expansion(
+        expansion, facts = stored_expansion(
             self.store,
             self.text_owner(),
             ExpansionPlan(options.tangent_kind, options.tangent_rank, options.tangent_products),
@@ -163,7 +163,7 @@ class ModeBuilder:
             len(beta.classnames),
             forward=isinstance(beta.text_path, PrefixTextPath),
         )
-        return found.to(beta.device, beta.dtype), facts
+        return expansion.to(beta.device, beta.dtype), facts
 
     def auto_margin(self, options: LorealOptions) -> float:
         """Return the threshold of `auto` in logits: AUTO_MARGIN, or what calibration found.

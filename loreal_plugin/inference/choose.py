@@ -26,7 +26,7 @@ from loreal_plugin.options import LorealOptions
 
 TARGET, VIEWS, BATCH = 0.995, 400, 32
 CHEAPEST_FIRST = ("static", "tangent", "auto")
-_EVERY = 5.0  # seconds between two lines of progress
+_SECONDS_BETWEEN_LINES = 5.0  # of progress
 Say = Callable[[str], None]
 
 
@@ -77,15 +77,15 @@ def choose_mode(
     exact = _exact(builder.mode(replace(options, inference="exact")), features, say)
     tried: dict[str, float] = {}
     for name in CHEAPEST_FIRST:
-        these, margin = replace(options, inference=name), None
+        of_mode, margin = replace(options, inference=name), None
         if name == "auto":
-            first = builder.mode(these, margin=0.0).first
+            first = builder.mode(of_mode, margin=0.0).first
             logits = in_batches(first, features, BATCH)
             margin, _ = choose_margin(logits, exact, options.shortlist_k, target)
-        logits = in_batches(builder.mode(these, margin=margin), features, BATCH)
+        logits = in_batches(builder.mode(of_mode, margin=margin), features, BATCH)
         agreed = int((logits.argmax(1) == exact.argmax(1)).sum())
         tried[name] = 100 * agreed / len(features)
-        # counted: a share in floating point may fall just below what it is
+        # Counts are compared: a share may be rounded to just below the target.
         if agreed >= target * len(features) - 1e-9:
             return Chosen(name, margin, tried[name], len(features), where, tried)
     return Chosen("exact", None, 100.0, len(features), where, tried)
@@ -94,12 +94,12 @@ def choose_mode(
 @torch.no_grad()
 def _exact(mode: Mode, features: Tensor, say: Say) -> Tensor:
     """Return exact logits (N, C), with a line of progress now and then."""
-    parts, done, last = [], 0, time.monotonic()
+    parts, done, last_line = [], 0, time.monotonic()
     for part in features.split(BATCH):
         parts.append(mode(part).cpu())
         done += len(part)
-        if time.monotonic() - last > _EVERY:
-            last = time.monotonic()
+        if time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
             say(f"LOREAL calibrates: {done} of {len(features)} held-out views")
     return torch.cat(parts)
 

@@ -112,7 +112,7 @@ class Deployed:
         Raises:
             DataError: the file is missing or broken, or it is no picture.
         """
-        return self.transform(_opened(picture))
+        return self.transform(_as_image(picture))
 
     def predict(
         self,
@@ -132,21 +132,21 @@ class Deployed:
             ConfigError: `top` or `batch` below 1.
             DataError: as for `pixels`, or `pictures` is one picture, not a list.
         """
-        one = isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim < 4
-        if one or isinstance(pictures, (str, Path, Image.Image)):
+        is_one = isinstance(pictures, (np.ndarray, Tensor)) and pictures.ndim < 4
+        if is_one or isinstance(pictures, (str, Path, Image.Image)):
             raise DataError(
-                f"pictures must be a list, got one {type(pictures).__name__}: [picture]"
+                f"pictures must be a list, got one {type(pictures).__name__}; give [picture]"
             )
         if top < 1 or batch < 1:
             raise ConfigError(f"top and batch must be at least 1, got {top} and {batch}")
-        found: list[list[Prediction]] = []
+        predictions: list[list[Prediction]] = []
         waiting: list[Tensor] = []
         for picture in pictures:
             waiting.append(self.pixels(picture))
             if len(waiting) == batch:
-                found += self.classify(torch.stack(waiting), top)
+                predictions += self.classify(torch.stack(waiting), top)
                 waiting = []
-        return found + (self.classify(torch.stack(waiting), top) if waiting else [])
+        return predictions + (self.classify(torch.stack(waiting), top) if waiting else [])
 
     def classify(self, images: Tensor, top: int = 5) -> list[list[Prediction]]:
         """Return the classes of images (B, 3, phi, phi) as `pixels` gives them, as `predict`."""
@@ -173,7 +173,7 @@ class Deployed:
         self.beta.slim(text=needs_text)
 
 
-def _opened(picture: Picture) -> Image.Image:
+def _as_image(picture: Picture) -> Image.Image:
     """Return a picture in RGB.
 
     Raises:
@@ -195,7 +195,7 @@ def _opened(picture: Picture) -> Image.Image:
             f" {type(picture).__name__}"
         )
     if picture.size and picture.dtype.kind == "f" and np.nanmin(picture) < 0:
-        # stretched as a file with such numbers is, it would be another picture
+        # `from_array` would stretch such numbers to 0..255, and give another picture
         raise DataError(
             "a picture has numbers below 0; is it normalised already? Then it goes to `logits`,"
             " else give its colours from 0 to 1, or as uint8"

@@ -1,5 +1,4 @@
-"""Text features as a short series in the bottleneck activations: what an image costs without a text
-encoder.
+"""Text features as a short series in the bottleneck activations, so that no text encoder runs.
 
 The features of a class move smoothly, and little, with the K * D_s activations of the meta-nets. An
 `Expansion` keeps, for every class, the feature at the training mean and how it changes along the
@@ -19,10 +18,9 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError
 
-# Directions in which training images hardly differ are not blown up to unit spread.
+# Least spread of a direction, as a share of the largest: smaller ones would be scaled up to noise.
 _SMALLEST_SPREAD = 1e-3
-# Elements of the features that one product makes: they stay in a processor's cache until they are
-# compared.
+# Elements of the features that one product makes: few enough to stay in the processor's cache.
 _PRODUCT_ELEMENTS = 2**18
 
 
@@ -65,8 +63,7 @@ class Directions:
 def principal_directions(
     hidden: Tensor, rank: int, n_products: int = 0
 ) -> tuple[Directions, float]:
-    """Return the leading principal directions of activations (N, H), and the share of variance they
-    hold.
+    """Return the principal directions of activations (N, H), and their share of the variance.
 
     Args:
         hidden: training activations.
@@ -84,15 +81,16 @@ def principal_directions(
     mean = values.mean(0)
     centred = values - mean
     variance, vectors = torch.linalg.eigh(centred.T @ centred / len(values))
+    # eigh sorts upwards; the most varied direction comes first here
     variance, vectors = variance.flip(0).clamp(min=0), vectors.flip(1)
     varied = int((variance > variance[0] * 1e-10).sum()) if variance[0] > 0 else 1
-    kept = min(rank, varied) if rank else len(variance)
+    n_kept = min(rank, varied) if rank else len(variance)
     total = float(variance.sum())
-    share = float(variance[:kept].sum()) / total if total > 0 else 1.0
-    spread = variance[:kept].sqrt()
+    share = float(variance[:n_kept].sum()) / total if total > 0 else 1.0
+    spread = variance[:n_kept].sqrt()
     spread = spread.clamp(min=float(spread[0]) * _SMALLEST_SPREAD if total > 0 else 1.0)
-    found = (mean.float(), vectors[:, :kept].float().contiguous(), spread.float())
-    return Directions(*found, min(n_products, kept)), share
+    basis = vectors[:, :n_kept].float().contiguous()
+    return Directions(mean.float(), basis, spread.float(), min(n_products, n_kept)), share
 
 
 @dataclass(frozen=True)
@@ -133,11 +131,6 @@ class Expansion:
     @property
     def n_bytes(self) -> int:
         """Memory that the expansion holds."""
-        parts = (
-            self.base,
-            self.table,
-            self.directions.mean,
-            self.directions.basis,
-            self.directions.spread,
-        )
+        d = self.directions
+        parts = (self.base, self.table, d.mean, d.basis, d.spread)
         return sum(part.numel() * part.element_size() for part in parts)

@@ -1,5 +1,4 @@
-"""Statistics of the training images and expansions of text features, made once a checkpoint and
-kept beside it.
+"""Statistics of training images and expansions of text features, kept beside the checkpoint.
 
 Shapes: N training embeddings, C classes, H = K * D_s activations of the meta-nets, T terms, D_v
 embedding width.
@@ -27,8 +26,7 @@ from loreal_plugin.inference.fit_expansion import (
 from loreal_plugin.inference.table_store import TableStore
 
 STATISTICS, EXPANSION, PART = "statistics", "expansion", "expansion-part"
-# Training embeddings kept for fits of other class sets, of them the last for checks that no fit has
-# seen.
+# Training embeddings kept for fits of other class sets; the last CHECKS of them test a fit.
 SAMPLE, CHECKS = 1024, 32
 # Classes that are expanded together; a broken run goes on after the last whole part.
 PART_CLASSES = 50
@@ -60,25 +58,25 @@ class Statistics:
 def draw_statistics(hidden: Tensor) -> Statistics:
     """Return the statistics of activations (N, H)."""
     order = torch.randperm(len(hidden), generator=torch.Generator().manual_seed(0))[:SAMPLE]
-    kept = hidden.cpu().float()
-    return Statistics(kept.double().mean(0).float(), kept[order], len(hidden))
+    values = hidden.cpu().float()
+    return Statistics(values.double().mean(0).float(), values[order], len(hidden))
 
 
 def stored_statistics(
     store: TableStore, owner: Mapping[str, Any], hidden: Callable[[], Tensor]
 ) -> Statistics:
-    """Return the statistics of a checkpoint's training images, from the store or of `hidden()` (N,
-    H).
+    """Return the statistics of a checkpoint's training images, stored or made now.
 
     Args:
         owner: what activations depend on.
+        hidden: returns the activations (N, H); called where nothing is stored.
     """
     found = store.read(STATISTICS, owner)
     if found is None:
-        made = draw_statistics(hidden())
-        tensors = {"mean": made.mean, "sample": made.sample}
-        store.write(STATISTICS, owner, tensors, {"n_embeddings": made.n_embeddings})
-        return made
+        drawn = draw_statistics(hidden())
+        tensors = {"mean": drawn.mean, "sample": drawn.sample}
+        store.write(STATISTICS, owner, tensors, {"n_embeddings": drawn.n_embeddings})
+        return drawn
     tensors, facts = found
     return Statistics(tensors["mean"], tensors["sample"], facts["n_embeddings"])
 
@@ -92,10 +90,10 @@ class ExpansionPlan:
     products: int
 
     def directions(self, statistics: Statistics) -> tuple[Directions, float]:
-        """Return the directions, and the share of variance in them; a small sample lowers their
-        number.
+        """Return the directions, and their share of the variance; a small sample allows fewer.
 
-        A fit must not have more unknowns than half its samples: products go first, then directions.
+        A fit must not have more unknowns than half its samples: products are left out first, then
+        directions.
         """
         rank, products, sample = self.rank, 0, statistics.sample
         if self.kind == "fitted":
@@ -138,8 +136,7 @@ def stored_expansion(
     forward: bool = True,
     say: Say = print,
 ) -> tuple[Expansion, dict[str, Any]]:
-    """Return an expansion (tables in 16 bit, base in 32) and its facts, from the store or made part
-    by part.
+    """Return an expansion (tables in 16 bit, base in 32) and its facts, stored or made in parts.
 
     Args:
         owner: what text features depend on besides the activations.
@@ -157,15 +154,12 @@ def stored_expansion(
         parts = []
         for start in starts:
             classes = torch.arange(start, min(n_classes, start + PART_CLASSES))
-            parts.append(
-                _stored_part(
-                    store, ingredients, plan, directions, statistics, encode, classes, forward
-                )
+            part = _stored_part(
+                store, ingredients, plan, directions, statistics, encode, classes, forward
             )
-            say(
-                f"expansion of text features ({plan.kind}): {int(classes[-1]) + 1}/{n_classes}"
-                " classes"
-            )
+            parts.append(part)
+            done = f"{int(classes[-1]) + 1}/{n_classes} classes"
+            say(f"expansion of text features ({plan.kind}): {done}")
         tensors = {
             "base": torch.cat([p["base"] for p in parts]),
             "table": torch.cat([p["table"] for p in parts], 1),
@@ -190,22 +184,20 @@ def _stored_part(
     forward: bool,
 ) -> dict[str, Tensor]:
     """Return base, 16-bit table and errors (checks, c) of some classes, stored or made now."""
-    mine = {**ingredients, "start": int(classes[0])}
-    found = store.read(PART, mine)
+    of_part = {**ingredients, "start": int(classes[0])}
+    found = store.read(PART, of_part)
     if found is not None:
         return found[0]
     sample, checks = statistics.sample[:-CHECKS], statistics.sample[-CHECKS:]
-    if (
-        len(sample) < MIN_SAMPLES
-    ):  # a handful of training pictures: the checks are of the fitted ones, too
+    if len(sample) < MIN_SAMPLES:  # so few training pictures: all are fitted and checked
         sample = checks = statistics.sample
     base, table = make_tables(lambda h: encode(h, classes), plan, directions, sample, forward)
     base, table = base.float().cpu(), table.half().cpu()
     exact = torch.cat([encode(part, classes) for part in checks.split(8)]).float().cpu()
-    near = Expansion(directions, base, table.float())(checks)
-    errors = (F.normalize(near, dim=-1) - F.normalize(exact, dim=-1)).norm(dim=-1)
+    expanded = Expansion(directions, base, table.float())(checks)
+    errors = (F.normalize(expanded, dim=-1) - F.normalize(exact, dim=-1)).norm(dim=-1)
     tensors = {"base": base, "table": table, "errors": errors}
-    store.write(PART, mine, tensors, {})
+    store.write(PART, of_part, tensors, {})
     return tensors
 
 

@@ -1,5 +1,4 @@
-"""Making an expansion of text features: from derivatives at the training mean, or fitted to
-training images.
+"""Making an expansion: from derivatives at the training mean, or fitted to training images.
 
 Shapes: as in `inference.expansion`; `encode` is activations (n, H) -> features (n, C, D_v)
 of the classes that are being expanded.
@@ -21,11 +20,10 @@ Encode = Callable[[Tensor], Tensor]
 
 # Training images that are encoded exactly per unknown of a fit, and the least number.
 SAMPLES_PER_TERM, MIN_SAMPLES = 6, 64
-# Of the fit's normal equations, in units of one image: terms are of unit spread.
+# Ridge penalty of the fit, in units of one image: terms are of unit spread.
 _RIDGE = 0.01
-# Half-width of a difference quotient in units of the spread: small against the curvature that was
-# seen on trained models (0.05 and 1 gave the same agreement), large against the rounding of
-# float32.
+# Half-width of a difference quotient in units of the spread: small against the curvature of trained
+# models (0.05 and 1 gave the same agreement), large against the rounding of float32.
 _STEP = 0.25
 
 
@@ -33,8 +31,7 @@ _STEP = 0.25
 def forward_derivatives(
     encode: Encode, directions: Directions, at_once: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """Return the features (C, D_v) at the mean and the change (R, C, D_v) per unit along each
-    direction.
+    """Return features (C, D_v) at the mean, and their slopes (R, C, D_v) along each direction.
 
     Forward mode: the features at the mean are computed once for `at_once` directions. Fused
     attention has no forward derivative, so the plain one is chosen for as long as this runs.
@@ -91,9 +88,8 @@ def fit(
     """
     terms = directions(sample).double()
     design = torch.cat([terms.new_ones(len(terms), 1), terms], dim=1)
-    gram = design.T @ design + _RIDGE * torch.eye(
-        design.shape[1], dtype=design.dtype, device=design.device
-    )
+    gram = design.T @ design
+    gram.diagonal().add_(_RIDGE)
     # A fixed linear map of the samples' features: they are added up as they come, none is kept.
     weights = torch.linalg.solve(gram, design.T)  # (1 + T, N)
     total: Tensor | None = None

@@ -27,8 +27,8 @@ def check_inference(contract: HostContract, options: LorealOptions) -> None:
     """Check that a method and the other options allow the inference mode.
 
     Raises:
-        ConfigError: prompts differ from image to image without slots; contents of the batch mean;
-            one content for all. `calibrated` is then `exact`.
+        ConfigError: the host's prompts differ from image to image; or the contents are those of
+            the batch mean, or one for all images. `calibrated` then stands for `exact`.
     """
     if options.inference in ("exact", CALIBRATED):
         return
@@ -107,8 +107,8 @@ class Mode:
         images, classes = self.checked(first).nonzero(as_tuple=True)
         if not len(images):
             return first
-        used, row = images.unique(return_inverse=True)
-        contents = self.meta_nets.from_hidden(self._hidden(features[used]))
+        checked, row = images.unique(return_inverse=True)  # contents are made once an image
+        contents = self.meta_nets.from_hidden(self._hidden(features[checked]))
         text = self.student.text_path.pairs(contents, row, classes)  # (N, D_v)
         exact = self.student.logits(features[images], text[:, None], self.fusion)[:, 0]
         return merge(first, images, classes, exact)
@@ -128,19 +128,19 @@ class Mode:
         return self._static
 
     def _hidden(self, features: Tensor) -> Tensor:
+        """Return the activations (B, K, D_s) of the meta-nets' bottlenecks."""
         return self.meta_nets.hidden(self.student.condition(features))
 
     @property
     def n_bytes(self) -> int:
         """Memory that the mode's tables hold, beyond the models."""
         static = self._static
-        held = self.expansion.n_bytes if self.expansion is not None else 0
-        return held + (static.numel() * static.element_size() if static is not None else 0)
+        series = self.expansion.n_bytes if self.expansion is not None else 0
+        return series + (static.numel() * static.element_size() if static is not None else 0)
 
 
 def contenders(logits: Tensor, k: int, margin: float) -> Tensor:
-    """Return which classes (B, C) may turn out to be the highest: at most k, none further than
-    `margin` below it.
+    """Return which classes (B, C) may be the highest: at most k, none more than `margin` below it.
 
     An image with a single contender has none marked: there is nothing to decide.
 
@@ -156,17 +156,15 @@ def contenders(logits: Tensor, k: int, margin: float) -> Tensor:
 
 
 def merge(first: Tensor, images: Tensor, classes: Tensor, exact: Tensor) -> Tensor:
-    """Return logits (B, C) with exact values (N,) at their places and all others of these images
-    below them.
+    """Return logits (B, C) with exact values (N,) in place, and these images' other classes below.
 
     The other classes were ruled out by the first pass: they keep their order, capped just under the
     lowest exact value, so that the highest logit is always one that was checked.
     """
     lowest = first.new_full((len(first),), float("inf")).scatter_reduce(0, images, exact, "amin")
     kind = torch.finfo(first.dtype)
-    step = (
-        2 * kind.eps * lowest.abs().clamp(min=1, max=kind.max)
-    )  # images without a checked class stay at infinity
+    # Images without a checked class stay at infinity, so nothing of them is capped.
+    step = 2 * kind.eps * lowest.abs().clamp(min=1, max=kind.max)
     merged = torch.minimum(first, (lowest - step)[:, None])
     merged[images, classes] = exact
     return merged

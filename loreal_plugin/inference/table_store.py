@@ -34,7 +34,7 @@ class TableStore:
 
         A damaged table, or one of another checkpoint, is warned of.
         """
-        complete = _complete(ingredients)
+        complete = _with_version(ingredients)
         return self._store.read(_name(kind, complete), complete)
 
     def write(
@@ -49,7 +49,7 @@ class TableStore:
         Raises:
             CheckpointError: the folder cannot be written.
         """
-        complete = _complete(ingredients)
+        complete = _with_version(ingredients)
         name = _name(kind, complete)
         try:
             return self._store.write(name, complete, tensors, facts)
@@ -60,13 +60,13 @@ class TableStore:
 
     def remove(self, kind: str, ingredients: Mapping[str, Any]) -> None:
         """Remove the files of these ingredients where they are."""
-        self._store.remove(_name(kind, _complete(ingredients)))
+        self._store.remove(_name(kind, _with_version(ingredients)))
 
 
 def _name(kind: str, complete: Mapping[str, Any]) -> str:
     return f"{kind}-{store_key(complete, 16)}"
 
 
-def _complete(ingredients: Mapping[str, Any]) -> dict[str, Any]:
+def _with_version(ingredients: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ingredients with the version of these files."""
     return {**ingredients, "tables": TABLES_VERSION}

@@ -3,5 +3,5 @@
 Read `loreal.py` first, which puts the parts together, then what it uses:
 `meta_nets.py` (image embedding -> contents of the slots), `slots.py` (slots in a prompt),
 `bridge.py` (whose embedding fills whose prompt), `losses.py`, `correction.py` (ours alone).
-`adaptation.py` stands beside the method: ours, for the image side, and not used by a run yet.
+`adaptation.py` stands beside the method: ours, for beta's image side (key ADAPT).
 """

@@ -34,8 +34,8 @@ def pooled_tokens(tokens: Tensor, grid: tuple[int, int], smaller: tuple[int, int
     """
     batch, count, width = tokens.shape
     if count != grid[0] * grid[1]:
-        raise ConfigError(f"{grid[0]} x {grid[1]} tokens were expected, {count} were given.")
-    picture = tokens.transpose(1, 2).reshape(batch, width, *grid)
+        raise ConfigError(f"{grid[0]} x {grid[1]} tokens were expected, {count} were given")
+    picture = tokens.transpose(1, 2).reshape(batch, width, *grid)  # (B, D, rows, columns)
     return F.adaptive_avg_pool2d(picture, smaller).flatten(2).transpose(1, 2)
 
 
@@ -90,8 +90,8 @@ class Adaptation:
         model: its other parameters are left as they are.
         full: names of the weights that get an update of their own shape.
         low_rank: names of the matrices that get a low-rank update.
-        rank: of those.
-        generator: draws the start of the factors.
+        rank: of the low-rank updates.
+        generator: draws their start.
 
     Raises:
         ConfigError: the rank does not fit.
@@ -107,12 +107,12 @@ class Adaptation:
     ) -> None:
         self.model = model
         weights = {name: model.get_parameter(name) for name in (*full, *low_rank)}
-        made: dict[str, nn.Module] = {name: FullUpdate(weights[name]) for name in full}
+        updates: dict[str, nn.Module] = {name: FullUpdate(weights[name]) for name in full}
         for name in low_rank:
-            made[name] = LowRankUpdate(weights[name], rank, generator)
-        self.updates = nn.ModuleDict({_key(name): update for name, update in made.items()})
-        self.names = tuple(made)
-        for name, update in made.items():
+            updates[name] = LowRankUpdate(weights[name], rank, generator)
+        self.updates = nn.ModuleDict({_key(name): update for name, update in updates.items()})
+        self.names = tuple(updates)
+        for name, update in updates.items():
             weights[name].requires_grad_(False)
             parametrize.register_parametrization(*place_of(model, name), update)
 
@@ -135,13 +135,13 @@ class Adaptation:
             CheckpointError: names or shapes differ; then nothing was copied.
         """
         own = self.state()
-        odd = sorted(own.keys() ^ state.keys())
-        odd += sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
-        if odd:
+        differing = sorted(own.keys() ^ state.keys())
+        differing += sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+        if differing:
             raise CheckpointError(
-                f"the adaptation does not fit this image encoder: {len(odd)} of {len(own)}"
-                f" tensors differ, first '{odd[0]}'; it belongs to another backbone, input size,"
-                " kind or rank"
+                f"the adaptation does not fit this image encoder: {len(differing)} of {len(own)}"
+                f" tensors differ, first '{differing[0]}'; it belongs to another backbone, input"
+                " size, kind or rank"
             )
         for name, value in own.items():
             value.copy_(state[name])

@@ -31,7 +31,7 @@ def condition_inputs(
         mix_weight: w of ``mix``, see :func:`mix_weight`.
         mix_alpha: with ``mix``, alpha is filled by its ``own`` embedding or by beta's (``cross``).
         unit: False: the embeddings are not of unit length (MMRL_CONDITION ``fusion_raw``), and the
-            mix has the mean of their lengths.
+            mix takes the weighted mean of their lengths.
 
     Raises:
         ConfigError: unknown bridge or mix_alpha.
@@ -46,8 +46,8 @@ def condition_inputs(
         # a mean of two unit vectors is shorter than one, and meta-nets expect unit length
         for_beta = F.normalize((1 - mix_weight) * f_alpha + mix_weight * f_beta, dim=-1)
         if not unit:
-            long_alpha, long_beta = (f.norm(dim=-1, keepdim=True) for f in (f_alpha, f_beta))
-            for_beta = for_beta * torch.lerp(long_alpha, long_beta, mix_weight)
+            norm_alpha, norm_beta = (f.norm(dim=-1, keepdim=True) for f in (f_alpha, f_beta))
+            for_beta = for_beta * torch.lerp(norm_alpha, norm_beta, mix_weight)
         return (f_alpha if mix_alpha == "own" else f_beta), for_beta
     # "cross" swaps; a one-way bridge fills both prompts from the one side it comes from
     for_alpha = f_beta if bridge in ("cross", "beta_to_alpha") else f_alpha

@@ -1,10 +1,9 @@
 """The correction: a fixed affine map that takes low-resolution embeddings to the standard ones.
 
-A picture's embedding at phi differs from its embedding at the native size by a part that is the
-same for all pictures and a part that is its own. `mean` removes the first; `ridge` also maps what
-it can of the second: it is the mean shift plus a linear map of what is left, no larger than
-training pictures show to carry over to other classes. Both are fitted once, on training pictures,
-and act on each picture alone.
+A picture's embedding at phi differs from its embedding at the native size. One part of the
+difference is the same for all pictures: `mean` removes it. The rest is each picture's own: `ridge`
+also removes what a linear map can learn of it. The map is kept as small as other classes need.
+Both are fitted once, on training pictures, and act on each picture alone.
 
 Shapes: N pictures (or pictures x views), F features a picture, D_v embedding width.
 Source: not of the LOREAL paper; a baseline, measured beside it (results/EARLIER.md).
@@ -28,7 +27,7 @@ _PREFIX = "drift."  # of the keys in a checkpoint; the option is called DRIFT
 
 @dataclass(frozen=True)
 class Correction:
-    """The map f -> normalize(f @ weight + offset), one a feature; no weight: a shift alone."""
+    """The map f -> normalize(f @ weight + offset), one per feature; without a weight: a shift."""
 
     offset: Tensor  # (F, D_v) float32
     weight: Tensor | None = None  # (F, D_v, D_v) float32
@@ -42,8 +41,8 @@ class Correction:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint keeps of the map."""
-        kept = {"offset": self.offset} | ({} if self.weight is None else {"weight": self.weight})
-        return {f"{_PREFIX}{name}": value for name, value in kept.items()}
+        found = {"offset": self.offset, "weight": self.weight}
+        return {f"{_PREFIX}{name}": t for name, t in found.items() if t is not None}
 
 
 def correction_from_tensors(tensors: Mapping[str, Tensor]) -> Correction | None:
@@ -98,13 +97,12 @@ def fit_ridge(low: Tensor, standard: Tensor, penalty: float) -> Correction:
 def choose_ridge_penalty(
     low: Tensor, standard: Tensor, labels: Tensor, penalties: Sequence[float] = RIDGE_PENALTIES
 ) -> float:
-    """Return the largest penalty that predicts classes it was not fitted on as well as the best
-    does.
+    """Return the largest penalty that is as good as the best on classes it was not fitted on.
 
     Each half of the classes is predicted by the map fitted on the other half: whole classes are
-    held out, because the map has to carry over to classes it never saw. As well as the best is
-    within one standard error over classes of its mean cosine. With a single class there is nothing
-    to hold out, and the largest is returned.
+    held out, because the map has to carry over to classes it never saw. "As good" means a mean
+    cosine within one standard error (over classes) of the best one. With a single class there is
+    nothing to hold out, and the largest penalty is returned.
 
     Args:
         low, standard: paired features (N, F, D_v).
@@ -113,17 +111,18 @@ def choose_ridge_penalty(
     classes, index = torch.unique(labels, return_inverse=True)
     if len(classes) < 2:
         return max(penalties)
-    halves = index % 2 == 1
+    second_half = index % 2 == 1
 
     def similarities(penalty: float) -> Tensor:
         """Return the mean cosine of each class (C,)."""
-        found = torch.empty(len(labels), dtype=torch.float64)
-        for held_out in (halves, ~halves):
+        cosines = torch.empty(len(labels), dtype=torch.float64)
+        for held_out in (second_half, ~second_half):
             mapped = fit_ridge(low[~held_out], standard[~held_out], penalty)(low[held_out])
-            found[held_out.cpu()] = (mapped * standard[held_out]).sum(-1).mean(-1).double().cpu()
-        return torch.stack([found[index.cpu() == c].mean() for c in range(len(classes))])
+            similar = (mapped * standard[held_out]).sum(-1).mean(-1)  # (N,), mean over features
+            cosines[held_out.cpu()] = similar.double().cpu()
+        return torch.stack([cosines[index.cpu() == c].mean() for c in range(len(classes))])
 
-    of = {penalty: similarities(penalty) for penalty in penalties}
-    best = max(of.values(), key=lambda found: float(found.mean()))
-    enough = best.mean() - best.std() / len(classes) ** 0.5
-    return max(penalty for penalty, found in of.items() if found.mean() >= enough)
+    by_penalty = {penalty: similarities(penalty) for penalty in penalties}
+    best = max(by_penalty.values(), key=lambda of_classes: float(of_classes.mean()))
+    lowest = best.mean() - best.std() / len(classes) ** 0.5
+    return max(penalty for penalty, of_classes in by_penalty.items() if of_classes.mean() >= lowest)

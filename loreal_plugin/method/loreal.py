@@ -113,37 +113,38 @@ class Loreal(nn.Module):
         f_alpha = self._condition(alpha, features_alpha)  # (B, D_v)
         f_beta = self._condition(beta, features_beta)
         weight = mix_weight(progress, o.mix_start, o.mix_max)
-        raw = o.mmrl_condition == "fusion_raw" and features_beta.shape[1] > 1
+        mixed_raw = o.mmrl_condition == "fusion_raw" and features_beta.shape[1] > 1
         for_alpha, for_beta = condition_inputs(
             f_alpha,
             f_beta,
             bridge=o.bridge,
             mix_weight=weight,
             mix_alpha=o.mix_alpha,
-            unit=not raw,
+            unit=not mixed_raw,
         )
         own_alpha, own_beta = self.meta_nets(f_alpha), self.meta_nets(f_beta)  # (B, K, D_t)
 
         def filled_with(f: Tensor) -> Tensor:
-            # All bridges but the mix hand on one of the two embeddings: its contents are there.
+            # All bridges but the mix give one of the two embeddings: its contents exist already.
             if f is f_alpha:
                 return own_alpha
             return own_beta if f is f_beta else self.meta_nets(f)
 
-        def of_alpha(contents: Tensor) -> Tensor:
-            # a teacher that no loss teaches needs no graph
+        def logits_of_alpha(contents: Tensor) -> Tensor:
+            # where no loss trains through alpha's text, its graph would only take memory
             with torch.set_grad_enabled(alpha_learns(o) and torch.is_grad_enabled()):
                 return self.logits(alpha, features_alpha, contents, True)
 
-        logits_alpha = of_alpha(filled_with(for_alpha))
+        logits_alpha = logits_of_alpha(filled_with(for_alpha))
         logits_beta = self.logits(beta, features_beta, filled_with(for_beta), True)
         crossed = None
         if o.cross_weight:
-            crossed = of_alpha(own_beta), self.logits(beta, features_beta, own_alpha, True)
-        found = loreal_loss(
+            crossed_beta = self.logits(beta, features_beta, own_alpha, True)
+            crossed = logits_of_alpha(own_beta), crossed_beta
+        losses = loreal_loss(
             logits_alpha, logits_beta, labels, own_alpha, own_beta, o, cross_logits=crossed
         )
-        return found, logits_beta
+        return losses, logits_beta
 
     # ---- one student -----------------------------------------------------------------------------
 

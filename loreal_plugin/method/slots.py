@@ -79,6 +79,7 @@ class SplicedPrompts:
         if position is not None:
             source = source.gather(1, position)
         length = self.context_length
+        # Each table is read at clamped indices; `where` then takes the value of the right one.
         host = self.host_embeddings[classes[:, None], source.clamp(max=length - 1)]
         n_words = self.word_embeddings.shape[0]
         words = self.word_embeddings[(source - length).clamp(0, n_words - 1)]
@@ -127,23 +128,23 @@ def splice_slots(
         ConfigError: unknown order; M < 1; a prompt that would not fit into L tokens.
     """
     _check(order, n_content)
+    n_attributes, length = len(attribute_tokens[0]), tokens.shape[1]
     used = {token for attributes in attribute_tokens for ids in attributes for token in ids}
     vocabulary = torch.tensor(sorted(used | {with_token}))
-    length, times = tokens.shape[1], n_content if contents else 0
-    word = {token: (length + i, token) for i, token in enumerate(vocabulary.tolist())}
-    lead = [word[with_token]] if _has_lead(order, words, contents) else []
-    content_source, said = length + len(vocabulary), word if words else {}
-    rows = [
-        lead + _slot_rows(of_class, said, content_source, times) for of_class in attribute_tokens
-    ]
+    # A row is (source, token id). In the bank, words follow the L host rows, contents come last.
+    word_rows = {token: (length + i, token) for i, token in enumerate(vocabulary.tolist())}
+    content_source = length + len(vocabulary)
+    lead = [word_rows[with_token]] if _has_lead(order, words, contents) else []
+    used_words, times = word_rows if words else {}, n_content if contents else 0
+    rows = [lead + _slot_rows(a, used_words, content_source, times) for a in attribute_tokens]
     places = _places(tokens, order, class_start, period_token)
-    source, ids, eot = _spliced(tokens, rows, places, classnames, len(attribute_tokens[0]))
+    source, ids, eot = _spliced(tokens, rows, places, classnames, n_attributes)
     with torch.no_grad():
-        word_rows = embed(vocabulary.to(host_embeddings.device)).to(host_embeddings)
+        embedded = embed(vocabulary.to(host_embeddings.device)).to(host_embeddings)
     # Without contents every row up to the end of text is static.
     first = (source >= content_source).long().argmax(dim=-1) if contents else eot
-    sizes = len(attribute_tokens[0]), n_content
-    prompts = SplicedPrompts(host_embeddings, word_rows, source, ids, eot, first, *sizes)
+    sizes = n_attributes, n_content
+    prompts = SplicedPrompts(host_embeddings, embedded, source, ids, eot, first, *sizes)
     return prompts.to(host_embeddings.device)
 
 
@@ -180,7 +181,7 @@ def _check(order: str, n_content: int) -> None:
 
 def _slot_rows(
     attributes: Sequence[Sequence[int]],
-    word: Mapping[int, tuple[int, int]],
+    word_rows: Mapping[int, tuple[int, int]],
     source: int,
     times: int,
 ) -> list[tuple[int, int]]:
@@ -188,13 +189,13 @@ def _slot_rows(
 
     Args:
         attributes: ids of each attribute's words.
-        word: row of a word by id; empty leaves the words out.
-        source: of the first content.
+        word_rows: row of a word by its id; empty leaves the words out.
+        source: index of the first content in the bank.
     """
     rows = []
     for k, ids in enumerate(attributes):
         rows += [(source + k, CONTENT_TOKEN)] * times
-        rows += [word[token] for token in ids if token in word]
+        rows += [word_rows[token] for token in ids if token in word_rows]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Built from a host: a frozen student with what it learned, and the start of the meta-nets.
+"""From a host to a frozen student with what it learned, and the start of the meta-nets.
 
 Shapes: C classes, K attributes, D_t text width, D_v joint width.
 """
@@ -43,7 +43,7 @@ def build_student(
     learned: Mapping[str, Tensor] | None = None,
     enlarge: int = 0,
 ) -> Student:
-    """Build the host's model with the host's own `build_model`, load what it learned, freeze it.
+    """Return a frozen student: the host's own `build_model`, then what it learned is loaded.
 
     Args:
         host: attached for the student's method.
@@ -61,7 +61,7 @@ def build_student(
     """
     contract = host.contract
     cfg = at_size(cfg, contract.trainer, enlarge or input_size)
-    shell, token_weight = _built(host, cfg, classnames, torch.device(device))
+    shell, token_weight = _build_trainer(host, cfg, classnames, torch.device(device))
     model = shell.model
     parameters = contract.learned(model)
     if checkpoint_dir is not None:
@@ -83,7 +83,7 @@ def build_student(
     )
 
 
-def _built(
+def _build_trainer(
     host: AttachedHost, cfg: Any, classnames: Sequence[str], device: torch.device
 ) -> tuple[Any, Tensor]:
     """Return the host's trainer with its model, checked, and its CLIP's token embeddings."""
@@ -109,7 +109,10 @@ def build_shell(
 ) -> Any:
     """Return an instance of the host's trainer that has no model yet and has loaded no data.
 
-    Its optimisers and, for MMRL, its zero-shot teacher go away with it: only its model is kept.
+    The caller keeps its model alone: optimisers and MMRL's zero-shot teacher go away with it.
+
+    Raises:
+        HostError: the trainer is no Dassl trainer.
     """
     trainer: Any = host.trainer_class
     shell = trainer.__new__(trainer)
@@ -163,8 +166,9 @@ def start_meta_nets(
         )
     if options.meta_init != "default":
         ids = attribute_ids(words, student.tokenize)
-        of_words = [[i] for i in ids] if isinstance(words[0], str) else list(zip(*ids, strict=True))
-        means = [torch.cat([_rows(student, i) for i in of_k]).mean(0) for of_k in of_words]
+        # the ids of meta-net k: of one attribute, or of the k-th attribute of every class
+        of_nets = [[i] for i in ids] if isinstance(words[0], str) else list(zip(*ids, strict=True))
+        means = [torch.cat([_rows(student, i) for i in of_net]).mean(0) for of_net in of_nets]
         neutral = _rows(student, text_ids(NEUTRAL_WORD, student.tokenize)).mean(0)
         start = torch.stack(means)
         init_meta_nets_(nets, options.meta_init, word_embeddings=start, neutral=neutral)
@@ -172,4 +176,5 @@ def start_meta_nets(
 
 
 def _rows(student: Student, ids: Sequence[int]) -> Tensor:
+    """Return the token embeddings (n, D_t) of some ids, in float32 on the CPU."""
     return student.token_embedding(torch.tensor(list(ids))).float().cpu()

@@ -1,6 +1,6 @@
 """The embedding cache: what a frozen student says about every picture and view, computed once.
 
-One entry of the verified store a student, so that alpha's survives a change of phi.
+Each student has an entry of its own in the store, so alpha's is used again after a change of phi.
 
 Shapes: N pictures, V views, F features a picture, D_v embedding width.
 """
@@ -48,7 +48,7 @@ def pictures_digest(items: Sequence[Any]) -> str:
 
 def cache_key(ingredients: Mapping[str, Any]) -> str:
     """Return the hash of everything that can change an embedding, library versions included."""
-    return store_key(_complete(ingredients), 32)
+    return store_key(_with_versions(ingredients), 32)
 
 
 class EmbeddingCache:
@@ -63,7 +63,7 @@ class EmbeddingCache:
 
         A cache that cannot be written is named once; what it holds is read all the same.
         """
-        complete = _complete(ingredients)
+        complete = _with_versions(ingredients)
         key = store_key(complete, 32)
         with self._lock(key):
             found = self._store.read(key, complete)
@@ -75,9 +75,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        """Hold an entry's lock, where the folder can have one: two processes build one after the
-        other.
-        """
+        """Hold an entry's lock where the folder can have one: one process at a time builds it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = shared_lock(self.folder / f"{key}.lock")
@@ -154,7 +152,7 @@ def progress(work: Iterable[Any], title: str) -> Iterator[Any]:
             print(f"{title}: {done}/{total}", flush=True)
 
 
-def _complete(ingredients: Mapping[str, Any]) -> dict[str, Any]:
+def _with_versions(ingredients: Mapping[str, Any]) -> dict[str, Any]:
     """Return the ingredients with the versions that decide about pixels."""
     versions = {
         "cache": CACHE_VERSION,

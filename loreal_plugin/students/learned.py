@@ -15,7 +15,7 @@ from loreal_plugin.files.manifest import vouched_damage
 from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.weights.host_checkpoints import read_checkpoint
 
-_NAMED = 6  # how many misfits an error spells out
+_SHOWN = 6  # how many misfits an error spells out
 
 
 def fingerprint(learned: Mapping[str, Tensor]) -> str:
@@ -63,8 +63,7 @@ def load_learned(
     folder: Path,
     epoch: int | None,
 ) -> None:
-    """Copy every learned tensor from the host's checkpoint into `model`; frozen ones stay the CLIP
-    file's.
+    """Copy every learned tensor of the host's checkpoint into `model`, and no frozen one.
 
     Raises:
         CheckpointError: a tensor is missing, of another shape, or the checkpoint learned more than
@@ -78,10 +77,10 @@ def load_learned(
     keys = {contract.checkpoint_key(name): value for name, value in learned.items()}
     misfits = _misfits(model, keys, saved, contract)
     if misfits:
-        more = f" and {len(misfits) - _NAMED} more" if len(misfits) > _NAMED else ""
+        more = f" and {len(misfits) - _SHOWN} more" if len(misfits) > _SHOWN else ""
         raise CheckpointError(
             f"{path} does not fit method {contract.method} as configured: "
-            f"{'; '.join(misfits[:_NAMED])}{more}; "
+            f"{'; '.join(misfits[:_SHOWN])}{more}; "
             "it needs the method, backbone and host settings it was trained with"
         )
     with torch.no_grad():
@@ -121,7 +120,7 @@ def _misfits(
             found.append(f"'{key}' is not in it")
         elif saved[key].shape != value.shape:
             shapes = f"{tuple(saved[key].shape)}, wanted {tuple(value.shape)}"
-            found.append(f"'{key}' is {shapes}{_csc(key, saved[key], value)}")
+            found.append(f"'{key}' is {shapes}{_csc_hint(key, saved[key], value)}")
     known = {contract.checkpoint_key(name) for name in model.state_dict()}
     part = f"{contract.learner}." if contract.whole_model else ""
     more = [key for key in saved if key.startswith(part) and key not in known]
@@ -129,7 +128,7 @@ def _misfits(
     return found
 
 
-def _csc(key: str, saved: Tensor, wanted: Tensor) -> str:
+def _csc_hint(key: str, saved: Tensor, wanted: Tensor) -> str:
     """Explain shapes that come from class-specific contexts, (C, n_ctx, D_t)."""
     if key.rsplit(".", 1)[-1] != "ctx" or 3 not in (saved.dim(), wanted.dim()):
         return ""

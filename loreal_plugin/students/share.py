@@ -14,9 +14,7 @@ from loreal_plugin.students.student import Student
 
 @dataclass(frozen=True)
 class SharingReport:
-    """How many tensors (and bytes) both students now hold together, and the names of those they do
-    not.
-    """
+    """How many tensors (and bytes) the students now share, and the names of the others."""
 
     n_shared: int
     bytes_shared: int
@@ -24,10 +22,10 @@ class SharingReport:
 
 
 def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
-    """Make `beta` use `alpha`'s storage for everything that is neither learned nor an image
-    positional embedding.
+    """Let `beta` use `alpha`'s memory for all tensors that are equal by construction.
 
-    All tensors are compared first; where two differ nothing is changed.
+    That is all but what was learned and the image positional embeddings. All of them are compared
+    first; where two differ nothing is changed.
 
     Raises:
         HostError: the students are of different methods, devices or CLIP weights.
@@ -55,16 +53,17 @@ def _pairs(alpha: Student, beta: Student) -> tuple[list[tuple[str, Tensor, Tenso
     """Return (name, tensor of alpha, tensor of beta) to be shared, and the names left alone."""
     ours, theirs = dict(_tensors(alpha.model)), dict(_tensors(beta.model))
     if ours.keys() != theirs.keys():
-        odd = sorted(ours.keys() ^ theirs.keys())
+        unpaired = sorted(ours.keys() ^ theirs.keys())
         raise HostError(
-            f"the students' models differ in {len(odd)} tensors, first '{odd[0]}'; both need the"
-            " same method and host settings"
+            f"the students' models differ in {len(unpaired)} tensors, first '{unpaired[0]}'; both"
+            " need the same method and host settings"
         )
-    own = {id(value) for value in (*alpha.learned.values(), *beta.learned.values())}
+    learned = {id(value) for value in (*alpha.learned.values(), *beta.learned.values())}
     positions = alpha.contract.image_position_names(alpha.model)
-    left = [name for name, value in ours.items() if id(value) in own or name in positions]
-    pairs = [(name, value, theirs[name]) for name, value in ours.items() if name not in set(left)]
-    return [*pairs, ("token_embedding.weight", alpha.token_weight, beta.token_weight)], left
+    skipped = [name for name, value in ours.items() if id(value) in learned or name in positions]
+    shared = [name for name in ours if name not in set(skipped)]
+    pairs = [(name, ours[name], theirs[name]) for name in shared]
+    return [*pairs, ("token_embedding.weight", alpha.token_weight, beta.token_weight)], skipped
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -54,7 +54,7 @@ class Student:
             `PrefixTextPath` or a `ReferenceTextPath`.
         condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
         mean: (F, D_v) features of the mean training picture; None before there is one.
-        adaptation: updates of its image side that were merged into `model`; none: it is the host's.
+        adaptation: updates of its image side, already merged into `model`; empty: as the host's.
         encoder_size: side of the images that the host's encoder reads; 0 stands for `input_size`.
 
     Bound to the model when the student is made:
@@ -99,8 +99,9 @@ class Student:
         self.logits: Callable[..., Tensor] = partial(contract.logits, model)
         shift: Callable[[Tensor], Tensor | None] = partial(contract.prompt_shift, model)
         self.prompt_shift = None if contract.static_prompts else shift
-        named = partial(contract.prompts, model, self.classnames, self.tokenize)
-        self.prompts: Callable[[], HostPrompts] = named
+        self.prompts: Callable[[], HostPrompts] = partial(
+            contract.prompts, model, self.classnames, self.tokenize
+        )
         self.encode_text: Callable[[Tensor, Tensor], Tensor] = partial(contract.encode_text, model)
         self.encode_classes: Callable[..., Tensor] = partial(contract.encode_classes, model)
         self.embed_contents: Callable[[Tensor], Tensor] = partial(contract.embed_contents, model)
@@ -180,8 +181,8 @@ def with_slots(student: Student, words: Sequence[Any], options: LorealOptions) -
         AttributeFileError: an attribute tokenises to nothing.
     """
     path = build_text_path(student, words, options)
-    kept = tuple(word if isinstance(word, str) else tuple(word) for word in words)
-    return replace(student, words=kept, text_path=path, condition_on=options.mmrl_condition)
+    as_tuples = tuple(word if isinstance(word, str) else tuple(word) for word in words)
+    return replace(student, words=as_tuples, text_path=path, condition_on=options.mmrl_condition)
 
 
 def check_text_path(contract: HostContract, options: LorealOptions) -> None:

@@ -1,5 +1,4 @@
-"""Augmented views of training pictures at two resolutions, equal to the host's transform for the
-same crop.
+"""Augmented views of training pictures at two resolutions, as the host's transform gives them.
 
 A view is a box and a flip, drawn once per (seed, image, view number). Both students see it through
 PIL's own resize of the original pixels, so the low-resolution view is not a shrunken copy of the
@@ -141,11 +140,10 @@ def as_input(pixels: Tensor, recipe: ViewRecipe) -> Tensor:
 
 
 class PairedViews(Dataset):
-    """Training pictures as `{"img", "img_low", "label", "index", "view"}`; one view number at a
-    time.
+    """Training pictures as `{"img", "img_low", "label", "index", "view"}`.
 
-    With `independent` the low-resolution view takes a crop of its own (the authors' loader crops
-    twice).
+    A pass over them gives one view of each, see `set_view`. With `independent` the low-resolution
+    view takes a crop of its own (the authors' loader crops twice).
     """
 
     def __init__(
@@ -190,9 +188,7 @@ class PairedViews(Dataset):
 
 
 class StudentViews(Dataset):
-    """All views of a picture for one student, `(V, 3, size, size)` and the index; what the cache
-    encodes.
-    """
+    """All views of a picture for one student, `(V, 3, size, size)`, and the picture's index."""
 
     def __init__(
         self,
@@ -223,8 +219,9 @@ class StudentViews(Dataset):
 def _draw_box(
     width: int, height: int, scale: tuple[float, float], generator: torch.Generator
 ) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of a random box with a share of the area, else the widest
-    centre.
+    """Return (top, left, height, width) of a random box; if none fits in ten tries, of the centre.
+
+    The numbers are drawn as torchvision's `RandomResizedCrop` draws them.
     """
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
     for _ in range(10):

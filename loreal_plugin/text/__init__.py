@@ -1,4 +1,4 @@
-"""Layer 2, the text path: from spliced prompts and contents to text features. Knows no host."""
+"""The text path: from spliced prompts and contents to text features. Knows no host."""
 
 from loreal_plugin.text.blocks import TextBlocks
 from loreal_plugin.text.prefix import PrefixTextPath

@@ -1,7 +1,7 @@
 """What a host's text encoder is made of, and one of its blocks run on some rows of a prompt.
 
 A block runs on the rows it is given and on keys and values of earlier rows, which nobody computes
-twice. Keys and values of a row stand side by side: (..., rows, 2D).
+twice. Keys and values of a row stand side by side: (..., rows, 2D); in the code they are `kv`.
 
 Shapes: B images, C classes, S rows that run, T rows in all (earlier ones included), D = D_t width.
 """
@@ -143,22 +143,20 @@ def run_block(
     weight, offset = layer.attn.in_proj_weight, layer.attn.in_proj_bias
     h = layer.ln_1(x)
     if read is None:
-        q, keys = F.linear(h, weight, offset).split([width, 2 * width], dim=-1)
+        q, kv = F.linear(h, weight, offset).split([width, 2 * width], dim=-1)
     else:
         # Of the last block one row counts; all rows still give keys and values to attend to.
-        x, bias = (
-            _one_row(x, read),
-            bias.gather(1, read[:, None, None].expand(-1, 1, bias.shape[-1])),
-        )
+        x = _one_row(x, read)
+        bias = bias.gather(1, read[:, None, None].expand(-1, 1, bias.shape[-1]))  # (C, 1, T)
         q = F.linear(_one_row(h, read), weight[:width], None if offset is None else offset[:width])
-        keys = F.linear(h, weight[width:], None if offset is None else offset[width:])
+        kv = F.linear(h, weight[width:], None if offset is None else offset[width:])
     x_in = x
-    x = x + _attend(layer.attn, q, keys, earlier, bias)
+    x = x + _attend(layer.attn, q, kv, earlier, bias)
     x = x + layer.mlp(layer.ln_2(x))
     added = None if blocks.branch is None else blocks.branch(index, x_in.flatten(0, 1))
     if added is not None:
         x = x + added.to(x.dtype).unflatten(0, x.shape[:2])
-    return x, keys
+    return x, kv
 
 
 @torch.no_grad()
@@ -169,7 +167,7 @@ def run_static(
 
     T is larger than n_rows in layers before which the host inserted rows.
     """
-    dtype, kept = blocks.dtype, []
+    dtype, stored = blocks.dtype, []
     # In full precision even under autocast: stored values must not depend on who asks first.
     with torch.autocast(classes.device.type, enabled=False):
         position = blocks.positional_embedding[:n_rows].to(dtype)
@@ -177,22 +175,22 @@ def run_static(
         for i in range(len(blocks.layers)):
             x = blocks.entered(i, x, classes).to(dtype)
             bias = causal_bias(x.new_zeros(1, dtype=torch.long), 0, 0, x.shape[1], x.dtype)
-            y, keys = run_block(blocks, i, x[None], [], bias)
+            y, kv = run_block(blocks, i, x[None], [], bias)
             x = y[0]
-            kept.append(keys[0])
-    return kept
+            stored.append(kv[0])
+    return stored
 
 
 def _attend(
-    attn: nn.MultiheadAttention, q: Tensor, keys: Tensor, earlier: Sequence[Tensor], bias: Tensor
+    attn: nn.MultiheadAttention, q: Tensor, kv: Tensor, earlier: Sequence[Tensor], bias: Tensor
 ) -> Tensor:
     """Return the attention's output (B, C, Q, D) of the queries q (B, C, Q, D)."""
     n_images, n_classes, n_queries, width = q.shape
-    every = [k.to(keys.dtype).expand(n_images, n_classes, -1, -1) for k in earlier]
+    past = [rows.to(kv.dtype).expand(n_images, n_classes, -1, -1) for rows in earlier]
     # One joined copy for PyTorch's fused attention. Scoring earlier and own rows apart saves the
     # copy, but on one CPU core it was 1.5 times slower forward at CLIP's width and equal with
     # gradient, also at width 64.
-    joined = torch.cat([*every, keys], dim=2) if every else keys  # (B, C, T, 2D)
+    joined = torch.cat([*past, kv], dim=2) if past else kv  # (B, C, T, 2D)
 
     def heads(t: Tensor) -> Tensor:
         # (B, C, rows, D) -> (B * C, heads, rows, D / heads)
@@ -214,10 +212,10 @@ def _one_row(x: Tensor, read: Tensor) -> Tensor:
 
 GIB = 1024**3
 
-# Widths of float32 that a row of a pre-norm block holds, and one of the earlier rows whose keys and
-# values are joined to it: kept a layer for the backward pass, or at once without one. Measured at
-# CLIP's text size with four images and eight classes, slots behind and before the class name;
-# rounded up.
+# Memory in units of D float32 numbers: (of a row that runs, of an earlier row whose keys and values
+# are joined to it). True: per layer, kept for the backward pass; False: at one time, without one.
+# Measured at CLIP's text size with four images and eight classes, slots behind and before the class
+# name; rounded up.
 _WIDTHS = {True: (15, 4), False: (23, 6)}
 
 # Fixed numbers, not the free memory: the chunking changes the last bits of a sum, and runs must
@@ -245,9 +243,10 @@ def auto_chunk(
         device: where the rows live.
         budget: bytes, of which three quarters are for activations; 0 = a fixed number for the
             device.
-        earlier: rows of a class, all images together, that only their keys and values stand for.
+        earlier: rows of a class, all images together, of which only keys and values are read.
     """
     budgets = _TRAINING_BUDGET if needs_grad else _INFERENCE_BUDGET
+    # Keys and values have the other quarter, see `keys_fit`.
     budget = budget - budget // 4 or budgets.get(device.type, budgets["cpu"])
     per_row, per_earlier = _WIDTHS[needs_grad]
     widths = rows_per_class * per_row + earlier * per_earlier
@@ -255,11 +254,11 @@ def auto_chunk(
 
 
 def keys_fit(blocks: TextBlocks, n_rows: int, budget: int = 0) -> bool:
-    """Say whether the keys and values of so many rows take at most a quarter of the budget.
+    """Return whether the keys and values of so many rows take at most a quarter of the budget.
 
     Args:
         blocks: every one of its layers has keys and values of each row.
-        n_rows: of all prompts together.
+        n_rows: rows of all prompts together.
         budget: bytes; 0 = a fixed number for the device.
     """
     weight = blocks.layers[0].attn.in_proj_weight

@@ -29,13 +29,13 @@ def cut_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tensor,
     """Return the numbers of classes in groups of like length, the shortest first.
 
     Args:
-        n_rows: (C,) of every class.
+        n_rows: (C,) rows of every class.
         positional_embedding: (L, D_t) of the text encoder; width and device say what a pass costs.
     """
     operations = _PASS_COST.get(positional_embedding.device.type, _PASS_COST["cpu"])
     cost = max(1, operations // (24 * positional_embedding.shape[-1] ** 2))
     sizes = rows_alike(n_rows.tolist(), cost)
-    if len(sizes) == 1:  # padding costs less than a second pass; their order stays
+    if len(sizes) == 1:  # padding costs less than a second pass; the order stays
         return (torch.arange(len(n_rows), device=n_rows.device),)
     return n_rows.argsort(stable=True).split(sizes)
 
@@ -47,25 +47,25 @@ def rows_alike(n_rows: Sequence[int], cost: int) -> list[int]:
     not depend on how many images run together.
 
     Args:
-        n_rows: of every class, in any order.
+        n_rows: rows of every class, in any order.
         cost: what a group costs by itself, in rows.
     """
     counts = sorted(Counter(n_rows).items())
-    best: list[tuple[int, list[int]]] = [
-        (0, [])
-    ]  # (rows run, sizes) of the classes with the shortest lengths
-    for upto in range(1, len(counts) + 1):
-        longest = counts[upto - 1][0]
+    # best[n]: (rows run, sizes of groups) of the classes with the n shortest lengths
+    best: list[tuple[int, list[int]]] = [(0, [])]
+    for end in range(1, len(counts) + 1):
+        longest = counts[end - 1][0]
         choices = []
-        for start in range(upto):
-            size = sum(count for _, count in counts[start:upto])
+        for start in range(end):  # the last group has the lengths start..end - 1
+            size = sum(count for _, count in counts[start:end])
             choices.append((best[start][0] + size * longest + cost, [*best[start][1], size]))
         best.append(min(choices))
     return best[-1][1]
 
 
 @cache
-def _trim() -> Callable[[int], int] | None:
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return glibc's function of that name; None where the C library has none."""
     if sys.platform != "linux":
         return None
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -77,9 +77,9 @@ def trim_heap() -> None:
     Chunks differ a little in size, so what one leaves behind in the heap seldom fits the next:
     without this, resident memory grows with their number.
     """
-    trim = _trim()
-    if trim is not None:
-        trim(0)
+    malloc_trim = _malloc_trim()
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def run_in_chunks(
@@ -89,8 +89,7 @@ def run_in_chunks(
     inputs: tuple[Tensor, ...],
     length: Tensor | None = None,
 ) -> Tensor:
-    """Return ``run(classes_of_a_chunk, *inputs)`` of all chunks, joined along dimension 1 (the
-    classes).
+    """Return ``run(classes of a chunk, *inputs)`` of all chunks, joined along dimension 1.
 
     With more than one chunk and gradient wanted, a chunk keeps only its inputs and is computed
     again in the backward pass.
@@ -110,14 +109,14 @@ def run_in_chunks(
         return run(classes, *inputs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
 
-        def fresh(*words: Tensor) -> Tensor:
+        def run_again(*arguments: Tensor) -> Tensor:
             if classes.device.type == "cpu":
                 trim_heap()
-            return run(*words)
+            return run(*arguments)
 
         # The frozen text encoder draws no random numbers, so no generator state needs saving.
         outputs = [
-            checkpoint(fresh, part, *inputs, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(run_again, part, *inputs, use_reentrant=False, preserve_rng_state=False)
             for part in parts
         ]
     else:

@@ -39,7 +39,7 @@ from loreal_plugin.text.chunks import cut_by_length, run_in_chunks
 # Classes whose static rows are run together; bounds the memory of building their keys and values.
 BUILD_CHUNK = 64
 
-# Classes that run at once, each part with its rows where these are kept; the order that restores.
+# Of each group that runs at once: classes, rows where kept; then the index that restores order.
 Groups: TypeAlias = tuple[list[tuple[Tensor, "Rows | None"]], Tensor]
 
 
@@ -82,7 +82,7 @@ class PrefixTextPath:
         store_keys: bool | None = None,
         budget: int = 0,
     ) -> None:
-        self._begin, self._end = prompts.first_content, prompts.eot
+        self._begin, self._end = prompts.first_content, prompts.eot  # (C,) both, of the suffix
         if (first := int(self._begin.min())) < blocks.min_static_rows:
             raise ConfigError(
                 f"the first slot stands at row {first}, but the host overwrites rows up to"
@@ -92,15 +92,15 @@ class PrefixTextPath:
         self._n_static = int(self._begin.max())  # P
         # A host that puts other rows into each class's prompt leaves nothing that classes share.
         common = None if blocks.enter_class is not None else common_rows(prompts)
-        self._alike, self._n_common = common is not None, common or 0
-        n_stored = self._n_static * (1 if self._alike else prompts.n_classes)
+        self._same_static, self._n_common = common is not None, common or 0
+        n_stored = self._n_static * (1 if self._same_static else prompts.n_classes)
         self.store_keys = keys_fit(blocks, n_stored, budget) if store_keys is None else store_keys
         self.invalidate()
 
     def invalidate(self) -> None:
         """Drop what is stored; the next call computes it from the host as it is then."""
         self._stored: list[Tensor] | None = None
-        self._all: Groups | None = None
+        self._all_groups: Groups | None = None
         self._chunks: dict[tuple[int, bool], int] = {}
 
     def __call__(self, contents: Tensor, classes: slice | Tensor | None = None) -> Tensor:
@@ -110,12 +110,12 @@ class PrefixTextPath:
         chunk = self._chunk_for(classes, len(contents), contents.requires_grad)
         if chunk:
             index = class_index(self.prompts, classes)
-            # Of like length in all rows, static or not: no chunk is padded to the longest.
+            # Sorted by static rows first, then by suffix rows: a chunk is padded little.
             length = self._n_rows(index) + self.prompts.context_length * self._begin[index]
             return run_in_chunks(self._run_classes, index, chunk, inputs, length)
-        groups, back = self._groups(classes)
-        done = [self._run_classes(part, *inputs, rows=rows) for part, rows in groups]
-        return done[0] if len(done) == 1 else torch.cat(done, dim=1)[:, back]
+        groups, order = self._groups(classes)
+        features = [self._run_classes(part, *inputs, rows=rows) for part, rows in groups]
+        return features[0] if len(features) == 1 else torch.cat(features, dim=1)[:, order]
 
     def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
         """Return text features (N, D_v) of N chosen pairs of an image and a class.
@@ -151,8 +151,8 @@ class PrefixTextPath:
 
     def _groups(self, classes: slice | Tensor | None) -> Groups:
         """Return the groups in which classes run at once; those of all classes are kept."""
-        if classes is None and self._all is not None:
-            return self._all
+        if classes is None and self._all_groups is not None:
+            return self._all_groups
         index = class_index(self.prompts, classes)
         n_rows = self._n_rows(index)
         parts: tuple[Tensor, ...] = (torch.arange(len(index), device=index.device),)
@@ -162,7 +162,7 @@ class PrefixTextPath:
         groups = [(index[part], self._rows(index[part]) if keep else None) for part in parts]
         found = groups, torch.cat(parts).argsort()
         if classes is None:
-            self._all = found
+            self._all_groups = found
         return found
 
     def _auto_chunk(self, classes: Tensor, n_images: int, needs_grad: bool) -> int:
@@ -177,7 +177,7 @@ class PrefixTextPath:
     def _embedded(self, contents: Tensor) -> Tensor:
         """Return contents as the host's prompts have their embeddings."""
         change = self.blocks.embed_contents
-        contents = contents.to(self.blocks.layers[0].attn.in_proj_weight.dtype)
+        contents = contents.to(self.blocks.dtype)
         return contents if change is None else change(contents)
 
     def _n_rows(self, classes: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ class PrefixTextPath:
             filled = contents[:, which]  # (B, C, S, D)
         else:
             filled = contents[images[:, None], which][None]  # (1, C, S, D)
-            common = tuple(keys[images].transpose(0, 1) for keys in common)
+            common = tuple(kv[images].transpose(0, 1) for kv in common)  # each (1, C, R, 2D)
         # Of the last layer only the end-of-text row is read.
         read = (self._end - self._begin)[classes] - self._n_common
         x, _ = self._through(classes, self._filled(rows, filled), common, read)
@@ -240,13 +240,13 @@ class PrefixTextPath:
     def _through(
         self, classes: Tensor, x: Tensor, common: Sequence[Tensor] = (), read: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return what the last block makes of rows x (B, C, S, D), which stand behind the static
-        and the common ones: the row `read` (C,) of each class and nothing more, (B, C, 1, D); or
-        without `read` all of them, and each layer's keys and values (B, C, S, 2D).
+        """Return the last block's output for rows x (B, C, S, D), and each layer's keys and values.
+
+        With `read` (C,): of that row of each class alone, (B, C, 1, D), and no keys and values.
         """
         past, n_common = self._static_keys(classes), common[0].shape[2] if common else 0
         begin = self._begin[classes]
-        kept, bias = [], None
+        stored, bias = [], None
         for i, static in enumerate(past):
             n_past = static.shape[-2]
             if bias is None or n_past != past[i - 1].shape[-2]:  # MMRL inserts rows on the way
@@ -254,23 +254,23 @@ class PrefixTextPath:
                 bias = causal_bias(n_valid, n_past, n_common, x.shape[2], x.dtype)
             last = i == len(past) - 1
             earlier = [static[None], *common[i : i + 1]]
-            x, keys = run_block(self.blocks, i, x, earlier, bias, read if last else None)
+            x, kv = run_block(self.blocks, i, x, earlier, bias, read if last else None)
             if read is None:
-                kept.append(keys)
-        return x, kept
+                stored.append(kv)
+        return x, stored
 
     # ---- static keys and values ------------------------------------------------------------------
 
     def _static_keys(self, classes: Tensor) -> list[Tensor]:
         """Return each layer's keys and values (C or 1, T, 2D), padded to the longest class."""
-        if self._alike:
-            classes = classes[:1] * 0
+        if self._same_static:
+            classes = classes[:1] * 0  # class 0 stands for all
         longest = int(self._begin[classes].max())
         if not self.store_keys:
             return run_static(self.blocks, self.prompts, classes, longest)
         n_static = self._n_static
         if self._stored is None:
-            n_classes = 1 if self._alike else self.prompts.n_classes
+            n_classes = 1 if self._same_static else self.prompts.n_classes
             everything = torch.arange(n_classes, device=classes.device).split(BUILD_CHUNK)
             parts = [run_static(self.blocks, self.prompts, part, n_static) for part in everything]
             self._stored = [torch.cat(layer) for layer in zip(*parts, strict=True)]

@@ -11,8 +11,7 @@ from loreal_plugin.method.slots import SplicedPrompts, class_index
 from loreal_plugin.text.blocks import auto_chunk
 from loreal_plugin.text.chunks import run_in_chunks
 
-# The encoder is a black box here; CLIP's text transformers have at most this many layers worth
-# counting.
+# The encoder is a black box here; CLIP's text transformers have this many layers.
 _ASSUMED_LAYERS = 12
 
 
@@ -52,21 +51,26 @@ class ReferenceTextPath:
 
         `shift` (B, n, D_t) is what each image adds to rows 1..n of the host's own prompts (CoCoOp).
         """
-        if self.embed_contents is not None:
-            contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
+        contents = self._embedded(contents)
         index = class_index(self.prompts, classes)
-        rows, width = (
-            len(contents) * self.prompts.context_length,
-            self.prompts.host_embeddings.shape[-1],
-        )
-        chunk = self.chunk or auto_chunk(
-            rows, width, _ASSUMED_LAYERS, contents.requires_grad, index.device, self.budget
-        )
-        return run_in_chunks(
-            self._run, index, chunk, (contents,) if shift is None else (contents, shift)
-        )
+        chunk = self.chunk or self._auto_chunk(contents, n_images=len(contents))
+        inputs = (contents,) if shift is None else (contents, shift)
+        return run_in_chunks(self._run, index, chunk, inputs)
+
+    def _embedded(self, contents: Tensor) -> Tensor:
+        """Return contents as the host's prompts have their embeddings."""
+        if self.embed_contents is None:
+            return contents
+        return self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
+
+    def _auto_chunk(self, contents: Tensor, n_images: int) -> int:
+        """Return how many classes, each with n_images images, fit the budget at once."""
+        _, length, width = self.prompts.host_embeddings.shape
+        grad, device = contents.requires_grad, self.prompts.source.device
+        return auto_chunk(n_images * length, width, _ASSUMED_LAYERS, grad, device, self.budget)
 
     def _run(self, classes: Tensor, contents: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Return text features (B, C', D_v) of a chunk of classes."""
         full = materialise(self.prompts, contents, classes, shift)
         tokens = self.prompts.tokens[classes].expand(len(contents), -1, -1)
         which = classes.repeat(len(contents))
@@ -74,15 +78,9 @@ class ReferenceTextPath:
         return encoded.unflatten(0, full.shape[:2])
 
     def pairs(self, contents: Tensor, images: Tensor, classes: Tensor) -> Tensor:
-        """Return text features (N, D_v) of N pairs of an image and a class; see
-        `PrefixTextPath.pairs`.
-        """
-        if self.embed_contents is not None:
-            contents = self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))
-        rows, width = self.prompts.context_length, self.prompts.host_embeddings.shape[-1]
-        chunk = self.chunk * len(contents) or auto_chunk(
-            rows, width, _ASSUMED_LAYERS, contents.requires_grad, classes.device, self.budget
-        )
+        """Return text features (N, D_v) of N (image, class) pairs; see `PrefixTextPath.pairs`."""
+        contents = self._embedded(contents)
+        chunk = self.chunk * len(contents) or self._auto_chunk(contents, n_images=1)
 
         def run(part: Tensor, contents: Tensor) -> Tensor:
             which = self.prompts.source[classes[part]] - self.prompts.first_content_source
@@ -118,6 +116,7 @@ def materialise(
     which = prompts.source[index] - prompts.first_content_source
     filled = contents.to(static.dtype)[:, which.clamp(min=0)]
     if shift is not None:
+        # Sources below L are rows of the host's prompt: row 1 takes the first row of the shift.
         row = prompts.source[index] - 1
         n_rows = shift.shape[1]
         added = shift.to(static.dtype)[:, row.clamp(0, n_rows - 1)]  # (B, C', L, D_t)

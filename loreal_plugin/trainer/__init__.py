@@ -1,4 +1,4 @@
-"""Layer 5, the trainer: LOREAL's life cycle on top of any host trainer of the family."""
+"""The trainer: LOREAL's life cycle on top of any host trainer of the family."""
 
 from loreal_plugin.trainer.mixin import LorealMixin
 

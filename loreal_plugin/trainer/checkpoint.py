@@ -1,5 +1,4 @@
-"""Stage-3 checkpoints: one safetensors file with tensors, and everything else as JSON in its
-header.
+"""Stage-3 checkpoints: safetensors files with tensors, and everything else as JSON in the header.
 
 `<output>/loreal/model-<epoch>.safetensors` has the meta-nets, the optimiser's tensors and the
 training means of both students' embeddings; the header's entry `loreal` says what they belong to.
@@ -26,7 +25,7 @@ CHECKPOINT_VERSION = 1
 NAME = "loreal"  # the registered model, hence the folder
 BEST = "model-best.safetensors"
 LATEST = "checkpoint"
-# What the meta-nets were trained for; `loreal_plugin.trainer.mixin` fills it in.
+# What the meta-nets were trained for; `Stage3` fills it in.
 IDENTITY = (
     "method",
     "backbone",
@@ -87,7 +86,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if record.get("version") != CHECKPOINT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint version {record.get('version')}, this code reads"
-            f" {CHECKPOINT_VERSION}"
+            f" {CHECKPOINT_VERSION}; use the release that wrote it, or train again"
         )
     return tensors, record
 
@@ -112,11 +111,9 @@ def find_checkpoint(directory: Path, epoch: int | None) -> Path:
 def latest_checkpoint(directory: Path) -> Path | None:
     """Return the file that the folder's `checkpoint` names, None where no stage 3 was saved."""
     pointer = directory / NAME / LATEST
-    return (
-        directory / NAME / pointer.read_text(encoding="utf-8").strip()
-        if pointer.is_file()
-        else None
-    )
+    if not pointer.is_file():
+        return None
+    return directory / NAME / pointer.read_text(encoding="utf-8").strip()
 
 
 def check_identity(
@@ -125,7 +122,7 @@ def check_identity(
     """Compare what a checkpoint was trained for with this run.
 
     Raises:
-        CheckpointError: every differing value, the file's and this run's.
+        CheckpointError: they differ; the message has every value, the file's and this run's.
     """
     theirs = record["identity"]
     differ = [
@@ -134,7 +131,10 @@ def check_identity(
         if key not in skip and theirs.get(key) != mine[key]
     ]
     if differ:
-        raise CheckpointError(f"checkpoint {path} does not fit this run: {'; '.join(differ)}")
+        raise CheckpointError(
+            f"checkpoint {path} does not fit this run: {'; '.join(differ)}; give the settings it"
+            " was trained with, or another folder"
+        )
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -169,9 +169,9 @@ def unpack_optimizer(
 def replay_schedule(schedule: Any, epochs: int) -> None:
     """Bring a fresh schedule to where it was after `epochs`, step by step.
 
-    A stored schedule would do too, but Dassl's warm-up keeps a copy of its successor whose
-    optimiser is no longer the live one (the rate then freezes); the steps themselves give the same
-    floats on every host.
+    A stored schedule is not loaded: Dassl's warm-up keeps a copy of the schedule that follows it,
+    and after a load that copy has another optimiser, so the rate would stay as it is. The steps
+    themselves give the same floats on every host.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")

@@ -1,6 +1,4 @@
-"""Where stage 3's training batches come from: the host's picture list, our views, the embedding
-cache.
-"""
+"""Stage 3's training batches: the host's list of pictures, our views, the embedding cache."""
 
 from __future__ import annotations
 
@@ -40,6 +38,10 @@ class DataPlan:
         shuffle = self.cfg.DATALOADER.TRAIN_X.SAMPLER == "RandomSampler"
         return EpochSampler(len(self.items), self.seed, shuffle)
 
+    @cached_property
+    def _pictures_digest(self) -> str:
+        return pictures_digest(self.items)
+
     def view_loader(self, pin_memory: bool = False) -> ViewLoader:
         """Return a loader of pictures, each seen at the native size and at phi."""
         sizes = (self.cfg.INPUT.SIZE[0], self.options.phi)
@@ -77,28 +79,21 @@ class DataPlan:
     def features(
         self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device
     ) -> Tensor:
-        """Return a student's embeddings (N, V, F, D_v) of the training pictures; see
-        `feature_loader`.
+        """Return a student's embeddings (N, V, F, D_v) of the training pictures, cached.
+
+        Args:
+            name: `alpha` or `beta`.
+            facts: as for `feature_loader`.
         """
-        return self._embed(name, student, {**facts, "pictures": self._digest}, device)
-
-    @cached_property
-    def _digest(self) -> str:
-        return pictures_digest(self.items)
-
-    def _embed(
-        self, name: str, student: Student, facts: Mapping[str, Any], device: torch.device
-    ) -> Tensor:
-        """Return a student's embeddings (N, V, F, D_v), from the cache where it has them."""
         o = self.options
         stream = 1 if name == "beta" and o.views == "independent" else 0
         ingredients = {
             **facts,
+            "pictures": self._pictures_digest,
             "student": name,
             "method": student.contract.method,
             "learned": student.fingerprint(),
-            # how the learned tensors are used: adapter scale, layers with representation tokens,
-            # precision
+            # how learned tensors are used: adapter scale, layers with tokens, precision
             "host_settings": flatten(student.cfg.TRAINER[student.contract.cfg_node]),
             "size": student.input_size,
             "dtype": str(student.dtype),

@@ -44,7 +44,7 @@ class HeldOut:
             self.items, beta.input_size, n_views, self.recipe, self.seed, HELD_OUT_STREAM
         )
         device = beta.device
-        found = encode_views(
+        features = encode_views(
             model.embed,
             views,
             batch_size=BATCH,
@@ -52,14 +52,14 @@ class HeldOut:
             title="embedding held-out pictures",
         ).flatten(0, 1)
         labels = torch.tensor([item.label for item in self.items]).repeat_interleave(n_views)
-        order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
+        order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
         crops = f"{n_views} crops that stage 3 never drew"
         where = f"{len(self.items)} {self.kind}, each in {crops}"
-        return found[order].to(device), labels[order], where
+        return features[order].to(device), labels[order], where
 
 
 def held_out(dataset: Any, cfg: Any, seed: int) -> HeldOut:
-    """Return pictures of the validation split where the dataset has one, else training pictures.
+    """Return the pictures of the validation split, else the training pictures.
 
     Args:
         dataset: a Dassl dataset.

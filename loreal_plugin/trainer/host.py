@@ -28,7 +28,7 @@ def mixed_precision(
     float32 too.
 
     Args:
-        cfg: its node of the host has PREC: `fp32`, `fp16` or `amp`.
+        cfg: the host's node in it has PREC: `fp32`, `fp16` or `amp`.
     """
     precision = cfg.TRAINER[contract.cfg_node].PREC
     cuda = device.type == "cuda"

@@ -21,7 +21,7 @@ from loreal_plugin.trainer.data import resized
 from loreal_plugin.trainer.host import host_of, mixed_precision
 from loreal_plugin.trainer.notices import report_parameters
 from loreal_plugin.trainer.stage3 import Stage3
-from loreal_plugin.trainer.step import embed, shown, training_progress, update
+from loreal_plugin.trainer.step import embed, log_values, training_progress, update
 
 
 class LorealMixin:
@@ -116,11 +116,11 @@ class LorealMixin:
         place = {"epoch": self.epoch, "batch": self.batch_idx, "batches": self.num_batches}
         progress = training_progress(o.mix_steps, epochs=self.max_epoch, **place)
         with torch.autocast(self.device.type, enabled=self.autocast):
-            found, logits = self.model.losses(alpha, beta, labels, progress)
-        update(self, found["loss"])
+            losses, logits = self.model.losses(alpha, beta, labels, progress)
+        update(self, losses["loss"])
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
-        return shown(found, logits, labels, o, progress)
+        return log_values(losses, logits, labels, o, progress)
 
     # ---- evaluation ------------------------------------------------------------------------------
 
@@ -133,9 +133,8 @@ class LorealMixin:
         if not self.loreal_enabled:
             return super().test(split)
         self.model.mode = None
-        if (
-            split != "val"
-        ):  # between epochs exactly: tables of nets that still train are worth nothing
+        # Validation between epochs is exact: tables of nets that still train would be out of date.
+        if split != "val":
             self.stage3.prepare_inference(self.device)
         return importlib.import_module("dassl.engine").SimpleTrainer.test(self, split)
 
@@ -154,8 +153,8 @@ class LorealMixin:
             super().save_model(epoch, directory, is_best, val_result, model_name)
             return
         parts = (self.stage3, Path(directory), epoch + 1, self.optim, self.scaler)
-        named = bool(model_name)  # hosts name one file: that of the best epoch
-        persistence.save(*parts, best=is_best, only_best=named, val_result=val_result)
+        only_best = bool(model_name)  # hosts give a name to one file: that of the best epoch
+        persistence.save(*parts, best=is_best, only_best=only_best, val_result=val_result)
 
     def load_model(self, directory: str, epoch: int | None = None) -> None:
         """Load the meta-nets of an epoch (None: the best, else the last); CheckpointError."""

@@ -16,22 +16,16 @@ from loreal_plugin.method.loreal import Loreal
 def untrained_note(
     backbone: str, tokenize: Callable[..., Tensor], words: Sequence[Any], classnames: Sequence[str]
 ) -> str:
-    """Return how many tokens in use a demonstration CLIP has never seen, "" for none; other
-    backbones saw them all.
+    """Return how many tokens in use a demonstration CLIP has never seen; "" where there is none.
 
     Args:
         words: K attributes, or K for every class.
     """
     if backbone not in DEMO_WEIGHTS:
         return ""
-    attributes = [
-        a for of_class in words for a in ([of_class] if isinstance(of_class, str) else of_class)
-    ]
-    used: dict[int, None] = {}
-    for name in classnames:
-        used |= dict.fromkeys(name_ids(name, tokenize))
-    for text in attributes:
-        used |= dict.fromkeys(text_ids(text, tokenize))
+    attributes = [a for word in words for a in ([word] if isinstance(word, str) else word)]
+    used = {i for name in classnames for i in name_ids(name, tokenize)}
+    used |= {i for text in attributes for i in text_ids(text, tokenize)}
     untrained = untrained_tokens(used, backbone)
     if not untrained:
         return ""
@@ -44,13 +38,15 @@ def untrained_note(
 def report_parameters(model: Loreal, optimizer: torch.optim.Optimizer) -> None:
     """Print what trains, after a check that it is the meta-nets and nothing else."""
     nets, students = model.meta_nets, [s for s in (model.alpha, model.beta) if s is not None]
-    wanted = {id(p) for p in nets.parameters()}
-    held = [p for group in optimizer.param_groups for p in group["params"]]
-    assert {id(p) for p in held} == wanted, "the optimiser holds other tensors than the meta-nets"
+    expected = {id(p) for p in nets.parameters()}
+    optimised = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in optimised} == expected, (
+        "the optimiser holds other tensors than the meta-nets"
+    )
     frozen = [p for student in students for p in student.model.parameters()]
-    assert not any(p.requires_grad or id(p) in wanted for p in frozen), "a student would train"
+    assert not any(p.requires_grad or id(p) in expected for p in frozen), "a student would train"
     count, host = nets.count_parameters(), sum(p.numel() for p in model.beta.learned.values())
     k = len(nets.meta_nets)
-    print(f"Parameters that train: {count:,} in {len(wanted)} tensors (meta-nets, K={k})")
+    print(f"Parameters that train: {count:,} in {len(expected)} tensors (meta-nets, K={k})")
     both = f"host {host:,} + meta-nets {count:,}"
     print(f"Tunable parameters of the method: {host + count:,} ({both})")

@@ -84,8 +84,8 @@ def load(stage: Stage3, directory: Path, epoch: int | None) -> None:
             f"Note: {path} was trained for phi {record['phi']}, this run tests at"
             f" {stage.options.phi}"
         )
-    done = f"epoch={record['epoch']}, val_result={record['val_result']}"
-    print(f"Load {path} to {files.NAME} ({done})")
+    loaded = f"epoch={record['epoch']}, val_result={record['val_result']}"
+    print(f"Load {path} to {files.NAME} ({loaded})")
 
 
 def resume(
@@ -134,8 +134,9 @@ def _run_facts(stage: Stage3) -> dict[str, Any]:
 def _check_same_run(stage: Stage3, path: Path, record: dict[str, Any]) -> None:
     """Raise CheckpointError where a resumed run would be another run."""
     options = {k: v for k, v in vars(stage.options).items() if k not in FREE_ON_RESUME}
-    mine = {**_run_facts(stage), **options}
-    theirs = {**record["options"], **{key: record[key] for key in _run_facts(stage)}}
+    facts = _run_facts(stage)
+    mine = {**facts, **options}
+    theirs = {**record["options"], **{key: record[key] for key in facts}}
     differ = [
         f"{key} was {theirs.get(key)!r}, is {value!r}"
         for key, value in mine.items()

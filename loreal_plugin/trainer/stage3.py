@@ -72,7 +72,7 @@ class Stage3:
         self.means = RunningMean(), RunningMean()  # of alpha's and beta's features, uncached
         check_text_path(contract, self.options)
         check_inference(contract, self.options)
-        build_recipe(cfg)
+        build_recipe(cfg)  # raises where paired views cannot be drawn
         sampler = cfg.DATALOADER.TRAIN_X.SAMPLER
         if sampler not in SAMPLERS:
             raise ConfigError(
@@ -105,6 +105,7 @@ class Stage3:
         note = untrained_note(backbone, beta.tokenize, self.words, classnames)
         print(note, end="\n" if note else "")
         alpha, beta = (with_slots(student, self.words, o) for student in (alpha, beta))
+        # D_v is seen in the encoding of an empty image: no attribute has it in every host.
         side = beta.input_size
         blank = torch.zeros(1, 3, side, side, device=beta.device)
         visual_dim = beta.encode_image(blank).shape[-1]
@@ -128,14 +129,13 @@ class Stage3:
 
         def student(name: str, size: int, folder: str, epoch: int, enlarge: int = 0) -> Student:
             print(f"Student {name}: {self.contract.trainer} at {size} from {folder}")
-            place = Path(folder)
             return build_student(
                 host,
                 self.cfg,
                 classnames,
                 device,
                 input_size=size,
-                checkpoint_dir=place,
+                checkpoint_dir=folder,
                 epoch=epoch,
                 enlarge=enlarge,
             )
@@ -161,13 +161,13 @@ class Stage3:
         """Return the K words of the slots, or K for every class."""
         o = self.options
         dataset = dataset_of(self.cfg)
-        found = load_attributes(o.attributes, dataset)
-        if found.fallback:
-            print(f"No attribute file for dataset '{dataset}': {found.source.name} is used")
+        attributes = load_attributes(o.attributes, dataset)
+        if attributes.fallback:
+            print(f"No attribute file for dataset '{dataset}': {attributes.source.name} is used")
         if o.attribute_scope == "class":
-            return found.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
-        words = found.select(o.n_attributes, o.attr_shuffle_seed)
-        print(f"Attributes ({found.source.name}): {', '.join(words)}")
+            return attributes.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
+        words = attributes.select(o.n_attributes, o.attr_shuffle_seed)
+        print(f"Attributes ({attributes.source.name}): {', '.join(words)}")
         return words
 
     def _identity(self, visual_dim: int, text_dim: int) -> dict[str, Any]:
@@ -222,12 +222,13 @@ class Stage3:
         """Fit beta's correction on the training pictures, both students seeing the same crops."""
         o = self.options
         paired = dataclasses.replace(o, views="paired", cache_views=o.cache_views or 1)
-        found = self._features(DataPlan(self.cfg, paired, self.data.items, self.data.seed), device)
-        n_views = found.alpha.shape[1]
-        labels = found.labels.repeat_interleave(n_views)
-        low, standard = found.beta.flatten(0, 1), found.alpha.flatten(0, 1)  # (N * V, F, D_v)
+        data = DataPlan(self.cfg, paired, self.data.items, self.data.seed)
+        loader = self._features(data, device)
+        n_views = loader.alpha.shape[1]
+        labels = loader.labels.repeat_interleave(n_views)
+        low, standard = loader.beta.flatten(0, 1), loader.alpha.flatten(0, 1)  # (N * V, F, D_v)
         self.model.correction = fit_correction(o.drift, low, standard, labels)
-        pictures = f"{len(found.labels)} x {n_views} training views"
+        pictures = f"{len(loader.labels)} x {n_views} training views"
         print(f"Drift correction '{o.drift}' fitted on {pictures}")
 
     # ---- inference -------------------------------------------------------------------------------
@@ -255,10 +256,8 @@ class Stage3:
         """
         if self.loaded:
             path, record = self.loaded
-            mine = {
-                "dataset": dataset_of(self.cfg),
-                "classnames": list(self.dataset.classnames),
-            }
+            classnames = list(self.dataset.classnames)
+            mine = {"dataset": dataset_of(self.cfg), "classnames": classnames}
             differ = [name for name, value in mine.items() if record[name] != value]
             if differ:
                 raise CheckpointError(
@@ -275,5 +274,5 @@ class Stage3:
             once = dataclasses.replace(o, cache_views=1)
             plan = DataPlan(self.cfg, once, plan.items, plan.seed)
         beta = self.students[-1]
-        found = plan.features("beta", beta, self._cache_facts(), device).flatten(0, 1)
-        return found if self.model.correction is None else self.model.correction(found)
+        features = plan.features("beta", beta, self._cache_facts(), device).flatten(0, 1)
+        return features if self.model.correction is None else self.model.correction(features)

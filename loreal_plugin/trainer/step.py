@@ -65,8 +65,7 @@ class ViewLoader:
         pin_memory: bool = False,
     ) -> None:
         self.dataset, self.sampler, self.n_views = views, sampler, n_views
-        # As the family's loader does: an incomplete last batch is left out unless it is the only
-        # one.
+        # As the hosts' loader: an incomplete last batch is left out, unless it is the only one.
         drop_last = len(views) >= batch_size
         self.loader = DataLoader(
             views,
@@ -99,9 +98,9 @@ class FeatureLoader:
         self.sampler, self.batch_size = sampler, batch_size
         self.view = 0
 
-    def correct_beta(self, drift: Correction) -> None:
+    def correct_beta(self, correction: Correction) -> None:
         """Replace beta's embeddings by their corrected ones."""
-        self.beta = drift(self.beta.flatten(0, 1)).unflatten(0, self.beta.shape[:2])
+        self.beta = correction(self.beta.flatten(0, 1)).unflatten(0, self.beta.shape[:2])
 
     def set_epoch(self, epoch: int) -> None:
         """Choose order and view of the next pass."""
@@ -151,8 +150,8 @@ def embed(
 ) -> tuple[Tensor, ...]:
     """Return features of alpha and of beta (B, F, D_v), and labels (B,), of a training batch.
 
-    Batches are embeddings already, or pictures that are embedded here. Then the students' mean
-    pictures are those of the pass so far: `means` of alpha's and of beta's features.
+    A batch has embeddings already, or pictures that are embedded here. With pictures, `means` (of
+    alpha's and of beta's features) grow, and become the students' means.
     """
     labels = batch["label"].to(device)
     if "features_alpha" in batch:
@@ -172,7 +171,7 @@ def training_progress(steps: str, *, epoch: int, epochs: int, batch: int, batche
             = it is constant within an epoch, 1 / epochs in the first and 1 in the last (the
             authors' code).
         epoch, batch: where the training is, counted from 0.
-        epochs, batches: how many there are, of batches in one epoch.
+        epochs, batches: how many epochs there are, and batches in one epoch.
 
     Raises:
         ConfigError: another word in `steps`.
@@ -189,7 +188,7 @@ def update(trainer: Any, loss: Tensor) -> None:
     """Take one step of a Dassl trainer's optimiser; its `scaler` scales the loss, if there is one.
 
     Raises:
-        FloatingPointError: the loss is no finite number; nothing has changed.
+        FloatingPointError: the loss is no finite number; no parameter has changed.
     """
     if trainer.scaler is None:
         trainer.model_backward_and_update(loss)
@@ -201,7 +200,7 @@ def update(trainer: Any, loss: Tensor) -> None:
     trainer.scaler.update()
 
 
-def shown(
+def log_values(
     losses: Mapping[str, Tensor],
     logits: Tensor,
     labels: Tensor,
@@ -215,8 +214,8 @@ def shown(
         labels: (B,).
         progress: of the training, as `mix_weight` takes it.
     """
-    told = {name: value.item() for name, value in losses.items()}
+    values = {name: value.item() for name, value in losses.items()}
     if options.bridge == "mix":
-        told["mix_weight"] = mix_weight(progress, options.mix_start, options.mix_max)
-    right = logits.detach().argmax(1) == labels
-    return {**told, "acc": 100 * right.float().mean().item()}
+        values["mix_weight"] = mix_weight(progress, options.mix_start, options.mix_max)
+    correct = logits.detach().argmax(1) == labels
+    return {**values, "acc": 100 * correct.float().mean().item()}

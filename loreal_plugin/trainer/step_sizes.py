@@ -15,6 +15,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loreal_plugin.contract.image_tower import is_vision_transformer
 from loreal_plugin.weights.positions import positions_at
 
 
@@ -24,7 +25,7 @@ def size_of_step(sizes: tuple[int, ...], seed: int, epoch: int, step: int) -> in
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
-    """Return images (B, 3, H, H) at `size`, smoothed as Pillow does it; as they are at theirs."""
+    """Return images (B, 3, H, H) at `size`, smoothed as Pillow does it."""
     if images.shape[-1] == size:
         return images
     square = (size, size)
@@ -53,9 +54,4 @@ def _towers(trainer: Any) -> list[nn.Module]:
     """Return every vision transformer of a trainer: its model's, and a frozen teacher's beside."""
     held = [value for value in vars(trainer).values() if isinstance(value, nn.Module)]
     modules = {id(m): m for value in held for m in value.modules()}
-    return [
-        m
-        for m in modules.values()
-        if isinstance(getattr(m, "conv1", None), nn.Conv2d)
-        and isinstance(getattr(m, "positional_embedding", None), Tensor)
-    ]
+    return [module for module in modules.values() if is_vision_transformer(module)]
