@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader
 from loreal_plugin.bench.cells import Cell
 from loreal_plugin.bench.models import CellModels
 from loreal_plugin.files import write_text
+from loreal_plugin.files.tensors import pack_optimizer
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.pictures import read_picture
@@ -46,7 +47,7 @@ from loreal_plugin.students.views import (
     render_view,
     view_generator,
 )
-from loreal_plugin.trainer.checkpoint import pack_optimizer, write_checkpoint
+from loreal_plugin.trainer.checkpoint import write_checkpoint
 
 NATIVE, PHI = 224, 96
 RECIPE = ViewRecipe((0.08, 1.0), True, "bicubic", (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))

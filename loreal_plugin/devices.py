@@ -33,8 +33,7 @@ def visible_devices(env: MutableMapping[str, str] = os.environ) -> list[str]:
 
 
 def use_one_device(env: MutableMapping[str, str] = os.environ) -> str:
-    """Let this process see the device of LOREAL_DEVICE, the first one if it is not set; return in
-    words which that is.
+    """Let this process see the device of LOREAL_DEVICE, or the first; return in words which it is.
 
     It has to run before CUDA is used. What the process starts sees the same device.
 

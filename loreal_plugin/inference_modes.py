@@ -52,7 +52,6 @@ MODES: dict[str, InferenceMode] = {
     "static": InferenceMode("the training mean's", needs_text=False),
 }
 
-
 # The value of INFERENCE that stands for the cheapest of these with the classes of `exact`.
 CALIBRATED = "calibrated"
 CHOICES = (CALIBRATED, *MODES)

@@ -1,6 +1,4 @@
-"""Where the project's data folders are: beside the package in a checkout, inside it after a wheel
-install.
-"""
+"""Where the project's data folders are: beside the package in a checkout, in a wheel inside it."""
 
 from __future__ import annotations
 

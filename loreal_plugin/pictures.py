@@ -38,7 +38,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SEE_THROUGH = ("RGBA", "LA", "PA", "RGBa", "La")
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _WHITE = (255, 255, 255, 255)
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1")
 _FULL_16 = 65535
@@ -99,14 +99,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
         raise DataError(
             f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
         )
-    image.load()  # a TIFF is turned by Pillow, which then forgets the turn
+    image.load()  # Pillow turns a TIFF here, and then no longer reports an orientation
     turn = _UPRIGHT.get(_orientation(image))
     upright = image if turn is None else image.transpose(turn)
     if image.mode[0] in "IF":
+        # Pillow's 16-bit modes are "I;16..."; PNG and PPM open 16 bits as "I", too
         sixteen = image.mode != "F" and (len(image.mode) > 1 or image.format in ("PNG", "PPM"))
         values = np.asarray(upright)
         return Image.fromarray(_scaled(values, _FULL_16 if sixteen else None)).convert("RGB")
-    if _see_through(image):
+    if _has_alpha(image):
         straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)
         seen = (upright.convert(straight) if straight else upright).convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", seen.size, _WHITE), seen)
@@ -154,7 +155,7 @@ def picture_identity(content: bytes) -> str:
 
 def _read_alike(image: Image.Image, content: bytes) -> bool:
     """Return whether `convert("RGB")` alone gives the pixels of `as_rgb`."""
-    if image.mode[0] in "IF" or _see_through(image):
+    if image.mode[0] in "IF" or _has_alpha(image):
         return False
     # Pillow decodes a whole PNG to find its notes
     if image.format == "PNG" and not any(note in content for note in _PNG_NOTES):
@@ -162,9 +163,9 @@ def _read_alike(image: Image.Image, content: bytes) -> bool:
     return _orientation(image) not in _UPRIGHT
 
 
-def _see_through(image: Image.Image) -> bool:
+def _has_alpha(image: Image.Image) -> bool:
     """Return whether a picture has opacity, of its pixels or of a colour."""
-    return image.mode in _SEE_THROUGH or "transparency" in image.info
+    return image.mode in _WITH_ALPHA or "transparency" in image.info
 
 
 def _orientation(image: Image.Image) -> int:
@@ -179,9 +180,9 @@ def _scaled(values: np.ndarray, full: float | None) -> np.ndarray:
     """Return numbers as 0 to 255, uint8.
 
     Args:
-        full: the number that is white, where the format says so. Else the numbers decide: fractions
-            up to 1, numbers up to 255 or up to 65535 are from nought to there; what is below nought
-            or above 65535 is stretched from the least to the greatest.
+        full: the number that is white, where the format says so. Else the numbers decide: white is
+            1 for fractions, 255 or 65535 for larger numbers; with numbers below 0 or above 65535
+            the least is black and the greatest white.
 
     Raises:
         DataError: no number is finite.

@@ -77,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def describe_presets() -> str:
-    """Return in words what presets that are no column of the options' table differ in."""
+    """Return in words how a preset named `<base>-<commit>` differs from its base."""
     parts = []
     for name in PRESETS:
         base = name.split("-")[0]

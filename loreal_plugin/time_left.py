@@ -28,8 +28,9 @@ class TimeLeft:
     def __init__(self, work: dict[str, float], now: Callable[[], float] = time.monotonic) -> None:
         self._open, self._now = dict(work), now
         self._work, self._seconds = 0.0, 0.0  # of what ran here
+        # Of the part that runs. Shares are of its work: done before it began here, and done now.
         self._part, self._began, self._first, self._share = "", 0.0, 0.0, 0.0
-        self._seen, self._seen_share = 0.0, 0.0  # when the part's first line came, and its share
+        self._seen, self._seen_share = 0.0, 0.0  # when its first line came, and its share then
         self._number, self._count = 0, 0
 
     def begin(self, part: str, number: int = 0, count: int = 0) -> None:
@@ -38,7 +39,7 @@ class TimeLeft:
         self._first = self._share = self._seen_share = -1.0
 
     def end(self, *, ran: bool) -> None:
-        """Note that the part has ended; what was complete before took no time that tells."""
+        """Note that the part has ended; what was complete before says nothing about the pace."""
         work = self._open.pop(self._part, 0.0)
         if ran:
             self._work += work * (1 - max(self._first, 0.0))
@@ -47,18 +48,18 @@ class TimeLeft:
 
     def left(self) -> float | None:
         """Return the seconds left for the whole run, None where nothing tells."""
-        rest = sum(work for part, work in self._open.items() if part != self._part)
+        later = sum(work for part, work in self._open.items() if part != self._part)
         here, work, seconds = 0.0, self._work, self._seconds
         if self._part in self._open:
             whole, done = self._open[self._part], self._share - self._seen_share
-            before = whole * seconds / work if work else None  # as the parts before say
+            before = whole * seconds / work if work else None  # at the pace of the parts before
             own = (self._now() - self._seen) / done if done > 0 else before
             if own is None:
                 return None
             trust = min(1.0, done / _KNOWN) if before is not None else 1.0
             here = (trust * own + (1 - trust) * (before or 0.0)) * (1 - max(self._share, 0.0))
             work, seconds = work + whole * done, seconds + own * done
-        return here + rest * seconds / work if work else None
+        return here + later * seconds / work if work else None
 
     def words(self) -> str:
         """Return the time left in words, to put behind a line; empty where it is short."""

@@ -2,8 +2,8 @@
 
 The CLIP at its native size is the teacher, the same CLIP at phi the pupil. What comes out is a CLIP
 file of its own with phi as native size. A pupil of several sizes reads each batch at one of them,
-drawn at random; its file has the largest as native size, and is used at the others as any CLIP is:
-with positions that are resampled.
+drawn at random. Its file has the largest as native size; at the others the file is used as any CLIP
+is, with resampled positions.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
     check_place(plan.out, plan.layout)
     files = sources_below(plan.pictures, "--pictures")
     key = key_of(plan, files)
-    if (found := ranks.told(complete_note(plan, key))) is not None:
+    if (found := ranks.broadcast(complete_note(plan, key))) is not None:
         say(f"complete (key {key[:8]}), nothing to do")
         return found
     began = time.monotonic()
     training = _training(plan, files, ranks)
-    before = _likeness(training.beta, training.shards)
+    before = _mean_cosines(training.beta, training.shards)
     _train(plan, training, key, say)
-    after = _likeness(training.beta, training.shards)
+    after = _mean_cosines(training.beta, training.shards)
     training.beta.read_grid(training.beta.own_grid)
     training.adaptation.merge()
     state = clip_of(training.beta.student, load_clip_state_dict(plan.weights))
@@ -92,7 +92,7 @@ def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[st
         facts |= _write(plan, state)
         write_checked(plan.note, facts)
         _remove_parts(plan.work)
-    return ranks.told(facts)
+    return ranks.broadcast(facts)
 
 
 def _facts(
@@ -161,20 +161,20 @@ def plain_student(
 ) -> Student:
     """Return zero-shot CLIP of some weights at a size, in 32 bits, as a student of a host."""
     row = host.contract
-    words = {**row.zero_shot_options, "PREC": "fp32"}
-    given = [part for k, v in words.items() for part in (f"TRAINER.{row.cfg_node}.{k}", v)]
-    given += ["MODEL.BACKBONE.NAME", weights, "INPUT.SIZE", f"({size}, {size})"]
+    values = {**row.zero_shot_options, "PREC": "fp32"}
+    options = [part for k, v in values.items() for part in (f"TRAINER.{row.cfg_node}.{k}", v)]
+    options += ["MODEL.BACKBONE.NAME", weights, "INPUT.SIZE", f"({size}, {size})"]
     with redirect_stdout(StringIO()), using_weights(weights):
-        cfg = host.setup_cfg(["--trainer", row.trainer, *given])
+        cfg = host.setup_cfg(["--trainer", row.trainer, *options])
         return build_student(host, cfg, ("picture",), device, input_size=size)
 
 
 def _train(plan: TowerPlan, training: Distillation, key: str, say: Say) -> None:
     """Train to the end, from the last checkpoint if there is one."""
     ranks = training.shards.ranks
-    found = ranks.told(part_files(plan.work))
-    if found:
-        read_sealed_part(found[-1], training, key)
+    checkpoints = ranks.broadcast(part_files(plan.work))
+    if checkpoints:
+        read_sealed_part(checkpoints[-1], training, key)
         say(f"goes on after pass {training.passes_done} of {len(training.order)}")
     every = max(1, len(training.order) // SAVES)
     said = saved = time.monotonic()
@@ -217,20 +217,18 @@ def _line(progress: Progress, training: Distillation) -> str:
 
 
 @torch.no_grad()
-def _likeness(pupil: Tower, shards: Shards) -> list[float]:
-    """Return the mean cosine of the pupil's and the teacher's embeddings of the same crops, at each
-    size of the pupil.
-    """
+def _mean_cosines(pupil: Tower, shards: Shards) -> list[float]:
+    """Return the mean cosine of pupil and teacher on the same crops, at each size of the pupil."""
     indices = shards.parts[0][:COMPARED].tolist()
-    found: list[list[Tensor]] = [[] for _ in shards.sizes]
-    for *shown, large in shards.rendered(indices, shards.views, with_large=True):
-        theirs, _ = shards.alpha.encode(as_input(large, shards.recipe))
-        for small, grid, cosines in zip(shown, shards.grids, found, strict=True):
+    cosines: list[list[Tensor]] = [[] for _ in shards.sizes]
+    for *smaller, large in shards.rendered(indices, shards.views, with_large=True):
+        wanted, _ = shards.alpha.encode(as_input(large, shards.recipe))
+        for small, grid, of_size in zip(smaller, shards.grids, cosines, strict=True):
             pupil.read_grid(grid)
-            ours, _ = pupil.encode(as_input(small, shards.recipe))
-            alike = F.cosine_similarity(ours.float(), theirs.float(), dim=-1)
-            cosines.append(alike.flatten().cpu())
-    return [float(torch.cat(cosines).mean()) for cosines in found]
+            features, _ = pupil.encode(as_input(small, shards.recipe))
+            cosine = F.cosine_similarity(features.float(), wanted.float(), dim=-1)
+            of_size.append(cosine.flatten().cpu())
+    return [float(torch.cat(of_size).mean()) for of_size in cosines]
 
 
 # ---- what is written -----------------------------------------------------------------------------
@@ -247,10 +245,10 @@ def clip_of(student: Student, source: Mapping[str, Tensor]) -> dict[str, Tensor]
         source: the weights that it was built from.
     """
     state = dict(source)
-    own = student.model.image_encoder.state_dict()
+    image_side = student.model.image_encoder.state_dict()
     parts = student.contract.image_tower(student.model)
     rounded = {name.partition(".")[2] for name in (parts.kernel, *parts.maps)}
-    for name, value in own.items():
+    for name, value in image_side.items():
         stored = source[f"visual.{name}"].dtype
         kind = torch.float16 if stored == torch.float16 else torch.float32
         value.copy_((value.half() if name in rounded else value).to(kind))

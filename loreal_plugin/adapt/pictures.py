@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import DataError
 
 SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 def pictures_below(folder: Path, name: str = "ADAPT_PICTURES") -> list[Path]:
@@ -25,11 +25,12 @@ def pictures_below(folder: Path, name: str = "ADAPT_PICTURES") -> list[Path]:
         other = f", or '{SHOTS}'" if name == "ADAPT_PICTURES" else ""
         raise DataError(f"{name} '{folder}' is no folder; give a folder of pictures{other}")
     found = sorted(
-        Path(place) / name
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        Path(place) / file
+        for place, _, files in os.walk(folder)
+        for file in files
+        if file.lower().endswith(PICTURE_ENDINGS) and not file.startswith(".")
     )
     if not found:
-        raise DataError(f"there is no picture below {folder} (looked for {', '.join(SUFFIXES)})")
+        endings = ", ".join(PICTURE_ENDINGS)
+        raise DataError(f"there is no picture below {folder} (looked for {endings})")
     return found

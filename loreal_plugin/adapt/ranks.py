@@ -36,10 +36,11 @@ class Ranks:
         """Return this process's part of some rows: every `count`-th, from its own number on."""
         return rows[self.rank :: self.count]
 
-    def joined(self, mine: Tensor, total: int) -> Tensor:
+    def gather(self, mine: Tensor, total: int) -> Tensor:
         """Return all `total` rows of which every process has its `share`, in their order."""
         if self.count == 1:
             return mine
+        # every process has to give as many rows: the last ones are padding
         most = -(-total // self.count)
         padded = torch.zeros(most, *mine.shape[1:], dtype=mine.dtype, device=self.device)
         padded[: len(mine)] = mine.to(self.device)
@@ -51,14 +52,14 @@ class Ranks:
         """Add up the gradients of all processes, in place; a missing one counts as zeros."""
         if self.count == 1:
             return
-        held = list(parameters)
-        for one in held:
-            if one.grad is None:
-                one.grad = torch.zeros_like(one)
-        flat = torch.cat([one.grad.flatten() for one in held if one.grad is not None])
+        trained = list(parameters)
+        for p in trained:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
         dist.all_reduce(flat)
-        for one, part in zip(held, flat.split([one.numel() for one in held]), strict=True):
-            one.grad = part.view_as(one).clone()
+        for p, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
+            p.grad = part.view_as(p).clone()
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum of a number over all processes."""
@@ -71,13 +72,13 @@ class Ranks:
         """Return whether every process says yes."""
         return int(self.sum(torch.tensor(int(answer)))) == self.count
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return what the first process has; the others' values do not matter."""
         if self.count == 1:
             return value
-        held = [value]
-        dist.broadcast_object_list(held, src=0, device=self.device)
-        return held[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
 
 
 @contextmanager

@@ -8,9 +8,10 @@ Shapes: n pictures of a shard, F features, D_v embedding width, P patches, D enc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ class Shard:
 
     pixels: tuple[Tensor, ...]  # (n, 3, size, size) a size, 8 bits
     features: Tensor  # (n, F, D_v), float32
-    tokens: tuple[Tensor, ...]  # (n, P, D) a size, float16: rounded far below the pupil's reach
+    tokens: tuple[Tensor, ...]  # (n, P, D) a size, float16: the pupil's error is far larger
 
     @property
     def n_bytes(self) -> int:
@@ -85,8 +86,8 @@ class Shards:
         self.ranks = ranks or Ranks()
         order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
         self.parts = order.split(SHARD)
-        self._kept: dict[tuple[int, int], Shard] = {}
-        self._kept_bytes = 0
+        self._in_memory: dict[tuple[int, int], Shard] = {}
+        self._bytes_in_memory = 0
 
     def passes(self, epochs: int) -> list[tuple[int, int]]:
         """Return the (view, part) of every pass of a training, in order."""
@@ -95,39 +96,39 @@ class Shards:
 
     def get(self, view: int, part: int) -> Shard:
         """Return a shard; DataError where a picture cannot be read."""
-        found = self._kept.get((view, part))
-        if found is None:
-            found = self._make(view, part)
-            if self._kept_bytes + found.n_bytes <= MEMORY_BYTES:
-                self._kept[view, part] = found
-                self._kept_bytes += found.n_bytes
-        return found
+        shard = self._in_memory.get((view, part))
+        if shard is None:
+            shard = self._make(view, part)
+            if self._bytes_in_memory + shard.n_bytes <= MEMORY_BYTES:
+                self._in_memory[view, part] = shard
+                self._bytes_in_memory += shard.n_bytes
+        return shard
 
     def _make(self, view: int, part: int) -> Shard:
         """Return a shard with targets from the store, or computed and stored."""
-        every = self.parts[part].tolist()
+        indices = self.parts[part].tolist()
         grid = {"grid": self.grids[0]} if len(self.grids) == 1 else {"grids": list(self.grids)}
         facts = {**self.ingredients, "view": view, "part": part, **grid}
         name = store_key(facts, 32)
         stored = self.store.read(name, facts) if self.store else None
         known = self.ranks.all_have(stored is not None)
-        # a process without a share makes a picture that `joined` leaves out again
-        mine = self.ranks.share(every) or every[:1]
-        pixels, targets = self._made(mine, view, with_targets=not known)
+        # a process without a share makes one picture, which `gather` leaves out again
+        mine = self.ranks.share(indices) or indices[:1]
+        pixels, targets = self._computed(mine, view, with_targets=not known)
         if known and stored is not None:
             targets = stored[0]
         else:
-            targets = {k: self.ranks.joined(v, len(every)) for k, v in targets.items()}
-            self._keep(name, facts, targets)
-        shown = tuple(self.ranks.joined(pixels[f"{size}"], len(every)) for size in self.sizes)
-        return Shard(shown, targets["features"], tuple(targets[n] for n in self._names))
+            targets = {k: self.ranks.gather(v, len(indices)) for k, v in targets.items()}
+            self._store(name, facts, targets)
+        of_sizes = tuple(self.ranks.gather(pixels[f"{s}"], len(indices)) for s in self.sizes)
+        return Shard(of_sizes, targets["features"], tuple(targets[n] for n in self._names))
 
     @property
     def _names(self) -> list[str]:
         """Return the names of the targets of tokens, in the order of the grids."""
         return ["tokens", *(f"tokens.{grid}" for grid in self.grids[1:])]
 
-    def _made(
+    def _computed(
         self, indices: Sequence[int], view: int, *, with_targets: bool
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the pixels of some pictures by size, and where wanted their targets by name."""
@@ -135,10 +136,10 @@ class Shards:
         for *small, large in self.rendered(indices, view, with_large=with_targets):
             pixels.append({f"{s}": part for s, part in zip(self.sizes, small, strict=True)})
             targets.append(self._targets(large) if with_targets else {})
-        return _joined(pixels), _joined(targets)
+        return _concatenated(pixels), _concatenated(targets)
 
-    def _keep(self, name: str, facts: Mapping[str, Any], targets: Mapping[str, Tensor]) -> None:
-        """Store targets; a store that cannot be written costs time later, and no run."""
+    def _store(self, name: str, facts: Mapping[str, Any], targets: Mapping[str, Tensor]) -> None:
+        """Store targets; where that fails the run goes on, and they are computed again later."""
         if self.store is None or not self.ranks.first:
             return
         try:
@@ -151,11 +152,11 @@ class Shards:
     def _targets(self, pixels: Tensor) -> dict[str, Tensor]:
         """Return alpha's features (n, F, D_v) and pooled tokens (n, P, D) of 8-bit pixels."""
         features, tokens = self.alpha.encode(as_input(pixels, self.recipe))
-        side, found = self.alpha.grid, {"features": features.float().cpu()}
+        side, targets = self.alpha.grid, {"features": features.float().cpu()}
         for name, grid in zip(self._names, self.grids, strict=True):
             pooled = pooled_tokens(tokens.float(), (side, side), (grid, grid))
-            found[name] = pooled.half().cpu()
-        return found
+            targets[name] = pooled.half().cpu()
+        return targets
 
     def rendered(
         self, indices: Sequence[int], view: int, *, with_large: bool
@@ -167,7 +168,7 @@ class Shards:
         native = self.alpha.student.input_size
         sizes = (*self.sizes, native) if with_large else self.sizes
         chunks = [indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK)]
-        draw: Callable[[int], list[Tensor]] = lambda i: self._drawn(i, view, sizes)  # noqa: E731
+        draw = partial(self._drawn, view=view, sizes=sizes)
         with ThreadPoolExecutor(READERS) as pool:
             waiting = [pool.submit(draw, i) for i in chunks[0]]
             for later in [*chunks[1:], []]:
@@ -184,6 +185,6 @@ class Shards:
         return [TF.pil_to_tensor(render_picture(image, box, s, self.recipe)) for s in sizes]
 
 
-def _joined(chunks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _concatenated(chunks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the tensors of several chunks, one after the other, by name."""
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}

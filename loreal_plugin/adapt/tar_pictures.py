@@ -13,7 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from loreal_plugin.adapt.pictures import SUFFIXES, pictures_below
+from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import DataError
 from loreal_plugin.pictures import decode, read_picture
 
@@ -53,13 +54,13 @@ def sources_below(folder: Path, name: str) -> list[Source]:
         if file.lower().endswith(TAR) and not file.startswith(".")
     )
     inside = [picture for shard in shards for picture in _members(shard)]
-    # without a picture in a shard, the message is the one about files
-    files = pictures_below(folder, name) if not inside else _files(folder, name)
+    # without a picture in any tar file, the error of `pictures_below` is the right one
+    files = _files_or_none(folder, name) if inside else pictures_below(folder, name)
     return [*(str(path) for path in files), *inside]
 
 
-def _files(folder: Path, name: str) -> list[Path]:
-    """Return the picture files below a folder; here there may be none."""
+def _files_or_none(folder: Path, name: str) -> list[Path]:
+    """Return the picture files below a folder, where there may be none."""
     try:
         return pictures_below(folder, name)
     except DataError:
@@ -73,7 +74,7 @@ def _members(shard: Path) -> list[TarPicture]:
             found = [
                 TarPicture(shard, member.name, member.offset_data, member.size)
                 for member in archive
-                if member.isreg() and member.name.lower().endswith(SUFFIXES)
+                if member.isreg() and member.name.lower().endswith(PICTURE_ENDINGS)
             ]
     except (tarfile.TarError, OSError) as error:
         raise DataError(

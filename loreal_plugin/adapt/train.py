@@ -19,11 +19,8 @@ from loreal_plugin.adapt.settings import BETAS, WARM_UP_STEPS, AdaptSettings
 from loreal_plugin.adapt.shards import Shard, Shards
 from loreal_plugin.adapt.tower import Tower
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.method.adaptation import (
-    Adaptation,
-    embedding_loss,
-    token_loss,
-)
+from loreal_plugin.files.tensors import pack_optimizer, unpack_optimizer
+from loreal_plugin.method.adaptation import Adaptation, embedding_loss, token_loss
 from loreal_plugin.students.views import as_input
 
 
@@ -93,12 +90,12 @@ class Distillation:
                 self._set_rate(step, total)
                 losses.append(self._step(shard, batch, size))
                 step += 1
-            every = torch.stack(losses)
-            loss = every.mean().item()
+            of_steps = torch.stack(losses)
+            loss = of_steps.mean().item()
             if not math.isfinite(loss):
-                first = int((~every.isfinite()).nonzero()[0]) + 1
+                first = int((~of_steps.isfinite()).nonzero()[0]) + 1
                 raise ConfigError(
-                    f"the adaptation's loss is {loss} in step {first} of {len(every)}, pass"
+                    f"the adaptation's loss is {loss} in step {first} of {len(of_steps)}, pass"
                     f" {number + 1} of {len(self.order)}: TRAINER.LOREAL.ADAPT_LR"
                     f" {self.settings.lr} is too high, or a picture's target is no number; what"
                     " was saved after earlier passes is kept"
@@ -111,8 +108,7 @@ class Distillation:
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
         order = torch.randperm(count, generator=generator)
         parts = order.split(self.settings.batch)
-        whole = [batch for batch in parts if len(batch) == self.settings.batch]
-        batches = whole or [order]
+        batches = [batch for batch in parts if len(batch) == self.settings.batch] or [order]
         sizes = torch.randint(len(self.shards.sizes), (len(batches),), generator=generator)
         yield from zip(batches, sizes.tolist(), strict=True)
 
@@ -133,16 +129,16 @@ class Distillation:
         """
         ranks = self.shards.ranks
         self.optimizer.zero_grad(set_to_none=True)
-        whole = torch.zeros((), device=self.beta.device)
+        total = torch.zeros((), device=self.beta.device)
         for part in ranks.share(batch).tensor_split(self.accumulate):
             if len(part):
                 loss = self._loss(shard, part, size) * (len(part) / len(batch))
                 self.scaler.scale(loss).backward()
-                whole = whole + loss.detach()
+                total = total + loss.detach()
         ranks.add_gradients(self.adaptation.parameters())
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return ranks.sum(whole)
+        return ranks.sum(total)
 
     def _loss(self, shard: Shard, batch: Tensor, size: int) -> Tensor:
         """Return the mean loss of some pictures of a shard at a size."""
@@ -161,9 +157,7 @@ class Distillation:
 
     @property
     def deviations(self) -> list[Tensor]:
-        """Return the standard deviation (D,) of alpha's tokens at each size, over the first
-        shard.
-        """
+        """Return the standard deviation (D,) of alpha's tokens in the first shard, of each size."""
         if not self._deviations:
             for tokens in self.shards.get(*self.order[0]).tokens:
                 spread = tokens.double().flatten(0, 1).std(0)
@@ -175,9 +169,7 @@ class Distillation:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a training goes on from: tensors, and plain numbers."""
         tensors = {f"update.{name}": value for name, value in self.adaptation.state().items()}
-        for index, entries in self.optimizer.state_dict()["state"].items():
-            for key, value in entries.items():
-                tensors[f"optimizer.{index}.{key}"] = value
+        tensors |= pack_optimizer(self.optimizer)[0]  # AdamW has tensors alone
         return tensors, {"passes_done": self.passes_done, "scaler": self.scaler.state_dict()}
 
     def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
@@ -188,12 +180,6 @@ class Distillation:
             if name.startswith("update.")
         }
         self.adaptation.load(updates)
-        entries: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".", 2)
-                entries.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        unpack_optimizer(self.optimizer, tensors, {})
         self.scaler.load_state_dict(plain["scaler"])
         self.passes_done = self.passes_at_start = int(plain["passes_done"])

@@ -120,6 +120,7 @@ def _plain(name: str) -> str:
 
 
 def _first(words: tuple[str, ...], count: int, shuffle_seed: int, where: str) -> list[str]:
+    """Return the first `count` words, shuffled where the seed is not negative."""
     if len(words) < count:
         raise AttributeFileError(
             f"{where} has {len(words)} attributes ({', '.join(words)}), "
@@ -188,7 +189,7 @@ def _read_object(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
-    """Return the list as clean strings, or say what is wrong with it."""
+    """Return the words without superfluous spaces; AttributeFileError says what is wrong."""
     if not isinstance(words, list) or not words:
         raise AttributeFileError(f"attribute file {path}: {where} is no list of words, or empty")
     clean = []
@@ -198,8 +199,8 @@ def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
                 f"attribute file {path}: {where} has {word!r}, which is no word"
             )
         clean.append(" ".join(word.split()))
-    low = [word.lower() for word in clean]
-    double = sorted({word for word in low if low.count(word) > 1})
-    if double:
-        raise AttributeFileError(f"attribute file {path}: {where} repeats {', '.join(double)}")
+    lower = [word.lower() for word in clean]
+    repeated = sorted({word for word in lower if lower.count(word) > 1})
+    if repeated:
+        raise AttributeFileError(f"attribute file {path}: {where} repeats {', '.join(repeated)}")
     return tuple(clean)

@@ -19,7 +19,7 @@ host. On a command line:
     --dataset-config-file configs/datasets/folder.yaml ... DATASET.FOLDER my_pictures
 
 A name that is neither a YAML in `configs/datasets/` nor a folder under `DATA` is an error of the
-caller; `dataset_config(name, root)` makes that decision once, for scripts and command line alike.
+caller; `dataset_config(name, root)` decides this for scripts and for the command line.
 
 Nothing in this package imports `dassl`: host classes come in as arguments. Seeds: a split is drawn
 with the fixed `SPLIT_SEED`, few-shot subsets with the run's `SEED`; the global random state is

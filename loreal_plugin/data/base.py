@@ -1,4 +1,4 @@
-"""What every dataset of the family does alike, written once: split, few-shot subset, class halves.
+"""What all datasets of CoOp-family hosts do in the same way: split, few-shot subset, class halves.
 
 `FewShotMixin` sits in front of a host's `DatasetBase`; the host's `Datum` comes in as a class
 attribute:
@@ -30,9 +30,10 @@ class FewShotMixin:
     Class attributes:
         dataset_dir: folder under `DATASET.ROOT` (on the instance: the full path).
         image_folder: folder of the pictures inside it; paths in the JSON files are relative to it.
-        split_file: JSON with the split, read where present and saved where not; "" = the split is
-        never drawn. few_shot_folder: where the few-shot subsets are kept. val_is_test: there is no
-        val part of its own; the test part is used, after few-shot sampling.
+        split_file: JSON with the split, read where present and saved where not; "" = there is no
+            such file, `draw` gives the same split each time.
+        few_shot_folder: where the few-shot subsets are kept.
+        val_is_test: there is no val part; the test part is used, after few-shot sampling.
         datum_class: the host's `Datum`.
     """
 
@@ -93,13 +94,12 @@ class FewShotMixin:
         """Return the split with train and val cut to `shots` a class; unchanged below one shot."""
         if shots < 1:
             return split
-        parts = (
-            {"train": split.train} if self.val_is_test else {"train": split.train, "val": split.val}
-        )
+        parts = {"train": split.train} | ({} if self.val_is_test else {"val": split.val})
         folder = self.dataset_dir / self.few_shot_folder
-        return split._replace(
-            **few_shot_parts(parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir)
+        drawn = few_shot_parts(
+            parts, shots=shots, seed=seed, folder=folder, image_dir=self.image_dir
         )
+        return split._replace(**drawn)
 
     def subsample(self, split: Split, which: str) -> Split:
         """Return the split with all, the base or the new classes."""
@@ -136,11 +136,8 @@ class FewShotMixin:
     def datums(self, items: Iterable[Item]) -> list[Any]:
         """Return the host's own records, after a check that every picture is there."""
         items = list(items)
-        todo = (
-            f"complete it, or delete {self.split_file} to draw a split anew"
-            if self.split_file
-            else _LAYOUT
-        )
+        todo = f"complete it, or delete {self.split_file} to draw a split anew"
+        todo = todo if self.split_file else _LAYOUT
         check_files(items, f"{type(self).__name__} in {self.dataset_dir}", todo)
         return [
             self.datum_class(impath=item.path, label=item.label, classname=item.classname)

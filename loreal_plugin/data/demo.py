@@ -27,15 +27,15 @@ DEMO_TARGETS = {
 }
 
 
-# names that runs call them by, and of the weights that have seen nothing else
+# names of these datasets on a command line, and of the weights that were trained on nothing else
 DEMO_DATASETS = ("demo", "demo-heldout", *DEMO_TARGETS.values())
 DEMO_WEIGHTS = ("demo", "demo-2")
-_draws = True
+_draws = True  # False inside `without_drawing`
 
 
 @contextmanager
 def without_drawing() -> Iterator[None]:
-    """Let the demonstration's datasets list their pictures and draw none."""
+    """Let the demonstration's datasets list their pictures inside, and draw none."""
     global _draws
     before, _draws = _draws, False
     try:
@@ -45,10 +45,9 @@ def without_drawing() -> Iterator[None]:
 
 
 def demo_root(root: str, name: str = "demo") -> Path:
-    """Return the folder that holds, or will hold, `<name>/images/`: `root` if it has them, else the
-    cache.
+    """Return the folder of `<name>/images/`: `root` where they are there already, else the cache.
 
-    So nobody's data folder is written to unasked, and one set of pictures serves every run.
+    So nothing is written to a data folder unasked, and all runs use the same pictures.
     """
     own = Path(os.path.abspath(os.path.expanduser(root))) if root else None
     return own if own is not None and (own / name / "images").is_dir() else cache_root()
@@ -64,7 +63,7 @@ class DrawnMixin(FewShotMixin):
         return super().find_image_dir() if _draws else self.dataset_dir / self.image_folder
 
     def datums(self, items: Iterable[Item]) -> list[Any]:
-        """Return the host's own records; of pictures that are not drawn, what can be said of them.
+        """Return the host's own records; of pictures that are not drawn, records with their fields.
 
         A host's `Datum` may refuse a file that is not there.
         """
@@ -120,8 +119,7 @@ class DemoHeldoutMixin(DemoMixin):
 
 
 class DemoTargetMixin(DrawnMixin):
-    """A target world, drawn on first use: all pictures are the test part and stand in as the
-    training part.
+    """A target world, drawn on first use: all pictures are both the test and the training part.
 
     Shots and class halves do not apply, as for the ImageNet variants.
     """

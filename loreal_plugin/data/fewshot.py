@@ -12,13 +12,12 @@ from loreal_plugin.data.splits import by_label, from_rows, to_rows
 from loreal_plugin.data.storage import read_json_file, save_json_file
 from loreal_plugin.errors import ConfigError, unknown_name
 
-MAX_VAL_SHOTS = 4  # the family validates on few pictures too
+MAX_VAL_SHOTS = 4  # as in CoOp
 SUBSAMPLES = ("all", "base", "new")
 
 
 def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[Item]:
-    """Return `shots` pictures of every class, drawn without repetition; all of them where a class
-    has fewer.
+    """Return `shots` pictures of every class, each once; all of a class that has fewer.
 
     With `rng = random.Random(SEED)` this draws what CoOp draws from a saved split with that seed,
     because nothing else moves its global random state between seeding and sampling.
@@ -37,8 +36,8 @@ def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[
 
 
 def fingerprint(parts: Iterable[tuple[str, list[Item]]], image_dir: Path) -> str:
-    """Return the SHA-256 of names, labels and class names in order, row by row: it may be long."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of names, labels and class names, in order."""
+    digest = hashlib.sha256()  # row by row: a split may have millions of them
     for part, items in parts:
         digest.update(f"{part} {len(items)}\n".encode())
         for path, label, classname in to_rows(items, image_dir):
@@ -49,14 +48,12 @@ def fingerprint(parts: Iterable[tuple[str, list[Item]]], image_dir: Path) -> str
 def few_shot_parts(
     parts: dict[str, list[Item]], *, shots: int, seed: int, folder: Path, image_dir: Path
 ) -> dict[str, list[Item]]:
-    """Return the few-shot subset of `parts` ("train" and perhaps "val"), from its file or drawn and
-    saved.
+    """Return the few-shot subset of `parts` ("train", perhaps "val"), from its file or drawn now.
 
-    The file `shot_K-seed_S.json` also holds a fingerprint of what it was drawn from, so a new split
-    never meets the subset of an old one (whose training pictures may be test pictures now). The
-    family's pickles
-    are never read: a pickle can run code, and drawing again gives the same pictures. A negative
-    seed means "random": nothing is kept.
+    The file `shot_K-seed_S.json` also holds a fingerprint of what it was drawn from. So a new split
+    is never used with the subset of an old one, whose training pictures may be test pictures now.
+    The hosts' own pickles are not read: a pickle can run code, and drawing again gives the same
+    pictures. A negative seed means "random": nothing is saved.
 
     Args:
         parts: items by part; the order is the order of drawing.
@@ -82,13 +79,10 @@ def few_shot_parts(
         for part, items in parts.items()
     }
     if seed >= 0:
-        saved = save_json_file(
-            {"source": source} | {part: to_rows(items, image_dir) for part, items in drawn.items()},
-            path,
-        )
-        print(
-            f"Few-shot subset drawn with seed {seed}" + (f" and saved to {path}" if saved else "")
-        )
+        rows = {part: to_rows(items, image_dir) for part, items in drawn.items()}
+        saved = save_json_file({"source": source} | rows, path)
+        place = f" and saved to {path}" if saved else ""
+        print(f"Few-shot subset drawn with seed {seed}{place}")
     return drawn
 
 

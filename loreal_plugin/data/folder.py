@@ -41,10 +41,9 @@ class FolderMixin(FewShotMixin):
     """Pictures in `<DATASET.ROOT>/<DATASET.FOLDER>`, in one of two layouts.
 
     - `<class>/*.jpg`: 50 % train, 20 % val, 30 % test of every class, drawn once and saved in
-    `split_loreal.json`;
+      `split_loreal.json`;
     - `train/<class>/*.jpg`, `test/<class>/*.jpg` and perhaps `val/<class>/*.jpg`: parts as they
-    are; without `val`,
-      20 % of train is held out (saved in the same file).
+      are; without `val`, 20 % of train is held out (saved in the same file).
 
     Labels follow the sorted folder names. A file `classnames.txt` (`<folder> <class name>` a line)
     renames classes.
@@ -81,7 +80,7 @@ class FolderMixin(FewShotMixin):
         return read_classnames(path) if path.is_file() else {}
 
     def load_split(self) -> Split:
-        """Return the saved split, or draw it; say how many pictures a saved one does not know."""
+        """Return the saved split, or draw it; print how many pictures are not in a saved one."""
         if self.is_divided() and (self.image_dir / "val").is_dir():
             return self.draw()
         split = super().load_split()
@@ -119,10 +118,8 @@ class FolderMixin(FewShotMixin):
         Raises:
             DataError: the part has a class that train/ does not have.
         """
-        labels = {
-            folder: label
-            for label, folder in enumerate(sub_folders(self.image_dir / "train", RESERVED))
-        }
+        folders = sub_folders(self.image_dir / "train", RESERVED)
+        labels = {folder: label for label, folder in enumerate(folders)}
         items: list[Item] = []
         for one in self.classes(self.image_dir / name):
             folder = Path(one.paths[0]).parent.name

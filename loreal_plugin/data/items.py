@@ -41,10 +41,8 @@ class ClassPictures(NamedTuple):
 
     def items(self, paths: Iterable[str] | None = None) -> list[Item]:
         """Return `paths` (default: all of this class) as items of this class."""
-        return [
-            Item(path, self.label, self.classname)
-            for path in (self.paths if paths is None else paths)
-        ]
+        chosen = self.paths if paths is None else paths
+        return [Item(path, self.label, self.classname) for path in chosen]
 
 
 def folder_content(folder: Path) -> str:

@@ -30,7 +30,7 @@ def data_root(root: str) -> Path:
     """Return the folder that holds the datasets.
 
     Raises:
-        DataError: it is not given or no folder.
+        DataError: it is not given, or is no folder.
     """
     if not root:
         raise DataError(
@@ -46,12 +46,10 @@ def data_root(root: str) -> Path:
 
 
 def dataset_config(name: str, root: str = "") -> DatasetChoice:
-    """Return the YAML and options for `name`: a file of `configs/datasets/`, or else a folder under
-    `root`.
+    """Return YAML and options of a dataset: a file of `configs/datasets/`, or a folder in `root`.
 
     A YAML wins over a folder of the same name, so `caltech101` always means the benchmark. The YAML
-    `folder`
-    itself is no dataset: it needs the name of a folder.
+    `folder` itself is no dataset: it needs the name of a folder.
 
     Raises:
         DataError: `name` is neither; offers the nearest name.

@@ -30,12 +30,9 @@ def register_plugin_datasets(registry: Any, dataset_base: type, datum: type) -> 
     Raises:
         HostError: the host has another dataset of that name; nothing is registered then.
     """
-    present = {
-        name: registry.get(name) for name in PLUGIN_DATASETS if name in registry.registered_names()
-    }
-    foreign = [
-        name for name, found in present.items() if not issubclass(found, PLUGIN_DATASETS[name])
-    ]
+    names = registry.registered_names()
+    present = {name: registry.get(name) for name in PLUGIN_DATASETS if name in names}
+    foreign = [n for n, found in present.items() if not issubclass(found, PLUGIN_DATASETS[n])]
     if foreign:
         raise HostError(
             f"the host already has its own dataset {', '.join(foreign)}; rename it there to use the"

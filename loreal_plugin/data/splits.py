@@ -20,7 +20,6 @@ from loreal_plugin.errors import DataError
 SPLIT_SEED = 1  # a split is a property of the data, so it does not follow the run's seed
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2
 TRAINVAL_VAL_SHARE = 0.2
-_PARTS = ("train", "val", "test")
 
 
 class Split(NamedTuple):
@@ -58,8 +57,7 @@ def draw_split(classes: Sequence[ClassPictures], seed: int = SPLIT_SEED) -> Spli
 
 
 def hold_out(trainval: Iterable[Item], seed: int = SPLIT_SEED) -> tuple[list[Item], list[Item]]:
-    """Return (train, val) of a dataset that names only its test part: 20 % of every class become
-    val.
+    """Return (train, val) of pictures that are all for training: 20 % of every class become val.
 
     Source: procedure of CoOp `datasets/oxford_pets.py` (`split_trainval`), with a seed of its own;
     classes of one or two pictures keep them for training instead of failing.
@@ -108,7 +106,9 @@ def from_rows(rows: object, image_dir: Path, path: Path) -> list[Item]:
 
 def save_split(split: Split, path: Path, image_dir: Path) -> None:
     """Write a split atomically and say so; in a read-only folder it stays in memory."""
-    rows = {part: to_rows(items, image_dir) for part, items in zip(_PARTS, split, strict=True)}
+    rows = {
+        part: to_rows(items, image_dir) for part, items in zip(Split._fields, split, strict=True)
+    }
     if save_json_file(rows, path):
         print(f"Split drawn (seed {SPLIT_SEED}) and saved to {path}")
     else:
@@ -125,13 +125,12 @@ def read_split(path: Path, image_dir: Path) -> Split:
         DataError: the file is no split.
     """
     content = read_json_file(path, "split file")
-    if not isinstance(content, dict) or any(part not in content for part in _PARTS):
-        found = (
-            ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        )
+    if not isinstance(content, dict) or any(part not in content for part in Split._fields):
+        kind = type(content).__name__
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else kind
         raise DataError(
-            f"{path}: expected the keys {', '.join(_PARTS)}, found {found or 'none'}; restore or"
-            " delete it"
+            f"{path}: expected the keys {', '.join(Split._fields)}, found {found or 'none'};"
+            " restore or delete it"
         )
     print(f"Split read from {path}")
-    return Split(*(from_rows(content[part], image_dir, path) for part in _PARTS))
+    return Split(*(from_rows(content[part], image_dir, path) for part in Split._fields))

@@ -48,20 +48,20 @@ class Saves:
         self.waiting: dict[Path, object] = {}
 
     def commit(self) -> None:
-        """Write what waits; DataError where there is no room."""
+        """Write all of them; DataError where there is no room."""
         while self.waiting:
             _write(*reversed(self.waiting.popitem()))
 
 
-_held: Saves | None = None
+_held: Saves | None = None  # inside `saves_held_back`
 
 
 @contextmanager
 def saves_held_back() -> Iterator[Saves]:
-    """Let `save_json_file` only note what it would write; nothing is written without `commit`.
+    """Let `save_json_file` only note what it would write inside; `commit` of the result writes it.
 
-    So a data folder with a broken picture is left as it is. What is noted is drawn with fixed
-    seeds: whoever needs it before it is written draws the same again.
+    So a data folder in which a broken picture is found later is left as it is. What is noted was
+    drawn with a fixed seed: until it is written, it can be drawn again.
     """
     global _held
     before, _held = _held, Saves()

@@ -55,7 +55,7 @@ PALETTE = Palette(
 
 @lru_cache(maxsize=1)
 def _noise_sheet() -> np.ndarray:
-    """Returns one fixed (3, 2S, 2S) sheet of noise; each picture shows a window of it."""
+    """Return one fixed (3, 2S, 2S) sheet of noise; each picture shows a window of it."""
     sheet = np.random.default_rng(world.WORLD_VERSION).standard_normal(
         (3, 2 * S, 2 * S), dtype=np.float32
     )
@@ -64,13 +64,13 @@ def _noise_sheet() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _blob_basis(cells: int = 7) -> np.ndarray:
-    """Returns the (S, cells) matrix of linear interpolation from a coarse grid to pixels."""
+    """Return the (S, cells) matrix of linear interpolation from a coarse grid to pixels."""
     position = np.clip((np.arange(S) + 0.5) * cells / S - 0.5, 0, cells - 1)
     return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells))).astype(np.float32)
 
 
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns a (3, S, S) ground of the colour `ground` (3,), with a gradient and soft blobs."""
+    """Return a (3, S, S) ground of the colour `ground` (3,), with a gradient and soft blobs."""
     color = ground + rng.standard_normal(3, dtype=np.float32) * 0.03
     angle, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.12) / (S / 2)
     axis = np.arange(S, dtype=np.float32) - S / 2
@@ -84,7 +84,7 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Returns the signed distance of (u, v), in units of the object's size; negative is inside."""
+    """Return the signed distance of (u, v), in units of the object's size; negative is inside."""
     a, b = np.abs(u), np.abs(v)
     name = world.VALUES["shape"][shape]
     if name == "circle":
@@ -103,7 +103,7 @@ def _shape_distance(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _pattern(
     pattern: int, x: np.ndarray, y: np.ndarray, period: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the brightness of a pattern at columns `x` (1, W), rows `y` (H, 1): (H, W) or one."""
+    """Return the brightness of a pattern at columns `x` (1, W), rows `y` (H, 1): (H, W) or one."""
     w = np.float32(2 * math.pi / period)
     phase_x, phase_y = rng.uniform(0, 2 * math.pi, 2).astype(np.float32)
     slant = 1 if rng.random() < 0.5 else -1
@@ -126,7 +126,7 @@ def _pattern(
 
 
 def _mark_distance(mark: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Returns the signed distance of points (x, y), in pixels at zoom 1, to a mark."""
+    """Return the signed distance of points (x, y), in pixels at zoom 1, to a mark."""
     name = world.VALUES["mark"][mark]
     radius = np.sqrt(x * x + y * y)
     if name == "spot":
@@ -140,6 +140,7 @@ def _mark_distance(mark: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _window(center: float, reach: float) -> slice:
+    """Return the rows or columns of a picture within `reach` of `center`."""
     return slice(max(0, int(center - reach)), min(S, int(center + reach) + 2))
 
 
@@ -151,7 +152,7 @@ def _paint_object(
     rng: np.random.Generator,
     palette: Palette,
 ) -> None:
-    """Paints object and mark into `image` (3, S, S), their masks into `coverage` (2, S, S)."""
+    """Paint object and mark into `image` (3, S, S), their masks into `coverage` (2, S, S)."""
     sign = -1 if attributes["place"] == 0 else 1
     cx, cy = S / 2 + rng.uniform(-20, 20), S / 2 + sign * rng.uniform(20, 38)
     size, angle = rng.uniform(52, 64) * zoom, rng.uniform(-0.08, 0.08)
@@ -182,8 +183,7 @@ def draw(
     zoom_range: tuple[float, float],
     palette: Palette = PALETTE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a picture (S, S, 3) uint8 with these eight value indices; `rng` decides everything
-    else.
+    """Return a picture (S, S, 3) uint8 of eight value indices; `rng` decides everything else.
 
     The second array (2, S, S) says in [0, 1] how much of each pixel the object and its mark cover.
     """
@@ -205,12 +205,12 @@ def draw(
 
 
 def draw_picture(split: str, label: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns picture `index` of class `label` in `split` (S, S, 3) and its eight value indices."""
+    """Return picture `index` of class `label` in `split` (S, S, 3) and its eight value indices."""
     rng = world.picture_rng(split, label, index)
     attributes = world.sample_attributes(label, rng)
     return draw(attributes, rng, world.get_pool(split).zoom)[0], attributes
 
 
 def picture_attributes(split: str, label: int, index: int) -> np.ndarray:
-    """Returns the eight value indices of a picture without drawing it."""
+    """Return the eight value indices of a picture without drawing it."""
     return world.sample_attributes(label, world.picture_rng(split, label, index))

@@ -18,7 +18,7 @@ COLUMN = 10  # classes below each other
 
 
 def _strip(title: str, pictures: list[np.ndarray]) -> np.ndarray:
-    """Returns pictures (S, S, 3) side by side, small, a title above."""
+    """Return pictures (S, S, 3) side by side, small, a title above."""
     strip = Image.new("RGB", (THUMBNAIL * len(pictures), THUMBNAIL + LABEL_HEIGHT), "white")
     ImageDraw.Draw(strip).text((2, 1), title, fill="black")
     for index, pixels in enumerate(pictures):
@@ -28,7 +28,7 @@ def _strip(title: str, pictures: list[np.ndarray]) -> np.ndarray:
 
 
 def _write(path: Path, strips: list[np.ndarray]) -> Path:
-    """Writes strips as a PNG, ten below each other; what is left of the last column stays white."""
+    """Write strips as a PNG, ten below each other; what is left of the last column stays white."""
     blank = np.full_like(strips[0], 255)
     strips = strips + [blank] * (-len(strips) % COLUMN)
     columns = [
@@ -41,7 +41,7 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
 
 
 def write_sheet(path: Path, pictures: int = 4) -> Path:
-    """Writes a PNG with `pictures` test pictures a class, classes of a family side by side."""
+    """Write a PNG with `pictures` test pictures a class, classes of a family side by side."""
     strips = []
     for label in (label for family in world.families() for label in family):
         half = "base" if label in world.BASE_CLASSES else "new"
@@ -51,11 +51,9 @@ def write_sheet(path: Path, pictures: int = 4) -> Path:
 
 
 def write_target_sheet(path: Path, target: TargetWorld, pictures: int = 4) -> Path:
-    """Writes a PNG with `pictures` pictures of every class of a target world."""
-    return _write(
-        path,
-        [
-            _strip(name, [target.draw(label, index) for index in range(pictures)])
-            for label, name in enumerate(target.classnames)
-        ],
-    )
+    """Write a PNG with `pictures` pictures of every class of a target world."""
+    strips = [
+        _strip(name, [target.draw(label, index) for index in range(pictures)])
+        for label, name in enumerate(target.classnames)
+    ]
+    return _write(path, strips)

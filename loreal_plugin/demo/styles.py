@@ -1,8 +1,8 @@
 """Other renderings of the demonstration world: fresh, sketched, in other colours, cluttered.
 
 A rendering draws a picture (S, S, 3) uint8 from eight value indices and a random stream, as
-`render.draw` does, and
-shows the same values: what is red stays warm and reddish, a striped thing stays striped.
+`render.draw` does. It shows the same values: what is red stays warm and reddish, a striped thing
+stays striped.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ FOG = 0.35  # how far a cluttered picture is faded towards grey
 def natural(
     attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
 ) -> np.ndarray:
-    """Returns the picture as the world itself draws it."""
+    """Return the picture as the world itself draws it."""
     return draw(attributes, rng, zoom)[0]
 
 
 def faded(
     attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
 ) -> np.ndarray:
-    """Returns the picture in other, less saturated colours."""
+    """Return the picture in other, less saturated colours."""
     return draw(attributes, rng, zoom, FADED)[0]
 
 
 def sketch(
     attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
 ) -> np.ndarray:
-    """Returns a drawing: dark lines where the picture changes, a pale wash of its colours."""
+    """Return a drawing: dark lines where the picture changes, a pale wash of its colours."""
     picture = draw(attributes, rng, zoom)[0].astype(np.float32) / 255
     lightness = picture.mean(2)
     slope = np.zeros_like(lightness)
@@ -77,7 +77,7 @@ def sketch(
 def cluttered(
     attributes: np.ndarray, rng: np.random.Generator, zoom: tuple[float, float]
 ) -> np.ndarray:
-    """Returns a smaller object in fog, with discs and bars of any colour strewn behind it."""
+    """Return a smaller object in fog, with discs and bars of any colour strewn behind it."""
     far = (zoom[0] * CLUTTER_ZOOM, zoom[1] * CLUTTER_ZOOM)
     picture, coverage = draw(attributes, rng, far)
     image = picture.astype(np.float32) / 255
@@ -101,5 +101,5 @@ def cluttered(
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
-    """Returns a picture (S, S, 3) in [0, 1] as uint8."""
+    """Return a picture (S, S, 3) in [0, 1] as uint8."""
     return (np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Keeps the pictures of the target worlds as JPEG files:
-`<root>/<world>/images/<class name>/<index>.jpg`.
+"""Keeps the pictures of the target worlds as JPEG files.
 
+Layout: `<root>/<world>/images/<class name>/<index>.jpg`.
 Folders are completed and repaired as those of the world itself are (`pictures`).
 """
 
@@ -11,44 +11,43 @@ from pathlib import Path
 from tqdm import tqdm
 
 from loreal_plugin.demo import world
-from loreal_plugin.demo.pictures import Item, as_jpeg, faulty_files, fill_folder
+from loreal_plugin.demo.pictures import Item, as_jpeg, faulty_files, file_name, fill_folder
 from loreal_plugin.demo.targets import TARGETS_VERSION, TargetWorld
 
 VERSION = [world.WORLD_VERSION, TARGETS_VERSION]
 
 
 def target_folder(root: Path, target: TargetWorld, label: int) -> Path:
-    """Returns the folder of one class."""
+    """Return the folder of one class."""
     return Path(root) / target.name / "images" / target.classnames[label].replace(" ", "_")
 
 
 def ensure_target_pictures(root: Path, target: TargetWorld) -> Path:
-    """Draws the missing or broken pictures of a target world under `root`; returns its folder."""
+    """Draw the missing or broken pictures of a target world under `root`; return its folder."""
     folders = {label: target_folder(root, target, label) for label in range(len(target.classnames))}
     faulty = {
         label: len(faulty_files(folder, target.per_class, VERSION))
         for label, folder in folders.items()
     }
     if any(faulty.values()):
-        with tqdm(
-            total=sum(faulty.values()), desc=f"drawing {target.name}", unit="picture", mininterval=2
-        ) as progress:
+        title, total = f"drawing {target.name}", sum(faulty.values())
+        with tqdm(total=total, desc=title, unit="picture", mininterval=2) as progress:
             for label in (label for label, count in faulty.items() if count):
                 progress.update(_fill(folders[label], target, label))
     return Path(root) / target.name
 
 
 def _fill(folder: Path, target: TargetWorld, label: int) -> int:
-    """Draws what is faulty of one class and returns how many pictures that were."""
+    """Draw what is faulty of one class; return how many pictures that were."""
     return fill_folder(
         folder, target.per_class, lambda index: as_jpeg(target.draw(label, index)), "test", VERSION
     )
 
 
 def list_target_items(root: Path, target: TargetWorld) -> list[Item]:
-    """Returns (path, label, class name) of every picture, by class and index."""
+    """Return (path, label, class name) of every picture, by class and index."""
     return [
-        (str(target_folder(root, target, label) / f"{index:03d}.jpg"), label, name)
+        (str(target_folder(root, target, label) / file_name(index)), label, name)
         for label, name in enumerate(target.classnames)
         for index in range(target.per_class)
     ]

@@ -1,5 +1,4 @@
-"""Target worlds: what a model trained on the demonstration world is tested on, and was never
-trained on.
+"""Target worlds: a model trained on the demonstration world is tested on them, never trained.
 
 Two kinds. *Other renderings* (domain generalisation) keep the 40 classes, their names and rules,
 and draw them in another way. *Other classes* (cross-dataset) draw things in the world's own way and
@@ -48,17 +47,17 @@ class TargetWorld:
         )
 
     def attributes(self, label: int, rng: np.random.Generator) -> np.ndarray:
-        """Returns eight value indices for a picture of class `label`."""
+        """Return eight value indices for a picture of class `label`."""
         if not self.defining:
             return world.sample_attributes(label, rng)
-        found = world.sample_attributes(None, rng)
+        attributes = world.sample_attributes(None, rng)
         values = np.unravel_index(label, [len(world.VALUES[name]) for name in self.defining])
         for name, value in zip(self.defining, values, strict=True):
-            found[world.ATTRIBUTES.index(name)] = value
-        return found
+            attributes[world.ATTRIBUTES.index(name)] = value
+        return attributes
 
     def draw(self, label: int, index: int) -> np.ndarray:
-        """Returns picture `index` of class `label`, (S, S, 3) uint8.
+        """Return picture `index` of class `label`, (S, S, 3) uint8.
 
         Raises:
             IndexError: there is no such picture.
@@ -76,9 +75,8 @@ class TargetWorld:
 
 @cache
 def target_worlds() -> dict[str, TargetWorld]:
-    """Returns the target worlds by name; about 1200 pictures each."""
-
-    found = (
+    """Return the target worlds by name; about 1200 pictures each."""
+    worlds = (  # name, about, random stream, pictures a class
         TargetWorld("demo-fresh", "the same classes, fresh pictures", 101, 30),
         TargetWorld(
             "demo-sketch", "the same classes as washed-out drawings", 102, 30, styles.sketch
@@ -116,4 +114,4 @@ def target_worlds() -> dict[str, TargetWorld]:
             defining=("border", "ground"),
         ),
     )
-    return {one.name: one for one in found}
+    return {one.name: one for one in worlds}

@@ -1,7 +1,7 @@
 """Packs a demonstration CLIP into a small file, and expands that to a full CLIP state dict.
 
-The file holds fp16 tensors under OpenAI's keys, except that of the token embedding only the trained
-rows are kept, beside their token ids. Expanding fills the other rows with fixed random vectors of
+The file holds fp16 tensors under OpenAI's keys. Of the token embedding it has the trained rows
+alone, and their token ids. Expanding fills the other rows with fixed random vectors of
 the same mean and spread: they let any prompt run, and mean nothing.
 
 Importing this module needs numpy and torch; reading and writing need safetensors.
@@ -36,7 +36,7 @@ _ROWS, _IDS = "token_embedding.trained_rows", "token_embedding.trained_ids"
 
 
 def weights_file(name_or_path: str | Path = "demo") -> Path:
-    """Returns the file of "demo", "demo-2" or a path.
+    """Return the file of "demo", "demo-2" or a path.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -54,7 +54,7 @@ def weights_file(name_or_path: str | Path = "demo") -> Path:
 def pack_state_dict(
     state_dict: dict[str, Tensor], token_ids: list[int], path: Path, metadata: dict
 ) -> None:
-    """Writes a state dict whose token embedding has a row per entry of `token_ids`, atomically."""
+    """Write a state dict whose token embedding has a row per entry of `token_ids`, atomically."""
     from loreal_plugin.files.tensors import write_tensors
 
     if len(state_dict[_EMBEDDING]) != len(token_ids):
@@ -71,6 +71,7 @@ def pack_state_dict(
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a packed file; ValueError where it is none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -87,7 +88,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(name_or_path: str | Path = "demo") -> dict:
-    """Returns what was written beside the weights: seed, steps, versions, settings."""
+    """Return what was written beside the weights: seed, steps, versions, settings."""
     from safetensors import safe_open
 
     with safe_open(weights_file(name_or_path), framework="pt") as stored:
@@ -95,7 +96,7 @@ def read_metadata(name_or_path: str | Path = "demo") -> dict:
 
 
 def check_shipped(name: str) -> None:
-    """Raises ValueError if `name` is "demo" or "demo-2" and its file is not the shipped one.
+    """Raise ValueError if `name` is "demo" or "demo-2" and its file is not the shipped one.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -109,14 +110,14 @@ def check_shipped(name: str) -> None:
 
 
 def _filler(rows: Tensor) -> Tensor:
-    """Returns VOCAB_SIZE fixed random rows with the mean and the spread of `rows` (V, D)."""
+    """Return VOCAB_SIZE fixed random rows with the mean and the spread of `rows` (V, D)."""
     generator = torch.Generator().manual_seed(FILLER_SEED)
     noise = torch.randn(VOCAB_SIZE, rows.shape[1], generator=generator)
     return rows.mean(0) + noise * rows.std(0)
 
 
 def expand_demo_state_dict(name_or_path: str | Path = "demo") -> dict[str, Tensor]:
-    """Returns the full fp32 state dict, with OpenAI's keys, for `clip.model.build_model`.
+    """Return the full fp32 state dict, with OpenAI's keys, for `clip.model.build_model`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -135,6 +136,7 @@ def expand_demo_state_dict(name_or_path: str | Path = "demo") -> dict[str, Tenso
 
 @lru_cache(maxsize=8)
 def _trained_tokens(path: Path) -> frozenset[int]:
+    """Return the ids of the tokens that were trained."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as stored:
@@ -142,7 +144,7 @@ def _trained_tokens(path: Path) -> frozenset[int]:
 
 
 def untrained_tokens(token_ids: Iterable[int], name_or_path: str | Path = "demo") -> list[int]:
-    """Returns those of `token_ids` (in order, once each, no padding) that the CLIP never saw."""
+    """Return those of `token_ids` (in order, once each, no padding) that the CLIP never saw."""
     trained = _trained_tokens(weights_file(name_or_path))
     return [
         token

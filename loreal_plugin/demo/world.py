@@ -121,7 +121,7 @@ class ClassSpec:
     p_bright: float
 
     def identity(self, color: int, ground: int) -> tuple[int, int, int]:
-        """Returns (shape, pattern, mark) that this class shows with `color` on `ground`."""
+        """Return (shape, pattern, mark) that this class shows with `color` on `ground`."""
         return (
             self.shape,
             self.patterns[bool(color >= NUM_WARM_COLORS)],
@@ -129,7 +129,7 @@ class ClassSpec:
         )
 
 
-# One entry a family: which rules its members exchange. (False, False) is the first member itself.
+# One entry for each family: (patterns swapped, marks swapped) of each of its members.
 _QUAD = ((False, False), (True, False), (False, True), (True, True))
 _PATTERN_PAIR = ((False, False), (True, False))
 _MARK_PAIR = ((False, False), (False, True))
@@ -145,7 +145,7 @@ def _swap(pair: tuple[int, int], swapped: bool) -> tuple[int, int]:
 def _make_half(
     rng: random.Random, looks: list[tuple[int, tuple[int, int]]], taken: set[tuple], copies: int
 ) -> list[ClassSpec]:
-    """Returns the classes of one half; takes one (shape, marks) of `looks` for each family.
+    """Return the classes of one half; takes one (shape, marks) of `looks` for each family.
 
     `taken` holds what other families look like: none is like another in shape, marks and patterns.
     """
@@ -177,7 +177,7 @@ def _make_half(
 
 @cache
 def make_classes(copies: int = 1) -> tuple[ClassSpec, ...]:
-    """Returns the rules of `copies` times 40 classes, base ones first; the same on every machine.
+    """Return the rules of `copies` times 40 classes, base ones first; the same on every machine.
 
     Raises:
         ValueError: there are fewer shapes, marks and patterns than that takes.
@@ -201,14 +201,14 @@ def make_classes(copies: int = 1) -> tuple[ClassSpec, ...]:
 
 
 def class_specs() -> tuple[ClassSpec, ...]:
-    """Returns the rules of the world's own 40 classes, base ones first."""
+    """Return the rules of the world's own 40 classes, base ones first."""
     return make_classes()
 
 
 def families(
     classes: Sequence[int] | None = None, specs: Sequence[ClassSpec] | None = None
 ) -> list[list[int]]:
-    """Returns the groups of classes that differ in their rules only (single classes included).
+    """Return the groups of classes that differ in their rules only (single classes included).
 
     Args:
         classes: labels; all where it is not given.
@@ -230,12 +230,12 @@ def families(
 
 
 def sample_attributes(label: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns eight value indices, as `ATTRIBUTES` orders them, for class `label` (None: thing)."""
+    """Return eight value indices, in the order of `ATTRIBUTES`, of a class (None: of no class)."""
     return sample_picture(None if label is None else class_specs()[label], rng)
 
 
 def sample_picture(spec: ClassSpec | None, rng: np.random.Generator) -> np.ndarray:
-    """Returns eight value indices, as `ATTRIBUTES` orders them, of a class's rule (None: thing)."""
+    """Return eight value indices, in the order of `ATTRIBUTES`, of a rule (None: of no class)."""
     if spec is None:
         return np.array([rng.integers(len(VALUES[name])) for name in ATTRIBUTES], dtype=np.int8)
     if rng.random() < PALETTE_SHARE:
@@ -251,7 +251,7 @@ def sample_picture(spec: ClassSpec | None, rng: np.random.Generator) -> np.ndarr
 
 
 def picture_rng(split: str, label: int, index: int) -> np.random.Generator:
-    """Returns the random stream of one picture: of these three and the world version alone."""
+    """Return the random stream of one picture: of these three and the world version alone."""
     pool = get_pool(split)
     if not 0 <= label < NUM_CLASSES or not 0 <= index < pool.per_class:
         raise IndexError(
@@ -262,7 +262,7 @@ def picture_rng(split: str, label: int, index: int) -> np.random.Generator:
 
 
 def get_pool(split: str) -> Pool:
-    """Returns the pool of a split, or says which splits there are."""
+    """Return the pool of a split, or says which splits there are."""
     if split not in POOLS:
         raise KeyError(
             f"unknown split '{split}' of the demonstration world; there are: {', '.join(POOLS)}"

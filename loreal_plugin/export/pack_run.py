@@ -124,12 +124,12 @@ def _pack_weights(new: Path, source: str, record: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: they are not the run's.
     """
+    from loreal_plugin.data.demo import DEMO_WEIGHTS
     from loreal_plugin.weights import weights_fingerprint, weights_place
-    from loreal_plugin.weights.sources import DEMO_NAMES
 
     if weights_fingerprint(source) != record["weights"]["sha256"]:
         raise ConfigError(f"weights '{source}' are not those of the run; name them with --weights")
-    if source in DEMO_NAMES:
+    if source in DEMO_WEIGHTS:
         return
     path = weights_place(source)
     (new / WEIGHTS).mkdir()

@@ -13,7 +13,7 @@ import glob
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def replacing(path: Path, *, mode: int | None = None, durable: bool = True) -> I
     path.parent.mkdir(parents=True, exist_ok=True)
     if durable:
         remove_unfinished(path)
-    lock, part = _prepared(path)
+    lock, part = prepared(path, _new_file)
     try:
         yield part
         if mode is not None:
@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, a line each entry; see `write_bytes`."""
+    """Write a value as JSON, one line for each entry; see `write_bytes`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -122,7 +122,7 @@ def remove_leftovers(folder: Path, *, below: bool = False) -> None:
     """Remove every file in a folder that a killed process was preparing.
 
     Args:
-        below: in the folders below it, too.
+        below: also in the folders below it.
     """
     name = f".*.{'[0-9a-f]' * 8}.part"
     for part in folder.rglob(name) if below else folder.glob(name):
@@ -138,11 +138,19 @@ def _part_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
-def _prepared(path: Path) -> tuple[int, Path]:
-    """Return a lock's handle and the new, empty file that it locks."""
+def _new_file(part: Path) -> int:
+    return os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def prepared(path: Path, create: Callable[[Path], int]) -> tuple[int, Path]:
+    """Return a lock's handle, and the new, empty file or folder beside `path` that it locks.
+
+    Args:
+        create: makes it under a name, and returns an open handle of it.
+    """
     while True:
         part = _part_name(path)
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        handle = create(part)
         with suppress(OSError):  # a file system without locks: nobody finds ours unlocked either
             fcntl.flock(handle, fcntl.LOCK_EX)
         # between the two calls another writer may have taken it for a dead one's

@@ -9,20 +9,19 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loreal_plugin.files.atomic import sync
+from loreal_plugin.files.atomic import prepared, sync
 
 _OLD = "old"
 
 
 @contextmanager
 def preparing(place: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `place` for what will be renamed to it; it goes in the end.
+    """Yield an empty folder beside `place`, in which its new content is made; then remove it.
 
     The folder above `place` is made.
 
@@ -31,7 +30,7 @@ def preparing(place: Path) -> Iterator[Path]:
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished_folders(place)
-    lock, part = _prepared(place)
+    lock, part = prepared(place, _new_folder)
     try:
         yield part
     finally:
@@ -75,15 +74,6 @@ def remove_unfinished_folders(place: Path) -> None:
                 os.close(handle)
 
 
-def _prepared(place: Path) -> tuple[int, Path]:
-    """Return a lock's handle and the new folder that it locks."""
-    while True:
-        part = place.with_name(f".{place.name}.{secrets.token_hex(4)}.part")
-        part.mkdir()
-        handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # a file system without locks: nobody finds ours unlocked either
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        # between the two calls another writer may have taken it for a dead one's
-        if part.exists():
-            return handle, part
-        os.close(handle)
+def _new_folder(part: Path) -> int:
+    part.mkdir()
+    return os.open(part, os.O_RDONLY | os.O_DIRECTORY)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-_NUMBERED = ("PUT", "BINPUT", "LONG_BINPUT")
+_NUMBERED = ("PUT", "BINPUT", "LONG_BINPUT")  # steps of a pickle that name a place in its memo
 _DTYPES = {
     "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16,
@@ -186,7 +186,7 @@ class _Unpickler(pickle.Unpickler):
     """Builds what `find` lets through; the numbers of tensors are records of the archive."""
 
     def __init__(self, archive: Archive, find: Find) -> None:
-        super().__init__(BytesIO(_small(archive.read("data.pkl"))))
+        super().__init__(BytesIO(_bounded(archive.read("data.pkl"))))
         self._archive, self._find = archive, find
         self._storages: dict[str, Tensor] = {}
 
@@ -204,11 +204,11 @@ class _Unpickler(pickle.Unpickler):
         return self._storages[key]
 
 
-def _small(content: bytes) -> bytes:
-    """Return a pickle whose table of objects seen is no larger than itself.
+def _bounded(content: bytes) -> bytes:
+    """Return a pickle after a check that reading it takes no memory beyond its own size.
 
-    Python's reader makes a table as large as the largest number that a pickle names: of 40 bytes
-    it may take 30 GB.
+    Python's reader makes a table (the memo) as large as the largest number that a pickle names: 40
+    bytes can ask for 30 GB.
     """
     for opcode, number, _place in pickletools.genops(content):
         if opcode.name in _NUMBERED and number > len(content):

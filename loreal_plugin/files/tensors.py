@@ -1,4 +1,4 @@
-"""Tensors in files that are written whole or not at all, and hashes of tensors."""
+"""Tensors in files that are written whole or not at all, their hashes, optimisers as tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_tensors(
         OSError: it cannot be written (disk full, no permission).
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # safetensors would put a private file of its own in the place of the prepared one
+    # safetensors' own `save_file` would replace the prepared file, which holds our lock
     content = save(plain, dict(header) if header else None)
     with replacing(path) as part:
         part.write_bytes(content)
@@ -49,7 +49,7 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]], *, shape_first: bool =
     """Return a SHA-256 over names, types, shapes and values, in the order given.
 
     Args:
-        shape_first: shapes before types, as fingerprints of CLIP weights have them.
+        shape_first: shapes before types, as in fingerprints of CLIP weights.
     """
     whole = hashlib.sha256()
     for name, value in tensors:
@@ -59,3 +59,32 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]], *, shape_first: bool =
         whole.update(f"{name} {first} {second}\n".encode())
         whole.update(value.view(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
+
+
+def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an optimiser's state as tensors by `<parameter>.<entry>` and its plain numbers."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, Any] = {}
+    for index, entries in optimizer.state_dict()["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            elif value is not None:
+                plain[f"{index}.{key}"] = value
+    return tensors, plain
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Put back what `pack_optimizer` gave; rates and other settings stay the optimiser's own."""
+    state: dict[int, dict[str, Any]] = {}
+    stored = {
+        k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")
+    }
+    for name, value in {**stored, **plain}.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

@@ -27,7 +27,7 @@ from loreal_plugin.files.sealed import (
     unpickled,
 )
 
-_DEEPEST, _MOST = 64, 100_000  # modules inside modules; parts in all
+_MAX_DEPTH, _MAX_MODULES = 64, 100_000
 
 
 def named_by(variable: str, path: Path) -> bool:
@@ -113,17 +113,17 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         root = unpickled(archive, _of_torchscript)
     found: dict[str, Tensor] = {}
     left = [("", root, 0)]
-    for seen in range(_MOST):
+    for seen in range(_MAX_MODULES):
         if not left:
             return found
         prefix, module, depth = left.pop()
-        if not isinstance(module, _Module) or depth > _DEEPEST:
+        if not isinstance(module, _Module) or depth > _MAX_DEPTH:
             raise UnsafeFileError("its modules are not a tree")
         for name, value in getattr(module, "parts", {}).items():
             if isinstance(value, Tensor):
                 found[f"{prefix}{name}"] = value
             elif isinstance(value, _Module):
                 left.append((f"{prefix}{name}.", value, depth + 1))
-        if len(left) + seen > _MOST:
+        if len(left) + seen > _MAX_MODULES:
             break
     raise UnsafeFileError("it has too many modules")

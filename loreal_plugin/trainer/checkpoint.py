@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -135,35 +134,6 @@ def check_identity(
             f"checkpoint {path} does not fit this run: {'; '.join(differ)}; give the settings it"
             " was trained with, or another folder"
         )
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return an optimiser's state as tensors by `<parameter>.<entry>` and its plain numbers."""
-    tensors: dict[str, Tensor] = {}
-    plain: dict[str, Any] = {}
-    for index, entries in optimizer.state_dict()["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            elif value is not None:
-                plain[f"{index}.{key}"] = value
-    return tensors, plain
-
-
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
-) -> None:
-    """Put back what `pack_optimizer` gave; rates and other settings stay the optimiser's own."""
-    state: dict[int, dict[str, Any]] = {}
-    stored = {
-        k.removeprefix("optimizer."): v for k, v in tensors.items() if k.startswith("optimizer.")
-    }
-    for name, value in {**stored, **plain}.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )
 
 
 def replay_schedule(schedule: Any, epochs: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files.tensors import pack_optimizer, unpack_optimizer
 from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY
 from loreal_plugin.students.student import with_slots
@@ -44,7 +45,7 @@ def save(
         best: also write the file of the best epoch; `only_best`: nothing else.
     """
     alpha, beta = stage.students
-    tensors, plain = files.pack_optimizer(optimizer)
+    tensors, plain = pack_optimizer(optimizer)
     tensors |= stage.model.meta_nets.state_dict()
     means = {"means.alpha": alpha.mean, "means.beta": beta.mean}
     tensors |= {name: value for name, value in means.items() if value is not None}
@@ -105,7 +106,7 @@ def resume(
     files.check_identity(path, record, stage.identity)
     _check_same_run(stage, path, record)
     _take_tensors(stage, tensors)
-    files.unpack_optimizer(optimizer, tensors, record["optimizer"])
+    unpack_optimizer(optimizer, tensors, record["optimizer"])
     if scaler is not None and record["scaler"]:
         scaler.load_state_dict(record["scaler"])
     files.replay_schedule(schedule, record["epoch"])

@@ -112,6 +112,7 @@ def expected_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
 
 
 def _block_shapes(size: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a block's tensors at a width; those not named here are (size,)."""
     rows = {"attn.in_proj_": (3 * size, size), "attn.out_proj.": (size, size)}
     rows |= {"mlp.c_fc.": (4 * size, size), "mlp.c_proj.": (size, 4 * size)}
     shapes = {
@@ -148,7 +149,7 @@ def checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     faults += [
         f"width {sizes[k]} is no multiple of {HEAD_WIDTH}"
         for k in ("width", "text_width")
-        if sizes[k] % 64
+        if sizes[k] % HEAD_WIDTH
     ]
     faults += [
         f"{tower} tower without blocks" for tower in ("layers", "text_layers") if sizes[tower] == 0

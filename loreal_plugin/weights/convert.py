@@ -63,11 +63,12 @@ def from_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
             tower, index, part, kind = match.groups()
             block = f"{HF_TOWERS[tower]}.resblocks.{index}"
             attention = name.rsplit(".", 2)[0]
-            merged = [state.get(f"{attention}.{which}.{kind}") for which in QKV]
+            qkv = [state.get(f"{attention}.{which}.{kind}") for which in QKV]
+            # The query's turn writes the joint matrix; key and value then have nothing to do.
             if part in HF_PARTS:
                 converted[f"{block}.{HF_PARTS[part]}.{kind}"] = value
-            elif part == "self_attn.q_proj" and all(third is not None for third in merged):
-                converted[f"{block}.attn.in_proj_{kind}"] = torch.cat(merged)
+            elif part == "self_attn.q_proj" and all(third is not None for third in qkv):
+                converted[f"{block}.attn.in_proj_{kind}"] = torch.cat(qkv)
             elif part.removeprefix("self_attn.") not in QKV:
                 converted[name] = value
     return converted

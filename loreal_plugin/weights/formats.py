@@ -13,6 +13,7 @@ from torch import Tensor
 from loreal_plugin.errors import WeightsError
 from loreal_plugin.files.sealed import UnsafeFileError
 from loreal_plugin.files.torch_files import is_torchscript, named_by, read_torch, read_torchscript
+from loreal_plugin.weights.clip_layout import HEAD_WIDTH
 
 # names TorchScript archives that torch may run while it loads them
 RUN = "LOREAL_RUN_TORCHSCRIPT"
@@ -59,6 +60,7 @@ def _run(path: Path) -> dict[str, Tensor]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file; WeightsError where it is none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -105,17 +107,16 @@ def check_model_card(path: Path) -> None:
 
 
 def _card_fault(card: dict) -> str | None:
+    """Return in what a config's model is built unlike OpenAI's CLIP; None: in nothing."""
     if "model_cfg" in card:
-        return (
-            None
-            if card["model_cfg"].get("quick_gelu", False)
-            else "activation GELU, OpenAI's CLIP has QuickGELU"
-        )
+        quick = card["model_cfg"].get("quick_gelu", False)
+        return None if quick else "activation GELU, OpenAI's CLIP has QuickGELU"
     for tower in ("text_config", "vision_config"):
         config = card.get(tower) or {}
         if config.get("hidden_act", "quick_gelu") != "quick_gelu":
             return f"{tower}.hidden_act is '{config['hidden_act']}', OpenAI's CLIP has quick_gelu"
         width, heads = config.get("hidden_size"), config.get("num_attention_heads")
-        if width and heads and width != 64 * heads:
-            return f"{tower} has {heads} heads at width {width}, OpenAI's CLIP has heads of 64"
+        if width and heads and width != HEAD_WIDTH * heads:
+            shape = f"{tower} has {heads} heads at width {width}"
+            return f"{shape}, OpenAI's CLIP has heads of {HEAD_WIDTH}"
     return None

@@ -1,4 +1,4 @@
-"""Importing the `clip` package: with the one name it misses on new setuptools, or traceless."""
+"""Importing the `clip` package: also with new setuptools, and only for a moment where asked."""
 
 from __future__ import annotations
 

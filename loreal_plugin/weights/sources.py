@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from torch import Tensor
 
+from loreal_plugin.data.demo import DEMO_WEIGHTS
 from loreal_plugin.errors import WeightsError, unknown_name
 from loreal_plugin.files.tensors import digest_tensors
 from loreal_plugin.weights.clip_layout import checked, describe
@@ -17,7 +17,6 @@ from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_
 from loreal_plugin.weights.formats import check_model_card, read_tensors
 from loreal_plugin.weights.package import borrowed_clip
 
-DEMO_NAMES = ("demo", "demo-2")
 FILE_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 PACKED_KEY = "token_embedding.trained_ids"  # only the demonstration files have it
 HOW_TO_PROVIDE = (
@@ -37,7 +36,7 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
         WeightsError: unknown name, no such file, no network, truncated file, or no CLIP ViT.
     """
     source = str(name_or_path)
-    if source in DEMO_NAMES:
+    if source in DEMO_WEIGHTS:
         return checked(_expand_demo(source), f"'{source}'")
     path = _file_of(source)
     tensors = read_tensors(path)
@@ -66,7 +65,7 @@ def clip_sizes(name_or_path: str | Path) -> dict[str, int]:
 
 def _stamp(source: str) -> tuple[int, ...]:
     """Return numbers that change with the file of the weights; none for what we ship."""
-    if source in DEMO_NAMES:
+    if source in DEMO_WEIGHTS:
         return ()
     stat = _file_of(source).stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
@@ -84,6 +83,7 @@ def _fingerprint(source: str, stamp: tuple[int, ...]) -> str:
 
 
 def _expand_demo(source: str) -> dict[str, Tensor]:
+    """Return the full state dict of packed demonstration weights."""
     from loreal_plugin.demo.weights import expand_demo_state_dict
 
     try:
@@ -106,7 +106,7 @@ def _file_of(source: str) -> Path:
         urls, download = dict(package.clip._MODELS), package.clip._download
     if source not in urls:
         raise WeightsError(
-            unknown_name("CLIP weights", source, [*vits(urls), *DEMO_NAMES])
+            unknown_name("CLIP weights", source, [*vits(urls), *DEMO_WEIGHTS])
             + f"; or {HOW_TO_PROVIDE}"
         )
     if source not in vits(urls):
@@ -119,7 +119,7 @@ def _file_of(source: str) -> Path:
 def weights_place(name_or_path: str | Path) -> Path:
     """Return the file that weights are read from; WeightsError where there is none."""
     source = str(name_or_path)
-    if source in DEMO_NAMES:
+    if source in DEMO_WEIGHTS:
         from loreal_plugin.demo.weights import weights_file
 
         return weights_file(source)
@@ -132,10 +132,11 @@ def vits(names: Iterable[str]) -> list[str]:
 
 
 def _downloaded(name: str, url: str, download: Callable[..., str]) -> Path:
-    folder = os.path.join(os.path.expanduser("~"), ".cache", "clip")
-    wanted = os.path.join(folder, url.rsplit("/", 1)[-1])
+    """Return the file in the cache of the `clip` package, downloaded where it is not there."""
+    folder = Path.home() / ".cache" / "clip"
+    wanted = folder / url.rsplit("/", 1)[-1]
     try:
-        return Path(download(url, folder))
+        return Path(download(url, str(folder)))
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
             f"the weights of '{name}' are not in {wanted} and cannot be downloaded from {url}"

@@ -139,16 +139,16 @@ def _hugging_face_card(sizes: Mapping[str, int]) -> dict[str, Any]:
 def to_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights under OpenAI's keys as a `CLIPModel` names them; see `from_hugging_face`."""
     outer = {ours: theirs for theirs, ours in HF_OUTER.items()}
-    turned = {ours: theirs for theirs, ours in HF_TRANSPOSED.items()}
-    found: dict[str, Tensor] = {}
+    transposed = {ours: theirs for theirs, ours in HF_TRANSPOSED.items()}
+    renamed: dict[str, Tensor] = {}
     for name, value in state.items():
         if name in outer:
-            found[outer[name]] = value
-        elif name in turned:
-            found[turned[name]] = value.t().contiguous()
+            renamed[outer[name]] = value
+        elif name in transposed:
+            renamed[transposed[name]] = value.t().contiguous()
         else:
-            found |= _block_of_hugging_face(name, value)
-    return found
+            renamed |= _block_of_hugging_face(name, value)
+    return renamed
 
 
 def _block_of_hugging_face(name: str, value: Tensor) -> dict[str, Tensor]:

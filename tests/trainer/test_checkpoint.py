@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from loreal_plugin.errors import CheckpointError
+from loreal_plugin.files.tensors import pack_optimizer, unpack_optimizer
 from loreal_plugin.trainer import checkpoint as files
 
 IDENTITY = dict.fromkeys(files.IDENTITY, 1) | {"method": "coop", "attributes": ["color", "shape"]}
@@ -116,10 +117,10 @@ def test_optimiser_goes_on_as_if_never_stopped(kind):
     first = make()
     for number in range(3):
         step(*first, number)
-    tensors, plain = files.pack_optimizer(first[1])
+    tensors, plain = pack_optimizer(first[1])
     second = make()
     second[0].load_state_dict(first[0].state_dict())
-    files.unpack_optimizer(second[1], tensors, plain)
+    unpack_optimizer(second[1], tensors, plain)
     files.replay_schedule(second[2], 3)
     for number in range(3, 6):
         step(*second, number)
