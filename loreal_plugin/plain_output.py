@@ -46,7 +46,7 @@ class PlainStream:
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Let what the block prints be shown, on standard output and for errors."""
+    """Write out the control characters in all that is printed inside, errors included."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = PlainStream(before[0]), PlainStream(before[1])
     try:

@@ -70,7 +70,7 @@ class AdaptSettings:
         return tower.maps if "lora" in self.kind else ()
 
     def facts(self) -> dict[str, Any]:
-        """Return the settings in JSON's types, as before there was `enlarge` where it is 0."""
+        """Return the settings in JSON's types; without `enlarge` 0, which old files do not have."""
         return {k: v for k, v in asdict(self).items() if k != "enlarge" or v}
 
 

@@ -73,7 +73,7 @@ class AttributeSet:
 
 
 def dataset_of(cfg: Any) -> str:
-    """Return a dataset's name in attribute files; of one's own pictures it is the folder's."""
+    """Return a dataset's name in attribute files; of a user's own pictures the folder's name."""
     name = cfg.DATASET.NAME
     return (cfg.DATASET.get("FOLDER", "") or name) if name == "Folder" else name
 

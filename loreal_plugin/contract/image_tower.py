@@ -47,23 +47,22 @@ def is_vision_transformer(module: nn.Module) -> bool:
     )
 
 
-def clip_image_tower(model: nn.Module, trainer: str, encoder: str = "image_encoder") -> ImageTower:
-    """Return the parts of a vision transformer with CLIP's names.
+def clip_image_tower(model: nn.Module, trainer: str) -> ImageTower:
+    """Return the parts of the model's image encoder, a vision transformer with CLIP's names.
 
     Args:
         trainer: registered name of the host's trainer, for the message.
-        encoder: name of the image encoder in `model`.
 
     Raises:
         HostError: a part is missing.
     """
-    blocks = f"{encoder}.transformer.resblocks"
+    blocks = "image_encoder.transformer.resblocks"
     try:
         depth = len(model.get_submodule(blocks))  # type: ignore[arg-type]  # a sequence of blocks
         maps = [f"{blocks}.{i}.{name}" for i in range(depth) for name in BLOCK_MAPS]
         found = ImageTower(
-            f"{encoder}.conv1.weight",
-            f"{encoder}.positional_embedding",
+            "image_encoder.conv1.weight",
+            "image_encoder.positional_embedding",
             tuple(maps),
             f"{blocks}.{depth - 1}.ln_1",
         )

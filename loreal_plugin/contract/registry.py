@@ -4,8 +4,8 @@ A package from outside adds a row by an entry point of the group `loreal_plugin.
 is the method and whose object is the row's class. A module that is not installed adds rows by the
 variable `LOREAL_HOSTS`, which names modules with a tuple `ROWS`. docs/ADD_A_HOST.md has an example.
 
-Names are told without torch, so that the command line can offer them; a row is imported when it is
-asked for.
+The names need no torch, so that the command line can list them; a row is imported when it is asked
+for.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ neither read nor moved.
 
 from __future__ import annotations
 
-from loreal_plugin.data.items import Item, check_images
+from loreal_plugin.data.items import Item
 from loreal_plugin.data.names import add_data_keys, dataset_config
 from loreal_plugin.data.register import register_plugin_datasets
 from loreal_plugin.data.splits import SPLIT_SEED, Split
@@ -38,7 +38,6 @@ __all__ = [
     "Item",
     "Split",
     "add_data_keys",
-    "check_images",
     "dataset_config",
     "register_plugin_datasets",
 ]

@@ -124,29 +124,3 @@ def check_files(items: Iterable[Item], source: str, todo: str) -> None:
             f"{len(missing)} picture(s) named by {source} are missing, first"
             f" {', '.join(missing[:3])}; {todo}"
         )
-
-
-def check_images(items: Iterable[Item]) -> int:
-    """Decode every picture and return how many there were.
-
-    Loaders do not call this: reading a whole dataset takes minutes, and a broken picture is also
-    named when it is met. It is for those who want to know beforehand.
-
-    Raises:
-        DataError: a picture is missing, truncated or no picture; names the first ones and their
-            number.
-    """
-    from loreal_plugin.pictures import read_picture
-
-    broken, items = [], list(items)
-    for item in items:
-        try:
-            read_picture(item.path)
-        except DataError as error:
-            broken.append(f"{item.path} ({error.__cause__})")
-    if broken:
-        raise DataError(
-            f"{len(broken)} of {len(items)} pictures cannot be read: {'; '.join(broken[:3])};"
-            " replace or remove them"
-        )
-    return len(items)

@@ -56,13 +56,13 @@ def draw_split(classes: Sequence[ClassPictures], seed: int = SPLIT_SEED) -> Spli
     return split
 
 
-def hold_out(trainval: Iterable[Item], seed: int = SPLIT_SEED) -> tuple[list[Item], list[Item]]:
+def hold_out(trainval: Iterable[Item]) -> tuple[list[Item], list[Item]]:
     """Return (train, val) of pictures that are all for training: 20 % of every class become val.
 
     Source: procedure of CoOp `datasets/oxford_pets.py` (`split_trainval`), with a seed of its own;
     classes of one or two pictures keep them for training instead of failing.
     """
-    rng = random.Random(seed)
+    rng = random.Random(SPLIT_SEED)
     train, val = [], []
     for items in by_label(trainval).values():
         n_val = round(len(items) * TRAINVAL_VAL_SHARE)

@@ -21,6 +21,7 @@ S = world.IMAGE_SIZE
 BORDER_PIXELS = 12
 NOISE_LEVEL = 0.015
 EDGE_PIXELS = 1.5
+BLOBS = 7  # soft blobs of a background along one side
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def _noise_sheet() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _blob_basis(cells: int = 7) -> np.ndarray:
-    """Return the (S, cells) matrix of linear interpolation from a coarse grid to pixels."""
-    position = np.clip((np.arange(S) + 0.5) * cells / S - 0.5, 0, cells - 1)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells))).astype(np.float32)
+def _blob_basis() -> np.ndarray:
+    """Return the (S, BLOBS) matrix of linear interpolation from a coarse grid to pixels."""
+    position = np.clip((np.arange(S) + 0.5) * BLOBS / S - 0.5, 0, BLOBS - 1)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(BLOBS))).astype(np.float32)
 
 
 def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -78,7 +79,7 @@ def _background(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         axis * np.float32(math.cos(angle) * slope)
         + (axis * np.float32(math.sin(angle) * slope))[:, None]
     )
-    blobs = rng.standard_normal((7, 7), dtype=np.float32) * np.float32(0.05)
+    blobs = rng.standard_normal((BLOBS, BLOBS), dtype=np.float32) * np.float32(0.05)
     plane += _blob_basis() @ blobs @ _blob_basis().T
     return color[:, None, None] + plane
 

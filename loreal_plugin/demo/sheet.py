@@ -15,6 +15,7 @@ from loreal_plugin.files import write_bytes
 THUMBNAIL = 112
 LABEL_HEIGHT = 14
 COLUMN = 10  # classes below each other
+PICTURES = 4  # of a class
 
 
 def _strip(title: str, pictures: list[np.ndarray]) -> np.ndarray:
@@ -40,20 +41,20 @@ def _write(path: Path, strips: list[np.ndarray]) -> Path:
     return path
 
 
-def write_sheet(path: Path, pictures: int = 4) -> Path:
-    """Write a PNG with `pictures` test pictures a class, classes of a family side by side."""
+def write_sheet(path: Path) -> Path:
+    """Write a PNG with PICTURES test pictures of each class, classes of a family side by side."""
     strips = []
     for label in (label for family in world.families() for label in family):
         half = "base" if label in world.BASE_CLASSES else "new"
-        drawn = [render.draw_picture("test", label, index)[0] for index in range(pictures)]
+        drawn = [render.draw_picture("test", label, index)[0] for index in range(PICTURES)]
         strips.append(_strip(f"{world.NAMES[label]} ({half})", drawn))
     return _write(path, strips)
 
 
-def write_target_sheet(path: Path, target: TargetWorld, pictures: int = 4) -> Path:
-    """Write a PNG with `pictures` pictures of every class of a target world."""
+def write_target_sheet(path: Path, target: TargetWorld) -> Path:
+    """Write a PNG with PICTURES pictures of every class of a target world."""
     strips = [
-        _strip(name, [target.draw(label, index) for index in range(pictures)])
+        _strip(name, [target.draw(label, index) for index in range(PICTURES)])
         for label, name in enumerate(target.classnames)
     ]
     return _write(path, strips)

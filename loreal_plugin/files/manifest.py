@@ -43,19 +43,19 @@ class Manifest:
         return found
 
 
-def vouched_damage(folder: Path, path: Path, record: str = "results.json") -> str:
+def vouched_damage(folder: Path, path: Path) -> str:
     """Return what is wrong with a file that a folder's record vouches for, "" where nothing is.
 
     A folder without a record, or whose record does not name the file, vouches for nothing.
     """
-    hashes = read_checked(folder / record)[0].get("files") or {}
+    hashes = read_checked(folder / "results.json")[0].get("files") or {}
     name = path.relative_to(folder).as_posix()
     found = damage(folder, {name: hashes[name]}) if name in hashes else []
     return found[0] if found else ""
 
 
 def read_sums(path: Path) -> dict[str, str] | None:
-    """Return the hashes by name that a SHA256SUMS lists; None: it has lines that are none.
+    """Return the hashes by name that a SHA256SUMS lists; None where a line is of another form.
 
     Raises:
         OSError: it cannot be read.

@@ -97,7 +97,7 @@ class Mode:
 
     @torch.no_grad()
     def refine(self, features: Tensor, first: Tensor) -> Tensor:
-        """Return logits (B, C): classes that the mode checks are exact, none stands above these.
+        """Return logits (B, C): exact for the classes that the mode checks, the others below these.
 
         Args:
             first: (B, C) from `first` of the same features.

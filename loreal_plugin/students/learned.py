@@ -113,7 +113,7 @@ def _misfits(
     saved: Mapping[str, Tensor],
     contract: HostContract,
 ) -> list[str]:
-    """Return what keeps the checkpoint from being loaded, most telling first."""
+    """Return why the checkpoint cannot be loaded: missing tensors and shapes, then unknown keys."""
     found = []
     for key, value in keys.items():
         if key not in saved:

@@ -175,7 +175,7 @@ class PrefixTextPath:
     # ---- rows through the blocks -----------------------------------------------------------------
 
     def _embedded(self, contents: Tensor) -> Tensor:
-        """Return contents as the host's prompts have their embeddings."""
+        """Return contents in the blocks' type, changed as the host changes token embeddings."""
         change = self.blocks.embed_contents
         contents = contents.to(self.blocks.dtype)
         return contents if change is None else change(contents)
@@ -185,7 +185,7 @@ class PrefixTextPath:
         return (self._end - self._begin)[classes] + 1 - self._n_common
 
     def _rows(self, classes: Tensor, *, common: bool = False) -> Rows:
-        """Return the common rows; else those behind them, as many a class as the longest has."""
+        """Return the common rows, or those behind them: as many per class as the longest has."""
         prompts, dtype = self.prompts, self.blocks.dtype
         skip = 0 if common else self._n_common
         n_rows = self._n_common if common else int(self._n_rows(classes).max())

@@ -58,7 +58,7 @@ class ReferenceTextPath:
         return run_in_chunks(self._run, index, chunk, inputs)
 
     def _embedded(self, contents: Tensor) -> Tensor:
-        """Return contents as the host's prompts have their embeddings."""
+        """Return contents changed as the host changes token embeddings."""
         if self.embed_contents is None:
             return contents
         return self.embed_contents(contents.to(self.prompts.host_embeddings.dtype))

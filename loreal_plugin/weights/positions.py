@@ -105,7 +105,7 @@ def positions_at(towers: Sequence[nn.Module], input_size: int, resampling: str) 
     """Let CLIP ViTs read `input_size` x `input_size` pixels inside; then put theirs back.
 
     Args:
-        towers: what they learn of positions, they learned before: these are frozen.
+        towers: their positions must be frozen.
         resampling: a name of `RESAMPLINGS`.
 
     Raises:
@@ -114,7 +114,9 @@ def positions_at(towers: Sequence[nn.Module], input_size: int, resampling: str) 
     """
     own = [tower.positional_embedding for tower in towers]
     if any(positions.requires_grad for positions in own):
-        raise HostError("image positions are being learned: they have no other size meanwhile")
+        raise HostError(
+            "image positions that are learned cannot be resampled for each step; train at one size"
+        )
     try:
         for tower, positions in zip(towers, own, strict=True):
             grid_size = grid_size_of(input_size, tower.conv1.weight.shape[-1])

@@ -11,8 +11,6 @@ import pytest
 from dataset_helpers import build, rows
 from miniatures import MINIATURES, write_classes, write_lines, write_picture
 
-from loreal_plugin.data import check_images
-from loreal_plugin.data.items import Item
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.files import atomic
 
@@ -220,16 +218,3 @@ def test_full_disk_is_reported_and_leaves_nothing(tmp_path, monkeypatch):
     MINIATURES["Food101"](tmp_path)
     monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
     refused("Food101", tmp_path, "split_zhou_Food101.json", "ENOSPC", "make room")
-
-
-def test_broken_pictures_are_named(tmp_path):
-    good = write_picture(tmp_path / "good.jpg")
-    cut, text = tmp_path / "cut.jpg", tmp_path / "text.jpg"
-    cut.write_bytes(good.read_bytes()[:-40])
-    text.write_text("not a picture")
-    items = [Item(str(path), 0, "cat") for path in (good, cut, text, tmp_path / "gone.jpg")]
-    assert check_images(items[:1]) == 1
-    with pytest.raises(
-        DataError, match=r"3 of 4 pictures cannot be read: .*cut\.jpg.*text\.jpg.*gone\.jpg"
-    ):
-        check_images(items)
