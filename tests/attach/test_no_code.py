@@ -70,7 +70,7 @@ def test_a_hosts_loader_reads_tensors_and_runs_no_archive(tmp_path, monkeypatch,
 def test_a_hosts_loader_gets_its_weights_without_a_cache(tmp_path, monkeypatch, toy, capsys):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(caches, "_said", set())
+    monkeypatch.setattr(caches, "_reasons_told", set())
     module, cfg = toy
     assert "visual.proj" in module.load_clip_to_cpu(cfg).state
     assert "goes on without it" in capsys.readouterr().out

@@ -204,7 +204,7 @@ def test_read_only_folder_is_no_obstacle(tmp_path, monkeypatch, capsys):
     MINIATURES["Food101"](tmp_path / "one")
     MINIATURES["Food101"](tmp_path / "two")
     normal = build("Food101", tmp_path / "one", shots=2)
-    monkeypatch.setattr(atomic, "_prepared", failing(errno.EROFS))
+    monkeypatch.setattr(atomic, "prepared", failing(errno.EROFS))
     dataset = build("Food101", tmp_path / "two", shots=2)
     assert "read-only" in capsys.readouterr().out
     assert not list(tmp_path.glob("two/food-101/*.json"))

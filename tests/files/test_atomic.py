@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +125,14 @@ def test_what_a_killed_process_left_goes_with_the_next_write_and_a_living_one_s_
 def test_a_writer_of_tensors_keeps_the_file_that_is_locked(tmp_path, monkeypatch, kind):
     """A library that made a file of its own would leave ours, with the lock, behind."""
     seen: dict[str, int] = {}
-    prepared = atomic._prepared
+    prepared = atomic.prepared
 
-    def spy(path: Path) -> tuple[int, Path]:
-        handle, part = prepared(path)
+    def spy(path: Path, create: Callable[[Path], int]) -> tuple[int, Path]:
+        handle, part = prepared(path, create)
         seen["made"] = os.fstat(handle).st_ino
         return handle, part
 
-    monkeypatch.setattr(atomic, "_prepared", spy)
+    monkeypatch.setattr(atomic, "prepared", spy)
     WRITERS[kind](tmp_path / "file", "x")
     assert (tmp_path / "file").stat().st_ino == seen["made"]
 

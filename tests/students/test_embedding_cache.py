@@ -152,7 +152,7 @@ def test_a_cache_that_cannot_be_written_is_named_once_and_done_without(
 
     encoder, expected = Encoder(), EmbeddingCache(tmp_path / "good")
     expected = expected.get_or_build(INGREDIENTS, build_with(encoder))
-    monkeypatch.setattr(caches, "_said", set())
+    monkeypatch.setattr(caches, "_reasons_told", set())
     monkeypatch.setattr(os, "fsync", fails)
     (tmp_path / "file").write_text("")
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_an_entry_of_a_cache_that_can_only_be_read_is_used(tmp_path, monkeypatch
 
 
 def test_a_file_in_the_place_of_the_cache_is_done_without(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(caches, "_said", set())
+    monkeypatch.setattr(caches, "_reasons_told", set())
     (tmp_path / "file").write_text("")
     EmbeddingCache(tmp_path / "file" / "in").get_or_build(INGREDIENTS, build_with(Encoder()))
     assert "Not a directory" in capsys.readouterr().out
