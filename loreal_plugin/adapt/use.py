@@ -48,7 +48,7 @@ def use_adaptation_of(student: Student, folder: Path) -> dict[str, Any]:
     return note
 
 
-def enlarged_by(folder: Path) -> int:
+def enlarge_setting(folder: Path) -> int:
     """Return the side to which the pupil of a stage's folder enlarges pictures; 0: it does not.
 
     Raises:

@@ -225,7 +225,7 @@ def _numbers(content: bytes, dtype: torch.dtype, count: Any) -> Tensor:
     return torch.frombuffer(bytearray(content), dtype=dtype)
 
 
-def unpickled(archive: Archive, find: Find = tensors_and_containers) -> Any:
+def read_pickle(archive: Archive, find: Find = tensors_and_containers) -> Any:
     """Return the content of an archive's `data.pkl`; `find` answers for each name in it.
 
     Raises:

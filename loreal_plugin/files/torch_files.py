@@ -23,8 +23,8 @@ from loreal_plugin.files.sealed import (
     Same,
     Sealed,
     UnsafeFileError,
+    read_pickle,
     tensors_and_containers,
-    unpickled,
 )
 
 _MAX_DEPTH, _MAX_MODULES = 64, 100_000
@@ -68,7 +68,7 @@ def read_torch(path: Path, find: Find = tensors_and_containers) -> Any:
         with Archive(path) as archive:
             if archive.torchscript:
                 raise UnsafeFileError("it is a TorchScript archive, not what torch.save writes")
-            return unpickled(archive, find)
+            return read_pickle(archive, find)
     # torch unpacks tar files of its first releases into a folder
     if tarfile.is_tarfile(path):
         raise UnsafeFileError("it is a tar archive; save it again with torch.save")
@@ -110,7 +110,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
         Exception: it is damaged, in whatever way.
     """
     with Archive(path) as archive:
-        root = unpickled(archive, _of_torchscript)
+        root = read_pickle(archive, _of_torchscript)
     found: dict[str, Tensor] = {}
     left = [("", root, 0)]
     for seen in range(_MAX_MODULES):

@@ -104,7 +104,7 @@ def _exact(mode: Mode, features: Tensor, say: Say) -> Tensor:
     return torch.cat(parts)
 
 
-def keep_chosen(builder: ModeBuilder, options: LorealOptions, chosen: Chosen) -> None:
+def write_chosen(builder: ModeBuilder, options: LorealOptions, chosen: Chosen) -> None:
     """Write a choice beside the tables.
 
     Raises:
@@ -114,7 +114,7 @@ def keep_chosen(builder: ModeBuilder, options: LorealOptions, chosen: Chosen) ->
     write_checked(builder.store.folder / chosen_file(options), facts)
 
 
-def chosen_in(found: Mapping[str, Any]) -> Chosen | None:
+def chosen_from(found: Mapping[str, Any]) -> Chosen | None:
     """Return the choice that a file holds, None for none."""
     names = [field.name for field in dataclasses.fields(Chosen)]
     return Chosen(**{name: found[name] for name in names}) if set(names) <= found.keys() else None
@@ -125,10 +125,10 @@ def read_chosen(builder: ModeBuilder, options: LorealOptions) -> Chosen | None:
     found, _ = read_checked(builder.store.folder / chosen_file(options))
     if found.get("belongs_to") != builder.calibration_owner(options):
         return None
-    return chosen_in(found)
+    return chosen_from(found)
 
 
-def settled(options: LorealOptions, chosen: Chosen | None) -> LorealOptions:
+def resolve_calibrated(options: LorealOptions, chosen: Chosen | None) -> LorealOptions:
     """Return options with the mode that `calibrated` stands for: `exact` where none was chosen."""
     if chosen is None:
         return replace(options, inference="exact")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.inference.builder import ModeBuilder
-from loreal_plugin.inference.choose import read_chosen, settled
+from loreal_plugin.inference.choose import read_chosen, resolve_calibrated
 from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import CALIBRATED, MODES
 from loreal_plugin.method.loreal import Loreal
@@ -88,7 +88,7 @@ class Deployed:
         """
         check_inference(self.beta.contract, options)
         if options.inference == CALIBRATED:
-            options = settled(options, read_chosen(self.modes, options))
+            options = resolve_calibrated(options, read_chosen(self.modes, options))
         exact = options.inference == "exact"
         self.model.mode = None if exact else self.modes.mode(options, margin)
 

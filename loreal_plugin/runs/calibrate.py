@@ -18,7 +18,7 @@ from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import write_checked
 from loreal_plugin.inference.agreement import cheapest, choose_margin, compare, in_batches
 from loreal_plugin.inference.builder import CALIBRATION, ModeBuilder
-from loreal_plugin.inference.choose import choose_mode, keep_chosen
+from loreal_plugin.inference.choose import choose_mode, write_chosen
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import MODES
@@ -103,7 +103,7 @@ def calibrate(
     for row, times in zip(rows, _times(modes, features, device), strict=True):
         row |= times
     kept = choose_mode(builder, options, features, where, target=target, say=say)
-    keep_chosen(builder, options, kept)
+    write_chosen(builder, options, kept)
     say(kept.text())
     chosen = cheapest(rows, target)
     return {

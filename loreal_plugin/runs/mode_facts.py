@@ -7,7 +7,7 @@ from typing import Any
 
 from loreal_plugin.files import read_checked, read_json
 from loreal_plugin.inference.builder import CALIBRATION, chosen_file, mode_settings
-from loreal_plugin.inference.choose import Chosen, chosen_in, settled
+from loreal_plugin.inference.choose import Chosen, chosen_from, resolve_calibrated
 from loreal_plugin.inference.table_store import FOLDER
 from loreal_plugin.inference_modes import CALIBRATED, MODES
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
@@ -24,7 +24,7 @@ def mode_facts(options: LorealOptions, folder: Path) -> dict[str, Any] | None:
     tables, chosen = folder / NAME / FOLDER, None
     if options.inference == CALIBRATED:
         chosen = _chosen(tables / chosen_file(options), options)
-        options = settled(options, chosen)
+        options = resolve_calibrated(options, chosen)
     if options.inference == "exact":
         return None
     found = {key: value for key, value in options_dict(options).items() if key in INFERENCE_ONLY}
@@ -39,4 +39,4 @@ def _chosen(path: Path, options: LorealOptions) -> Chosen | None:
     """Return what was chosen at the end of stage 3, if it was with these settings of the modes."""
     found, _ = read_checked(path)
     same = mode_settings(options).items() <= (found.get("belongs_to") or {}).items()
-    return chosen_in(found) if same else None
+    return chosen_from(found) if same else None

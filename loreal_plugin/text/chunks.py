@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 _PASS_COST = {"cpu": 11_000_000, "cuda": 3_000_000_000}
 
 
-def cut_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tensor, ...]:
+def split_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tensor, ...]:
     """Return the numbers of classes in groups of like length, the shortest first.
 
     Args:
@@ -34,13 +34,13 @@ def cut_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tensor,
     """
     operations = _PASS_COST.get(positional_embedding.device.type, _PASS_COST["cpu"])
     cost = max(1, operations // (24 * positional_embedding.shape[-1] ** 2))
-    sizes = rows_alike(n_rows.tolist(), cost)
+    sizes = group_sizes(n_rows.tolist(), cost)
     if len(sizes) == 1:  # padding costs less than a second pass; the order stays
         return (torch.arange(len(n_rows), device=n_rows.device),)
     return n_rows.argsort(stable=True).split(sizes)
 
 
-def rows_alike(n_rows: Sequence[int], cost: int) -> list[int]:
+def group_sizes(n_rows: Sequence[int], cost: int) -> list[int]:
     """Return sizes of the groups into which classes, sorted by their number of rows, are best cut.
 
     A group is padded to its longest class. The cut is the cheapest for one image, so that it does

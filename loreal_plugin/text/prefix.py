@@ -34,7 +34,7 @@ from loreal_plugin.text.blocks import (
     run_block,
     run_static,
 )
-from loreal_plugin.text.chunks import cut_by_length, run_in_chunks
+from loreal_plugin.text.chunks import run_in_chunks, split_by_length
 
 # Classes whose static rows are run together; bounds the memory of building their keys and values.
 BUILD_CHUNK = 64
@@ -157,7 +157,7 @@ class PrefixTextPath:
         n_rows = self._n_rows(index)
         parts: tuple[Tensor, ...] = (torch.arange(len(index), device=index.device),)
         if int(n_rows.min()) != int(n_rows.max()):
-            parts = cut_by_length(n_rows, self.blocks.positional_embedding)
+            parts = split_by_length(n_rows, self.blocks.positional_embedding)
         keep = classes is None and self.store_keys
         groups = [(index[part], self._rows(index[part]) if keep else None) for part in parts]
         found = groups, torch.cat(parts).argsort()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from loreal_plugin.errors import ConfigError
-from loreal_plugin.inference.choose import VIEWS, choose_mode, keep_chosen
+from loreal_plugin.inference.choose import VIEWS, choose_mode, write_chosen
 from loreal_plugin.inference.modes import check_inference
 from loreal_plugin.inference_modes import CALIBRATED
 from loreal_plugin.trainer.held_out import held_out
@@ -33,5 +33,5 @@ def choose_inference(stage3: Stage3, device: torch.device) -> None:
     features, _, where = views.embed(stage3.model, VIEWS)
     modes = stage3.modes(device)
     chosen = choose_mode(modes, options, features, where)
-    keep_chosen(modes, options, chosen)
+    write_chosen(modes, options, chosen)
     print(chosen.text())

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.adapt.use import enlarged_by, use_adaptation_of
+from loreal_plugin.adapt.use import enlarge_setting, use_adaptation_of
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.attach.clip_source import weights_name
 from loreal_plugin.attributes import dataset_of, load_attributes
 from loreal_plugin.contract import HostContract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.inference.builder import ModeBuilder
-from loreal_plugin.inference.choose import read_chosen, settled
+from loreal_plugin.inference.choose import read_chosen, resolve_calibrated
 from loreal_plugin.inference.modes import check_inference
 from loreal_plugin.inference_modes import CALIBRATED
 from loreal_plugin.method.correction import fit_correction
@@ -143,7 +143,7 @@ class Stage3:
         alpha = student("alpha", self.cfg.INPUT.SIZE[0], o.alpha_dir, o.alpha_epoch)
         low = (o.alpha_dir, o.alpha_epoch) if same else (o.beta_dir, o.beta_epoch)
         adapted = Path(o.adapt_dir) if o.adapt_dir else None
-        beta = student("beta", o.phi, *low, enlarge=enlarged_by(adapted) if adapted else 0)
+        beta = student("beta", o.phi, *low, enlarge=enlarge_setting(adapted) if adapted else 0)
         report = share_clip_tensors(alpha, beta)
         mib = report.bytes_shared / 2**20
         print(f"Students share {report.n_shared} tensors ({mib:.1f} MiB)")
@@ -237,7 +237,7 @@ class Stage3:
         """Put the mode of INFERENCE into the model; its tables are read, or made and kept."""
         options, modes = self.options, self.modes(device)
         if options.inference == CALIBRATED:
-            options = settled(options, read_chosen(modes, options))
+            options = resolve_calibrated(options, read_chosen(modes, options))
         self.model.mode = None if options.inference == "exact" else modes.mode(options)
 
     def modes(self, device: torch.device) -> ModeBuilder:

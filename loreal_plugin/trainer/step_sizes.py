@@ -24,7 +24,7 @@ def size_of_step(sizes: tuple[int, ...], seed: int, epoch: int, step: int) -> in
     return int(np.random.default_rng([seed, epoch, step]).choice(sizes))
 
 
-def shrunk(images: Tensor, size: int) -> Tensor:
+def resize_images(images: Tensor, size: int) -> Tensor:
     """Return images (B, 3, H, H) at `size`, smoothed as Pillow does it."""
     if images.shape[-1] == size:
         return images
@@ -45,7 +45,7 @@ def draw_sizes(trainer: Any, sizes: tuple[int, ...], resampling: str) -> None:
     def forward_backward(batch: dict[str, Any]) -> dict[str, float]:
         size = size_of_step(sizes, max(trainer.cfg.SEED, 0), trainer.epoch, trainer.batch_idx)
         with positions_at(towers, size, resampling):
-            return step({**batch, "img": shrunk(batch["img"], size)})
+            return step({**batch, "img": resize_images(batch["img"], size)})
 
     trainer.forward_backward = forward_backward
 

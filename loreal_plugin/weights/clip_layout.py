@@ -125,7 +125,7 @@ def _block_shapes(size: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def checked(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+def checked_weights(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """Return the weights of `state` alone; WeightsError names `source` and what does not fit."""
     if any(name.startswith("visual.layer1.") for name in state):
         raise WeightsError(

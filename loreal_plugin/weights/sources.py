@@ -12,7 +12,7 @@ from torch import Tensor
 from loreal_plugin.data.demo import DEMO_WEIGHTS
 from loreal_plugin.errors import WeightsError, unknown_name
 from loreal_plugin.files.tensors import digest_tensors
-from loreal_plugin.weights.clip_layout import checked, describe
+from loreal_plugin.weights.clip_layout import checked_weights, describe
 from loreal_plugin.weights.convert import from_hugging_face, from_open_clip, is_hugging_face
 from loreal_plugin.weights.formats import check_model_card, read_tensors
 from loreal_plugin.weights.package import borrowed_clip
@@ -37,14 +37,14 @@ def load_clip_state_dict(name_or_path: str | Path) -> dict[str, Tensor]:
     """
     source = str(name_or_path)
     if source in DEMO_WEIGHTS:
-        return checked(_expand_demo(source), f"'{source}'")
+        return checked_weights(_expand_demo(source), f"'{source}'")
     path = _file_of(source)
     tensors = read_tensors(path)
     if PACKED_KEY in tensors:
-        return checked(_expand_demo(str(path)), str(path))
+        return checked_weights(_expand_demo(str(path)), str(path))
     check_model_card(path)
     tensors = from_hugging_face(tensors) if is_hugging_face(tensors) else from_open_clip(tensors)
-    return checked(tensors, str(path))
+    return checked_weights(tensors, str(path))
 
 
 def weights_fingerprint(name_or_path: str | Path) -> str:

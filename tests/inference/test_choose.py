@@ -14,9 +14,9 @@ from torch import Tensor
 from loreal_plugin.inference.choose import (
     CHEAPEST_FIRST,
     choose_mode,
-    keep_chosen,
     read_chosen,
-    settled,
+    resolve_calibrated,
+    write_chosen,
 )
 from loreal_plugin.options import LorealOptions
 
@@ -82,7 +82,7 @@ def test_the_first_that_agrees_is_chosen(
     if mode == "static":
         assert builder.built == ["exact", "static"]  # no dearer table is made
     assert (found.margin is not None) == (mode == "auto")
-    settings = settled(OPTIONS, found)
+    settings = resolve_calibrated(OPTIONS, found)
     assert settings.inference == mode
     assert settings.auto_margin == (found.margin if mode == "auto" else OPTIONS.auto_margin)
 
@@ -95,9 +95,12 @@ def test_the_target_decides(tmp_path: Path) -> None:
 
 def test_a_choice_is_kept_for_its_checkpoint_and_settings_alone(tmp_path: Path) -> None:
     builder = Builder(tmp_path, {"static": 1})
-    assert read_chosen(builder, OPTIONS) is None and settled(OPTIONS, None).inference == "exact"
+    assert (
+        read_chosen(builder, OPTIONS) is None
+        and resolve_calibrated(OPTIONS, None).inference == "exact"
+    )
     found = choose(builder)
-    keep_chosen(builder, OPTIONS, found)
+    write_chosen(builder, OPTIONS, found)
     assert read_chosen(builder, OPTIONS) == found
     assert read_chosen(builder, replace(OPTIONS, shortlist_k=7)) is None
     builder.owner = "another checkpoint"

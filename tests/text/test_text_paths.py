@@ -12,7 +12,7 @@ from toy_text import CASES, NAMES, ToyText, contents_for, make_prompts, make_tex
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.slots import SLOT_ORDERS, SplicedPrompts
 from loreal_plugin.text import PrefixTextPath, ReferenceTextPath, TextBlocks, chunks
-from loreal_plugin.text.chunks import rows_alike
+from loreal_plugin.text.chunks import group_sizes
 
 
 def features_and_gradient(path, contents: Tensor, **call) -> tuple[Tensor, Tensor]:
@@ -123,7 +123,7 @@ def test_groups_are_the_cheapest_of_all_ways_to_cut(cost: int):
 
     bars = itertools.product([False, True], repeat=len(n_rows) - 1)
     ways = [[len(list(run)) for run in _runs(bar)] for bar in bars]
-    got = rows_alike(n_rows, cost)
+    got = group_sizes(n_rows, cost)
     assert sum(got) == len(n_rows)
     assert price(got) == min(map(price, ways))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from loreal_plugin.inference.choose import keep_chosen, read_chosen
+from loreal_plugin.inference.choose import read_chosen, write_chosen
 
 L = "TRAINER.LOREAL."
 CHOSEN = "chosen-*.json"
@@ -78,5 +78,5 @@ def test_a_choice_for_other_settings_stands_beside_the_first(calibrated):
     options, modes = trainer.stage3.options, trainer.stage3.modes(trainer.device)
     first, other = read_chosen(modes, options), replace(options, tangent_rank=3)
     assert first is not None and read_chosen(modes, other) is None
-    keep_chosen(modes, other, replace(first, mode="exact"))
+    write_chosen(modes, other, replace(first, mode="exact"))
     assert read_chosen(modes, options) == first and read_chosen(modes, other).mode == "exact"

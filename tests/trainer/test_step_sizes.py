@@ -16,7 +16,7 @@ from tiny_hosts import METHODS, tiny_student
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.paths import embedded_host
-from loreal_plugin.trainer.step_sizes import draw_sizes, shrunk, size_of_step
+from loreal_plugin.trainer.step_sizes import draw_sizes, resize_images, size_of_step
 
 SIZES = (32, 48, 64)
 
@@ -34,9 +34,9 @@ def test_pictures_are_shrunk_as_pillow_does_it() -> None:
     pixels = np.random.default_rng(0).integers(64, 192, (64, 64, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC))
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    found = shrunk(images, 48)[0].permute(1, 2, 0).numpy()
+    found = resize_images(images, 48)[0].permute(1, 2, 0).numpy()
     assert np.abs(found - expected).max() <= 1.0, "Pillow rounds to whole values twice"
-    assert shrunk(images, 64) is images
+    assert resize_images(images, 64) is images
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -66,7 +66,7 @@ def test_a_step_is_that_of_a_host_made_for_its_size(tmp_path: Path, method: str)
     assert set(seen) == set(SIZES)
     for size, (given, found) in seen.items():
         other = tiny_student(host, clip, size=size)
-        assert torch.equal(given, shrunk(images, size))
+        assert torch.equal(given, resize_images(images, size))
         expected = other.contract.encode_image(other.model, given)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
