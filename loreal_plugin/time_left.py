@@ -49,17 +49,18 @@ class TimeLeft:
     def left(self) -> float | None:
         """Return the seconds left for the whole run, None where nothing tells."""
         later = sum(work for part, work in self._open.items() if part != self._part)
-        here, work, seconds = 0.0, self._work, self._seconds
+        of_part, work, seconds = 0.0, self._work, self._seconds
         if self._part in self._open:
             whole, done = self._open[self._part], self._share - self._seen_share
-            before = whole * seconds / work if work else None  # at the pace of the parts before
+            # seconds of the whole part: at the pace of the parts before, and at its own
+            before = whole * seconds / work if work else None
             own = (self._now() - self._seen) / done if done > 0 else before
             if own is None:
                 return None
             trust = min(1.0, done / _KNOWN) if before is not None else 1.0
-            here = (trust * own + (1 - trust) * (before or 0.0)) * (1 - max(self._share, 0.0))
+            of_part = (trust * own + (1 - trust) * (before or 0.0)) * (1 - max(self._share, 0.0))
             work, seconds = work + whole * done, seconds + own * done
-        return here + later * seconds / work if work else None
+        return of_part + later * seconds / work if work else None
 
     def words(self) -> str:
         """Return the time left in words, to put behind a line; empty where it is short."""

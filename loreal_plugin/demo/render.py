@@ -160,6 +160,7 @@ def _paint_object(
     color = palette.colors[attributes["color"]] + rng.standard_normal(3, dtype=np.float32) * 0.04
     rows, cols = _window(cy, 1.3 * size), _window(cx, 1.3 * size)
     px, py = np.arange(S, dtype=np.float32)[None, cols], np.arange(S, dtype=np.float32)[rows, None]
+    # columns and rows from the object's centre; below turned by its angle, in units of its size
     x, y = px - np.float32(cx), py - np.float32(cy)
     cos, sin = np.float32(math.cos(angle) / size), np.float32(math.sin(angle) / size)
     distance = _shape_distance(attributes["shape"], x * cos + y * sin, y * cos - x * sin)
@@ -172,6 +173,7 @@ def _paint_object(
     if attributes["mark"] > 0:
         scale = np.float32(1 / (1.35 * zoom))
         edge = _mark_distance(attributes["mark"], x * scale - mark_x, y * scale - mark_y)
+        # a dark rim around the mark, so that the white mark shows on any colour
         view *= 1 - np.clip(0.5 - (edge - 2) * np.float32(zoom), 0, 1)
         stroke = np.clip(0.5 - edge * np.float32(zoom), 0, 1)
         coverage[1, rows, cols] = stroke

@@ -113,14 +113,9 @@ class Loreal(nn.Module):
         f_alpha = self._condition(alpha, features_alpha)  # (B, D_v)
         f_beta = self._condition(beta, features_beta)
         weight = mix_weight(progress, o.mix_start, o.mix_max)
-        mixed_raw = o.mmrl_condition == "fusion_raw" and features_beta.shape[1] > 1
+        unit = o.mmrl_condition != "fusion_raw" or features_beta.shape[1] == 1
         for_alpha, for_beta = condition_inputs(
-            f_alpha,
-            f_beta,
-            bridge=o.bridge,
-            mix_weight=weight,
-            mix_alpha=o.mix_alpha,
-            unit=not mixed_raw,
+            f_alpha, f_beta, bridge=o.bridge, mix_weight=weight, mix_alpha=o.mix_alpha, unit=unit
         )
         own_alpha, own_beta = self.meta_nets(f_alpha), self.meta_nets(f_beta)  # (B, K, D_t)
 

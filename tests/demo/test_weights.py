@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from loreal_plugin.data import demo as datasets
 from loreal_plugin.demo import weights
 from loreal_plugin.weights import import_clip
 
@@ -16,6 +17,10 @@ clip = import_clip()
 def shipped():
     folder = weights.Path(weights.__file__).parent / "weights"
     return [name for name, file in weights.DEMO_WEIGHTS.items() if (folder / file).exists()]
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_files():
+    assert datasets.DEMO_WEIGHTS == tuple(weights.DEMO_WEIGHTS)
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-2"])
