@@ -27,7 +27,7 @@ from loreal_plugin.inference.modes import contenders
 from loreal_plugin.inference_modes import MODES
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.runs.timing import interleave, ratios, spread
-from loreal_plugin.weights.clip_layout import checked, describe
+from loreal_plugin.weights.clip_layout import checked_weights, describe
 
 CPU = torch.device("cpu")
 
@@ -78,7 +78,7 @@ def test_peak_memory_sees_what_a_call_holds_for_a_moment():
 def test_random_weights_are_a_clip_of_that_size(name: str):
     size = get_size(name)
     if name == "tiny":  # the other one is 150 million numbers
-        assert describe(checked(random_state_dict(size), name)) | size.facts == describe(
+        assert describe(checked_weights(random_state_dict(size), name)) | size.facts == describe(
             random_state_dict(size)
         )
     assert size.native == max(size.phis) and all(
