@@ -42,7 +42,7 @@ def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
 
 
 def choose_margin(first: Tensor, exact: Tensor, k: int, target: float) -> tuple[float, bool]:
-    """Return the smallest threshold at which `auto` finds enough exact winners; is it sure?
+    """Return the smallest threshold at which `auto` finds enough winners, and whether it is sure.
 
     `auto` finds the exact winner of an image where that class is among the k leading ones of the
     first pass, and no further below its highest logit than the threshold. The threshold is an order
