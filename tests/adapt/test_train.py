@@ -91,7 +91,7 @@ def test_small_shards_cached_targets_and_no_memory_give_the_same(start, tmp_path
     monkeypatch.setattr(shards_module, "MEMORY_BYTES", 0)
     monkeypatch.setattr(Shards, "_targets", lambda *_: pytest.fail("targets were cached"))
     again = start(store=store)
-    assert _train(again) == losses and not again.shards._kept
+    assert _train(again) == losses and not again.shards._in_memory
 
 
 def test_the_loss_falls_and_the_pupil_comes_nearer(start):
