@@ -98,8 +98,9 @@ def extend_cfg(cfg: CfgNode) -> None:
 
 
 def setup_cfg(args: argparse.Namespace) -> CfgNode:
-    """Return the frozen configuration: defaults, data set file, trainer file, arguments, KEY VALUE
-    pairs.
+    """Return the frozen configuration.
+
+    Later sources win: defaults, data set file, trainer file, arguments, KEY VALUE pairs.
 
     Raises:
         ConfigError: for a file that is missing or unreadable, an unknown key, or a value of another
@@ -158,28 +159,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Train or evaluate a trainer of the embedded host."
     )
-    text = parser.add_argument
-    text("--root", default="", help="folder of the data sets")
-    text("--output-dir", default="", help="folder for log, checkpoints and TensorBoard")
-    text(
+    add = parser.add_argument
+    add("--root", default="", help="folder of the data sets")
+    add("--output-dir", default="", help="folder for log, checkpoints and TensorBoard")
+    add(
         "--resume",
         default="",
         help="folder of checkpoints to go on from (default: the output folder)",
     )
-    text("--seed", type=int, default=-1, help="0 or more fixes the seed")
-    text("--source-domains", nargs="+", help="source domains")
-    text("--target-domains", nargs="+", help="target domains")
-    text("--transforms", nargs="+", help="names of picture transforms")
-    text("--config-file", default="", help="YAML of the trainer")
-    text("--dataset-config-file", default="", help="YAML of the data set")
-    text("--trainer", default="", help="name of the trainer")
-    text("--backbone", default="", help="CLIP to use: a name, a file, demo or demo-2")
-    text("--head", default="", help="name of a head (no trainer here uses one)")
-    text("--eval-only", action="store_true", help="load and test, do not train")
-    text("--model-dir", default="", help="folder of checkpoints for --eval-only")
-    text("--load-epoch", type=int, help="epoch to load for --eval-only (default: the best model)")
-    text("--no-train", action="store_true", help="build everything, do not train")
-    text("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
+    add("--seed", type=int, default=-1, help="0 or more fixes the seed")
+    add("--source-domains", nargs="+", help="source domains")
+    add("--target-domains", nargs="+", help="target domains")
+    add("--transforms", nargs="+", help="names of picture transforms")
+    add("--config-file", default="", help="YAML of the trainer")
+    add("--dataset-config-file", default="", help="YAML of the data set")
+    add("--trainer", default="", help="name of the trainer")
+    add("--backbone", default="", help="CLIP to use: a name, a file, demo or demo-2")
+    add("--head", default="", help="name of a head (no trainer here uses one)")
+    add("--eval-only", action="store_true", help="load and test, do not train")
+    add("--model-dir", default="", help="folder of checkpoints for --eval-only")
+    add("--load-epoch", type=int, help="epoch to load for --eval-only (default: the best model)")
+    add("--no-train", action="store_true", help="build everything, do not train")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration")
     return parser
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 
 class TextCache:
-    """Keeps results in named attributes of a model, where tools that know the real hosts look for
-    them.
+    """Keeps results in named attributes of a model, as the public hosts do.
 
     Nothing is kept while the learner trains or gradients are recorded (a kept graph could be walked
     only once), and what is kept is dropped as soon as a tensor of the learner has changed or
@@ -26,12 +25,10 @@ class TextCache:
         if self._learner.training or torch.is_grad_enabled():
             self.clear()
             return make()
-        state = tuple(
-            _identity(value) for value in self._learner.state_dict(keep_vars=True).values()
-        )
-        if state != self._made_from or any(
-            getattr(self._model, name) is None for name in self._names
-        ):
+        learned = self._learner.state_dict(keep_vars=True).values()
+        state = tuple(_identity(value) for value in learned)
+        cleared = any(getattr(self._model, name) is None for name in self._names)
+        if state != self._made_from or cleared:
             for name, value in zip(self._names, make(), strict=True):
                 setattr(self._model, name, value)
             self._made_from = state

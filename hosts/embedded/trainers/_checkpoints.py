@@ -70,8 +70,9 @@ def restore(module: nn.Module, state: dict[str, Tensor], fixed: tuple[str, ...])
 
 
 class LearnedPart:
-    """The part of a model that a checkpoint has to hold: what trains. All else comes from the CLIP
-    file.
+    """The part of a model that a checkpoint has to hold: what trains.
+
+    All else comes from the CLIP file.
 
     The public MaPLe and MMRL write the whole model, hundreds of megabytes an epoch; both kinds are
     read.

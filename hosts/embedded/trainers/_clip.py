@@ -44,10 +44,8 @@ def check_layers(option: str, layers: list[int], clip_model: nn.Module, first: i
         layers: layer numbers; 1 is the first block, 0 the embedding.
         first: the lowest number that the option may have.
     """
-    text, image = (
-        len(clip_model.transformer.resblocks),
-        len(clip_model.visual.transformer.resblocks),
-    )
+    text = len(clip_model.transformer.resblocks)
+    image = len(clip_model.visual.transformer.resblocks)
     outside = [layer for layer in layers if not first <= layer <= min(text, image)]
     if outside:
         raise ConfigError(

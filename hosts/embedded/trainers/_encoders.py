@@ -69,12 +69,8 @@ def run_blocks(
         x = x if enter is None else enter(index, x)
         extra = None if branch is None else branch(index, x)
         y = block.ln_1(x)
-        x = (
-            x
-            + block.attn(y, y, y, need_weights=False, attn_mask=causal_mask(y) if causal else None)[
-                0
-            ]
-        )
+        mask = causal_mask(y) if causal else None
+        x = x + block.attn(y, y, y, need_weights=False, attn_mask=mask)[0]
         x = x + block.mlp(block.ln_2(x))
         x = x if extra is None else x + extra
     return x.permute(1, 0, 2)

@@ -36,11 +36,9 @@ class TextEncoder(_encoders.TextEncoder):
         deep = list(compound_prompts_deeper_text)
 
         def enter(index: int, x: Tensor) -> Tensor:
-            return (
-                put_rows(x, deep[index - 1], 1, len(deep[index - 1]))
-                if 1 <= index <= len(deep)
-                else x
-            )
+            if not 1 <= index <= len(deep):
+                return x
+            return put_rows(x, deep[index - 1], 1, len(deep[index - 1]))
 
         return self.encode(prompts, tokenized_prompts, enter)
 
@@ -116,10 +114,8 @@ class CustomCLIP(nn.Module):
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
-        self.image_encoder, self.text_encoder = (
-            ImageEncoder(clip_model.visual),
-            TextEncoder(clip_model),
-        )
+        self.image_encoder = ImageEncoder(clip_model.visual)
+        self.text_encoder = TextEncoder(clip_model)
         learner = MultiModalPromptLearner(cfg, classnames, clip_model)
         self.prompt_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
 
@@ -134,7 +130,7 @@ class CustomCLIP(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class MaPLe(PromptTrainer):
-    """Trains the prompts of both towers with cross-entropy; checkpoints hold the whole model."""
+    """Trains the prompts of both towers with cross-entropy."""
 
     node = "MAPLE"
     registered = "MultiModalPromptLearner"

@@ -1,5 +1,4 @@
-"""MMA: multi-modal adapter. Bottlenecks beside the upper blocks of both towers, with a shared
-layer.
+"""MMA: multi-modal adapter. Bottlenecks beside upper blocks of both towers share a layer.
 
 Source: Yang, Zhang, Wang, Xie, "MMA: Multi-Modal Adapter for Vision-Language Models", CVPR 2024,
 section 3.
@@ -116,14 +115,17 @@ class Linear(nn.Linear):
 
 
 def _build_adapters(width: int, n_layers: int, options: CfgNode) -> nn.ModuleList:
-    """Return `n_layers` + 1 adapters of width `wide`, None outside ADAPTER_START..ADAPTER_END."""
+    """Return an adapter for each of `n_layers` + 1 layers of width `width`.
+
+    Layers outside ADAPTER_START..ADAPTER_END have None.
+    """
     bottleneck = options.ADAPTER_DIM
 
-    def one() -> nn.Module:
+    def create() -> nn.Module:
         down = nn.Sequential(Linear(width, bottleneck), nn.ReLU())
         return nn.Sequential(OrderedDict(down=down, up=Linear(bottleneck, width)))
 
-    return _initialised(one, n_layers, options)
+    return _initialised(create, n_layers, options)
 
 
 def _build_shared(n_layers: int, options: CfgNode) -> nn.ModuleList:
@@ -134,9 +136,9 @@ def _build_shared(n_layers: int, options: CfgNode) -> nn.ModuleList:
     )
 
 
-def _initialised(one: Callable[[], nn.Module], n_layers: int, options: CfgNode) -> nn.ModuleList:
+def _initialised(create: Callable[[], nn.Module], n_layers: int, options: CfgNode) -> nn.ModuleList:
     used = range(options.ADAPTER_START, options.ADAPTER_END + 1)
-    adapters = nn.ModuleList(one() if index in used else None for index in range(n_layers + 1))
+    adapters = nn.ModuleList(create() if index in used else None for index in range(n_layers + 1))
     for module in adapters.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -203,10 +205,8 @@ class CustomCLIP(nn.Module):
     def __init__(self, cfg: CfgNode, classnames: list[str], clip_model: nn.Module) -> None:
         super().__init__()
         self.logit_scale, self.dtype = clip_model.logit_scale, clip_model.dtype
-        self.image_encoder, self.text_encoder = (
-            ImageEncoder(clip_model.visual),
-            TextEncoder(clip_model),
-        )
+        self.image_encoder = ImageEncoder(clip_model.visual)
+        self.text_encoder = TextEncoder(clip_model)
         learner = AdapterLearner(cfg, classnames, clip_model)
         self.adapter_learner, self.tokenized_prompts = learner, learner.tokenized_prompts
         self.text_features_for_inference: Tensor | None = None

@@ -1,5 +1,4 @@
-"""MMRL: multi-modal representation learning. Tokens of one learned space enter both towers' upper
-blocks.
+"""MMRL: multi-modal representation learning. Tokens of one learned space enter both towers.
 
 Source: Guo and Gu, "MMRL: Multi-Modal Representation Learning for Vision-Language Models", CVPR
 2025, section 3.
@@ -200,9 +199,8 @@ class MMRL_Loss(nn.Module):
         label: Tensor,
     ) -> Tensor:
         """Return the loss; logits (B, C), image and text features (., D_v), label (B,)."""
-        fit = self.alpha * F.cross_entropy(logits, label) + (1 - self.alpha) * F.cross_entropy(
-            logits_rep, label
-        )
+        fit = self.alpha * F.cross_entropy(logits, label)
+        fit = fit + (1 - self.alpha) * F.cross_entropy(logits_rep, label)
         drift_image = 1 - F.cosine_similarity(image_features, image_features_clip, dim=1).mean()
         drift_text = 1 - F.cosine_similarity(text_features, text_features_clip, dim=1).mean()
         return fit + self.reg_weight * (drift_image + drift_text)
@@ -210,7 +208,7 @@ class MMRL_Loss(nn.Module):
 
 @TRAINER_REGISTRY.register()
 class MMRL(PromptTrainer):
-    """Trains tokens, maps and the second projection; its checkpoints hold the whole model."""
+    """Trains tokens, maps and the second projection."""
 
     node = "MMRL"
     registered = "MultiModalRepresentationLearner"

@@ -29,9 +29,8 @@ class _GroupSampler(Sampler[int]):
         self.groups = groups
         self.groups_per_batch = groups_per_batch
         self.per_group = per_group
-        self.length = len(
-            list(iter(self))
-        )  # an estimate: the draw decides which group runs out first
+        # an estimate: the draw decides which group runs out first
+        self.length = len(list(iter(self)))
 
     def __len__(self) -> int:
         return self.length

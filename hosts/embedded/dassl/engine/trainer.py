@@ -23,8 +23,8 @@ from dassl.utils.torchtools import BEST
 from .base import TrainerBase
 
 # what a trainer takes over from its data manager, under the same names
-OF_THE_DATA = ("lab2cname", "num_classes", "num_source_domains")
-OF_THE_DATA += ("train_loader_x", "train_loader_u", "val_loader", "test_loader")
+DATA_ATTRIBUTES = ("lab2cname", "num_classes", "num_source_domains")
+DATA_ATTRIBUTES += ("train_loader_x", "train_loader_u", "val_loader", "test_loader")
 
 
 def _hms(seconds: float) -> str:
@@ -56,7 +56,7 @@ class SimpleTrainer(TrainerBase):
     def build_data_loader(self) -> None:
         """Build the data manager and keep what trainers use of it."""
         self.dm = DataManager(self.cfg)
-        for name in OF_THE_DATA:
+        for name in DATA_ATTRIBUTES:
             setattr(self, name, getattr(self.dm, name))
 
     def build_model(self) -> None:

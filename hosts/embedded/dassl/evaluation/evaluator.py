@@ -5,7 +5,6 @@ Shape legend: B images, C classes.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
-from dassl._plugin import DataError
+from dassl._plugin import DataError, replacing
 
 from .build import EVALUATOR_REGISTRY
 
@@ -106,16 +105,14 @@ class Classification(EvaluatorBase):
 
     def _save_confusion_matrix(self, true: np.ndarray, pred: np.ndarray) -> None:
         """Write rows of true, columns of predicted classes, each row summing to 1, as a tensor."""
-        from sklearn.metrics import (
-            confusion_matrix,
-        )  # seconds of every start, for what few runs ask for
+        # not at the top: it would cost every start seconds, and few runs ask for it
+        from sklearn.metrics import confusion_matrix
 
         path = Path(self.cfg.OUTPUT_DIR) / "cmat.pt"
-        os.makedirs(path.parent, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # a tensor rather than Dassl's NumPy array: torch.load(weights_only=True) takes it
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), unfinished)
-        os.replace(unfinished, path)
+        with replacing(path) as part:
+            torch.save(torch.from_numpy(confusion_matrix(true, pred, normalize="true")), part)
         print(f"Confusion matrix is saved to {path}")
 
 

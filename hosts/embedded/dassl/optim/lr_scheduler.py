@@ -144,8 +144,7 @@ _WARMUPS = {
 
 
 def build_lr_scheduler(optimizer: Optimizer, optim_cfg: CfgNode) -> LRScheduler:
-    """Return the schedule that `optim_cfg` describes; the optimiser has the rate of epoch 0
-    afterwards.
+    """Return the schedule that `optim_cfg` describes; it sets the optimiser to the rate of epoch 0.
 
     Raises:
         ConfigError: for an unknown schedule or warm-up, or a STEPSIZE of the wrong kind.

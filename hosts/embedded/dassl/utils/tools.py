@@ -18,7 +18,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from dassl._plugin import ConfigError, DataError, read_picture, unknown_name
+from dassl._plugin import ConfigError, DataError, read_picture, replacing, unknown_name
 
 
 def mkdir_if_missing(dirname: str | os.PathLike[str]) -> None:
@@ -44,12 +44,8 @@ def write_json(obj: Any, fpath: str | os.PathLike[str]) -> None:
     """Write `obj` as indented JSON; the file appears whole or not at all."""
     target = Path(fpath)
     mkdir_if_missing(target.parent)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(json.dumps(obj, indent=4, separators=(",", ": ")), encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(target) as part:
+        part.write_text(json.dumps(obj, indent=4, separators=(",", ": ")), encoding="utf-8")
 
 
 def set_random_seed(seed: int) -> None:
