@@ -35,11 +35,11 @@ FINE = ("pattern", "mark", "spot", "hoop", "dotted")
 RANDOM_SEED = 0
 
 
-def random_words(count: int = 5) -> tuple[str, ...]:
-    """Return words of captions that tell nothing about a picture's attributes or class."""
+def random_words() -> tuple[str, ...]:
+    """Return five words of captions that tell nothing about a picture's attributes or class."""
     taken = {*ATTRIBUTES, *NAMES, *FINE, *sum(VALUES.values(), ()), NEUTRAL, THING, "with"}
     free = [word for word in vocabulary() if word not in taken and word.isalpha() and len(word) > 1]
-    return tuple(random.Random(RANDOM_SEED).sample(free, count))
+    return tuple(random.Random(RANDOM_SEED).sample(free, 5))
 
 
 def word_sets(folder: Path) -> dict[str, tuple[str, list[str]]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
 import re
 import statistics
 import subprocess
@@ -35,6 +34,7 @@ sys.path.insert(0, str(ROOT))
 from loreal_plugin.attach import detach_host  # noqa: E402  (needs the path above)
 from loreal_plugin.attach.clip_source import using_weights  # noqa: E402
 from loreal_plugin.bench.cells import Cell  # noqa: E402
+from loreal_plugin.bench.measure_cell import processor  # noqa: E402
 from loreal_plugin.bench.models import CellModels  # noqa: E402
 from loreal_plugin.bench.predictions import CellModes  # noqa: E402
 from loreal_plugin.edge import Package  # noqa: E402
@@ -158,15 +158,6 @@ def torch_calls(models: CellModels, deployed: Deployed) -> dict[str, Callable[[]
     }
 
 
-def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration, IndexError):
-        return platform.processor() or platform.machine()
-
-
 # ---- accuracy on the demo ------------------------------------------------------------------------
 
 
@@ -177,7 +168,7 @@ def measure_run(run: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary, using_weights(trained.weights):
         names = {h: list(found.engine.identity.dataset(h).classnames) for h in ("base", "new")}
         deployed = {
-            half: export_run.opened(trained, of_half, "static", found)
+            half: export_run.open_deployed(trained, of_half, "static", found)
             for half, of_half in names.items()
         }
         made = packages(deployed, trained.record, found, Path(temporary))

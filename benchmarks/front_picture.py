@@ -88,7 +88,7 @@ def scores_of(record: dict[str, Any]) -> Scores:
 
 
 @torch.no_grad()
-def look(run: OpenRun, scores: Scores) -> list[Shown]:
+def chosen_pictures(run: OpenRun, scores: Scores) -> list[Shown]:
     """Return the pictures that the rule chooses, with the models' answers."""
     items, names = run.items("test"), run.deployed.classnames
     shown = []
@@ -172,7 +172,7 @@ def main() -> None:
     given = parser.parse_args()
     run = open_run(given.run, classes="new", row="adapted")
     scores = scores_of(run.record)
-    shown, host = look(run, scores), run.host_trainer
+    shown, host = chosen_pictures(run, scores), run.host_trainer
     native, plain, adapted = (f"{share:.0f} %" for share in scores.percent())
     heads = (
         f"True class, and {host} at {run.native_size} ({native} right)",

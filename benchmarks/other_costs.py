@@ -1,5 +1,4 @@
-"""What else costs time: start-up, decoding, resizing, loader workers, checkpoints, looking into the
-cache.
+"""What else costs time: start-up, decoding, resizing, loader workers, checkpoints, cache hits.
 
     python benchmarks/other_costs.py --out results/benchmarks/other.json
 

@@ -1,5 +1,4 @@
-"""The published formulation, written down plainly: what `loreal bench` measures the project
-against.
+"""The published formulation, written down plainly; `loreal bench` compares the project with it.
 
 Every image and class has a full prompt of 77 tokens, all B x C of them go through the host's own
 text encoder at once, and every training step runs both image encoders. Nothing is kept between
@@ -104,12 +103,8 @@ class PublishedFormulation:
             raise ValueError(
                 f"the published formulation here does not know {', '.join(wrong) or 'CROSS_WEIGHT'}"
             )
-        self.students, self.meta_nets, self.options, self.fusion = (
-            students,
-            meta_nets,
-            options,
-            fusion,
-        )
+        self.students, self.meta_nets = students, meta_nets
+        self.options, self.fusion = options, fusion
         self.prompts = {
             name: FullPrompts(s, words, options.n_content, options.slot_order)
             for name, s in students.items()
@@ -130,15 +125,13 @@ class PublishedFormulation:
             "beta": self.students["beta"].encode_image(images_low),
         }
         contents = {name: self.meta_nets(self._read(name, f)) for name, f in features.items()}
-        other = (
-            {"alpha": "beta", "beta": "alpha"}
-            if o.bridge == "cross"
-            else {"alpha": "alpha", "beta": "beta"}
-        )
+        # whose contents fill whose prompts
+        cross = o.bridge == "cross"
+        source = {"alpha": "beta", "beta": "alpha"} if cross else {"alpha": "alpha", "beta": "beta"}
         # A detached teacher needs no graph; a plain implementation would know that much.
         with torch.set_grad_enabled(o.hld_direction == "mutual"):
-            alpha = self._logits("alpha", features["alpha"], contents[other["alpha"]], True)
-        beta = self._logits("beta", features["beta"], contents[other["beta"]], True)
+            alpha = self._logits("alpha", features["alpha"], contents[source["alpha"]], True)
+        beta = self._logits("beta", features["beta"], contents[source["beta"]], True)
         return (
             F.cross_entropy(beta, labels)
             + o.hld_weight * self._high_level(alpha, beta)

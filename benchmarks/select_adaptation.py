@@ -77,9 +77,9 @@ class Trials:
                 lambda: build_student(host, cfg, names, "cpu", input_size=size, enlarge=enlarge)
             )
 
-    def at_phi(self, enlarge: int = 0) -> Student:
+    def at_phi(self) -> Student:
         """Return zero-shot CLIP at phi, to which nothing is done."""
-        return self.student("base", self.phi, enlarge)
+        return self.student("base", self.phi)
 
     def _text(self, half: str) -> Tensor:
         student = self.student(half, self.engine.plan.native_size)

@@ -1,13 +1,11 @@
-"""Tries settings of the demo recipes on held-out base pictures (`demo-heldout`) and appends one
-JSON line a run.
+"""Tries settings of the demo recipes on held-out base pictures (`demo-heldout`).
 
-    python benchmarks/select_demo_recipes.py host maple            # settings of stages 1 and 2
-    python benchmarks/select_demo_recipes.py loreal maple          # settings of stage 3, on the
-    host recipe as it is
+    python benchmarks/select_demo_recipes.py host maple      # settings of stages 1 and 2
+    python benchmarks/select_demo_recipes.py loreal maple    # of stage 3; host recipe as it is
 
-No test picture and no new class of `demo` is read. Lines go to `<out>/selection.jsonl` as they
-come, so a broken run loses nothing; a candidate that is there already is skipped. Print the table
-of a file with `--show`.
+No test picture and no new class of `demo` is read. Each run appends a JSON line to
+`<out>/selection.jsonl`, so a broken run loses nothing; a candidate that is there already is
+skipped. Print the table of a file with `--show`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""What bounds a stage-3 step at ViT-B/16's size: speed of matrix products, where a step's time
-goes, memory by budget.
+"""What bounds a stage-3 step at ViT-B/16's size: speed of matrix products, its time, its memory.
 
-    python benchmarks/step_limits.py                             # products and profile, CoOp, C=50,
-    B=4 python benchmarks/step_limits.py --classes 120 --budget 256  # and the step's memory under
-    MEMORY_BUDGET_MB
+    python benchmarks/step_limits.py                              # products, profile of a step
+    python benchmarks/step_limits.py --classes 120 --budget 256   # memory under MEMORY_BUDGET_MB
 
-Random weights; one processor thread. Times are processor seconds.
+CoOp, 50 classes and batches of 4 unless told otherwise; random weights; one processor thread. Times
+are processor seconds.
 """
 
 from __future__ import annotations

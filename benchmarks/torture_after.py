@@ -6,10 +6,11 @@ import os
 import random
 import shutil
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from torture_kills import killed
+from torture_kills import counted, killed
 from torture_world import Row, World, differences, leftovers
 
 EXPORTS = ("onnx", "onnxscript", "onnxruntime", "loreal_plugin.export.export_run")
@@ -17,16 +18,17 @@ EXPORTS = ("onnx", "onnxscript", "onnxruntime", "loreal_plugin.export.export_run
 
 def tests(world: World, wanted: int, draw: random.Random) -> Row:
     """Kill tests of a finished run (`--test-only`): its records have to stay, or come again."""
-    row, sent, words = Row("killed, tests alone", ""), {}, [*world.run, "--test-only"]
+    row, sent = Row("killed, tests alone", ""), Counter()
+    words = [*world.run, "--test-only"]
     seconds, code = timed(world, words, copied(world, "tests"))
     row.faults += [f"tests ended with {code}"] if code else []
-    while sum(sent.values()) < wanted:
+    while sent.total() < wanted:
         out = copied(world, f"tests-{row.stories}")
         times = min(draw.randint(2, 6), wanted)
         signals, faults = killed(world, out, words, times, draw, seconds=seconds, fresh=False)
         row.faults += faults + differences(world.quiet, out) + leftovers(out)
         row.stories += 1
-        add(sent, signals)
+        sent.update(signals)
         shutil.rmtree(out)
     row.number = counted(sent)
     return row
@@ -35,13 +37,13 @@ def tests(world: World, wanted: int, draw: random.Random) -> Row:
 def exports(world: World, wanted: int, draw: random.Random) -> Row:
     """Kill exports, to a new place and over an older package: it is whole or not there."""
     world.prepare(EXPORTS)
-    row, sent = Row("killed, exports", ""), {}
+    row, sent = Row("killed, exports", ""), Counter()
     (run,) = world.quiet.glob("base2new/train_base/pics/shots_2/CoOp_LOREAL/phi32/*/seed1")
     words = ["export", str(run), "--check", "4"]
     quiet = world.folder / "quiet-export" / "package"  # its card has its name
     seconds, code = timed(world, words, quiet)
     row.faults += [f"the export ended with {code}"] if code else []
-    while sum(sent.values()) < wanted:
+    while sent.total() < wanted:
         out = world.folder / f"export-{row.stories}" / "package"
         if row.stories % 2:
             shutil.copytree(quiet, out)
@@ -50,7 +52,7 @@ def exports(world: World, wanted: int, draw: random.Random) -> Row:
         row.faults += faults + not_whole(quiet, out) + ([] if out.is_dir() else [f"{out} is gone"])
         row.faults += [f"{p} was left" for p in out.parent.iterdir() if p != out]
         row.stories += 1
-        add(sent, signals)
+        sent.update(signals)
         shutil.rmtree(out.parent)
     row.number = counted(sent)
     return row
@@ -81,14 +83,3 @@ def not_whole(quiet: Path, out: Path) -> list[str]:
         p.relative_to(quiet) for p in quiet.rglob("*")
     }
     return found + [f"{out / name} is too much" for name in sorted(map(os.fspath, more))]
-
-
-def add(sent: dict[str, int], signals: dict[str, int]) -> None:
-    """Add signals to those that were sent before."""
-    for name, number in signals.items():
-        sent[name] = sent.get(name, 0) + number
-
-
-def counted(sent: dict[str, int]) -> str:
-    """Return how many signals were sent, in words."""
-    return ", ".join(f"{number} {name}" for name, number in sorted(sent.items()))

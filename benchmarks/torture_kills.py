@@ -7,12 +7,13 @@ import random
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from torture_world import Row, World, differences, leftovers
 
-FEW = 5  # of so many kills only one kind of story is told
+FEW = 5  # with so few kills, only one kind of run is killed
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
@@ -26,7 +27,7 @@ def killed(
     seconds: float = 0.0,
     fresh: bool = True,
     check: Callable[[], list[str]] = list,
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[Counter[str], list[str]]:
     """Run a command until it has been killed `kills` times, then to its end.
 
     Returns signals that were sent, by name, and what went wrong.
@@ -36,9 +37,9 @@ def killed(
         fresh: where it was faster than the signal, what it made is removed.
         check: what is wrong with what a killed one left.
     """
-    sent: dict[str, int] = {}
+    sent: Counter[str] = Counter()
     faults: list[str] = []
-    while sum(sent.values()) < kills:
+    while sent.total() < kills:
         number = draw.choice(list(SIGNALS))
         process = world.fork(words, out)
         time.sleep(draw.uniform(0.0, seconds or world.seconds))
@@ -53,11 +54,15 @@ def killed(
         code = world.wait(process)
         if code not in (0, SIGNALS[number]):
             faults.append(f"{out}: {signal.Signals(number).name} ended with {code}")
-        name = signal.Signals(number).name
-        sent[name] = sent.get(name, 0) + 1
+        sent[signal.Signals(number).name] += 1
         faults += check()
     code = world.wait(world.fork(words, out))
     return sent, faults + ([f"{out}: went on and ended with {code}"] if code else [])
+
+
+def counted(sent: Counter[str]) -> str:
+    """Return how many signals were sent, in words."""
+    return ", ".join(f"{number} {name}" for name, number in sorted(sent.items()))
 
 
 SHARES = (("cold caches", 0.45), ("warm caches", 0.35), ("two processes", 0.2))
@@ -68,8 +73,8 @@ def kills(world: World, wanted: int, draw: random.Random) -> list[Row]:
     rows = []
     for what, share in SHARES if wanted > FEW else (("warm caches", 1.0),):
         row = Row(f"killed, {what}", "")
-        sent: dict[str, int] = {}
-        while sum(sent.values()) < share * wanted:
+        sent: Counter[str] = Counter()
+        while sent.total() < share * wanted:
             out = world.folder / f"kill-{what.split()[0]}-{row.stories}"
             if what == "cold caches":
                 world.empty_caches()
@@ -83,10 +88,9 @@ def kills(world: World, wanted: int, draw: random.Random) -> list[Row]:
                 faults += [f"two: {n}" for n in [world.wait(world.fork(world.run, out))] if n]
             row.faults += faults + differences(world.quiet, out) + leftovers(out)
             row.stories += 1
-            for name, number in signals.items():
-                sent[name] = sent.get(name, 0) + number
+            sent.update(signals)
             shutil.rmtree(out)
-        row.number = ", ".join(f"{number} {name}" for name, number in sorted(sent.items()))
+        row.number = counted(sent)
         rows.append(row)
     return rows
 
