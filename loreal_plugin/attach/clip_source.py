@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from loreal_plugin.attach.compat import ShimFacts, Stand
+from loreal_plugin.attach.compat import ModuleProxy, ShimFacts
 from loreal_plugin.errors import CacheError, ConfigError
 from loreal_plugin.files import digest_file, read_checked, replacing
 from loreal_plugin.files.caches import without_cache
@@ -156,8 +156,8 @@ def _torch_that_runs_nothing(torch: ModuleType, load: Callable[[str], Any]) -> M
     def refuse(*_args: Any, **_kwargs: Any) -> None:
         raise RuntimeError("TorchScript is not run; the file is a plain state dict")
 
-    jit = Stand(torch.jit, load=refuse)
-    return Stand(torch, jit=jit, load=lambda path, *_args, **_kwargs: load(path))
+    jit = ModuleProxy(torch.jit, load=refuse)
+    return ModuleProxy(torch, jit=jit, load=lambda path, *_args, **_kwargs: load(path))
 
 
 def plain_file(name: str) -> Path:

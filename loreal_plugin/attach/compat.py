@@ -88,11 +88,11 @@ def allowed_names(known: Iterable[str], setting: str | None = None) -> set[str]:
     return names - minus if minus else set(words)
 
 
-class Stand(ModuleType):
+class ModuleProxy(ModuleType):
     """A module that answers as another one, but for the names that are set on it."""
 
     def __init__(self, original: Any, **own: Any) -> None:
-        super().__init__(getattr(original, "__name__", "stand"))
+        super().__init__(getattr(original, "__name__", "proxy"))
         vars(self).update(own)
         self._original = original
 

@@ -16,11 +16,11 @@ from loreal_plugin.attach.arguments import family_parser
 from loreal_plugin.attach.clip_source import ClipSource
 from loreal_plugin.attach.compat import LIST, ShimFacts, allowed_names, setting_of
 from loreal_plugin.attach.imports import (
-    add_datasets,
     imports_from,
-    own_keys,
-    own_reader,
-    own_trainers,
+    plugin_image_reader,
+    plugin_keys,
+    plugin_trainers,
+    register_datasets,
 )
 from loreal_plugin.attach.inspect_host import (
     HostInspection,
@@ -45,11 +45,11 @@ class _Session:
     revision: str
     clips: ClipSource
     shims: list[str] = field(default_factory=list)
-    refused: list[str] = field(
-        default_factory=list
-    )  # needed by this host, switched off by the user
+    # shims that this host needs and that LOREAL_COMPAT switches off
+    refused: list[str] = field(default_factory=list)
     undo: ExitStack = field(default_factory=ExitStack)
-    methods: set[tuple[str, Path | None]] = field(default_factory=set)  # looked for, all there
+    # (method, Dassl checkout) pairs that were inspected without a fault
+    methods: set[tuple[str, Path | None]] = field(default_factory=set)
 
 
 _session: _Session | None = None
@@ -142,7 +142,7 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
     allowed = allowed_names(facts.name for facts in ALL_FACTS)
     asked = method, Path(dassl) if dassl else None
     if _session is not None and asked in _session.methods:
-        return _view(_session, contract)
+        return _attached(_session, contract)
     inspection = inspect_host(path, contract, asked[1])
     if any(not check.ok for check in inspection.checks):
         advice = f"methods found there: {', '.join(methods_of(path)) or 'none'}; see docs/HOSTS.md"
@@ -150,13 +150,13 @@ def attach_host(path: str | Path, method: str, *, dassl: str | Path | None = Non
             advice += f" (set HOST to a checkout of {' or '.join(contract.repositories)})"
         raise_for_missing(inspection.checks, f"host '{path.name}', method '{method}',", advice)
     if _session is None:
-        _session = _open(inspection, allowed)
+        _session = _start_session(inspection, allowed)
         if setting_of() == LIST:
             print(format_shims(describe_shims()), flush=True)
         if _session.refused:
             print(f"warning: {_switched_off(_session)}", file=sys.stderr, flush=True)
     _session.methods.add(asked)
-    return _view(_session, contract)
+    return _attached(_session, contract)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ def detach_host() -> None:
         session.undo.close()
 
 
-def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
-    """Act: import the host with everything in place, or leave no trace."""
+def _start_session(inspection: HostInspection, allowed: set[str]) -> _Session:
+    """Import the host with everything in place; where that fails, leave no trace."""
     session = _Session(inspection, revision_of(inspection), clips=ClipSource(allowed))
     with ExitStack() as undo:
         undo.enter_context(imports_from(inspection))
@@ -219,7 +219,7 @@ def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
         try:
             _apply_shims(session, undo, allowed, before_import=True)
             undo.enter_context(numbers_that_fit())
-            with_keys = undo.enter_context(own_keys())
+            with_keys = undo.enter_context(plugin_keys())
             with pkg_resources_with_packaging():  # checkouts have a clip of their own
                 importlib.import_module("train")
                 importlib.import_module("clip")
@@ -236,16 +236,16 @@ def _open(inspection: HostInspection, allowed: set[str]) -> _Session:
                 filter(None, (f"{type(error).__name__}: {error}", _switched_off(session)))
             )
             raise HostError(f"host '{inspection.path.name}' fails on import: {what}") from error
-        undo.enter_context(own_trainers())
-        add_datasets()
-        undo.enter_context(own_reader(inspection))
+        undo.enter_context(plugin_trainers())
+        register_datasets()
+        undo.enter_context(plugin_image_reader(inspection))
         _apply_shims(session, undo, allowed, before_import=False)
         session.undo = undo.pop_all()
     atexit.register(detach_host)
     return session
 
 
-def _view(session: _Session, contract: HostContract) -> AttachedHost:
+def _attached(session: _Session, contract: HostContract) -> AttachedHost:
     module = importlib.import_module(f"trainers.{contract.module}")
     for name, found in list(sys.modules.items()):
         if name.startswith("trainers."):

@@ -33,16 +33,17 @@ def imports_from(inspection: HostInspection) -> Iterator[None]:
     Where a part of the host was imported already, what came with it stays imported: its registries
     remember it, and importing it once more would register it twice.
     """
-    path, no_bytecode = list(sys.path), (sys.dont_write_bytecode, os.environ.get(_NO_BYTECODE))
+    path, dont_write = list(sys.path), sys.dont_write_bytecode
+    no_bytecode = os.environ.get(_NO_BYTECODE)
     foreign = {
         name
         for name, root in inspection.packages.items()
         if not _comes_from(sys.modules.get(name), root)
     }
-    mine = set(inspection.packages)
-    aside = {name for name in foreign if name in sys.modules}
-    stays = mine - aside if mine - foreign else set()
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in mine}
+    of_host = set(inspection.packages)
+    set_aside = {name for name in foreign if name in sys.modules}
+    stays = of_host - set_aside if of_host - foreign else set()
+    before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in of_host}
     for name in before:
         if name.split(".")[0] in foreign:
             del sys.modules[name]
@@ -56,18 +57,18 @@ def imports_from(inspection: HostInspection) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path[:], sys.dont_write_bytecode = path, no_bytecode[0]
-        if no_bytecode[1] is None:
+        sys.path[:], sys.dont_write_bytecode = path, dont_write
+        if no_bytecode is None:
             os.environ.pop(_NO_BYTECODE, None)
-        for name in [name for name in sys.modules if name.split(".")[0] in mine - stays]:
+        for name in [name for name in sys.modules if name.split(".")[0] in of_host - stays]:
             del sys.modules[name]
         sys.modules.update(before)
         importlib.invalidate_caches()
 
 
 @contextmanager
-def own_keys() -> Iterator[Callable[[ModuleType], None]]:
-    """Give every default configuration our own keys; yields what does so for one more module.
+def plugin_keys() -> Iterator[Callable[[ModuleType], None]]:
+    """Add the plug-in's keys to every default configuration; yields what does so in another module.
 
     The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
     """
@@ -92,7 +93,7 @@ def own_keys() -> Iterator[Callable[[ModuleType], None]]:
 
 
 @contextmanager
-def own_trainers() -> Iterator[None]:
+def plugin_trainers() -> Iterator[None]:
     """Let `trainers.<method>_loreal` of every row be found beside the host's own trainers."""
     paths = sys.modules["trainers"].__path__
     ours = list(dict.fromkeys(str(row.trainer_file.parent) for row in CONTRACTS.values()))
@@ -105,7 +106,7 @@ def own_trainers() -> Iterator[None]:
 
 
 @contextmanager
-def own_reader(inspection: HostInspection) -> Iterator[None]:
+def plugin_image_reader(inspection: HostInspection) -> Iterator[None]:
     """Let a stranger's loaders read pictures as we do: a turned or 16-bit picture then looks alike
     in all stages and tests. The embedded host's reader does so itself.
     """
@@ -126,7 +127,7 @@ def own_reader(inspection: HostInspection) -> Iterator[None]:
             setattr(module, _READ_IMAGE, original)
 
 
-def add_datasets() -> None:
+def register_datasets() -> None:
     """Register the plug-in's datasets with the host.
 
     Raises:

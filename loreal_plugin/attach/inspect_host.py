@@ -17,7 +17,7 @@ from loreal_plugin.errors import unknown_name
 from loreal_plugin.files import digest_sources
 
 _TRAIN_FUNCTIONS = ("setup_cfg", "main")
-_OURS = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports of a host
+_IMPORTED = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imports of a host
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class HostInspection:
     @property
     def dassl_root(self) -> Path | None:
         """Return where the `dassl` package lies, an installed one included; None: nowhere."""
-        return self.dassl or _installed_dassl()
+        return self.dassl or installed_dassl()
 
     @property
     def packages(self) -> dict[str, Path]:
@@ -70,7 +70,7 @@ def inspect_host(path: Path, contract: HostContract, dassl: Path | None) -> Host
     start = {
         "train": "",
         f"trainers.{contract.module}": "",
-        **dict.fromkeys(_OURS if of_dassl.ok else (), "loreal"),
+        **dict.fromkeys(_IMPORTED if of_dassl.ok else (), "loreal"),
     }
     sources = {
         **inspection.packages,
@@ -192,21 +192,20 @@ def _trainer_checks(path: Path, contract: HostContract) -> list[PartCheck]:
 def _find_dassl(path: Path, given: Path | None) -> tuple[Path | None, PartCheck]:
     """Return the folder that holds `dassl/` (None: installed) and the check that says so."""
     named = given or (Path(os.environ["DASSL"]) if os.environ.get("DASSL") else None)
-    for root in [named] if named else [path]:
-        root = root.expanduser().resolve()
-        if (root / "dassl" / "__init__.py").is_file():
-            return root, _check("Dassl", "dassl/", True, "")
+    root = (named or path).expanduser().resolve()
+    if (root / "dassl" / "__init__.py").is_file():
+        return root, _check("Dassl", "dassl/", True, "")
     if named:
         return None, _check("Dassl", f"{named}/dassl/__init__.py", False, "no such file")
-    installed = _installed_dassl() is not None
+    installed = installed_dassl() is not None
     clone = (
         "none of them: git clone https://github.com/KaiyangZhou/Dassl.pytorch, and set DASSL to it"
     )
     return None, _check("Dassl", "dassl/ in the host, DASSL=/path, or installed", installed, clone)
 
 
-def _installed_dassl() -> Path | None:
-    """Return the folder that an installed `dassl` package is in."""
+def installed_dassl() -> Path | None:
+    """Return the folder that an installed `dassl` package is in, None where there is none."""
     try:
         found = importlib.util.find_spec("dassl")
     except ValueError:  # put into sys.modules by hand

@@ -84,16 +84,10 @@ def _versus(results: Results, axes: Any) -> bool:
         if cell.kind.startswith("versus"):
             what = "step" if cell.trains else f"predict C={TEST_CLASSES}"
             words = ", short words" if cell.words else ""
-            bars += [
-                (
-                    (
-                        f"{title_of(cell.method)} {what},"
-                        f" {v.replace(':', ' ').replace('_', ' ')}{words}"
-                    ),
-                    results.ratio(record, "published", v),
-                )
-                for v in cell.variants[1:]
-            ]
+            for variant in cell.variants[1:]:
+                shown = variant.replace(":", " ").replace("_", " ")
+                label = f"{title_of(cell.method)} {what}, {shown}{words}"
+                bars.append((label, results.ratio(record, "published", variant)))
     for position, (_, found) in enumerate(bars):
         low, high = found["median"] - found["q1"], found["q3"] - found["median"]
         axes.barh(position, found["median"], xerr=[[low], [high]], color="tab:blue")

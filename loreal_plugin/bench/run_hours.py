@@ -37,7 +37,7 @@ class Counted:
 
 
 class BenchTimes:
-    """Seconds of parts of runs, at most; stands where the times of finished runs would.
+    """Upper bounds for the seconds of parts of runs; used where finished runs would tell the times.
 
     Args:
         results: the record of one device.
@@ -48,9 +48,7 @@ class BenchTimes:
         self._results, self._datasets = results, datasets
 
     def seconds(self, run: Run, name: str) -> tuple[float | None, bool]:
-        """Return the seconds of a part of a run (None where nothing tells them), and that they are
-        an estimate.
-        """
+        """Return the seconds of a part of a run, or None, and True: they are an estimate."""
         tested = self._tested(run)
         if tested is None:
             return None, True
@@ -58,7 +56,7 @@ class BenchTimes:
         if name in ("alpha", "beta", "loreal"):
             return self._training(run, name), True
         if name in of_host:
-            size, rows = of_host[name]
+            size, rows = of_host[name]  # pixels, rows of the run's table
             picture = self._least("infer", run, size, "host", lambda c, b: 1.0)
             return _product(picture, rows * tested), True
         if name == "test":

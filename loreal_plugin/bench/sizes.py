@@ -20,6 +20,7 @@ from loreal_plugin.paths import bundle_root, cache_root
 from loreal_plugin.weights.clip_layout import expected_shapes
 
 N_ATTRIBUTES, N_CONTENT = 5, 2  # K and M of every measurement
+SEED = 0  # of the random weights
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,12 @@ def get_size(name: str) -> ModelSize:
     return SIZES[name]
 
 
-def random_state_dict(size: ModelSize, seed: int = 0) -> dict[str, Tensor]:
+def random_state_dict(size: ModelSize) -> dict[str, Tensor]:
     """Return random CLIP weights under OpenAI's keys.
 
     They are scaled so that features stay finite in half precision.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(SEED)
     state = {}
     for name, shape in expected_shapes(size.facts).items():
         values = torch.randn(shape, generator=generator)
@@ -102,18 +103,18 @@ def random_state_dict(size: ModelSize, seed: int = 0) -> dict[str, Tensor]:
     return state
 
 
-def weights_file(size: ModelSize, seed: int = 0) -> Path:
+def weights_file(size: ModelSize) -> Path:
     """Return a safetensors file of random weights in the cache, written on first use.
 
     Raises:
         CacheError: it cannot be written.
     """
-    path = cache_root() / "bench" / f"{size.name}-random-{seed}.safetensors"
+    path = cache_root() / "bench" / f"{size.name}-random-{SEED}.safetensors"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with shared_lock(path.with_suffix(".lock")):
             if not path.is_file():
-                write_tensors(path, random_state_dict(size, seed))
+                write_tensors(path, random_state_dict(size))
     except OSError as error:
         raise CacheError(
             f"random weights {path} cannot be written: {error}; set LOREAL_CACHE elsewhere"

@@ -13,16 +13,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def number(found: dict[str, float] | None, digits: int = 3) -> str:
+def number(found: dict[str, float] | None) -> str:
     """Return a median with its quartiles."""
     if found is None:
         return ABSENT
-    median, q1, q3 = (short_number(found[name], digits) for name in ("median", "q1", "q3"))
+    median, q1, q3 = (short_number(found[name]) for name in ("median", "q1", "q3"))
     return f"{median} ({q1} to {q3})"
 
 
-def short_number(value: float, digits: int = 3) -> str:
-    """Return a number with about three digits, without decimals where it has as many before."""
-    if abs(value) >= 10 ** (digits - 1):
-        return f"{value:.0f}"
-    return f"{value:.{digits}g}"
+def short_number(value: float) -> str:
+    """Return a number with three digits, of 100 and more all digits before the point."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -103,7 +103,7 @@ def run_check(args: argparse.Namespace) -> int:
 
     row, data = dataset_row(args.name), _data(args)
     with inspecting(data) as inspector:
-        found = inspector.look(row.name)
+        found = inspector.inspect(row.name)
     code = _report(row, found)
     if found.fault:
         print(f"Next: loreal data get {row.name} --data {data}")

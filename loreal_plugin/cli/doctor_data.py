@@ -68,9 +68,9 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
             folder = inspector.layout(name).dataset_dir
             taken.add(folder)
             if folder in inside:
-                found[name] = inspector.look(name)
+                found[name] = inspector.inspect(name)
         for name in (name for name in inside if name not in taken):
-            found[name] = inspector.look(name, own_folder=True)
+            found[name] = inspector.inspect(name, own_folder=True)
     return [
         Finding(f"dataset {name}", f"{one}{_advice(name, path, one)}", not one.fault, needed=False)
         for name, one in found.items()

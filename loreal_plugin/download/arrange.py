@@ -1,6 +1,4 @@
-"""Parts of a dataset: found in what was unpacked, whatever folders lie around them, and put into
-their places.
-"""
+"""Parts of a dataset: found in what was unpacked, at any depth, and put into their places."""
 
 from __future__ import annotations
 

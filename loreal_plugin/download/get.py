@@ -58,7 +58,7 @@ def get_dataset(
     with inspecting(data) as inspector, _work_folder(data, name, say) as work:
         folder = data / inspector.layout(name).dataset_dir
         Getter(row, data, folder, work, tuple(given), say).run()
-        found = inspector.look(name)
+        found = inspector.inspect(name)
         if not found.fault:
             shutil.rmtree(work)  # what sources left that were passed over
         if found.fault or found.classes != row.classes:
@@ -136,7 +136,7 @@ class Getter:
     work: Path
     given: tuple[str, ...]
     say: Say
-    spent: set[str] = field(default_factory=set)
+    tried: set[str] = field(default_factory=set)
 
     def missing(self, part: Part) -> list[str]:
         """Return the paths of a part that are not there."""
@@ -151,9 +151,9 @@ class Getter:
     def get(self, part: Part) -> None:
         """Get one part from the first origin that has it."""
         for origin in origins(self.row, part, self.given, self.data):
-            if origin.label in self.spent:
+            if origin.label in self.tried:
                 continue
-            self.spent.add(origin.label)
+            self.tried.add(origin.label)
             try:
                 self.take(origin, part)
             except (TransferError, ArchiveError) as error:

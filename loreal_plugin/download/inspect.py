@@ -60,7 +60,7 @@ class Inspector:
         config = str(dataset_config(name).config)
         return registry.get(self._host.setup_cfg(["--dataset-config-file", config]).DATASET.NAME)
 
-    def look(self, name: str, *, own_folder: bool = False) -> Inspection:
+    def inspect(self, name: str, *, own_folder: bool = False) -> Inspection:
         """Return classes and pictures of a dataset, or what is missing of it.
 
         Args:

@@ -40,7 +40,7 @@ def fetch(source: Source, folder: Path) -> Path:
         # two servers may have different files of one name
         part = target.with_name(f"{target.name}.{digest(source.url)[:8]}.part")
         folder.mkdir(parents=True, exist_ok=True)
-        _fill(source, part)
+        _download(source, part)
         part.replace(target)
     try:
         compare(target, source)
@@ -51,7 +51,11 @@ def fetch(source: Source, folder: Path) -> Path:
 
 
 def compare(path: Path, source: Source) -> None:
-    """Raise TransferError where a file is not what was published; says nothing without a hash."""
+    """Check size and hash of a file, as far as these were published.
+
+    Raises:
+        TransferError: the file is not the published one.
+    """
     size, kind = path.stat().st_size, source.hash_kind
     what = f"{path.name} is not the published file of {source.url}"
     if source.size and size != source.size:
@@ -69,13 +73,13 @@ def published(row: Dataset, path: Path) -> bool:
     )
 
 
-def _fill(source: Source, part: Path) -> None:
+def _download(source: Source, part: Path) -> None:
     """Bring the missing bytes of a file; tries again while bytes arrive."""
     tries = 0
     while True:
         have = part.stat().st_size if part.is_file() else 0
         try:
-            if _bring(source, part, have):
+            if _request_rest(source, part, have):
                 return
             fault = "the transfer was cut"
         except HTTPError as error:
@@ -93,7 +97,7 @@ def _fill(source: Source, part: Path) -> None:
         time.sleep(0 if grown else PAUSE)
 
 
-def _bring(source: Source, part: Path, have: int) -> bool:
+def _request_rest(source: Source, part: Path, have: int) -> bool:
     """Ask for the bytes from `have` on and write them; return whether the file is whole now."""
     headers = {"User-Agent": f"loreal-plugin/{__version__}"}
     if have:

@@ -98,7 +98,7 @@ def clean(text: str) -> str:
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Yield contractions, runs of letters, single digits and runs of other signs."""
+    """Yield contractions, runs of letters, single digits and runs of other signs; no spaces."""
     at = 0
     while at < len(text):
         contraction = _CONTRACTIONS.match(text, at)

@@ -103,10 +103,10 @@ def _head(args: argparse.Namespace) -> str | Head:
 
 
 def _name_pictures(args: argparse.Namespace, package: Package) -> int:
-    from loreal_plugin.edge.stream import Shares, files_in, stream
+    from loreal_plugin.edge.stream import Timings, files_in, stream
 
-    shares, broken = Shares(), 0
-    for path, logits in stream(package, files_in(args.pictures), shares, readers=args.readers):
+    timings, broken = Timings(), 0
+    for path, logits in stream(package, files_in(args.pictures), timings, readers=args.readers):
         if isinstance(logits, DataError):
             broken += 1
             print(f"skipped: {one_line(logits)}", file=sys.stderr)
@@ -117,7 +117,7 @@ def _name_pictures(args: argparse.Namespace, package: Package) -> int:
             print(json.dumps({"picture": str(path), "classes": found}, ensure_ascii=False))
         else:
             print(f"{path}: " + ", ".join(f"{one.classname} {one.probability:.3f}" for one in best))
-    print(shares.text(), file=sys.stderr)
+    print(timings.text(), file=sys.stderr)
     if broken:
         print(f"{broken} picture(s) could not be read", file=sys.stderr)
     return int(broken > 0)

@@ -16,13 +16,8 @@ from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.schema import fault_of
 
 FORMAT, SCHEMA_VERSION = "loreal-package", 1
-MANIFEST, SUMS, ENCODER, GOLDEN, CARD = (
-    "loreal.json",
-    "SHA256SUMS",
-    "encoder.onnx",
-    "golden.npz",
-    "README.md",
-)
+MANIFEST, SUMS, CARD = "loreal.json", "SHA256SUMS", "README.md"
+ENCODER, GOLDEN = "encoder.onnx", "golden.npz"
 HEADS, TEXT, MERGES, WEB = "heads", "text.onnx", "merges.txt.gz", "web"
 
 

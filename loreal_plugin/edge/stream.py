@@ -23,7 +23,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".
 
 
 @dataclass
-class Shares:
+class Timings:
     """Where the time of many pictures went, seconds of all threads together.
 
     Attributes:
@@ -73,12 +73,12 @@ def files_in(words: Iterable[str]) -> list[Path]:
 
 
 def stream(
-    package: Package, paths: Iterable[Path], shares: Shares, *, readers: int = 2, batch: int = 16
+    package: Package, paths: Iterable[Path], timings: Timings, *, readers: int = 2, batch: int = 16
 ) -> Iterator[tuple[Path, np.ndarray | DataError]]:
     """Yield each picture with its logits (C,), or with what is wrong with it, in order.
 
     Args:
-        shares: filled while it runs.
+        timings: filled while it runs.
         readers: threads that decode and resize.
         batch: pictures that run at once; no prediction depends on it.
     """
@@ -96,8 +96,8 @@ def stream(
         while waiting:
             part = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
             refill()
-            yield from _run(package, [(path, job.result()) for path, job in part], shares)
-            shares.wall = time.perf_counter() - began
+            yield from _run(package, [(path, job.result()) for path, job in part], timings)
+            timings.wall = time.perf_counter() - began
 
 
 def _read(package: Package, path: Path) -> tuple[np.ndarray, float, float] | DataError:
@@ -113,17 +113,17 @@ def _read(package: Package, path: Path) -> tuple[np.ndarray, float, float] | Dat
 
 
 def _run(
-    package: Package, read: list[tuple[Path, Any]], shares: Shares
+    package: Package, read: list[tuple[Path, Any]], timings: Timings
 ) -> Iterator[tuple[Path, np.ndarray | DataError]]:
     good = [one for _, one in read if not isinstance(one, DataError)]
     logits: Iterator[np.ndarray] = iter(())
     if good:
         began = time.perf_counter()
         logits = iter(package.logits(np.stack([pixels for pixels, _, _ in good])))
-        shares.encode += time.perf_counter() - began
-        shares.decode += sum(decode for _, decode, _ in good)
-        shares.resize += sum(resize for _, _, resize in good)
-        shares.pictures += len(good)
+        timings.encode += time.perf_counter() - began
+        timings.decode += sum(decode for _, decode, _ in good)
+        timings.resize += sum(resize for _, _, resize in good)
+        timings.pictures += len(good)
     for path, one in read:
         yield path, one if isinstance(one, DataError) else next(logits)
 

@@ -16,7 +16,6 @@ from loreal_plugin.errors import DataError
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.explain.sample import BATCH, pixels_of
 
-MAPS = ("pca", "tsne")
 PERPLEXITY = 30.0
 
 
@@ -37,8 +36,7 @@ class Embedded:
 
 @torch.no_grad()
 def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None]) -> Embedded:
-    """Return the vectors that meta-nets read of pictures: at the native size, and at phi by each
-    encoder.
+    """Return the embeddings that meta-nets read, at the native size and, by each encoder, at phi.
 
     Raises:
         DataError: a picture is missing or broken.
@@ -95,12 +93,11 @@ def drift_numbers(native: Tensor, low: Tensor, labels: Tensor) -> dict[str, floa
     }
 
 
-def in_the_plane(embedded: Embedded, kind: str, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+def in_the_plane(embedded: Embedded, kind: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Return places (N, 2) of the native embeddings and, by name, of those at phi, all on one map.
 
     Args:
         kind: `pca` or `tsne`.
-        seed: of t-SNE.
 
     Raises:
         DataError: fewer than three pictures.
@@ -118,8 +115,6 @@ def in_the_plane(embedded: Embedded, kind: str, seed: int = 0) -> tuple[Tensor, 
         from sklearn.manifold import TSNE
 
         perplexity = min(PERPLEXITY, (len(everything) - 1) / 3)
-        flat = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(
-            everything
-        )
+        flat = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(everything)
     parts = torch.tensor(flat).split(len(embedded.native))
     return parts[0], dict(zip(embedded.low, parts[1:], strict=True))

@@ -160,7 +160,7 @@ class Explainer:
     def _logits_of(self, student: Student, features: Tensor) -> Callable[[Tensor], Tensor]:
         """Return contents (B, K, D_t) -> logits (B, C) of one picture's features (1, F, D_v)."""
         model, options = self.run.model, self.run.model.options
-        # with these, rows of a batch share their contents
+        # with these options all rows of a batch would share their contents
         alone = options.conditioning == "batch" or options.constant_conditioning
 
         def logits(given: Tensor) -> Tensor:
@@ -181,29 +181,21 @@ class Explainer:
     def _slots(self, student: Student, features: Tensor, logits: Tensor) -> tuple[Slot, ...]:
         """Return a student's slots for features (1, F, D_v) with which it gave `logits` (1, C)."""
         predicted = int(logits[0].argmax())
-        contents, instead = self.run.model.contents(student, features), self._stand_ins[student]
-        with_each = self._logits_of(student, features)
-        found = {kind: leave_one_out(with_each, contents, v) for kind, v in instead.items()}
+        contents, stand_in = self.run.model.contents(student, features), self._stand_ins[student]
+        logits_of = self._logits_of(student, features)
+        without = {kind: leave_one_out(logits_of, contents, v) for kind, v in stand_in.items()}
         words = self.vocabulary.nearest(contents[0], NEAREST)
-        far = (
-            moves(contents[0], instead["mean"]).tolist()
-            if "mean" in instead
-            else [None] * len(words)
-        )
+        distances: list[float | None] = [None] * len(words)
+        if "mean" in stand_in:
+            distances = moves(contents[0], stand_in["mean"]).tolist()
         attributes = attributes_of(self.run.beta.words, predicted)
         return tuple(
             Slot(
                 attribute,
                 tuple(words[k]),
-                far[k],
-                {
-                    kind: float(all_of[0, predicted] - all_of[1 + k, predicted])
-                    for kind, all_of in found.items()
-                },
-                {
-                    kind: float(all_of[1 + k].softmax(-1)[predicted])
-                    for kind, all_of in found.items()
-                },
+                distances[k],
+                {kind: float(v[0, predicted] - v[1 + k, predicted]) for kind, v in without.items()},
+                {kind: float(v[1 + k].softmax(-1)[predicted]) for kind, v in without.items()},
             )
             for k, attribute in enumerate(attributes)
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.explain.explanation import Explanation
-from loreal_plugin.explain.page import PLAIN, RIGHT, WRONG, draw_look, png_bytes, shortened
+from loreal_plugin.explain.page import PLAIN, RIGHT, WRONG, draw_picture, png_bytes, shortened
 from loreal_plugin.files import write_bytes
 
 DPI = 80
@@ -70,7 +70,7 @@ def _draw_row(figure: Any, e: Explanation, bottom: float, height: float) -> None
     ):
         axes = figure.add_axes((x, bottom + 0.04 * height, width, 0.92 * height))
         axes.set_axis_off()
-        draw_look(axes, e, size, key)
+        draw_picture(axes, e, size, key)
     for x, prediction in zip(ANSWERS, e.predictions, strict=True):
         best, p = prediction.classes[0], prediction.probabilities[0]
         colour = PLAIN if not e.label else RIGHT if best == e.label else WRONG

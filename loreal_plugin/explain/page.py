@@ -70,7 +70,7 @@ def _draw(figure: Any, e: Explanation, title: str) -> None:
             x + width / 2, 0.916, text, ha="center", va="bottom", fontsize=11, weight="bold"
         )
     lefts, width = (0.03, 0.225, 0.425, 0.62, 0.815), 0.165
-    _draw_looks(figure, e, lefts, width)
+    _draw_pictures(figure, e, lefts, width)
     for x, prediction in zip(lefts, e.predictions, strict=True):
         _draw_prediction(figure.add_axes((x, 0.395, width, 0.155)), prediction, e.label)
     _draw_slots(figure, e)
@@ -82,7 +82,7 @@ def _line(x0: float, x1: float, y: float) -> Any:
     return Line2D((x0, x1), (y, y), color="#888888", linewidth=1)
 
 
-def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: float) -> None:
+def _draw_pictures(figure: Any, e: Explanation, lefts: tuple[float, ...], width: float) -> None:
     """Draw both pictures, and the attention maps over them."""
     native, phi = e.pictures
     adapted = "adapted" in e.predictions[-1].name
@@ -98,7 +98,7 @@ def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: fl
         axes = figure.add_axes((x, 0.615, width, 0.255))
         axes.set_axis_off()
         axes.set_title(text, pad=4)
-        draw_look(axes, e, size, key)
+        draw_picture(axes, e, size, key)
         if key is not None:
             heat = e.maps[key]
             axes.text(
@@ -112,7 +112,7 @@ def _draw_looks(figure: Any, e: Explanation, lefts: tuple[float, ...], width: fl
             )
 
 
-def draw_look(axes: Any, e: Explanation, size: int, key: str | None) -> None:
+def draw_picture(axes: Any, e: Explanation, size: int, key: str | None) -> None:
     """Draw the picture of a size, in grey under the attention map `key` where one is named."""
     picture = e.pictures[size].numpy()
     if key is None:

@@ -28,7 +28,7 @@ NOISE_SEED = 0
 
 
 @dataclass
-class Seen:
+class LayerAttention:
     """One block's attention: `rows` (T, B, D) that it read, `weights` (B, N, T, T) it gave them."""
 
     rows: list[Tensor] = field(default_factory=list)
@@ -36,29 +36,29 @@ class Seen:
 
 
 @contextmanager
-def watched(layers: Sequence[nn.MultiheadAttention]) -> Iterator[list[Seen]]:
-    """Let attention layers keep their weights while the block runs; give one `Seen` a layer."""
-    seen, handles = [Seen() for _ in layers], []
+def recorded_attention(layers: Sequence[nn.MultiheadAttention]) -> Iterator[list[LayerAttention]]:
+    """Let attention layers keep their weights while the block runs; give one record a layer."""
+    recorded, handles = [LayerAttention() for _ in layers], []
 
-    def ask(
+    def ask_for_weights(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "need_weights": True, "average_attn_weights": False}
 
-    def keep(into: Seen) -> Any:
+    def keep(record: LayerAttention) -> Any:
         def hook(
             _module: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any
         ) -> None:
-            into.rows.append(args[0].detach())
-            into.weights.append(output[1].detach())
+            record.rows.append(args[0].detach())
+            record.weights.append(output[1].detach())
 
         return hook
 
     try:
-        for layer, into in zip(layers, seen, strict=True):
-            handles.append(layer.register_forward_pre_hook(ask, with_kwargs=True))
-            handles.append(layer.register_forward_hook(keep(into), with_kwargs=True))
-        yield seen
+        for layer, record in zip(layers, recorded, strict=True):
+            handles.append(layer.register_forward_pre_hook(ask_for_weights, with_kwargs=True))
+            handles.append(layer.register_forward_hook(keep(record), with_kwargs=True))
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()
@@ -113,16 +113,16 @@ def class_attention(student: Student, pixels: Tensor) -> Tensor:
     noise = torch.randn(pixels.shape[1:], generator=torch.Generator().manual_seed(NOISE_SEED)).to(
         pixels
     )
-    with watched(student.contract.image_attention(student.model)) as seen:
+    with recorded_attention(student.contract.image_attention(student.model)) as recorded:
         student.encode_image(torch.cat([pixels, noise[None]]))
-    if any(len(layer.weights) != 1 for layer in seen):
+    if any(len(layer.weights) != 1 for layer in recorded):
         raise HostError(
             "a block of the image tower ran not once a picture; attention cannot be rolled out"
         )
     maps = []
     for b in range(len(pixels)):
-        weights = [layer.weights[0][b].float().mean(0) for layer in seen]
-        constant = [_same(layer.rows[0][:, b], layer.rows[0][:, -1]) for layer in seen]
+        weights = [layer.weights[0][b].float().mean(0) for layer in recorded]
+        constant = [_same(layer.rows[0][:, b], layer.rows[0][:, -1]) for layer in recorded]
         maps.append(_as_grid(roll_out(weights, constant)))
     return torch.stack(maps).cpu()
 

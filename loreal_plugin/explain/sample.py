@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import ConfigError, DataError, one_line
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.pictures import read_picture
 
-PICKS = ("spread", "rescued", "lost")
 BATCH = 50
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
 def split_words(words: Sequence[str], say: Callable[[str], None] = print) -> tuple[list[str], str]:
-    """Return the picture files among words, or the one dataset's name; neither means the run's own
-    dataset. Folders are looked through; pictures that cannot be read are said and left out.
+    """Return the picture files among words, and the name of the one dataset ("": the run's own).
+
+    Of a folder all pictures are taken. A picture that cannot be read is left out, with a message.
 
     Raises:
         ConfigError: files and a dataset, or two datasets.
@@ -62,12 +62,12 @@ def _pictures_below(word: str) -> list[str]:
     if "/" not in word or not Path(word).is_dir():
         return []
     found = (path for path in sorted(Path(word).rglob("*")) if path.is_file())
-    return [str(path) for path in found if path.name.lower().endswith(_SUFFIXES)]
+    return [str(path) for path in found if path.name.lower().endswith(PICTURE_ENDINGS)]
 
 
 def _is_file(word: str) -> bool:
     """Return whether a word names a picture file, there or not."""
-    return Path(word).is_file() or word.lower().endswith(_SUFFIXES)
+    return Path(word).is_file() or word.lower().endswith(PICTURE_ENDINGS)
 
 
 def spread(count: int, total: int) -> list[int]:
@@ -87,8 +87,7 @@ def choose(
 
     Args:
         pick: `spread`: of all; `rescued`: of those that the host trained at phi gets wrong and
-            LOREAL right;
-            `lost`: the other way round.
+            LOREAL right; `lost`: the other way round.
 
     Raises:
         DataError: there is none.
@@ -109,7 +108,9 @@ def hits_at_phi(
     run: OpenRun, items: Sequence[Any], say: Callable[[str], None]
 ) -> tuple[Tensor, Tensor]:
     """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
-    beta, model, host, loreal = run.beta, run.model, [], []
+    beta, model = run.beta, run.model
+    host: list[Tensor] = []
+    loreal: list[Tensor] = []
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
         pixels = pixels_of(run, part, run.phi)

@@ -1,5 +1,4 @@
-"""What the slots say and what they are worth: nearest words of a content, and the logits without
-it.
+"""What the slots say and what they are worth: a content's nearest words, the logits without it.
 
 Shapes: K attributes, C classes, D_t text width, V words.
 """
@@ -76,12 +75,8 @@ def stand_ins(model: Loreal, student: Student) -> dict[str, Tensor]:
         student: whose slots they are.
     """
     ids = torch.tensor(text_ids(NEUTRAL_WORD, student.tokenize), device=student.device)
-    found = {
-        "neutral": student.token_weight[ids]
-        .float()
-        .mean(0)
-        .expand(len(model.meta_nets.meta_nets), -1)
-    }
+    neutral = student.token_weight[ids].float().mean(0)
+    found = {"neutral": neutral.expand(len(model.meta_nets.meta_nets), -1)}
     if student.mean is not None:
         found["mean"] = model.contents(student, student.mean[None].to(student.device))[0]
     return found
@@ -94,8 +89,7 @@ def moves(contents: Tensor, mean: Tensor) -> Tensor:
 
 @torch.no_grad()
 def leave_one_out(logits: Callable[[Tensor], Tensor], contents: Tensor, stand_in: Tensor) -> Tensor:
-    """Return logits (1 + K, C): with all contents, then with each content k replaced by its
-    stand-in.
+    """Return logits (1 + K, C): with all contents, then with content k replaced, for each k.
 
     Args:
         logits: contents (B, K, D_t) -> (B, C), each row by itself.

@@ -1,6 +1,6 @@
 """Comparing a package with its run: the same pictures through both, each with its own reader.
 
-Shapes: B pictures, C classes.
+Shapes: B pictures, C classes, S side of a picture in pixels.
 """
 
 from __future__ import annotations
@@ -56,21 +56,22 @@ def compare(
     scale = 255 * torch.tensor(list(std))[:, None, None]
     for at in range(0, len(paths), _BATCH):
         part = paths[at : at + _BATCH]
-        ours = np.stack([package.pixels(path) for path in part])
-        images = torch.stack([deployed.pixels(path) for path in part])
-        pixels = max(pixels, _pixel_difference(ours, images, scale))
-        theirs = deployed.logits(images).float().cpu().numpy()
-        found = package.logits(ours)
-        same += int((found.argmax(-1) == theirs.argmax(-1)).sum())
-        largest = max(largest, float(np.abs(found - theirs).max()))
+        of_package = np.stack([package.pixels(path) for path in part])  # (B, S, S, 3)
+        of_run = torch.stack([deployed.pixels(path) for path in part])  # (B, 3, S, S)
+        pixels = max(pixels, _pixel_difference(of_package, of_run, scale))
+        wanted = deployed.logits(of_run).float().cpu().numpy()
+        found = package.logits(of_package)
+        same += int((found.argmax(-1) == wanted.argmax(-1)).sum())
+        largest = max(largest, float(np.abs(found - wanted).max()))
     return Agreement(len(paths), 100 * same / len(paths), largest, pixels, where)
 
 
-def _pixel_difference(ours: np.ndarray, images: torch.Tensor, scale: torch.Tensor) -> float:
-    """Return the largest difference of pixels beyond one offset a colour, which is the mean's."""
-    # both are the same numbers but for the normalisation: an affine map of each colour
-    colours = (images * scale).permute(0, 2, 3, 1).double().numpy()
-    apart = ours - colours
+def _pixel_difference(of_package: np.ndarray, of_run: torch.Tensor, scale: torch.Tensor) -> float:
+    """Return the largest difference of pixels, of 255.
+
+    The run has subtracted a mean from each colour: that constant is no difference.
+    """
+    apart = of_package - (of_run * scale).permute(0, 2, 3, 1).double().numpy()
     return float(np.abs(apart - np.median(apart, axis=(0, 1, 2))).max())
 
 

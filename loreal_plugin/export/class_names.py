@@ -38,10 +38,10 @@ def class_set(trained: TrainedRun, word: str) -> tuple[str, str | list[str]]:
         return word, word
     if not Path(word).is_file():
         raise ConfigError(f"{unknown_name('test set of the run', word, known)}, and no file")
-    return file_name(Path(word)), read_names(Path(word))
+    return head_name(Path(word)), read_names(Path(word))
 
 
-def file_name(path: Path) -> str:
+def head_name(path: Path) -> str:
     """Return a name for a head from the name of the file with its classes."""
     return re.sub(r"[^\w.-]+", "-", path.stem).strip("-.") or "classes"
 

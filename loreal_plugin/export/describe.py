@@ -1,4 +1,4 @@
-"""`loreal.json` and the model card: what a package says about itself."""
+"""`loreal.json`, the description of a package, and the hashes of its files."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def export_run(
             pictures to compare with; a package that agrees too seldom with its run.
     """
     plan, out, say = plan or ExportPlan(), Path(out).expanduser(), say or say_line
-    check_place(out)
+    check_target(out)
     for name in ("onnx", "onnxscript", "onnxruntime"):
         need(name)
     if plan.web is not None:
@@ -111,11 +111,12 @@ def export_run(
     check_pictures(plan, found)
     mode = plan.mode or exported_mode(trained)
     deployed = {
-        name: opened(trained, names, mode, found) for name, names in class_sets(trained, plan)
+        name: open_deployed(trained, names, mode, found)
+        for name, names in class_sets(trained, plan)
     }
     first = next(iter(deployed.values()))
     say(f"exporting {first.beta.contract.title} at {first.phi}, {mode}, {plan.precision}")
-    with preparing(made(out.parent) / out.name) as prepared:
+    with preparing(make_folder(out.parent) / out.name) as prepared:
         folder = prepared / "package"
         agreed = write_package(folder, deployed, trained.record, plan, found, out.name, say)
         if agreed:
@@ -133,7 +134,9 @@ def exported_mode(trained: TrainedRun) -> str:
     return tested if tested in MODES else MODES[0]
 
 
-def opened(trained: TrainedRun, names: str | Sequence[str], mode: str, found: Pictures) -> Deployed:
+def open_deployed(
+    trained: TrainedRun, names: str | Sequence[str], mode: str, found: Pictures
+) -> Deployed:
     """Return the run's model of a class set in a mode.
 
     Tables that the run does not keep are made of the training pictures, where these are there.
@@ -221,7 +224,7 @@ def seal(folder: Path, manifest: dict[str, Any], name: str) -> None:
     write_manifest(folder, manifest, sealed=True)
 
 
-def check_place(out: Path) -> None:
+def check_target(out: Path) -> None:
     """Check that a package may be written to a place.
 
     Raises:
@@ -252,8 +255,8 @@ def check_pictures(plan: ExportPlan, found: Pictures) -> None:
         )
 
 
-def made(folder: Path) -> Path:
-    """Return a folder, made where it was not there.
+def make_folder(folder: Path) -> Path:
+    """Return a folder; it is made where it was not there.
 
     Raises:
         LorealError: it cannot be made.

@@ -18,7 +18,8 @@ from loreal_plugin.edge.pixels import to_pixels
 from loreal_plugin.files import write_bytes
 
 COUNT = 8
-# what other processors may change: rounding alone; a rounded activation may fall the other way
+# by how much logits may differ on another processor. It rounds floats differently; an activation
+# near the border of two integers may then become the other one.
 TOLERANCE = {"fp32": 1e-3, "fp16": 1e-3, "int8": 1.0, "int8-static": 1.0, "int4": 1.0}
 
 

@@ -73,8 +73,8 @@ class _Graph:
         )
         return name
 
-    def keep(self, name: str, value: np.ndarray) -> str:
-        """Add a tensor; return the name under which it is float32, or an index."""
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """Add a fixed tensor; return the name under which nodes read it, cast where it is half."""
         self.tensors.append(self.onnx.numpy_helper.from_array(np.array(value, order="C"), name))
         if value.dtype == np.float16:
             return self.add("Cast", name, to=self.onnx.TensorProto.FLOAT)
@@ -103,11 +103,11 @@ def _static(g: _Graph, head: Head) -> str:
     text, weights = head.tensors["text"], head.tensors["weights"]
     scaled = np.float32(head.scale) * np.einsum("cf,cd->fdc", weights, text.astype(np.float32))
     if not weights[:, 1:].any():  # later features count for nothing: one product is enough
-        first = g.add("Gather", "features", g.keep("first", np.array(0, np.int64)), axis=1)
-        return g.add("MatMul", first, g.keep("table", scaled[0].astype(text.dtype)))
+        first = g.add("Gather", "features", g.constant("first", np.array(0, np.int64)), axis=1)
+        return g.add("MatMul", first, g.constant("table", scaled[0].astype(text.dtype)))
     flat = g.add("Flatten", "features", axis=1)  # (B, F * D)
     table = scaled.reshape(-1, len(weights)).astype(text.dtype)
-    return g.add("MatMul", flat, g.keep("table", table))
+    return g.add("MatMul", flat, g.constant("table", table))
 
 
 def _tangent(g: _Graph, head: Head) -> str:
@@ -116,8 +116,8 @@ def _tangent(g: _Graph, head: Head) -> str:
     text = _text(g, head, _terms(g, head))  # (B, C, D)
     cosines = g.add("MatMul", text, g.add("Transpose", "features", perm=[0, 2, 1]))  # (B, C, F)
     share = np.float32(head.scale) * t["weights"].astype(np.float32)[None]
-    weighted = g.add("Mul", cosines, g.keep("weights", share))
-    axes = g.keep("last", np.array([-1], np.int64))
+    weighted = g.add("Mul", cosines, g.constant("weights", share))
+    axes = g.constant("last", np.array([-1], np.int64))
     total = g.add("ReduceSum", weighted, axes, keepdims=0)  # (B, C)
     return g.add("Div", total, _length(g, text, axes, keepdims=0))
 
@@ -126,32 +126,34 @@ def _terms(g: _Graph, head: Head) -> str:
     """Add what the meta-nets read, their activations and the terms (B, T)."""
     t = head.tensors
     if len(t["mix"]) == 1:
-        seen = g.add("Gather", "features", g.keep("first", np.array(0, np.int64)), axis=1)
+        seen = g.add("Gather", "features", g.constant("first", np.array(0, np.int64)), axis=1)
     else:
-        mixed = g.add("Mul", "features", g.keep("mix", t["mix"][None, :, None]))
-        seen = g.add("ReduceSum", mixed, g.keep("middle", np.array([1], np.int64)), keepdims=0)
-        ends = g.keep("end", np.array([-1], np.int64))
+        mixed = g.add("Mul", "features", g.constant("mix", t["mix"][None, :, None]))
+        seen = g.add("ReduceSum", mixed, g.constant("middle", np.array([1], np.int64)), keepdims=0)
+        ends = g.constant("end", np.array([-1], np.int64))
         seen = g.add("Div", seen, _length(g, seen, ends, keepdims=1))  # (B, D)
-    hidden = g.add("Add", g.add("MatMul", seen, g.keep("down", t["down"])), g.keep("b", t["bias"]))
-    along = g.add("MatMul", g.add("Relu", hidden), g.keep("basis", t["basis"]))
-    z = g.add("Sub", along, g.keep("shift", t["shift"]))  # (B, R)
+    hidden = g.add(
+        "Add", g.add("MatMul", seen, g.constant("down", t["down"])), g.constant("b", t["bias"])
+    )
+    along = g.add("MatMul", g.add("Relu", hidden), g.constant("basis", t["basis"]))
+    z = g.add("Sub", along, g.constant("shift", t["shift"]))  # (B, R)
     i, j = t["pairs"]
     if not len(i):
         return z
-    left = g.add("Gather", z, g.keep("i", i), axis=1)
-    product = g.add("Mul", left, g.add("Gather", z, g.keep("j", j), axis=1))
-    centred = g.add("Sub", product, g.keep("same", (i == j).astype(np.float32)))
+    left = g.add("Gather", z, g.constant("i", i), axis=1)
+    product = g.add("Mul", left, g.add("Gather", z, g.constant("j", j), axis=1))
+    centred = g.add("Sub", product, g.constant("same", (i == j).astype(np.float32)))
     return g.add("Concat", z, centred, axis=1)
 
 
 def _text(g: _Graph, head: Head, terms: str) -> str:
     """Add the text features (B, C, D) of terms (B, T), not normalised."""
     base, table = head.tensors["base"], head.tensors["table"]
-    flat = g.add("MatMul", terms, g.keep("table", table.reshape(len(table), -1)))
-    moved = g.add("Add", flat, g.keep("base", base.reshape(1, -1)))
-    return g.add("Reshape", moved, g.keep("shape", np.array([-1, *base.shape], np.int64)))
+    flat = g.add("MatMul", terms, g.constant("table", table.reshape(len(table), -1)))
+    moved = g.add("Add", flat, g.constant("base", base.reshape(1, -1)))
+    return g.add("Reshape", moved, g.constant("shape", np.array([-1, *base.shape], np.int64)))
 
 
 def _length(g: _Graph, x: str, axes: str, keepdims: int) -> str:
     length = g.add("ReduceL2", x, axes, keepdims=keepdims)
-    return g.add("Max", length, g.keep(f"tiny_{len(g.nodes)}", np.array(1e-12, np.float32)))
+    return g.add("Max", length, g.constant(f"tiny_{len(g.nodes)}", np.array(1e-12, np.float32)))

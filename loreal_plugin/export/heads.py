@@ -41,11 +41,6 @@ def head_of(deployed: Deployed) -> Head:
     return Head(tuple(deployed.classnames), mode.mode, scale, key, tensors)
 
 
-def n_features(deployed: Deployed) -> int:
-    """Return F, how many features the host has of an image."""
-    return int(deployed.beta.contract.n_features)
-
-
 def fusion_weights(deployed: Deployed, n_classes: int, fusion: bool | None = None) -> np.ndarray:
     """Return how much each feature counts for a class, (C, F).
 
@@ -53,7 +48,7 @@ def fusion_weights(deployed: Deployed, n_classes: int, fusion: bool | None = Non
         fusion: whether the host's mix of features counts; None: as in the model.
     """
     fusion = deployed.model.fusion if fusion is None else fusion
-    beta, count = deployed.beta, n_features(deployed)
+    beta, count = deployed.beta, deployed.beta.contract.n_features
     share = beta.contract.fusion_weight(beta.model)
     row = [1.0] + [0.0] * (count - 1)
     if fusion and count > 1:
@@ -90,7 +85,7 @@ def _tangent(deployed: Deployed, mode: Mode) -> dict[str, np.ndarray]:
 
 def _mix(deployed: Deployed) -> list[float]:
     """Return the weights (F,) of the features in what the meta-nets read."""
-    beta, count = deployed.beta, n_features(deployed)
+    beta, count = deployed.beta, deployed.beta.contract.n_features
     share = beta.contract.fusion_weight(beta.model)
     if count > 1 and beta.condition_on == "fusion":
         return [share, 1 - share] + [0.0] * (count - 2)

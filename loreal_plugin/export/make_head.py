@@ -10,7 +10,7 @@ from loreal_plugin.edge.layout import MANIFEST, check_files, inside, read_manife
 from loreal_plugin.edge.text import head_of_names
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.export.class_names import class_set, read_names
-from loreal_plugin.export.export_run import exported_mode, opened
+from loreal_plugin.export.export_run import exported_mode, open_deployed
 from loreal_plugin.export.head_files import in_half, write_head
 from loreal_plugin.export.heads import head_of
 from loreal_plugin.export.need import need
@@ -53,25 +53,21 @@ def make_head(
         raise ConfigError(f"--out '{out}' must end in .onnx or .safetensors; both are written")
     folder = Path(source).expanduser()
     if (folder / MANIFEST).is_file():
-        parts = [_of_package(folder, word, mode) for word in classes]
+        parts = [_stored(word) or _of_package(folder, word, mode) for word in classes]
     else:
         trained = TrainedRun.open(folder, host=host, weights=weights, row="")
         found = pictures_of(trained, host=host, data=data)
         mode = mode or exported_mode(trained)
-        parts = [_of_run(trained, word, mode, found) for word in classes]
+        parts = [_stored(word) or _of_run(trained, word, mode, found) for word in classes]
     head = join(parts)
     return write_head(in_half(head) if half else head, out)
 
 
 def _of_run(trained: TrainedRun, word: str, mode: str, found: Pictures) -> Head:
-    stored = _stored(word)
-    return stored or head_of(opened(trained, class_set(trained, word)[1], mode, found))
+    return head_of(open_deployed(trained, class_set(trained, word)[1], mode, found))
 
 
 def _of_package(folder: Path, word: str, mode: str) -> Head:
-    stored = _stored(word)
-    if stored:
-        return stored
     manifest = read_manifest(folder)
     if word in manifest["heads"]:
         check_files(folder, manifest)

@@ -15,7 +15,7 @@ from typing import Any
 from loreal_plugin.digests import digest_file
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.export.describe import weights_facts
-from loreal_plugin.export.export_run import made
+from loreal_plugin.export.export_run import make_folder
 from loreal_plugin.export.machine_paths import without_paths
 from loreal_plugin.export.pack_card import pack_card
 from loreal_plugin.files import read_checked, write_checked, write_json, write_text
@@ -63,8 +63,8 @@ def pack_run(
     if out.exists():
         raise ConfigError(f"{out} is there already; choose another --out")
     folder, stage, record, _ = find_run(run, row)
-    files = _kept(folder, stage, record)
-    with preparing(made(out.parent) / out.name) as temporary:
+    files = _needed_files(folder, stage, record)
+    with preparing(make_folder(out.parent) / out.name) as temporary:
         kind = archive_kind(out)
         name = out.stem if kind else out.name
         new = temporary / name
@@ -72,10 +72,10 @@ def pack_run(
             target = new / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        _leave_paths(new, record)
+        _remove_machine_paths(new, record)
         if with_weights:
             _pack_weights(new, weights or record["weights"]["name"], record)
-        _describe(new, read_record(folder / RESULTS)[0], record)
+        _write_description(new, read_record(folder / RESULTS)[0], record)
         if kind:
             new = Path(shutil.make_archive(str(temporary / "archive"), kind, temporary, name))
             sync(new)
@@ -88,7 +88,7 @@ def archive_kind(out: Path) -> str:
     return ARCHIVES.get(out.suffix.lower(), "")
 
 
-def _kept(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
+def _needed_files(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
     """Return the files of a stage that a prediction needs, after a check of their hashes."""
     check_files(folder)
     if not (folder / NAME / NOTE).is_file():
@@ -101,7 +101,7 @@ def _kept(folder: Path, stage: str, record: Mapping[str, Any]) -> list[Path]:
     return [*own, *tables]
 
 
-def _leave_paths(new: Path, record: Mapping[str, Any]) -> None:
+def _remove_machine_paths(new: Path, record: Mapping[str, Any]) -> None:
     """Write the checkpoint and the note of a packed run again, without paths of this machine.
 
     The options name the folders of the other stages, which are not packed: their places below OUT
@@ -136,7 +136,7 @@ def _pack_weights(new: Path, source: str, record: Mapping[str, Any]) -> None:
     shutil.copyfile(path, new / WEIGHTS / path.name)
 
 
-def _describe(new: Path, own: dict[str, Any], record: Mapping[str, Any]) -> None:
+def _write_description(new: Path, own: dict[str, Any], record: Mapping[str, Any]) -> None:
     """Write record, configuration, card and hashes of what lies in a packed run.
 
     Args:

@@ -82,7 +82,7 @@ def half_weights(model: Any) -> Any:
     return model
 
 
-def matmul_weights(model: Any) -> Any:
+def gemm_to_matmul(model: Any) -> Any:
     """Return the model with each Gemm on a constant matrix as a MatMul and an Add.
 
     The quantisers for blocks of weights look at MatMul alone.
@@ -115,7 +115,7 @@ def matmul_weights(model: Any) -> Any:
 
 def _dynamic(model: Any) -> Any:
     quantization = need("onnxruntime.quantization")
-    with _files(matmul_weights(model)) as (source, target):
+    with _model_files(gemm_to_matmul(model)) as (source, target):
         quantization.quantize_dynamic(
             source,
             target,
@@ -141,11 +141,11 @@ def _static(model: Any, pictures: np.ndarray) -> Any:
             one = next(self.rest, None)
             return None if one is None else {"pixels": one[None]}
 
-    model = matmul_weights(model)
+    model = gemm_to_matmul(model)
     constant = {tensor.name for tensor in model.graph.initializer}
     # products of two activations (attention) stay in float32
     wanted = [n.name for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in constant]
-    with _files(model) as (source, target):
+    with _model_files(model) as (source, target):
         quantization.quantize_static(
             source,
             target,
@@ -164,14 +164,14 @@ def _static(model: Any, pictures: np.ndarray) -> Any:
 def _four_bits(model: Any) -> Any:
     blocks = need("onnxruntime.quantization.matmul_nbits_quantizer")
     quantizer = blocks.MatMulNBitsQuantizer(
-        matmul_weights(model), bits=4, block_size=BLOCK, is_symmetric=True, accuracy_level=4
+        gemm_to_matmul(model), bits=4, block_size=BLOCK, is_symmetric=True, accuracy_level=4
     )
     quantizer.process()
     return quantizer.model.model
 
 
 @contextmanager
-def _files(model: Any) -> Iterator[tuple[str, str]]:
+def _model_files(model: Any) -> Iterator[tuple[str, str]]:
     """Yield the file of a model, and the name of a file for what is made of it."""
     silenced = logging.root.manager.disable
     logging.disable(logging.WARNING)  # advice to run a step that changes nothing here

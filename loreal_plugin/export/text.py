@@ -31,6 +31,8 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.slots import SplicedPrompts
 from loreal_plugin.weights import import_clip
 
+_NO_TEMPLATE = "--text needs prompts that are alike around the class name"
+
 
 @dataclass(frozen=True)
 class Template:
@@ -103,9 +105,6 @@ def template_of(deployed: Deployed) -> Template:
     return Template(whole[0][0], whole[0][1], extra, prompts.context_length)
 
 
-_NO_TEMPLATE = "--text needs prompts that are alike around the class name"
-
-
 def _mean_contents(deployed: Deployed) -> Tensor:
     """Return the contents (K, D_t) of the mean training picture, as rows of the prompts."""
     nets, mode = deployed.model.meta_nets, deployed.mode
@@ -153,7 +152,7 @@ def export_text(deployed: Deployed, template: Template) -> Any:
     """
     module = IdEncoder(deployed, template.extra).eval()
     ids = torch.zeros(2, template.length, dtype=torch.int64)
-    ids[:, 5] = module.vocabulary - 1
+    ids[:, 5] = module.vocabulary - 1  # an end of text, which every prompt has; the place is free
     return to_onnx(module, ids, "ids", "text encoder", deployed.beta)
 
 

@@ -77,8 +77,9 @@ def class_key(name: str) -> str:
 
 
 def read_descriptions(text: str, names: Sequence[str]) -> Descriptions:
-    """Return the descriptions of the classes that were asked for; of a class named twice, the
-    first.
+    """Return the descriptions of the classes that were asked for.
+
+    Of a class that is described twice the first description counts.
 
     Raises:
         AnswerFault: nothing in the answer can be used.
@@ -153,11 +154,8 @@ def read_proposal(
 
 def _values(found: Any) -> list[str]:
     """Return the usable values of an attribute; a bad one is dropped: only scoring reads them."""
-    texts = (
-        [" ".join(v.split()).lower() for v in found if isinstance(v, str)]
-        if isinstance(found, list)
-        else []
-    )
+    listed = found if isinstance(found, list) else []
+    texts = [" ".join(v.split()).lower() for v in listed if isinstance(v, str)]
     return [v for v in dict.fromkeys(texts) if _VALUE.fullmatch(v)][:MAX_VALUES]
 
 

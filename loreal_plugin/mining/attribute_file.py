@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.attributes import AttributeSet, load_attributes
-from loreal_plugin.errors import AttributeFileError, ConfigError, MiningError
+from loreal_plugin.errors import AttributeFileError, ConfigError, MiningError, unknown_name
 from loreal_plugin.files import write_json
 from loreal_plugin.mining.answers import class_key
 from loreal_plugin.mining.prompt_tokens import (
@@ -51,12 +51,10 @@ class AttributeFile:
     def values(self) -> dict[str, list[str]]:
         """Word -> values it can take, where the file has two or more."""
         found = self.content.get("values") or {}
-        lists = (
-            {str(w): v for w, v in found.items() if isinstance(v, list)}
-            if isinstance(found, dict)
-            else {}
-        )
-        return {w: [str(value) for value in v] for w, v in lists.items() if len(v) > 1}
+        if not isinstance(found, dict):
+            return {}
+        lists = {str(w): v for w, v in found.items() if isinstance(v, list) and len(v) > 1}
+        return {word: [str(value) for value in listed] for word, listed in lists.items()}
 
 
 @dataclass
@@ -78,8 +76,9 @@ def read_attribute_file(name_or_path: str, dataset: str = "") -> AttributeFile:
 
 
 def read_class_list(path: Path) -> list[str]:
-    """Return the class names of a text file, one a line (empty lines and lines with # are left
-    out), or a JSON list.
+    """Return the class names of a file: one a line, or a JSON list.
+
+    Empty lines and lines that begin with # are left out.
 
     Raises:
         MiningError: it cannot be read, is empty or names a class twice.
@@ -134,9 +133,8 @@ def check_attribute_file(
     verdict.notes += [f"no reason is given for '{word}'" for word in words if not reasons.get(word)]
     _check_descriptions(file, names, verdict)
     _check_per_class(file, names, verdict)
-    _check_budget(
-        file, names, k, {"n_content": n_content or LorealOptions.n_content, "order": order}, verdict
-    )
+    layout = {"n_content": n_content or LorealOptions.n_content, "order": order}
+    _check_budget(file, names, k, layout, verdict)
     return verdict
 
 
@@ -202,8 +200,6 @@ def find_class(name: str, names: Sequence[str]) -> str:
     Raises:
         AttributeFileError: there is none; the nearest is offered.
     """
-    from loreal_plugin.errors import unknown_name
-
     by_key = {class_key(known): known for known in names}
     if class_key(name) not in by_key:
         shown = list(by_key.values())

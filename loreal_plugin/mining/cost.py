@@ -17,8 +17,8 @@ PRICES = {
     "gpt-4.1": (2.00, 8.00),
     "gpt-4.1-mini": (0.40, 1.60),
 }
-_LETTERS_PER_TOKEN = 4.0
-_BYTES_OF_MESSAGE = 8
+_BYTES_PER_TOKEN = 4.0
+_TOKENS_PER_MESSAGE = 8  # its role and its ends
 TOKENS_PER_DESCRIPTION, TOKENS_PER_ATTRIBUTE = 60, 40
 
 
@@ -47,9 +47,9 @@ class Estimate:
 
 
 def count_text(messages: Sequence[dict[str, str]]) -> int:
-    """Return roughly how many tokens messages have; letters beyond ASCII count by their bytes."""
-    letters = sum(len(m["content"].encode()) for m in messages)
-    return round(letters / _LETTERS_PER_TOKEN) + _BYTES_OF_MESSAGE * len(messages)
+    """Return roughly how many tokens messages have, by their bytes in UTF-8."""
+    n_bytes = sum(len(m["content"].encode()) for m in messages)
+    return round(n_bytes / _BYTES_PER_TOKEN) + _TOKENS_PER_MESSAGE * len(messages)
 
 
 def find_price(model: str, given: Sequence[float] | None) -> tuple[float, float] | None:

@@ -194,12 +194,8 @@ class Endpoint:
     def _wait(self) -> None:
         """Keep to the rate limit."""
         if self.settings.requests_per_minute > 0:
-            time.sleep(
-                max(
-                    0.0,
-                    self._last_start + 60 / self.settings.requests_per_minute - time.monotonic(),
-                )
-            )
+            next_start = self._last_start + 60 / self.settings.requests_per_minute
+            time.sleep(max(0.0, next_start - time.monotonic()))
         self._last_start = time.monotonic()
 
 

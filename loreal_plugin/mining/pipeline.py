@@ -133,8 +133,7 @@ def _describe_all(
 
 
 def _describe(task: Task, endpoint: Endpoint, job: _Job) -> tuple[dict[str, str], list[_Job], str]:
-    """Ask one question; return what was described, what to ask next, and what was wrong ("" =
-    nothing).
+    """Ask one question; return what was described, what to ask next, and what was wrong.
 
     A cut-off answer halves the question. Any other fault is named to the model once; then it is a
     failure.

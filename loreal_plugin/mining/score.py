@@ -81,8 +81,9 @@ def score_words(
     descriptions: dict[str, str] | None = None,
     values: Mapping[str, Sequence[str]] | None = None,
 ) -> list[WordScore]:
-    """Return the score of the texts without a word, then of every word: by reading, then by margin
-    at phi.
+    """Return the score of the texts without a word, then of every word, the best first.
+
+    Words are ranked by their reading, then by their margin at phi.
 
     Args:
         words: candidates.
@@ -103,17 +104,15 @@ def score_words(
         texts = texts_of(word)
         read: tuple[float | None, float | None] = (None, None)
         if word and (values or {}).get(word):
-            read = reading(
-                native, phi, encode_texts([VALUE_TEXT.format(v=v, w=word) for v in values[word]])
-            )
+            of_values = encode_texts([VALUE_TEXT.format(v=v, w=word) for v in values[word]])
+            read = reading(native, phi, of_values)
         margins = (class_margin(features, labels, texts) for features in (native, phi))
         scores.append(WordScore(word, *margins, *read))
-    return (
-        scores[:1]
-        + sorted(scores[1:], key=lambda s: (-math.inf if s.reading is None else s.reading, s.phi))[
-            ::-1
-        ]
-    )
+
+    def rank(score: WordScore) -> tuple[float, float]:
+        return (-math.inf if score.reading is None else score.reading), score.phi
+
+    return scores[:1] + sorted(scores[1:], key=rank)[::-1]
 
 
 def reading(native: Tensor, phi: Tensor, texts: Tensor) -> tuple[float, float]:

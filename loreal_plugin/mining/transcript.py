@@ -1,5 +1,4 @@
-"""The transcript of a mining run: every question and answer, one JSON object a line, appended at
-once.
+"""The transcript of a mining run: every question and answer as a line of JSON, appended at once.
 
 It is all the state there is. An interrupted run asks only what has no usable answer in it; a replay
 asks nothing. It never holds keys, headers or addresses beyond the host's name.

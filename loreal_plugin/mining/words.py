@@ -125,11 +125,9 @@ def description_fault(text: str) -> str:
     if _MARKUP.search(text):
         return "has markup, a link or control characters; plain sentences are wanted"
     count = len(text.split())
-    return (
-        f"has {count} words; at most {MAX_DESCRIPTION_WORDS}"
-        if count > MAX_DESCRIPTION_WORDS
-        else ""
-    )
+    if count > MAX_DESCRIPTION_WORDS:
+        return f"has {count} words; at most {MAX_DESCRIPTION_WORDS}"
+    return ""
 
 
 def tidy(text: str, limit: int = MAX_REASON_LETTERS) -> str:

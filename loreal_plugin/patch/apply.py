@@ -63,7 +63,7 @@ def patch_host(
         )
     if journal is not None:
         _check_unchanged(host, journal)
-        if _stands(plan, journal):
+        if _is_applied(plan, journal):
             return Outcome("", (), (f"{host} is patched already",))
         if digest_bytes(plan.before) != journal.before:
             raise HostError(
@@ -80,7 +80,7 @@ def patch_host(
         tuple(f"{kind} {a.path} -> {a.source}" for a in plan.added),
     )
     if not dry_run:
-        _do(plan)
+        _apply(plan)
     return outcome
 
 
@@ -124,25 +124,25 @@ def _check_unchanged(host: Path, journal: Journal) -> None:
         )
 
 
-def _stands(plan: PatchPlan, journal: Journal) -> bool:
+def _is_applied(plan: PatchPlan, journal: Journal) -> bool:
     """Say whether a host is patched as planned; folders that exist are not planned again."""
     return (
         journal.state == PATCHED
         and set(journal.files) <= set(journal_of(plan, PATCHED).files)
-        and all(one.stands_in(plan.host) for one in plan.added)
+        and all(one.is_in(plan.host) for one in plan.added)
         and (plan.host / TRAIN).read_bytes() == plan.after
     )
 
 
-def _do(plan: PatchPlan) -> None:
+def _apply(plan: PatchPlan) -> None:
     """Patch; an error or an interruption takes everything back before it goes on."""
     journal = journal_of(plan, UNFINISHED)
     # what the host has already, equal to ours, is not ours to remove
-    mine = tuple(
-        e for e, one in zip(journal.files, plan.added, strict=True) if not one.stands_in(plan.host)
+    to_add = tuple(
+        e for e, one in zip(journal.files, plan.added, strict=True) if not one.is_in(plan.host)
     )
-    journal = dataclasses.replace(journal, files=mine)
-    paths = {entry.path for entry in mine}
+    journal = dataclasses.replace(journal, files=to_add)
+    paths = {entry.path for entry in to_add}
     try:
         write_journal(plan.host, journal)
         for folder in plan.folders:

@@ -32,7 +32,7 @@ class Added:
         """Return the hash of its content."""
         return digest_bytes(self.source.read_bytes())
 
-    def stands_in(self, host: Path) -> bool:
+    def is_in(self, host: Path) -> bool:
         """Say whether the host has exactly this file."""
         target = host / self.path
         if self.copy:
@@ -97,7 +97,7 @@ def plan_patch(host: Path, *, copy: bool, method: str = "") -> PatchPlan:
         if not (
             one.path.startswith("configs/datasets/")
             and (host / one.path).is_file()
-            and not one.stands_in(host)
+            and not one.is_in(host)
         )
     ]
     folders = sorted(
@@ -132,14 +132,13 @@ def check_conflicts(plan: PatchPlan, patched: Collection[str] | None = None) -> 
     Raises:
         HostError: all files that are in the way or have uncommitted changes, in one message.
     """
-    host, mine = plan.host, patched or ()
-    new = [one for one in plan.added if one.path not in mine]
+    host, already = plan.host, patched or ()
+    new = [one for one in plan.added if one.path not in already]
     in_the_way = [
-        one.path for one in new if os.path.lexists(host / one.path) and not one.stands_in(host)
+        one.path for one in new if os.path.lexists(host / one.path) and not one.is_in(host)
     ]
-    in_the_way += [
-        folder for folder in plan.folders if os.path.lexists(host / folder)
-    ]  # a file, or a broken link
+    # where a folder is to be made: a file, or a broken link
+    in_the_way += [folder for folder in plan.folders if os.path.lexists(host / folder)]
     faults = [f"{path} is there already and is not ours" for path in in_the_way]
     if patched is None:
         faults += [f"{path} has uncommitted changes" for path in uncommitted(host, [TRAIN])]
@@ -151,16 +150,8 @@ def check_conflicts(plan: PatchPlan, patched: Collection[str] | None = None) -> 
 
 def uncommitted(host: Path, paths: Iterable[str]) -> list[str]:
     """Return those of the paths that git reports as changed; none without git or repository."""
-    command = [
-        "git",
-        "-C",
-        str(host),
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--",
-        *paths,
-    ]
+    status = ["status", "--porcelain", "--untracked-files=no", "--", *paths]
+    command = ["git", "-C", str(host), *status]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

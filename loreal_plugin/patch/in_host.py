@@ -7,7 +7,6 @@ steps: `prepare` before it imports anything of Dassl, `attach` when all that it 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import TracebackType
 
 from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.compat import allowed_names
-from loreal_plugin.attach.inspect_host import inspect_host, methods_of
+from loreal_plugin.attach.inspect_host import inspect_host, installed_dassl, methods_of
 from loreal_plugin.attach.shims import ALL_FACTS, SHIMS
 from loreal_plugin.contract import get_contract
 from loreal_plugin.devices import use_one_device
@@ -60,8 +59,7 @@ def dassl_root(host: Path) -> Path | None:
     """Return the folder of the `dassl` package that train.py imports; None where there is none."""
     if (host / "dassl" / "__init__.py").is_file():
         return host
-    found = importlib.util.find_spec("dassl")
-    return Path(found.origin).resolve().parents[1] if found is not None and found.origin else None
+    return installed_dassl()
 
 
 def _one_line_for_ours(

@@ -25,7 +25,7 @@ from loreal_plugin.use.sources import Source
 from loreal_plugin.use.staging import Staged, stage
 
 MEASURED = "measured.json"
-REAL_WEIGHTS = (
+_WEIGHTS_ADVICE = (
     "--weights says it here, too; --weights demo only tries the commands out: its accuracy means"
     " nothing on photographs"
 )
@@ -87,11 +87,11 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     folder = Path(folder).expanduser().resolve()
     spec = _spec(folder, plan)
     staged = stage(folder, spec.data, spec.dataset, plan.hold_out, say)
-    say(_told(folder, staged, spec.shots))
+    say(_summary(folder, staged, spec.shots))
     try:
         outcome = run_protocol(spec, FIT, say=say, verbose=plan.verbose)
     except WeightsError as error:
-        raise WeightsError(f"{error}. {REAL_WEIGHTS}") from error
+        raise WeightsError(f"{error}. {_WEIGHTS_ADVICE}") from error
     measured = _measure(outcome.folder, staged, spec)
     write_json(outcome.folder / MEASURED, measured.facts())
     say("")
@@ -126,7 +126,7 @@ def _spec(folder: Path, plan: FitPlan) -> RunSpec:
     return replace(spec, data=spec.out / FIT.name / "pictures")
 
 
-def _told(folder: Path, staged: Staged, shots: int) -> str:
+def _summary(folder: Path, staged: Staged, shots: int) -> str:
     """Return what was found in the folder."""
     split, names = staged.split, staged.classnames
     each = [sum(item.label == label for item in split.train) for label in range(len(names))]

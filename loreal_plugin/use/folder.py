@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Found:
+class FolderContent:
     """What a folder holds.
 
     Attributes:
@@ -41,7 +41,7 @@ class Found:
         return sorted({name for part in self.pictures.values() for name in part})
 
 
-def look_into(folder: Path) -> Found:
+def scan_folder(folder: Path) -> FolderContent:
     """Return the pictures of a folder by part and class.
 
     Raises:
@@ -55,14 +55,15 @@ def look_into(folder: Path) -> Found:
     for part, place in parts:
         classes = found.setdefault(part, {})
         for name in sub_folders(place):
-            pictures = list(_pictures_below(place / name))
+            # a pipe would wait for ever
+            pictures = [path for path in pictures_below(place / name) if os.path.isfile(path)]
             if pictures:
                 classes.setdefault(name.strip(), []).extend(pictures)
             else:
                 empty.append(str((place / name).relative_to(folder)))
     names = {name for part in found.values() for name in part}
     _check_names(folder, names)
-    return Found(found, tuple(empty))
+    return FolderContent(found, tuple(empty))
 
 
 def _parts_of(folder: Path) -> list[tuple[str, Path]]:
@@ -72,18 +73,17 @@ def _parts_of(folder: Path) -> list[tuple[str, Path]]:
     return sorted(parts) if {part for part, _ in parts} == {TRAIN, TEST} else [("", folder)]
 
 
-def _pictures_below(folder: Path) -> Iterable[str]:
+def pictures_below(folder: str | Path) -> Iterator[str]:
+    """Yield the visible pictures of a folder and of what lies below it, sorted in each folder."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = os.path.join(place, name)
             if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
-                if os.path.isfile(path):  # a pipe would wait for ever
-                    yield path
+                yield os.path.join(place, name)
 
 
 def _check_names(folder: Path, names: set[str]) -> None:
-    """Raise unless there are at least two classes, which people can tell apart."""
+    """Raise DataError unless there are two classes or more, whose names people can tell apart."""
     if not names:
         raise DataError(
             f"no folder in '{folder}' has a picture ({', '.join(PICTURE_ENDINGS)}); put the"
@@ -94,10 +94,9 @@ def _check_names(folder: Path, names: set[str]) -> None:
         inside = sub_folders(folder / only) if (folder / only).is_dir() else []
         hint = f"; did you mean '{folder / only}'?" if len(inside) > 1 else ""
         raise DataError(f"'{folder}' has one class, '{only}'; at least two are needed{hint}")
-    plain = Counter(" ".join(name.replace("_", " ").split()).casefold() for name in names)
-    twice = sorted(
-        name for name in names if plain[" ".join(name.replace("_", " ").split()).casefold()] > 1
-    )
+    plain = {name: " ".join(name.replace("_", " ").split()).casefold() for name in names}
+    counts = Counter(plain.values())
+    twice = sorted(name for name in names if counts[plain[name]] > 1)
     if twice:
         raise DataError(
             f"'{folder}' has classes that only case, spaces or '_' tell apart:"

@@ -15,6 +15,7 @@ from PIL import Image
 from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.use.folder import pictures_below
 
 LIST = "-"
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -74,14 +75,11 @@ def _file(path: str) -> Source:
 
 
 def _in_folder(folder: str) -> Iterator[Source]:
-    """Yield the visible pictures of a folder and of what lies below it, sorted."""
+    """Yield the pictures of a folder, or one that says that there is none."""
     found = False
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
-                found = True
-                yield _file(os.path.join(place, name))
+    for path in pictures_below(folder):
+        found = True
+        yield _file(path)
     if not found:
         yield _nothing(folder, "is in", f" ({', '.join(PICTURE_ENDINGS)})")
 

@@ -20,10 +20,10 @@ from loreal_plugin.errors import DataError
 from loreal_plugin.files import read_json, write_json
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.picture_index import PictureIndex
-from loreal_plugin.use.folder import TEST, TRAIN, Found, look_into
+from loreal_plugin.use.folder import TEST, TRAIN, FolderContent, scan_folder
 
 SPLIT, NOTE = "split_loreal.json", ".source.json"  # the first is what `Folder` reads
-LEAST = 4  # pictures of a class
+MIN_PICTURES = 4  # pictures of a class
 _SHOWN = 5
 
 
@@ -61,11 +61,11 @@ def stage(
         say: prints one line of progress.
 
     Raises:
-        DataError: a folder that cannot be used (see `folder.look_into`), a class with too few
+        DataError: a folder that cannot be used (see `folder.scan_folder`), a class with too few
             pictures, or the name belongs to another folder.
     """
     folder, place = folder.resolve(), root / name
-    found = look_into(folder)
+    found = scan_folder(folder)
     note = read_json(place / NOTE) or {}
     if note.get("source", str(folder)) != str(folder):
         raise DataError(
@@ -75,13 +75,13 @@ def stage(
     links = _links(found)
     index = PictureIndex(say)
     if note.get("links") != links or note.get("hold_out") != hold_out:
-        _make(place, links)
+        _make_links(place, links)
     broken = index.broken(str(place / link) for link in links)
     named = {links[os.path.relpath(path, place)]: fault for path, fault in broken.items()}
     good = {link: target for link, target in links.items() if str(place / link) not in broken}
     written = {"source": str(folder), "links": links, "hold_out": hold_out, "broken": named}
     if note != written:
-        split = _draw(place, found, good, hold_out)
+        split = _draw_split(place, found, good, hold_out)
         quietly(partial(save_split, split, place / SPLIT, place))
         shutil.rmtree(place / "split_fewshot", ignore_errors=True)
         write_json(place / NOTE, written)
@@ -89,7 +89,7 @@ def stage(
     return Staged(root, name, split, named, found.left_out)
 
 
-def _links(found: Found) -> dict[str, str]:
+def _links(found: FolderContent) -> dict[str, str]:
     """Return the file of each link, which is `<class>/<part or nothing><number>-<name>`."""
     links: dict[str, str] = {}
     for part, classes in found.pictures.items():
@@ -99,7 +99,7 @@ def _links(found: Found) -> dict[str, str]:
     return links
 
 
-def _make(place: Path, links: dict[str, str]) -> None:
+def _make_links(place: Path, links: dict[str, str]) -> None:
     """Make a folder of links anew."""
     shutil.rmtree(place, ignore_errors=True)
     try:
@@ -112,7 +112,7 @@ def _make(place: Path, links: dict[str, str]) -> None:
         ) from error
 
 
-def _draw(place: Path, found: Found, good: dict[str, str], hold_out: float) -> Split:
+def _draw_split(place: Path, found: FolderContent, good: dict[str, str], hold_out: float) -> Split:
     """Return who trains and who measures; the same pictures are always divided alike.
 
     Raises:
@@ -129,7 +129,7 @@ def _draw(place: Path, found: Found, good: dict[str, str], hold_out: float) -> S
         else:
             starts = {part: f"{name}/{part}" for part in (TRAIN, TEST)}
             parts = {p: [x for x in paths if x.startswith(start)] for p, start in starts.items()}
-        if len(paths) < LEAST or not all(parts.values()):
+        if len(paths) < MIN_PICTURES or not all(parts.values()):
             few.append(f"'{name}' {len(parts[TRAIN])} + {len(parts[TEST])}")
         split.train.extend(Item(str(place / p), label, name) for p in parts[TRAIN])
         split.test.extend(Item(str(place / p), label, name) for p in parts[TEST])
@@ -137,6 +137,6 @@ def _draw(place: Path, found: Found, good: dict[str, str], hold_out: float) -> S
         more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
         raise DataError(
             f"too few pictures to train + measure: {', '.join(few[:_SHOWN])}{more}; a class needs"
-            f" at least {LEAST}, one in each part: add some, or take its folder away"
+            f" at least {MIN_PICTURES}, one in each part: add some, or take its folder away"
         )
     return split

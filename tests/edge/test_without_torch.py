@@ -16,7 +16,7 @@ from PIL import Image
 from loreal_plugin.edge import Package
 from loreal_plugin.edge.command import main
 from loreal_plugin.edge.layout import MANIFEST, SUMS, sums_of
-from loreal_plugin.edge.stream import Shares, files_in, stream
+from loreal_plugin.edge.stream import Timings, files_in, stream
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,13 +114,13 @@ def test_a_folder_of_pictures_in_order_with_a_broken_one(package_of: Callable, t
     for index, path in enumerate(made.files):
         shutil.copy(path, folder / "below" / f"{index} é.PNG")
     (folder / "a.jpg").write_bytes(b"no picture")
-    package, shares = Package.open(made.folder), Shares()
-    found = list(stream(package, files_in([str(folder)]), shares, readers=3, batch=3))
+    package, timings = Package.open(made.folder), Timings()
+    found = list(stream(package, files_in([str(folder)]), timings, readers=3, batch=3))
     assert [path.name for path, _ in found] == ["a.jpg", *(f"{i} é.PNG" for i in range(8))]
     assert isinstance(found[0][1], DataError) and "a.jpg" in str(found[0][1])
     wanted = np.concatenate([package.logits(package.pixels(p)[None]) for p in made.files])
     assert np.abs(np.stack([logits for _, logits in found[1:]]) - wanted).max() < 1e-4
-    assert shares.pictures == 8 and min(shares.decode, shares.resize, shares.encode) > 0
+    assert timings.pictures == 8 and min(timings.decode, timings.resize, timings.encode) > 0
     with pytest.raises(DataError, match="has no picture"):
         files_in([str(tmp_path / "my pictures" / "below" / "..")] * 0 + [str(copy_empty(tmp_path))])
 

@@ -10,7 +10,7 @@ from tiny_hosts import METHODS, tiny_student
 from torch import Tensor
 
 from loreal_plugin.errors import HostError
-from loreal_plugin.explain.rollout import class_attention, roll_out, watched
+from loreal_plugin.explain.rollout import class_attention, recorded_attention, roll_out
 
 
 def loops(weights: list[Tensor], rows: list[list[object]], n_patches: int) -> list[float]:
@@ -91,7 +91,7 @@ def test_looking_leaves_the_host_as_it_was(embedded, clip_file, method):
 
 def test_hooks_go_away_when_the_encoder_fails():
     layer = torch.nn.MultiheadAttention(8, 2)
-    with pytest.raises(ZeroDivisionError), watched([layer]):
+    with pytest.raises(ZeroDivisionError), recorded_attention([layer]):
         raise ZeroDivisionError
     assert not layer._forward_hooks and not layer._forward_pre_hooks
 

@@ -10,7 +10,7 @@ from messy import CLASSES, messy_folder
 from PIL import Image
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.use.folder import look_into
+from loreal_plugin.use.folder import scan_folder
 from loreal_plugin.use.staging import Staged, stage
 
 
@@ -76,7 +76,7 @@ def test_a_division_that_is_there_is_kept(tmp_path: Path) -> None:
     assert all("Train" in os.path.realpath(item.path) for item in found.split.train)
     assert all("valid" in os.path.realpath(item.path) for item in found.split.test)
     # classes may be called train and test
-    plain = look_into(fill(tmp_path / "plain", "train", "test", "tram"))
+    plain = scan_folder(fill(tmp_path / "plain", "train", "test", "tram"))
     assert plain.classnames == ["test", "train", "tram"]
 
 
@@ -104,4 +104,4 @@ def test_what_cannot_be_used_is_said(
     with pytest.raises(DataError, match=words):
         staged(fill(tmp_path / "pics", *places, count=count))
     with pytest.raises(DataError, match="is no folder"):
-        look_into(tmp_path / "gone")
+        scan_folder(tmp_path / "gone")

@@ -39,6 +39,11 @@ def classes_of(owner: ModuleType) -> list[type]:
     ]
 
 
+def classes_in(package: str) -> list[type]:
+    """Return the classes that the imported modules of a top-level package define."""
+    return [kind for owner in modules_of(package) for kind in classes_of(owner)]
+
+
 def names_in(function: Any) -> set[str]:
     """Return the names and attributes that a function uses, and those of nested functions."""
     code = _code(function)

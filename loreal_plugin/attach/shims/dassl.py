@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
+from loreal_plugin.attach.compat import ModuleProxy, Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import module, modules_of, nodes_of, replace, together
 from loreal_plugin.files import write_text
@@ -34,7 +34,6 @@ _NUMPY_NAMES = {"int": int, "float": float, "bool": bool}
 
 
 # Dassl imports the WILDS datasets eagerly
-# ----------------------------------------------------------------
 
 
 def _wilds_missing(inspection: HostInspection) -> bool:
@@ -49,7 +48,6 @@ def _stub_wilds(_inspection: HostInspection) -> Undo:
 
 
 # the warm-up schedulers pass `verbose` on, which torch no longer takes
-# ------------------------------------
 
 
 def _warmup_breaks(_inspection: HostInspection) -> bool:
@@ -83,7 +81,6 @@ def _mend_warmup(_inspection: HostInspection) -> Undo:
 
 
 # checkpoints carry a pickled scheduler, which torch refuses to load
-# --------------------------------------
 
 
 def _pickles_successor(_inspection: HostInspection) -> bool:
@@ -93,13 +90,11 @@ def _pickles_successor(_inspection: HostInspection) -> bool:
 
 def _read_without_unpickling(_inspection: HostInspection) -> Undo:
     tools = module(_TOOLS)
-    return replace(
-        tools, "torch", Stand(tools.torch, load=lambda path, *_args, **_kwargs: read_saved(path))
-    )
+    proxy = ModuleProxy(tools.torch, load=lambda path, *_args, **_kwargs: read_saved(path))
+    return replace(tools, "torch", proxy)
 
 
 # a resumed run steps a pickled copy of the schedule, and a killed one leaves half a checkpoint
-# -------------
 
 
 def _resumes_with_a_copy(inspection: HostInspection) -> bool:
@@ -126,7 +121,7 @@ def _resume_with_the_live_schedule(_inspection: HostInspection) -> Undo:
 
     owners = [found for found in modules_of("dassl") if vars(found).get(_RESUME) is original]
     undo = [replace(owner, _RESUME, resume) for owner in owners]
-    return together([*undo, replace(tools, "torch", Stand(tools.torch, save=_save_whole))])
+    return together([*undo, replace(tools, "torch", ModuleProxy(tools.torch, save=_save_whole))])
 
 
 def _names_a_checkpoint(folder: Path) -> bool:
@@ -162,7 +157,6 @@ def _save_whole(content: Any, path: str | os.PathLike[str], *args: Any, **kwargs
 
 
 # RandAugment and AutoAugment use names that numpy no longer has
-# --------------------------------------------
 
 
 def _modules_with_old_names() -> list[tuple[types.ModuleType, set[str]]]:
@@ -185,7 +179,7 @@ def _attributes_of_np(owner: types.ModuleType) -> set[str]:
 
 def _lend_old_names(_inspection: HostInspection) -> Undo:
     return together(
-        replace(owner, "np", Stand(np, **{name: _NUMPY_NAMES[name] for name in used}))
+        replace(owner, "np", ModuleProxy(np, **{name: _NUMPY_NAMES[name] for name in used}))
         for owner, used in _modules_with_old_names()
     )
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from loreal_plugin.attach.compat import Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
-    classes_of,
+    classes_in,
     module,
-    modules_of,
     names_in,
     numbers_in,
     replace,
@@ -55,10 +54,8 @@ def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
         def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
             original(self, cfg, classnames, clip_model)
-            text, image = (
-                clip_model.ln_final.weight.shape[0],
-                clip_model.visual.conv1.weight.shape[0],
-            )
+            text = clip_model.ln_final.weight.shape[0]
+            image = clip_model.visual.conv1.weight.shape[0]
             if self.proj.out_features != image:
                 self.proj = nn.Linear(text, image).to(self.proj.weight.dtype)
                 layer = nn.Linear(text, image)
@@ -78,13 +75,11 @@ def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
 
 def _halving_classes(_inspection: HostInspection) -> list[type]:
     """Return the modules of the host's CLIP whose forward casts prompts to half."""
-    kinds = [
+    return [
         kind
-        for owner in modules_of("clip")
-        for kind in classes_of(owner)
-        if issubclass(kind, nn.Module)
+        for kind in classes_in("clip")
+        if issubclass(kind, nn.Module) and "half" in names_in(vars(kind).get("forward"))
     ]
-    return [kind for kind in kinds if "half" in names_in(vars(kind).get("forward"))]
 
 
 def _keep_float32(inspection: HostInspection) -> Undo:
@@ -120,10 +115,8 @@ _PARSER, _END = "parse_test_res.py", "Finished training"
 
 def _parser_waits(inspection: HostInspection) -> bool:
     """Say whether the host's parser skips a log until a line that Dassl does not print."""
-    file, trainer = (
-        inspection.path / _PARSER,
-        getattr(module("dassl.engine.trainer"), "SimpleTrainer", None),
-    )
+    file = inspection.path / _PARSER
+    trainer = getattr(module("dassl.engine.trainer"), "SimpleTrainer", None)
     if trainer is None or not file.is_file():
         return False
     return _END in file.read_text(encoding="utf-8") and _END not in texts_in(trainer.after_train)

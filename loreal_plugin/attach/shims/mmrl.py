@@ -14,12 +14,11 @@ from typing import Any
 from torch import nn
 
 from loreal_plugin.attach.arguments import with_defaults
-from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
+from loreal_plugin.attach.compat import ModuleProxy, Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
-    classes_of,
+    classes_in,
     module,
-    modules_of,
     names_in,
     together,
     wrap,
@@ -28,8 +27,7 @@ from loreal_plugin.errors import CheckpointError
 
 _TABLE = "get_dataset_specified_config"
 
-# its train.py wants TASK on the command line, and looks trainers up in a table of its own two
-# -------------
+# its train.py wants TASK on the command line; its table of trainers has two names alone
 
 
 def _task_wanted(_inspection: HostInspection) -> bool:
@@ -59,11 +57,10 @@ def _name_of_the_base(_inspection: HostInspection) -> Undo:
 
 
 # its load_model takes whatever file comes last, whichever epoch was asked for
-# -----------------------------
 
 
 def _listing_loaders(_inspection: HostInspection) -> list[type]:
-    kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
+    kinds = classes_in("trainers")
     return [kind for kind in kinds if "listdir" in names_in(vars(kind).get("load_model"))]
 
 
@@ -97,7 +94,7 @@ def _check_epoch(folder: Path, epoch: int) -> None:
 def _only_epoch(loader: Callable, epoch: int) -> Iterator[None]:
     names = loader.__globals__
     before = names["os"]
-    names["os"] = Stand(before, listdir=lambda _path: [f"model.pth.tar-{epoch}"])
+    names["os"] = ModuleProxy(before, listdir=lambda _path: [f"model.pth.tar-{epoch}"])
     try:
         yield
     finally:
@@ -105,14 +102,12 @@ def _only_epoch(loader: Callable, epoch: int) -> Iterator[None]:
 
 
 # its text blocks enlarge their attention mask and leave it so
-# ---------------------------------------------
 
 
 def _masks_stick(_inspection: HostInspection) -> bool:
     forwards = [
         names_in(vars(kind).get("forward"))
-        for owner in modules_of("clip")
-        for kind in classes_of(owner)
+        for kind in classes_in("clip")
         if issubclass(kind, nn.Module)
     ]
     return any({"attn_mask", "triu_"} <= names for names in forwards)
@@ -131,10 +126,9 @@ def _masks_put_back(_inspection: HostInspection) -> Undo:
 
         return forward
 
-    kinds = [kind for owner in modules_of("trainers") for kind in classes_of(owner)]
     encoders = [
         kind
-        for kind in kinds
+        for kind in classes_in("trainers")
         if kind.__name__.startswith("TextEncoder") and "forward" in vars(kind)
     ]
     return together([wrap(kind, "forward", around) for kind in encoders])

@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 from torch import nn
 
-from loreal_plugin.attach.compat import Shim, ShimFacts, Stand, Undo
+from loreal_plugin.attach.compat import ModuleProxy, Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
     classes_of,
@@ -34,7 +34,6 @@ _CACHED = "_for_inference"
 PLAIN_TEMPLATE = "a photo of a {}."
 
 # models and tensors go to CUDA whatever the device is
-# -----------------------------------------------------
 
 
 def _cuda_callers(_inspection: HostInspection) -> list[tuple[Any, str]]:
@@ -82,7 +81,6 @@ def _stay_on_cpu(inspection: HostInspection) -> Undo:
 
 
 # text features are kept from the first evaluation on
-# -------------------------------------------------------
 
 
 def _caching_trainers(_inspection: HostInspection) -> list[type]:
@@ -90,12 +88,12 @@ def _caching_trainers(_inspection: HostInspection) -> list[type]:
     found = []
     for owner in modules_of("trainers"):
         kinds = classes_of(owner)
-        if any(_kept_by(kind) for kind in kinds):
+        if any(_cached_attributes(kind) for kind in kinds):
             found += [kind for kind in kinds if "build_model" in vars(kind)]
     return found
 
 
-def _kept_by(kind: type) -> set[str]:
+def _cached_attributes(kind: type) -> set[str]:
     if not issubclass(kind, nn.Module):
         return set()
     return {name for name in names_in(vars(kind).get("forward")) if name.endswith(_CACHED)}
@@ -108,7 +106,7 @@ def _forget_on_change(inspection: HostInspection) -> Undo:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = original(self, *args, **kwargs)
             model = getattr(self.model, "module", self.model)
-            for name in _kept_by(type(model)):
+            for name in _cached_attributes(type(model)):
                 setattr(model, name, None)
             return result
 
@@ -121,7 +119,6 @@ def _forget_on_change(inspection: HostInspection) -> Undo:
 
 
 # prompts are made from a table of the family's datasets
-# ----------------------------------------------------
 
 
 def _tables_without_ours(_inspection: HostInspection) -> list[dict[str, str]]:
@@ -162,7 +159,6 @@ def _templates_for_ours(inspection: HostInspection) -> Undo:
 
 
 # few-shot subsets are pickles in the data folder
-# -----------------------------------------------------------
 
 
 class _Records(pickle.Unpickler):
@@ -189,8 +185,8 @@ def _pickling_datasets(_inspection: HostInspection) -> list[ModuleType]:
 
 
 def _read_records_only(inspection: HostInspection) -> Undo:
-    stand = Stand(pickle, load=_load_records)
-    return together([replace(owner, "pickle", stand) for owner in _pickling_datasets(inspection)])
+    proxy = ModuleProxy(pickle, load=_load_records)
+    return together([replace(owner, "pickle", proxy) for owner in _pickling_datasets(inspection)])
 
 
 TRAINER_SHIMS: tuple[Shim, ...] = (
