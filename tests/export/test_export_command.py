@@ -16,7 +16,7 @@ import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.edge import Package
-from loreal_plugin.export.export_run import opened
+from loreal_plugin.export.export_run import open_deployed
 from loreal_plugin.export.pictures import pictures_of
 from loreal_plugin.results.protocols import FEW_SHOT
 from loreal_plugin.runs.run import run_protocol
@@ -110,7 +110,7 @@ def test_a_run_on_all_classes_is_opened_with_its_own_pictures(run_folder: Path):
     assert len(found.training) == 2 * 4 and not set(found.training) & set(found.held_out)
     # statistics that the run does not keep are made of these pictures, and of all classes
     shutil.rmtree(trained.folder / "loreal" / "inference", ignore_errors=True)
-    deployed = opened(trained, "pics", "static", found)
+    deployed = open_deployed(trained, "pics", "static", found)
     assert deployed.inference == "static" and len(deployed.classnames) == 4
     images = torch.stack([deployed.pixels(path) for path in found.training[::2]])
     features = deployed.embed(images)
