@@ -1,6 +1,6 @@
 """One process sees one CUDA device, unless the user says otherwise.
 
-The public hosts spread their model over every device that a process sees (`nn.DataParallel`), which
+The public hosts spread their model over every device that a process sees (`nn.DataParallel`). That
 changes what they compute, and MaPLe then ends in an error. So the command line leaves one device
 visible before anything of CUDA runs. Only the variable is read and set here, not CUDA itself.
 """

@@ -52,7 +52,7 @@ MODES: dict[str, InferenceMode] = {
     "static": InferenceMode("the training mean's", needs_text=False),
 }
 
-# The value of INFERENCE that stands for the cheapest of these with the classes of `exact`.
+# The value of INFERENCE for the cheapest of these modes that gives the classes of `exact`.
 CALIBRATED = "calibrated"
 CHOICES = (CALIBRATED, *MODES)
 

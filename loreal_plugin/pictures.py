@@ -138,7 +138,7 @@ def from_array(values: Any) -> Image.Image:
 
 
 def picture_identity(content: bytes) -> str:
-    """Return the SHA-256 of a picture file that stands for its pixels, in keys of what they give.
+    """Return a SHA-256 that identifies a picture file's pixels, for keys of caches and runs.
 
     It is the content's own hash where Pillow alone reads the same pixels. Where it does not, it
     depends on `READING`, too: embeddings from before this module are then not taken for new ones.

@@ -47,7 +47,7 @@ class TimeLeft:
         self._part = ""
 
     def left(self) -> float | None:
-        """Return the seconds left for the whole run, None where nothing tells."""
+        """Return the seconds left for the whole run, None where no part gives a pace yet."""
         later = sum(work for part, work in self._open.items() if part != self._part)
         of_part, work, seconds = 0.0, self._work, self._seconds
         if self._part in self._open:

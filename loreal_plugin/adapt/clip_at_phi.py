@@ -237,8 +237,8 @@ def _mean_cosines(pupil: Tower, shards: Shards) -> list[float]:
 def clip_of(student: Student, source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a CLIP under OpenAI's keys: the student's image side, the text side of its source.
 
-    The numbers are rounded as CLIP's own loader rounds them, and the student takes them over, so
-    that it computes what the file will.
+    The numbers are rounded as CLIP's own loader rounds them. The student takes them over, too: it
+    then computes what a model from the file computes.
 
     Args:
         student: plain CLIP, with its updates merged.

@@ -95,13 +95,11 @@ def load_attributes(name_or_path: str, dataset: str) -> AttributeSet:
     path, fallback = _find(name_or_path, dataset)
     raw, content = _read_object(path)
     if content.get("schema_version") != SCHEMA_VERSION:
-        raise AttributeFileError(
-            f"attribute file {path}: wanted schema_version {SCHEMA_VERSION}, "
-            f"got {content.get('schema_version')!r}"
-        )
+        found = content.get("schema_version")
+        raise _malformed(path, f"wanted schema_version {SCHEMA_VERSION}, got {found!r}")
     per_class = content.get("per_class") or {}
     if not isinstance(per_class, dict):
-        raise AttributeFileError(f"attribute file {path}: 'per_class' is no object of class names")
+        raise _malformed(path, "'per_class' is no object of class names")
     return AttributeSet(
         words=_checked_words(content.get("attributes"), path, "'attributes'"),
         domain=str(content.get("domain", "")),
@@ -137,7 +135,10 @@ def _find(name_or_path: str, dataset: str) -> tuple[Path, bool]:
     path = Path(name_or_path).expanduser()
     if name_or_path and (path.suffix or len(path.parts) > 1):
         if not path.is_file():
-            raise AttributeFileError(f"attribute file {path} does not exist")
+            raise AttributeFileError(
+                f"attribute file {path} does not exist; give another path, or the name of a file in"
+                " attributes/"
+            )
         return path, False
     folder = bundle_root() / "attributes"
     if not name_or_path:
@@ -182,25 +183,28 @@ def _read_object(path: Path) -> tuple[bytes, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise AttributeFileError(f"attribute file {path} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise AttributeFileError(
-            f"attribute file {path}: wanted a JSON object, got {type(content).__name__}"
-        )
+        raise _malformed(path, f"wanted a JSON object, got {type(content).__name__}")
     return raw, content
+
+
+def _malformed(path: Path, fault: str) -> AttributeFileError:
+    """Return the error for a file that is not of the format."""
+    return AttributeFileError(
+        f"attribute file {path}: {fault}; docs/ATTRIBUTES.md describes the format"
+    )
 
 
 def _checked_words(words: Any, path: Path, where: str) -> tuple[str, ...]:
     """Return the words without superfluous spaces; AttributeFileError says what is wrong."""
     if not isinstance(words, list) or not words:
-        raise AttributeFileError(f"attribute file {path}: {where} is no list of words, or empty")
+        raise _malformed(path, f"{where} is no list of words, or empty")
     clean = []
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise AttributeFileError(
-                f"attribute file {path}: {where} has {word!r}, which is no word"
-            )
+            raise _malformed(path, f"{where} has {word!r}, which is no word")
         clean.append(" ".join(word.split()))
     lower = [word.lower() for word in clean]
     repeated = sorted({word for word in lower if lower.count(word) > 1})
     if repeated:
-        raise AttributeFileError(f"attribute file {path}: {where} repeats {', '.join(repeated)}")
+        raise _malformed(path, f"{where} repeats {', '.join(repeated)}")
     return tuple(clean)

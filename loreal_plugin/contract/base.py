@@ -129,9 +129,9 @@ class HostContract(HostText):
     def condition(self, model: HostModel, features: Tensor, mode: str = "class") -> Tensor:
         """Return the one vector (B, D_v) that the meta-nets read of `features` (B, F, D_v).
 
-        `mode` is `class` (the class feature), `fusion` (the features mixed as the host does and
-        normalised again) or `fusion_raw` (mixed, and shorter than one where they disagree: the
-        authors' code); with one feature all are the same.
+        `mode` is `class`: the class feature; `fusion`: the features, mixed as the host does, and
+        normalised again; or `fusion_raw`: mixed alone, so shorter where they differ (the authors'
+        code). With one feature all are the same.
 
         Raises:
             ConfigError: another mode.

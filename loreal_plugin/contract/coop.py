@@ -51,8 +51,8 @@ class CoOpContract(HostContract):
 def _row_order(learner: HostModel, shape: torch.Size) -> Tensor:
     """Return for each prompt row the position of its token in the host's tokens, (C, L).
 
-    The host tokenises "X X X name." and moves the context rows behind the name, or half of them,
-    where CLASS_TOKEN_POSITION is `front` or `middle`; the tokens it keeps are not moved.
+    The host tokenises "X X X name.". With CLASS_TOKEN_POSITION `front` it moves the context rows
+    behind the name, with `middle` half of them. The tokens that it keeps are not moved.
     """
     n_cls, length = shape
     order = torch.arange(length).repeat(n_cls, 1)

@@ -1,7 +1,7 @@
 """Which methods have a row, and where the row is: our own, and those of packages from outside.
 
-A package from outside adds a row by an entry point of the group `loreal_plugin.hosts`, whose name
-is the method and whose object is the row's class. A module that is not installed adds rows by the
+A package from outside adds a row by an entry point of the group `loreal_plugin.hosts`. Its name is
+the method, its object the row's class. A module that is not installed adds rows by the
 variable `LOREAL_HOSTS`, which names modules with a tuple `ROWS`. docs/ADD_A_HOST.md has an example.
 
 The names need no torch, so that the command line can list them; a row is imported when it is asked
@@ -34,7 +34,7 @@ _OUR_ROWS = {
     "mma": "loreal_plugin.contract.mma:MMAContract",
     "mmrl": "loreal_plugin.contract.mmrl:MMRLContract",
 }
-# zero-shot CLIP stands under this name in results
+# results have zero-shot CLIP under this name
 _NO_METHODS = ("clip",)
 # its row has `zero_shot_options`, and every host has its trainer
 PLAIN_METHOD = "coop"

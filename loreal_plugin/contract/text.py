@@ -179,7 +179,8 @@ def class_starts(tokens: Tensor, classnames: Sequence[str], tokenize: Tokenize) 
     candidates = [place for place in common or () if place <= equal_until]
     if not candidates:
         raise HostError(
-            "the class names start at different positions of their prompts: no common template"
+            "the class names start at different positions of their prompts; all prompts must have"
+            " the same words before the class name"
         )
     return torch.full((len(classnames),), max(candidates), dtype=torch.long)
 

@@ -100,8 +100,8 @@ class DemoMixin(DrawnMixin):
 class DemoHeldoutMixin(DemoMixin):
     """The base classes of the world alone, tested on their val pictures: for choosing settings.
 
-    Its own base and new halves are halves of the world's base classes, so a setting chosen here has
-    seen neither a new class nor a test picture of `Demo`.
+    Its own base and new classes are halves of the world's base classes. So a setting that is chosen
+    here has seen neither a new class nor a test picture of `Demo`.
     """
 
     few_shot_folder: ClassVar[str] = "split_fewshot_heldout"

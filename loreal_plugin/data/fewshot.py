@@ -19,8 +19,8 @@ SUBSAMPLES = ("all", "base", "new")
 def sample_shots(items: Sequence[Item], shots: int, rng: random.Random) -> list[Item]:
     """Return `shots` pictures of every class, each once; all of a class that has fewer.
 
-    With `rng = random.Random(SEED)` this draws what CoOp draws from a saved split with that seed,
-    because nothing else moves its global random state between seeding and sampling.
+    With `rng = random.Random(SEED)` this draws what CoOp draws from a saved split with that seed:
+    in CoOp nothing else uses the global random state between seeding and sampling.
 
     Source: Dassl `DatasetBase.generate_fewshot_dataset`.
     """

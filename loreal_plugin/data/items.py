@@ -78,8 +78,8 @@ def sub_folders(folder: Path, ignored: Collection[str] = ()) -> list[str]:
 def pictures_in(folder: Path) -> list[str]:
     """Return the full paths of the visible picture files of one folder, sorted.
 
-    Sorted, because the order of a directory listing differs between file systems and a shuffle with
-    a fixed seed is only as reproducible as what it shuffles.
+    Sorted, because the order of a directory listing differs between file systems: a shuffle with a
+    fixed seed gives the same result only for the same order.
     """
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.lower().endswith(PICTURE_ENDINGS)]

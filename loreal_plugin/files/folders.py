@@ -39,7 +39,7 @@ def preparing(place: Path) -> Iterator[Path]:
 
 
 def put_in_place(new: Path, place: Path, aside: Path) -> None:
-    """Rename what was prepared to its place; a folder that lies there goes with `aside`.
+    """Rename what was prepared to its place; a folder that is there moves into `aside`.
 
     Args:
         aside: from `preparing`; a power cut between the two renames leaves the old one there.

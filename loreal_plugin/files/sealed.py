@@ -123,7 +123,7 @@ class _Rebuild:
     def __call__(
         self, storage: Tensor, offset: int, size: tuple, stride: tuple, *_rest: Any
     ) -> Tensor:
-        """Return a view of (...) numbers of a storage (n,); all of it has to lie inside."""
+        """Return a tensor of shape `size` on a storage (n,); no element may be outside of it."""
         if not isinstance(storage, Tensor) or len(size) != len(stride):
             raise UnsafeFileError("a tensor is not made of numbers of the file")
         if min((offset, *size, *stride), default=0) < 0:

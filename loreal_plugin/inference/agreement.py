@@ -44,11 +44,12 @@ def compare(logits: Tensor, exact: Tensor, labels: Tensor) -> Agreement:
 def choose_margin(first: Tensor, exact: Tensor, k: int, target: float) -> tuple[float, bool]:
     """Return the smallest threshold at which `auto` finds enough winners, and whether it is sure.
 
-    `auto` finds the exact winner of an image where that class is among the k leading ones of the
-    first pass, and no further below its highest logit than the threshold. The threshold is an order
-    statistic of these distances, number (N + 1) * target, rounded up: then the share holds for a
-    new image of the same kind, not for these alone. It is not sure with too few images, or where k
-    classes do not suffice; then the largest distance that k classes reach is the threshold.
+    `auto` finds the exact winner of an image on two conditions. In the first pass it is among the k
+    leading classes, and it is no further below the highest logit than the threshold. So the
+    threshold is an order statistic of these distances: number (N + 1) * target, rounded up. Then
+    the share holds for a new image of the same kind, not for these alone. It is not sure with too
+    few images, or where k classes do not suffice. Then the largest distance within k classes is
+    the threshold.
 
     Args:
         first: (N, C) logits of the first pass.

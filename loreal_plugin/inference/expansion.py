@@ -1,9 +1,9 @@
 """Text features as a short series in the bottleneck activations, so that no text encoder runs.
 
 The features of a class move smoothly, and little, with the K * D_s activations of the meta-nets. An
-`Expansion` keeps, for every class, the feature at the training mean and how it changes along the
-leading directions in which training images differ, and along products of a few of these. An image
-then costs one small matrix product.
+`Expansion` keeps for every class the feature at the training mean, and how it changes along the
+directions in which training images differ most, and along products of a few of these. An image then
+costs one small matrix product.
 
 Shapes: B images, C classes, N training embeddings, H = K * D_s activations, R directions, Q of them
 in products, T = R + Q (Q + 1) / 2 terms, D_v joint embedding width.

@@ -204,7 +204,7 @@ def _stored_part(
 def _facts(
     directions: Directions, share: float, errors: Tensor, tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return what an expansion says of itself; errors are lengths between normalised features."""
+    """Return facts about an expansion; errors are distances between normalised features."""
     return {
         "directions": directions.basis.shape[1],
         "products": directions.n_products,

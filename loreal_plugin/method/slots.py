@@ -6,8 +6,8 @@ A spliced prompt is a list of *sources*, one a row. They index a bank of rows th
 
     [ L rows of the host's own prompt | W word embeddings | K contents ]
 
-so host rows (learned contexts included) are taken over untouched, and a content is one row of the
-bank however often it is repeated.
+So host rows (learned contexts included) are used as they are, and a content is one row of the bank
+however often it is repeated.
 """
 
 from __future__ import annotations

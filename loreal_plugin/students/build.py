@@ -26,8 +26,8 @@ from loreal_plugin.students.student import Student
 
 _BASE = "TrainerBase"
 
-# A word that means next to nothing before an attribute, and stands for "not told" in the
-# demonstration captions: the start of META_INIT neutral.
+# The start of META_INIT neutral: a word that says next to nothing before an attribute. In the
+# captions of the demonstration world it means that a value is not named.
 NEUTRAL_WORD = "some"
 
 

@@ -1,8 +1,7 @@
 """Augmented views of training pictures at two resolutions, as the host's transform gives them.
 
-A view is a box and a flip, drawn once per (seed, image, view number). Both students see it through
-PIL's own resize of the original pixels, so the low-resolution view is not a shrunken copy of the
-standard one.
+A view is a box and a flip, drawn once per (seed, image, view number). For each student PIL resizes
+the original pixels: the low-resolution view is no shrunken copy of the standard one.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def build_recipe(cfg: Any) -> ViewRecipe:
             f"LOREAL reproduces {', '.join(REPRODUCIBLE[:3])}"
         )
     if cfg.INPUT.SIZE[0] != cfg.INPUT.SIZE[1]:
-        raise ConfigError(f"INPUT.SIZE {tuple(cfg.INPUT.SIZE)} is not square")
+        raise ConfigError(f"INPUT.SIZE {tuple(cfg.INPUT.SIZE)} is not square; give one side twice")
     if cfg.INPUT.INTERPOLATION not in INTERPOLATIONS:
         known = ", ".join(INTERPOLATIONS)
         raise ConfigError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION} is none of {known}")

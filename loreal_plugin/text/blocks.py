@@ -39,7 +39,7 @@ class TextBlocks:
         final_norm: the norm after the last block, (N, D_t) -> (N, D_t).
         projection: (D_t, D_v), from the text width to the joint width.
         enter: `(layer_index, x (N, T, D_t)) -> (N, T', D_t)`, what the host does before that block
-            to the rows right after the start token: MaPLe replaces some, MMRL inserts some. It sees
+            to the rows after the start token: MaPLe replaces some, MMRL inserts some. `x` has the
             static rows of the prompts alone, start token first. None: nothing.
         enter_class: the same with a third argument, which class (N,) each prompt is of, for rows
             that differ from class to class. It takes the place of `enter`.
@@ -188,8 +188,8 @@ def _attend(
     n_images, n_classes, n_queries, width = q.shape
     past = [rows.to(kv.dtype).expand(n_images, n_classes, -1, -1) for rows in earlier]
     # One joined copy for PyTorch's fused attention. Scoring earlier and own rows apart saves the
-    # copy, but on one CPU core it was 1.5 times slower forward at CLIP's width and equal with
-    # gradient, also at width 64.
+    # copy. But on one CPU core, at CLIP's width and at width 64, that was 1.5 times slower forward
+    # and equal with gradient.
     joined = torch.cat([*past, kv], dim=2) if past else kv  # (B, C, T, 2D)
 
     def heads(t: Tensor) -> Tensor:

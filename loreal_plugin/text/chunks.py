@@ -1,8 +1,8 @@
 """Many classes: which of them run together, and how they run in chunks.
 
-Classes run in chunks, so that activation memory does not grow with their number, and in groups of
-like length, so that short prompts are not padded to long ones. A list of classes that fits at once
-and has one length needs nothing of this.
+Classes run in chunks, so that activation memory does not grow with their number. They run in
+groups of like length, so that short prompts are not padded to long ones. A list of classes that
+fits at once and has one length needs nothing of this.
 
 Shapes: B images, C classes, D = D_t.
 """

@@ -8,7 +8,7 @@ equals the host's own text encoder on the full prompts.
     prompt:   start ctx CLASS with | S_1 S_1 color S_2 S_2 shape . end | padding
               static, kept as keys | suffix, runs once an image        | never runs
 
-Where the prompts of all classes begin alike (slots before the class name), the rows up to the first
+With slots before the class name, the prompts of all classes begin alike. Their rows up to the first
 difference, the common rows, run once per image instead of once per image and class.
 
 Shapes: B images, C classes of a chunk, P static rows, R common rows, S suffix rows, T rows with

@@ -139,8 +139,8 @@ def check_identity(
 def replay_schedule(schedule: Any, epochs: int) -> None:
     """Bring a fresh schedule to where it was after `epochs`, step by step.
 
-    A stored schedule is not loaded: Dassl's warm-up keeps a copy of the schedule that follows it,
-    and after a load that copy has another optimiser, so the rate would stay as it is. The steps
+    A stored schedule is not loaded. Dassl's warm-up keeps a copy of the schedule that follows it,
+    and after a load that copy has another optimiser: the rate would stay as it is. The steps
     themselves give the same floats on every host.
     """
     with warnings.catch_warnings():

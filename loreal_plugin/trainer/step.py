@@ -1,8 +1,8 @@
 """A training step of stage 3 without the method: its batches, and what is around its losses.
 
 A batch is pictures seen twice, or their cached embeddings; both come in the same order. The order
-of an epoch and its views are functions of (seed, epoch) alone, so that a resumed run goes on as an
-uninterrupted one, and a run that caches sees what one that does not cache sees.
+of an epoch and its views are functions of (seed, epoch) alone. So a resumed run goes on as an
+uninterrupted one, and runs with and without a cache see the same.
 
 Shapes: B pictures, F features a picture, D_v width of an embedding, C classes.
 """

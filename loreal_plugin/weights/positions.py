@@ -134,7 +134,7 @@ def keep_own_pos_embed(
     """Let a checkpoint of another input size load: a `load_state_dict` pre-hook for a CLIP ViT.
 
     MaPLe and MMRL save the whole CLIP. Its positional embedding is not learned, so where only the
-    grid differs the module's own resampled rows stand in for the saved ones.
+    grid differs the module's own resampled rows are loaded instead of the saved ones.
     """
     key = prefix + "positional_embedding"
     own = module.positional_embedding
