@@ -61,7 +61,7 @@ def family_parser() -> argparse.ArgumentParser:
 
 
 def with_defaults(opts: Sequence[str], defaults: Mapping[str, str]) -> list[str]:
-    """Return `KEY VALUE` options, completed by those that a host insists on finding among them."""
+    """Return `KEY VALUE` options; each default whose key is missing is added at the end."""
     given = list(opts)
     for key, value in defaults.items():
         if key not in given[::2]:

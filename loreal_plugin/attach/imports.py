@@ -41,6 +41,7 @@ def imports_from(inspection: HostInspection) -> Iterator[None]:
         if not _comes_from(sys.modules.get(name), root)
     }
     of_host = set(inspection.packages)
+    # of a host that was imported in part, all stays but what came from elsewhere
     set_aside = {name for name in foreign if name in sys.modules}
     stays = of_host - set_aside if of_host - foreign else set()
     before = {name: m for name, m in sys.modules.items() if name.split(".")[0] in of_host}

@@ -1,7 +1,7 @@
-"""Values of a recipe in the type that a host declares: numbers that fit are taken over, the rest is
-told with what would help.
+"""Values of a recipe in the type that a host declares.
 
-yacs refuses 1 where a host's default is 1.0. Hosts declare the same key in different types.
+Hosts declare the same key in different types, and yacs refuses 1 where a host's default is 1.0. A
+number that fits is converted here. Anything else is refused, with what to do about it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ _CHECK = "_check_and_coerce_cfg_value_type"
 
 @contextmanager
 def numbers_that_fit() -> Iterator[None]:
-    """Let configurations take a whole number where a decimal one is declared, and the other way
-    where nothing is lost; put yacs's own check back afterwards.
+    """Let configurations take an int for a declared float, and a whole float for an int.
+
+    yacs's own check is put back afterwards.
     """
     from yacs import config  # a host brings it
 

@@ -65,8 +65,7 @@ def embed_pictures(run: OpenRun, items: Sequence[Any], say: Callable[[str], None
 
 
 def drift_numbers(native: Tensor, low: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return how embeddings (N, D_v) of small pictures lie to those of the same pictures at the
-    native size.
+    """Return how far embeddings (N, D_v) at phi are from those of the same pictures at native size.
 
     - `cosine_mean`, `cosine_std`: of the two embeddings of a picture;
     - `drift_norm`: length of the mean change of all pictures;

@@ -51,33 +51,36 @@ def explain_pictures(
     else:
         chosen = choose(run, run.items("test"), count, pick, say)
         pictures = [(item.impath, run.deployed.classnames[item.label]) for item in chosen]
-    explainer, pages, made = Explainer(run, load_vocabulary(run)), [], []
+    explainer = Explainer(run, load_vocabulary(run))
+    explanations: list[Explanation] = []
+    pages: list[Path] = []
     for index, (file, label) in enumerate(pictures):
-        made.append(explainer.explain(file, label))
-        pages.append(folder / page_name(index, label, file))
-        save_page(made[-1], run.title, pages[-1])
-        say(f"[{index + 1}/{len(pictures)}] {pages[-1]}")
-        say(f"  {in_words(made[-1])}")
-    save_overview(made, run.title, folder / OVERVIEW)
+        explanation, page = explainer.explain(file, label), folder / page_name(index, label, file)
+        save_page(explanation, run.title, page)
+        say(f"[{index + 1}/{len(pictures)}] {page}")
+        say(f"  {in_words(explanation)}")
+        explanations.append(explanation)
+        pages.append(page)
+    save_overview(explanations, run.title, folder / OVERVIEW)
     numbers = [
         {"page": page.name, **explanation.numbers()}
-        for page, explanation in zip(pages, made, strict=True)
+        for page, explanation in zip(pages, explanations, strict=True)
     ]
     write_json(folder / NUMBERS, {**facts(run), "pictures": numbers})
     return pages
 
 
-def in_words(made: Explanation) -> str:
+def in_words(explanation: Explanation) -> str:
     """Return what the host and LOREAL call a picture at phi, and whether the slots read it."""
-    host, ours = made.predictions[-2:]
-    told = [
-        f"{one.name}: {one.classes[0]} {100 * one.probabilities[0]:.0f} %" for one in (host, ours)
+    host, loreal = explanation.predictions[-2:]
+    answers = [
+        f"{one.name}: {one.classes[0]} {100 * one.probabilities[0]:.0f} %" for one in (host, loreal)
     ]
-    known = f"it is {made.label}; " if made.label else ""
-    slots = made.slots.get(ours.size, ())
+    label = f"it is {explanation.label}; " if explanation.label else ""
+    slots = explanation.slots.get(loreal.size, ())
     moves = [slot.moves for slot in slots if slot.moves is not None]
-    still = "; the slots ignore it (contents move by less than 1 %)"
-    return f"{known}{', '.join(told)}{still if moves and max(moves) < IGNORED else ''}"
+    ignored = "; the slots ignore it (contents move by less than 1 %)"
+    return f"{label}{', '.join(answers)}{ignored if moves and max(moves) < IGNORED else ''}"
 
 
 def page_name(index: int, label: str, file: str) -> str:

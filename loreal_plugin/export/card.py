@@ -80,7 +80,7 @@ def shown_classes(labels: Sequence[str]) -> str:
 
 
 def facts_table(facts: Sequence[Sequence[str]]) -> str:
-    """Return names and what they say as Markdown; classes and datasets may have any name."""
+    """Return pairs of name and text as a Markdown table, with the texts escaped."""
     body = [[name, in_cell(str(said))] for name, said in facts]
     return str(tabulate(body, headers=["", ""], tablefmt="github", disable_numparse=True))
 

@@ -122,7 +122,8 @@ def open_model(
             raise ConfigError(
                 f"{path} is a package, whose head is its inference mode; leave --inference out"
             )
-        return PackageModel(Package.open(path, head=classes, threads=_threads(threads)))
+        count = torch.get_num_threads() if threads is None else threads
+        return PackageModel(Package.open(path, head=classes, threads=count))
     if not Path(path).exists():
         raise CheckpointError(f"{path} does not exist; name the folder of a run or a package")
     if Path(path).is_dir() and not (Path(path) / RESULTS).is_file():
@@ -137,7 +138,3 @@ def open_model(
     if threads is not None:
         torch.set_num_threads(threads)
     return RunModel(deployed)
-
-
-def _threads(threads: int | None) -> int:
-    return torch.get_num_threads() if threads is None else threads
