@@ -81,5 +81,5 @@ def _pictures(engine: object, spec: RunSpec) -> str:
     first = [Path(identity.dataset(name).test[0].impath) for name in tests]
     if not all(path.is_file() for path in first):
         return "pictures are drawn when it starts"
-    identity.look_at(tests)
+    identity.check_pictures(tests)
     return "every picture was read"

@@ -11,11 +11,10 @@ from typing import Any
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.results.lookup import Lookup, row_identity, train_pictures
-from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.results.record import RESULTS, STARTED, read_record
 from loreal_plugin.results.run import Row, Run, Score, run_of
 from loreal_plugin.results.variants import PLAIN, place
 
-STARTED = "started.json"
 ZERO_SHOT_METHOD = "clip"
 ZERO_SHOT_MODEL = "zero-shot"
 

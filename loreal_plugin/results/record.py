@@ -20,6 +20,7 @@ from loreal_plugin.results.schema import schema_fault
 SCHEMA_VERSION = 2
 READABLE = (1, SCHEMA_VERSION)  # version 1 knew base-to-new only
 RESULTS = "results.json"
+STARTED = "started.json"  # the journal of a training, beside it
 AGAIN = "delete it and run the same command again"
 
 
@@ -121,19 +122,6 @@ class TestListFacts(TypedDict):
 
     classnames: list[str]
     labels: str
-
-
-class SweepFacts(TypedDict):
-    """The record of a sweep, and of each of its runs the command, the state and the error."""
-
-    schema_version: int
-    kind: str
-    name: str
-    jobs: int
-    seconds: float
-    done: int
-    failed: int
-    runs: list[dict[str, Any]]
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:

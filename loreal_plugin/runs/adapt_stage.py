@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from loreal_plugin.adapt.files import (
-    FOLDER,
-    adaptation_file,
-    as_stored,
-    write_adaptation,
-)
+from loreal_plugin.adapt.files import FOLDER, adaptation_file, as_stored, write_adaptation
 from loreal_plugin.adapt.parts import part_files, read_part, write_part
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
@@ -22,7 +15,7 @@ from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
-from loreal_plugin.students.build import build_student
+from loreal_plugin.students.build import build_student, device_of
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import build_recipe
@@ -46,19 +39,19 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
     """
     facts = engine.identity.adaptation_facts()
     training = _training(engine, stage, facts)
-    parts = _Parts(stage.folder / FOLDER, journal)
-    if parts.go_on(training):
+    checkpoints = _Checkpoints(stage.folder / FOLDER, journal)
+    if checkpoints.resume(training):
         done, whole = training.passes_done, len(training.order)
         print(f"LOREAL goes on after pass {done} of {whole} over the pictures")
     every = max(1, len(training.order) // SAVES)
     for progress in training.run():
-        print(_line(progress, training), flush=True)
+        print(_progress_line(progress, training), flush=True)
         if progress.passes_done % every == 0 and progress.passes_done < progress.passes:
-            parts.save(training)
+            checkpoints.save(training)
     tensors = as_stored(training.adaptation.state())
     count = sum(value.numel() for value in tensors.values())
     write_adaptation(adaptation_file(stage.folder), tensors, facts)
-    parts.remove()
+    checkpoints.remove()
     return {
         "parameters": count,
         "epochs": training.settings.epochs,
@@ -87,13 +80,13 @@ def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
         seed=cfg.SEED,
         views=settings.views,
         store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets"),
-        ingredients=_of_targets(facts),
+        ingredients=_target_facts(facts),
     )
     return Distillation(pupil, adapt(beta, settings), shards, settings)
 
 
-def _of_targets(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides about alpha's targets: not how the pupil is trained on them."""
+def _target_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what alpha's targets depend on: all but how the pupil is trained on them."""
     return {key: value for key, value in facts.items() if key != "settings"} | {
         "seed": facts["settings"]["seed"]
     }
@@ -101,9 +94,9 @@ def _of_targets(facts: dict[str, Any]) -> dict[str, Any]:
 
 def picture_files(engine: Any) -> list[str]:
     """Return the pictures of an adaptation: the few shots, or a folder's, without labels."""
-    found = other_pictures(engine.identity.options_of("adapt"))
+    files = other_pictures(engine.identity.options_of("adapt"))
     dataset = engine.identity.dataset(engine.plan.source)
-    return [item.impath for item in dataset.train_x] if found is None else found
+    return [item.impath for item in dataset.train_x] if files is None else files
 
 
 def _student(engine: Any, cfg: Any, names: list[str], size: int, enlarge: int = 0) -> Student:
@@ -114,7 +107,7 @@ def _student(engine: Any, cfg: Any, names: list[str], size: int, enlarge: int = 
         engine.host,
         cfg,
         names,
-        "cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu",  # as Dassl chooses it
+        device_of(cfg),
         input_size=size,
         checkpoint_dir=engine.plan.stages["alpha"].folder if learns else None,
         epoch=options.alpha_epoch,
@@ -125,8 +118,8 @@ def _student(engine: Any, cfg: Any, names: list[str], size: int, enlarge: int = 
 # ---- going on ------------------------------------------------------------------------------------
 
 
-class _Parts:
-    """What an interrupted training goes on from: one file a checkpoint, the older ones removed."""
+class _Checkpoints:
+    """What an interrupted training goes on from: the newest checkpoint, a file of its own."""
 
     def __init__(self, folder: Path, journal: Journal) -> None:
         self.folder, self.journal = folder, journal
@@ -138,8 +131,8 @@ class _Parts:
         self.journal.note_files()
         self._drop(older)
 
-    def go_on(self, training: Distillation) -> bool:
-        """Take over the last checkpoint, which the journal has checked; return if there is one."""
+    def resume(self, training: Distillation) -> bool:
+        """Load the newest checkpoint, which the journal has checked; return if there is one."""
         found = part_files(self.folder)
         if found:
             read_part(found[-1], training)
@@ -156,13 +149,13 @@ class _Parts:
             path.unlink()
 
 
-def _line(progress: Progress, training: Distillation) -> str:
-    """Return a line of progress as Dassl's trainers write theirs: the console tells the time left.
+def _progress_line(progress: Progress, training: Distillation) -> str:
+    """Return a line of progress in the form of Dassl's, of which the console tells the time left.
 
-    A pass is one view of at most so many pictures; an epoch is all of them.
+    A pass reads one view of one part of the pictures; an epoch has the same number of passes each.
     """
     epochs = training.settings.epochs
-    each, steps = len(training.order) // epochs, training.steps // epochs
-    epoch, done = divmod(progress.passes_done - 1, each)
-    batch = round(steps * (done + 1) / each)
+    passes, steps = len(training.order) // epochs, training.steps // epochs
+    epoch, done = divmod(progress.passes_done - 1, passes)
+    batch = round(steps * (done + 1) / passes)
     return f"epoch [{epoch + 1}/{epochs}] batch [{batch}/{steps}] loss {progress.loss:.4f}"

@@ -40,7 +40,7 @@ _ROUNDS, _SECONDS = 7, 20.0
 
 
 def run_calibrate(
-    spec: RunSpec, *, target: float = TARGET, pictures: int = PICTURES, say: Say = say_line
+    spec: RunSpec, *, target: float = TARGET, pictures: int = PICTURES
 ) -> dict[str, Any]:
     """Measure every mode of a run's stage 3, write the table beside its checkpoint and return it.
 
@@ -54,26 +54,26 @@ def run_calibrate(
         DataError: there is no picture to measure on.
         LorealError: see `loreal_plugin.runs.prepare.prepare`.
     """
-    engine = prepare(spec, say=say)
+    engine = prepare(spec)
     stage = engine.plan.stages["loreal"]
     with using_weights(spec.weights):
         if engine.finished(stage) is None:
             raise CheckpointError(
                 f"stage 3 ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
             )
-        with stage_lock(stage.folder, say):
+        with stage_lock(stage.folder, engine.say):
             dataset = engine.identity.dataset(engine.plan.source)
             pictures_of = held_out(dataset, engine.cfgs["loreal"], spec.seed)
             parts = engine.host, engine.plan, engine.identity, engine.cfgs["loreal"]
             deployed = open_stage(*parts, stage, engine.plan.source, torch.device("cpu"))
             options = engine.identity.options
             record = calibrate(
-                deployed, pictures_of, options, target=target, pictures=pictures, say=say
+                deployed, pictures_of, options, target=target, pictures=pictures, say=engine.say
             )
             path = deployed.modes.store.folder / CALIBRATION
             facts = {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
             write_checked(path, record | facts)
-    say(f"written: {path}")
+    engine.say(f"written: {path}")
     return record
 
 
@@ -89,22 +89,23 @@ def calibrate(
     """Return the table of a trained model: rows, threshold, what to choose."""
     builder, device = deployed.modes, deployed.beta.device
     check_inference(deployed.beta.contract, dataclasses.replace(options, inference="auto"))
-    features, labels, where = pictures_of.embed(deployed.model, pictures)
-    say(f"{len(features)} held-out embeddings: {where}")
+    features, labels, source = pictures_of.embed(deployed.model, pictures)
+    say(f"{len(features)} held-out embeddings: {source}")
     exact_mode = builder.mode(dataclasses.replace(options, inference="exact"))
     exact = in_batches(exact_mode, features, BATCH)
-    first = builder.mode(dataclasses.replace(options, inference="auto"), margin=0.0)
+    # the first pass of `auto` does not depend on the threshold, which is chosen from it
+    auto = builder.mode(dataclasses.replace(options, inference="auto"), margin=0.0)
     margin, promised = choose_margin(
-        in_batches(first.first, features, BATCH), exact, options.shortlist_k, target
+        in_batches(auto.first, features, BATCH), exact, options.shortlist_k, target
     )
     found = _compared(builder, options, margin, exact_mode)
     rows = [_row(name, row, features, labels, exact, say) for name, row in found.items()]
     modes = {name: row.mode for name, row in found.items()}
     for row, times in zip(rows, _times(modes, features, device), strict=True):
         row |= times
-    kept = choose_mode(builder, options, features, where, target=target, say=say)
-    write_chosen(builder, options, kept)
-    say(kept.text())
+    best = choose_mode(builder, options, features, source, target=target, say=say)
+    write_chosen(builder, options, best)
+    say(best.text())
     chosen = cheapest(rows, target)
     return {
         "schema_version": CALIBRATION_VERSION,
@@ -112,7 +113,7 @@ def calibrate(
         "target": target,
         "margin": margin,
         "promised": promised,
-        "pictures": {"where": where, "embeddings": len(features)},
+        "pictures": {"where": source, "embeddings": len(features)},
         "classes": exact.shape[1],
         "batch": min(BATCH, len(features)),
         "image_encoder_ms": _encoder_ms(deployed.beta),
@@ -140,10 +141,10 @@ def _compared(
 ) -> dict[str, Compared]:
     """Return every mode by the name of its row; `exact` is there already."""
     found = {}
-    for name, about in MODES.items():
-        for title, changed in (about.compared or {name: {}}).items():
-            these = dataclasses.replace(options, inference=name, **changed)
-            mode = exact if name == "exact" else builder.mode(these, margin=margin)
+    for name, row in MODES.items():
+        for title, changed in (row.compared or {name: {}}).items():
+            own = dataclasses.replace(options, inference=name, **changed)
+            mode = exact if name == "exact" else builder.mode(own, margin=margin)
             keys = {"INFERENCE": name} | {key.upper(): value for key, value in changed.items()}
             found[title.format(**vars(options))] = Compared(mode, keys)
     return found
@@ -171,15 +172,15 @@ def _checks(mode: Mode, features: Tensor) -> dict[str, float]:
     """Return the share of images in which classes run exactly (percent), and how many classes an
     image on average.
     """
-    about = MODES[mode.mode]
-    if not about.refines:
+    row = MODES[mode.mode]
+    if not row.refines:
         # One pass over all classes, with the text encoder or without it.
-        n_classes = len(mode.student.classnames) if about.needs_text else 0
-        return {"checked": 100.0 * about.needs_text, "classes_checked": float(n_classes)}
-    marked = mode.checked(in_batches(mode.first, features, BATCH))
+        n_classes = len(mode.student.classnames) if row.needs_text else 0
+        return {"checked": 100.0 * row.needs_text, "classes_checked": float(n_classes)}
+    checked = mode.checked(in_batches(mode.first, features, BATCH))  # (N, C) bool
     return {
-        "checked": 100 * float(marked.any(1).float().mean()),
-        "classes_checked": float(marked.sum(1).float().mean()),
+        "checked": 100 * float(checked.any(1).float().mean()),
+        "classes_checked": float(checked.sum(1).float().mean()),
     }
 
 
@@ -223,12 +224,11 @@ def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as seen:
+    ) as profile:
         call()
     held = peak = 0
-    events = [
-        event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"
-    ]
+    # an event for each tensor that is made (bytes above 0) or freed (below 0)
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)

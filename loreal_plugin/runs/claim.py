@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loreal_plugin.files import remove_unfinished
-from loreal_plugin.results.record import RESULTS, read_results, refuse_newer
+from loreal_plugin.results.record import RESULTS, STARTED, read_results, refuse_newer
 from loreal_plugin.runs.folders import set_aside
-from loreal_plugin.runs.journal import STARTED, Journal
+from loreal_plugin.runs.journal import Journal
 
 
 def claim(

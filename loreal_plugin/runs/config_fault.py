@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.config import flatten
 from loreal_plugin.errors import ConfigError, unknown_name
@@ -14,7 +16,8 @@ REFUSALS = (ConfigError, AssertionError, KeyError, ValueError)
 def config_fault(host: AttachedHost, plan: Plan, stage: Stage, error: Exception) -> str:
     """Return the text for a refused configuration, with the nearest key where one is unknown."""
     text = str(error).strip("'\"")
-    plain = Stage(**{**vars(stage), "opts": ()})
+    # without overrides it is known which keys there are, or that the recipe itself is refused
+    plain = replace(stage, opts=())
     argv = family_argv(plan, plain, folder=plain.folder, size=plain.size, subset=plan.source)
     try:
         known = flatten(host.setup_cfg(argv))

@@ -50,6 +50,7 @@ def open_stage(
     trained = TrainedRun.at(stage.folder, record, out, *place, stage=stage.name)
     names = list(identity.dataset(subset).classnames)
 
+    # called when a mode needs tables that are not stored: `deployed` is there by then
     def features() -> Tensor:
         return training_features(plan, identity, cfg, deployed)
 

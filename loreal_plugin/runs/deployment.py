@@ -107,9 +107,8 @@ def read_deployment(
     place = folder / NAME
     if not (place / NOTE).is_file():
         trained_on = record["config"]["DATASET.SUBSAMPLE_CLASSES"]
-        return Deployment(
-            record["config"], {trained_on: checkpoint["classnames"]}, trained_on, None
-        )
+        classnames = {trained_on: checkpoint["classnames"]}
+        return Deployment(record["config"], classnames, trained_on, learned=None)
     note, fault = read_checked(place / NOTE)
     if fault and fault != OLD:
         raise CheckpointError(f"{place / NOTE} {fault}; run the same command again to make it anew")
@@ -134,5 +133,11 @@ def read_deployment(
         if name.startswith(UPDATE)
     }
     learned = {name: value for name, value in learned.items() if not name.startswith(UPDATE)}
-    told = (note["settings"], note["classnames"], note["trained_on"], learned)
-    return Deployment(*told, updates, note.get("adaptation", {}))
+    return Deployment(
+        note["settings"],
+        note["classnames"],
+        note["trained_on"],
+        learned,
+        adaptation=updates,
+        adaptation_note=note.get("adaptation", {}),
+    )

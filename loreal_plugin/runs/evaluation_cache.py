@@ -29,8 +29,8 @@ from loreal_plugin.files import read_checked, write_checked
 from loreal_plugin.files.caches import without_cache
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
-from loreal_plugin.runs.cached_loaders import LabelLoader, TimedLoader, batch_slices
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
+from loreal_plugin.runs.loaders import LabelLoader, TimedLoader, batch_slices
 from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key
 from loreal_plugin.students.learned import fingerprint
 from loreal_plugin.students.student import Student
@@ -109,9 +109,9 @@ def reuse_test_embeddings(
         if split not in (None, "test") or trainer.cfg.TEST.SPLIT != "test":
             return original(split)
         facts = _facts(trainer, host, weights, pictures())
-        one = _CachedTest(trainer, lambda: original(split))
-        accuracy = one.test(facts, limit)
-        sources.append(one.source)
+        cached = _CachedTest(trainer, lambda: original(split))
+        accuracy = cached.test(facts, limit)
+        sources.append(cached.source)
         return accuracy
 
     trainer.test = test
@@ -119,7 +119,7 @@ def reuse_test_embeddings(
 
 
 class _CachedTest:
-    """One test: on pictures, noting what the encoder says, or on what was noted."""
+    """One test: on pictures, with the encoder's outputs recorded, or on recorded outputs."""
 
     def __init__(self, trainer: Any, run: Callable[[], float]) -> None:
         self.trainer, self.run = trainer, run
@@ -157,43 +157,45 @@ class _CachedTest:
 
     def _on_pictures(self) -> Tensor:
         """Test on pictures; return the features (N, 1, F, D_v)."""
-        said: list[Tensor] = []
+        recorded: list[Tensor] = []
 
-        def noting(forward: Callable[..., Any]) -> Callable[..., Any]:
-            def answer(*words: Any, **named: Any) -> Any:
+        def recording(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def encode(*args: Any, **kwargs: Any) -> Any:
                 start = time.perf_counter()
-                found = forward(*words, **named)
+                found = forward(*args, **kwargs)
+                # some encoders return several features of a picture, each (B, D_v)
                 parts = (found,) if isinstance(found, Tensor) else tuple(found)
-                said.append(torch.stack([part.detach() for part in parts], dim=1).cpu())
+                recorded.append(torch.stack([part.detach() for part in parts], dim=1).cpu())
                 self.seconds += time.perf_counter() - start
                 return found
 
-            return answer
+            return encode
 
         loader = self.trainer.test_loader
-        with _replaced(self.encoder, noting), self._test_loader(TimedLoader(loader, self._add)):
+        with _replaced(self.encoder, recording), self._test_loader(TimedLoader(loader, self._add)):
             self.accuracy = self.run()
         sizes = [
             batch.stop - batch.start
             for batch in batch_slices(len(loader.dataset), loader.batch_size)
         ]
-        if [len(part) for part in said] != sizes or any(part.dim() != 3 for part in said):
+        if [len(part) for part in recorded] != sizes or any(part.dim() != 3 for part in recorded):
             raise _Unfit
-        return torch.cat(said).unsqueeze(1)
+        return torch.cat(recorded).unsqueeze(1)
 
     def _on_embeddings(self, features: Tensor) -> None:
         """Test on stored features (N, F, D_v)."""
         loader = LabelLoader(self.trainer.test_loader)
         device, single = self.trainer.device, features.shape[1] == 1
 
-        def answer(*_: Any, **__: Any) -> Any:
+        def read(*_: Any, **__: Any) -> Any:
+            # contiguous as the encoder's output was: another layout can change the last bits
             parts = tuple(
                 part.clone(memory_format=torch.contiguous_format).to(device)
-                for part in features[loader.now].unbind(1)
+                for part in features[loader.current].unbind(1)
             )
             return parts[0] if single else parts
 
-        with _replaced(self.encoder, lambda _: answer), self._test_loader(loader):
+        with _replaced(self.encoder, lambda _: read), self._test_loader(loader):
             self.accuracy = self.run()
 
     @contextmanager
@@ -221,14 +223,14 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
     """Return everything that can change a test picture's embedding."""
     student, cfg = _student(trainer), trainer.cfg
     model = student.model if student else bare_model(trainer)
-    own = student.fingerprint() if student else fingerprint(host.contract.learned(model))
+    learned = student.fingerprint() if student else fingerprint(host.contract.learned(model))
     size = student.input_size if student else cfg.INPUT.SIZE[0]
     return {
         "what": "test pictures",
         "method_version": METHOD_VERSION,
         "method": host.contract.method,
         "weights": weights,
-        "learned": own,
+        "learned": learned,
         # how the learned tensors are used: adapter scale, layers with representation tokens,
         # precision
         "host_settings": flatten(cfg.TRAINER[host.contract.cfg_node]),

@@ -30,9 +30,9 @@ def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any]
         CheckpointError: there is no record of a run with stage 3, or stage 3 is not where it says.
     """
     folder, record, fault = _record_at(path)
-    if not fault and _alone(record):
+    if not fault and _of_one_stage(record):
         row = row or (ADAPTED if record["stage"] == ADAPTED else "")
-        record = _whole_run(folder, record)
+        record = _record_of_run(folder, record)
     if fault or record.get("kind") == "sweep":
         why = f"{RESULTS} {fault or 'is the record of a sweep'}"
         raise CheckpointError(
@@ -59,7 +59,7 @@ def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any]
 def own_row(path: str | Path) -> str:
     """Return the row that a folder is about: the adapted student's in its own, else LOREAL's."""
     _, record, fault = _record_at(path)
-    return ADAPTED if not fault and _alone(record) and record["stage"] == ADAPTED else LOREAL
+    return ADAPTED if not fault and _of_one_stage(record) and record["stage"] == ADAPTED else LOREAL
 
 
 def _record_at(path: str | Path) -> tuple[Path, dict[str, Any], str]:
@@ -69,12 +69,12 @@ def _record_at(path: str | Path) -> tuple[Path, dict[str, Any], str]:
     return folder, *read_record(folder / RESULTS)
 
 
-def _alone(record: dict[str, Any]) -> bool:
+def _of_one_stage(record: dict[str, Any]) -> bool:
     """Return whether a record tells of one training and not of a whole run."""
     return record.get("kind") == "stage" and not record.get("stages")
 
 
-def _whole_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _record_of_run(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Return the record of the run that a stage 3 belongs to, where it lies beside the trainings.
 
     A stage that was copied alone keeps its own record.

@@ -38,16 +38,16 @@ def watch_numbers(trainer: Any, stage: str, loreal: bool, row: Any) -> None:
 
     def forward_backward(batch: Any) -> dict[str, float]:
         try:
-            found = step(batch)
+            losses = step(batch)
         except FloatingPointError as error:
             raise _fault(trainer, stage, loreal, row, batch, "its loss") from error
-        if not math.isfinite(found.get("loss", 0.0)):
+        if not math.isfinite(losses.get("loss", 0.0)):
             raise _fault(trainer, stage, loreal, row, batch, "its loss")
         name = _learned_not_finite(trainer)
         if name:
             what = f"after the step, what it learned as '{name}'"
             raise _fault(trainer, stage, loreal, row, batch, what)
-        return found
+        return losses
 
     trainer.forward_backward = forward_backward
 
@@ -55,25 +55,26 @@ def watch_numbers(trainer: Any, stage: str, loreal: bool, row: Any) -> None:
 def _fault(
     trainer: Any, stage: str, loreal: bool, row: Any, batch: Any, what: str
 ) -> ConfigError | DataError:
-    """Return the error of a step: pictures that are to blame, else the rate."""
+    """Return the error of a step: single pictures are to blame, else the learning rate."""
     cfg = trainer.cfg
     place = (
         f"stage '{stage}' ({cfg.TRAINER.NAME} at {cfg.INPUT.SIZE[0]}) stopped at epoch"
         f" {trainer.epoch + 1} of {trainer.max_epoch}, step {trainer.batch_idx + 1} of"
         f" {trainer.num_batches}"
     )
-    names = _names(trainer, batch)
-    guilty = _rows_not_finite(trainer, loreal, row, batch)
+    names = _picture_files(trainer, batch)
+    broken = _rows_not_finite(trainer, loreal, row, batch)
     kept = "what was saved before this epoch is kept"
-    if 0 < len(guilty) < len(names) or (guilty and not _learned_not_finite(trainer)):
-        pictures = named([names[i] for i in guilty])
+    # where what was learned is broken itself, every picture looks broken: none is to blame then
+    if 0 < len(broken) < len(names) or (broken and not _learned_not_finite(trainer)):
+        pictures = list_pictures([names[i] for i in broken])
         return DataError(
             f"{place}: {what} is no finite number, because the model's numbers of {pictures} are"
             f" not; {kept}; look at these pictures, or compute in full precision (PREC fp32)"
         )
     return ConfigError(
         f"{place}: it diverged, {what} is no finite number (OPTIM.LR {cfg.OPTIM.LR}); the step saw"
-        f" {named(names)}; {kept}; run again with a smaller one, -- OPTIM.LR"
+        f" {list_pictures(names)}; {kept}; run again with a smaller one, -- OPTIM.LR"
         f" {float(cfg.OPTIM.LR) / 10:g}"
     )
 
@@ -87,14 +88,14 @@ def _learned_not_finite(trainer: Any) -> str:
     return ""
 
 
-def named(names: Sequence[str]) -> str:
-    """Return a sentence's part with the first of some pictures."""
+def list_pictures(names: Sequence[str]) -> str:
+    """Return how many pictures these are, and the first of them, as part of a sentence."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)} picture(s): {', '.join(names[:SHOWN])}{more}"
 
 
-def _names(trainer: Any, batch: Any) -> list[str]:
-    """Return the files of a batch; the family's batches have them, ours their numbers."""
+def _picture_files(trainer: Any, batch: Any) -> list[str]:
+    """Return the files of a batch; batches of stage 3 have positions in the training list."""
     if "impath" in batch:
         return [str(path) for path in batch["impath"]]
     items = trainer.dm.dataset.train_x

@@ -5,9 +5,7 @@ attributes.
 from __future__ import annotations
 
 import importlib
-import io
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
 from copy import copy
 from functools import cached_property
 from types import SimpleNamespace
@@ -16,11 +14,7 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest
-from loreal_plugin.options import (
-    LorealOptions,
-    position_resampling,
-    resolve_options,
-)
+from loreal_plugin.options import LorealOptions, position_resampling, resolve_options
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
 from loreal_plugin.runs.adaptation_facts import facts_of_adaptation, other_pictures
@@ -34,6 +28,7 @@ from loreal_plugin.runs.keys import (
     stage_config,
     stage_key,
 )
+from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.mode_facts import mode_facts
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.runs.plan import Plan, family_argv
@@ -64,8 +59,8 @@ class Identity:
         self._images: dict[str, str] = {}
         self._pictures = PictureIndex(say)
 
-    def of(self, plan: Plan, cfgs: dict[str, Any]) -> Identity:
-        """Return the keys of a plan that has more stages; data sets and pictures are shared."""
+    def for_plan(self, plan: Plan, cfgs: dict[str, Any]) -> Identity:
+        """Return the keys of a plan that has more stages; datasets and pictures are shared."""
         found = copy(self)
         found._plan, found._cfgs = plan, cfgs
         return found
@@ -78,15 +73,6 @@ class Identity:
     def options_of(self, stage: str) -> LorealOptions:
         """Return the resolved options of a stage after 2; ConfigError with every fault."""
         return resolve_options(self._cfgs[stage].TRAINER.LOREAL)
-
-    @cached_property
-    def attributes(self) -> list[str]:
-        """Return what keys and records hold of the attributes: the words, or the file's hash where
-        classes differ.
-        """
-        if self.options.attribute_scope == "class":
-            return [f"per class: {self.attribute_file.sha256}"]
-        return self.words([])
 
     @cached_property
     def attribute_file(self) -> AttributeSet:
@@ -102,11 +88,13 @@ class Identity:
         return self._select(self._words_file(subset), classnames)
 
     def attributes_on(self, subset: str) -> list[str]:
-        """Return what keys and records hold of the attributes when `subset` is tested."""
-        found = self._words_file(subset)
+        """Return what keys and records hold of the attributes when `subset` is tested: the words,
+        or the file's hash where classes have words of their own.
+        """
+        file = self._words_file(subset)
         if self.options.attribute_scope == "class":
-            return [f"per class: {found.sha256}"]
-        return self._select(found, [])
+            return [f"per class: {file.sha256}"]
+        return self._select(file, [])
 
     def _words_file(self, subset: str) -> AttributeSet:
         """Return the attribute file of what is tested: the target's own where its words are asked
@@ -121,18 +109,12 @@ class Identity:
             return self.attribute_file
         return load_attributes(o.attributes, dataset_of(self._dataset_cfg(subset)))
 
-    def words(self, classnames: list[str]) -> list[Any]:
-        """Return the K words of stage 3's slots, or K for every class; AttributeFileError where
-        there are fewer.
-        """
-        return self._select(self.attribute_file, classnames)
-
-    def _select(self, found: AttributeSet, classnames: list[str]) -> list[Any]:
-        """Return the K words of a file, or K for every class."""
+    def _select(self, file: AttributeSet, classnames: list[str]) -> list[Any]:
+        """Return the K words of a file, or K for every class; AttributeFileError for fewer."""
         o = self.options
         if o.attribute_scope == "class":
-            return found.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
-        return found.select(o.n_attributes, o.attr_shuffle_seed)
+            return file.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
+        return file.select(o.n_attributes, o.attr_shuffle_seed)
 
     def _dataset_cfg(self, subset: str) -> Any:
         """Return the config of a test set, or of the source's classes `subset`."""
@@ -153,10 +135,8 @@ class Identity:
         if subset not in self._datasets:
             cfg = self._dataset_cfg(subset)
             importlib.import_module("dassl.utils").set_random_seed(cfg.SEED)
-            with redirect_stdout(io.StringIO()):
-                self._datasets[subset] = importlib.import_module(
-                    "dassl.data.datasets"
-                ).build_dataset(cfg)
+            build = importlib.import_module("dassl.data.datasets").build_dataset
+            self._datasets[subset] = quietly(lambda: build(cfg))
         return self._datasets[subset]
 
     def images(self, subset: str) -> str:
@@ -169,7 +149,7 @@ class Identity:
             self._images[subset] = images_digest(dataset, self._pictures.sha256)
         return self._images[subset]
 
-    def look_at(self, subsets: Iterable[str]) -> None:
+    def check_pictures(self, subsets: Iterable[str]) -> None:
         """Read the pictures of all subsets in one go; DataError where one cannot be read."""
         subsets = list(subsets)
         parts = [dataset_items(self.dataset(name)).values() for name in subsets]
@@ -214,9 +194,11 @@ class Identity:
     def _words_in(self, name: str) -> list[str] | None:
         """Return what a key holds of the words in the slots of a stage; None: it has no slots."""
         if name == "loreal":
-            return self.attributes
+            return self.attributes_on(self._plan.source)
         options = self.options_of(name)
-        return None if options.slot_parts == "none" else [options.attributes, *self.attributes]
+        if options.slot_parts == "none":
+            return None
+        return [options.attributes, *self.attributes_on(self._plan.source)]
 
     def adaptation_facts(self) -> dict[str, Any]:
         """Return everything that can change an adaptation, in JSON's types."""
@@ -224,12 +206,12 @@ class Identity:
         return {
             **facts_of_adaptation(self._host.contract, self._plan, self._cfgs["adapt"]),
             "weights": self.weights,
-            "pictures": self._adapted_on(),
+            "pictures": self._adaptation_pictures(),
             "host": self._code(loreal=False),
             "parents": {parent: self.stage_key(parent) for parent in parents},
         }
 
-    def _adapted_on(self) -> str:
+    def _adaptation_pictures(self) -> str:
         """Return the hash of the pictures of an adaptation; DataError: one cannot be read."""
         files = other_pictures(self.options_of("adapt"))
         if files is None:
@@ -239,11 +221,12 @@ class Identity:
 
     def evaluation_key(self, name: str, cfg: Any, subset: str) -> str:
         """Return the key of testing stage `name` with config `cfg` on `subset`."""
-        tested = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
+        parts = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
+        # what came later than the first keys stands in a key only where it says something
         if self._plan.stages[name].loreal and self._plan.tests[subset].role == TARGET:
-            tested.append(self.attributes_on(subset))
+            parts.append(self.attributes_on(subset))
         inference = self.inference(name)
-        return digest(tested if inference is None else [*tested, inference])
+        return digest(parts if inference is None else [*parts, inference])
 
     def inference(self, name: str) -> dict[str, Any] | None:
         """Return how stage 3 predicts, with all that can change a prediction; None where it is
@@ -264,15 +247,8 @@ class Identity:
         The embedded host changes with the project, whose `METHOD_VERSION` says when results change.
         """
         embedded = self._host.path == embedded_host()
+        name = "embedded" if embedded else self._host.path.name
         revision = getattr(self._host, "revision", None)
         shims = sorted(str(getattr(s, "name", s)) for s in getattr(self._host, "shims", []))
-        return {
-            "name": "embedded" if embedded else self._host.path.name,
-            "revision": revision,
-            "code": (
-                "embedded"
-                if embedded
-                else f"{self._host.path.name}@{revision} {' '.join(shims)}".strip()
-            ),
-            "shims": shims,
-        }
+        code = name if embedded else f"{name}@{revision} {' '.join(shims)}".strip()
+        return {"name": name, "revision": revision, "code": code, "shims": shims}

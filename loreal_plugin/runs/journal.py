@@ -18,12 +18,10 @@ from loreal_plugin.errors import LorealError
 from loreal_plugin.files import read_checked, write_checked, write_text
 from loreal_plugin.files.checked_json import OLD
 from loreal_plugin.files.manifest import Manifest, damage
-from loreal_plugin.results.record import SCHEMA_VERSION
+from loreal_plugin.results.record import SCHEMA_VERSION, STARTED
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.random_state import PATTERN
 from loreal_plugin.runs.stage_files import BEST, POINTER, checkpoint_files, epoch_of, files_of
-
-STARTED = "started.json"
 
 
 @contextmanager
@@ -110,10 +108,10 @@ class Journal:
     def begin(self, key: str, epochs: int) -> None:
         """Note that a part of the training begins, and what the parts before it took.
 
-        Of a part that was killed the seconds are those until its last sign of life in a file.
+        A part that was killed is taken to have ended when a file of the stage last changed.
         """
         if self.parts and "seconds" not in self.parts[-1]:
-            self.parts[-1]["seconds"] = self._life()
+            self.parts[-1]["seconds"] = self._seconds_until_last_write()
         self.earlier = sum(part["seconds"] for part in self.parts)
         self.key, self._began, self.files = key, time.monotonic(), self.files or {}
         self.parts.append({"began": time.time(), "epochs": epochs})
@@ -163,7 +161,8 @@ class Journal:
         if self.files and self.files.pop(f"{self._name}/{name}", None):
             self._write()
 
-    def _life(self) -> float:
+    def _seconds_until_last_write(self) -> float:
+        """Return how long the last part ran, as far as the stage's files tell."""
         last = [path.stat().st_mtime for path in self._folder.glob("**/*") if path.is_file()]
         return max(max(last, default=0.0) - self.parts[-1]["began"], 0.0)
 

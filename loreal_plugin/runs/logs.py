@@ -11,6 +11,8 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
+EVERY = 5.0  # seconds between two epoch lines on the console
+
 
 class StageConsole:
     """What a host's logger takes for the console: passes warnings, and an epoch line now and then.
@@ -21,24 +23,20 @@ class StageConsole:
     encoding = "utf-8"
 
     def __init__(
-        self,
-        console: TextIO,
-        *,
-        every: float = 5.0,
-        verbose: bool = False,
-        tell: Callable[[str], str] = str,
+        self, console: TextIO, *, verbose: bool = False, tell: Callable[[str], str] = str
     ) -> None:
-        self._console, self._every, self._verbose, self._tell = console, every, verbose, tell
-        self._rest = ""
-        self._last = -every
+        self._console, self._verbose, self._tell = console, verbose, tell
+        self._rest = ""  # of a line that has not ended yet
+        self._last = -EVERY
 
     def write(self, text: str) -> int:
         """Take text in any pieces; whole lines are shown or dropped."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
-            said = line if self._verbose else self._tell(line)
+            # called for every line: it also reads the progress of those that are not shown
+            text_shown = line if self._verbose else self._tell(line)
             if self._shows(line):
-                self._console.write(f"{'' if self._verbose else '  '}{said}\n")
+                self._console.write(f"{'' if self._verbose else '  '}{text_shown}\n")
                 self._console.flush()
         return len(text)
 
@@ -47,7 +45,7 @@ class StageConsole:
             return True
         if line.startswith("epoch ["):
             now = time.monotonic()
-            due = now - self._last >= self._every
+            due = now - self._last >= EVERY
             self._last = now if due else self._last
             return due
         return line.lower().startswith(("warning", "loreal"))
@@ -85,6 +83,7 @@ def stage_log(
         with nullcontext() if verbose else _others_warnings_printed():
             yield
     finally:
+        # what `setup_logger` put in place of our console, if it got as far
         logger, sys.stdout = sys.stdout, before
         if logger is not before and not isinstance(logger, StageConsole):
             logger.flush()

@@ -1,4 +1,4 @@
-"""What a host's trainer says of its tests: accuracies, and what each picture was called."""
+"""What a host's trainer says of its tests: accuracies, and the predicted class of each picture."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 from loreal_plugin.errors import DataError
 from loreal_plugin.results.record import ScoreFacts
-from loreal_plugin.runs.finite import named
+from loreal_plugin.runs.finite import list_pictures
 from loreal_plugin.runs.records import score_facts
 
-Answers = list[tuple[int, int]]  # (label, what it was called), a picture each
+Answers = list[tuple[int, int]]  # (label, predicted label) of each picture
 
 
 def record_tests(trainer: Any) -> list[float]:
@@ -29,8 +29,8 @@ def record_tests(trainer: Any) -> list[float]:
 
 
 def score_of(trainer: Any, accuracy: float, answers: Answers) -> ScoreFacts:
-    """Return accuracy in percent to full precision with its counts, and what each picture was
-    called.
+    """Return accuracy in percent to full precision with its counts, and what was predicted for each
+    picture.
 
     Args:
         answers: from `record_answers`; left out where the host's evaluator did not see the test
@@ -38,33 +38,33 @@ def score_of(trainer: Any, accuracy: float, answers: Answers) -> ScoreFacts:
     """
     total = len(trainer.dm.dataset.test)
     correct = round(accuracy / 100 * total)
-    if (len(answers), sum(shown == called for shown, called in answers)) == (total, correct):
+    if (len(answers), sum(label == predicted for label, predicted in answers)) == (total, correct):
         return score_facts(*zip(*answers, strict=True))
     return {"accuracy": 100 * correct / total, "correct": correct, "total": total}
 
 
 def record_answers(trainer: Any) -> Answers:
-    """Let the trainer's evaluator note, in the list that is returned, what the pictures of its last
-    test show and what they were called.
+    """Let the trainer's evaluator note label and predicted label of the pictures of its last test,
+    in the list that is returned.
 
     Raises:
-        DataError: (in a test) what the model says of pictures is no finite number: calling them by
-            the first class would count as an answer. They are named.
+        DataError: (in a test) logits of pictures are not finite; their largest would be taken for
+            a prediction. The pictures are named.
     """
     answers: Answers = []
     evaluator = trainer.evaluator
     reset, process = evaluator.reset, evaluator.process
 
-    def restart() -> None:
+    def noting_reset() -> None:
         answers.clear()
         reset()
 
-    def take(output: torch.Tensor, labels: torch.Tensor) -> None:
+    def noting_process(output: torch.Tensor, labels: torch.Tensor) -> None:
         _check_finite(trainer, output, len(answers))
         answers.extend(zip(labels.tolist(), output.argmax(1).tolist(), strict=True))
         process(output, labels)
 
-    evaluator.reset, evaluator.process = restart, take
+    evaluator.reset, evaluator.process = noting_reset, noting_process
     return answers
 
 
@@ -76,6 +76,6 @@ def _check_finite(trainer: Any, output: torch.Tensor, start: int) -> None:
     pictures = trainer.dm.dataset.test
     names = [str(pictures[start + i].impath) for i in rows if start + i < len(pictures)]
     raise DataError(
-        f"{trainer.cfg.TRAINER.NAME} gives numbers that are not finite for {named(names)}; look at"
-        " them, or compute in full precision (PREC fp32)"
+        f"{trainer.cfg.TRAINER.NAME} gives numbers that are not finite for {list_pictures(names)};"
+        " look at them, or compute in full precision (PREC fp32)"
     )

@@ -44,14 +44,14 @@ class PictureIndex:
                 their number.
         """
         wanted = sorted(set(paths) - self._known.keys())
-        broken = [f"{path} ({fault})" for path, fault in self.broken(wanted).items()]
-        if broken:
+        faults = [f"{path} ({fault})" for path, fault in self.unreadable(wanted).items()]
+        if faults:
             raise DataError(
-                f"{len(broken)} of {len(wanted)} pictures cannot be read: {'; '.join(broken[:3])}; "
+                f"{len(faults)} of {len(wanted)} pictures cannot be read: {'; '.join(faults[:3])}; "
                 "replace or remove them"
             )
 
-    def broken(self, paths: Iterable[str]) -> dict[str, str]:
+    def unreadable(self, paths: Iterable[str]) -> dict[str, str]:
         """Read pictures as `check` does; return those that cannot be read, with what is wrong."""
         wanted = sorted(set(paths) - self._known.keys())
         if not wanted:
@@ -61,36 +61,36 @@ class PictureIndex:
         file = cache_root() / "pictures" / f"{digest([root, READING])[:16]}.json"
         memo, _ = read_checked(file)  # whatever is wrong with it, the pictures are read again
         stamps = {path: _stamp(path) for path in wanted}
-        fresh = [path for path in wanted if not _still(memo.get(path), stamps[path])]
-        found, broken = self._read(fresh)
-        good = [path for path in wanted if path not in broken]
+        changed = [path for path in wanted if not _unchanged(memo.get(path), stamps[path])]
+        found, faults = self._read(changed)
+        good = [path for path in wanted if path not in faults]
         self._known |= {path: found.get(path) or memo[path][2] for path in good}
         if found:
             memo |= {path: [*stamps[path], sha] for path, sha in found.items()}
             _save(file, memo)
-        return broken
+        return faults
 
     def _read(self, paths: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         """Return the identities of pictures by path, and what is wrong with the others."""
         if len(paths) > MANY:
             self._say(f"reading {len(paths):,} pictures (once; changed ones again)")
         found: dict[str, str] = {}
-        broken: dict[str, str] = {}
+        faults: dict[str, str] = {}
         last = time.monotonic()
         # decoding and hashing release the interpreter's lock
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             for start in range(0, len(paths), CHUNK):
                 part = paths[start : start + CHUNK]
-                for path, (sha, fault) in zip(part, pool.map(_look, part), strict=True):
+                for path, (sha, fault) in zip(part, pool.map(_identify, part), strict=True):
                     found |= {} if fault else {path: sha}
-                    broken |= {path: fault} if fault else {}
+                    faults |= {path: fault} if fault else {}
                 if time.monotonic() - last > EVERY:
                     last = time.monotonic()
                     self._say(f"  {start + len(part):,} of {len(paths):,}")
-        return found, broken
+        return found, faults
 
 
-def _look(path: str) -> tuple[str, str]:
+def _identify(path: str) -> tuple[str, str]:
     """Return a picture's identity and what is wrong with it (empty: nothing)."""
     try:
         with open(path, "rb") as file:
@@ -110,8 +110,8 @@ def _stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _still(entry: object, stamp: tuple[int, int]) -> bool:
-    """Return whether a memo's entry holds for a file that looks like this now."""
+def _unchanged(entry: object, stamp: tuple[int, int]) -> bool:
+    """Return whether a memo's entry (size, time, identity) is of a file with this stamp."""
     return (
         isinstance(entry, list) and len(entry) == 3 and tuple(entry[:2]) == stamp and stamp[0] >= 0
     )

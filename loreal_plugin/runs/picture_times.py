@@ -21,6 +21,7 @@ from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.plan import Row
 from loreal_plugin.runs.timing import clock_of, interleave
 from loreal_plugin.runs.trained_stage import TrainedStage
+from loreal_plugin.students.build import device_of
 
 VARIABLE = "LOREAL_PICTURE_TIMES"  # 0: not measured
 _ROUNDS, _SECONDS, _PICTURES = 5, 10.0, 16
@@ -51,10 +52,11 @@ def picture_times(engine: Engine, names: Collection[str]) -> dict[str, float]:
     """
     if switched_off():
         return {}
-    cuda = torch.cuda.is_available() and bool(engine.cfgs["loreal"].USE_CUDA)
-    device = torch.device("cuda" if cuda else "cpu")
-    wanted = [row for row in engine.plan.rows if row.name in names]
-    return picture_milliseconds({row.name: _call(engine, row, device) for row in wanted}, device)
+    device = device_of(engine.cfgs["loreal"])
+    rows = [row for row in engine.plan.rows if row.name in names]
+    return picture_milliseconds(
+        {row.name: _prediction(engine, row, device) for row in rows}, device
+    )
 
 
 def switched_off() -> bool:
@@ -77,7 +79,7 @@ def picture_milliseconds(
     return {name: 1000 * statistics.median(samples[name][clock]) for name in calls}
 
 
-def _call(engine: Engine, row: Row, device: torch.device) -> Callable[[], Tensor]:
+def _prediction(engine: Engine, row: Row, device: torch.device) -> Callable[[], Tensor]:
     """Return a prediction of a row: one picture in, logits (1, C) out."""
     plan, stage = engine.plan, engine.plan.stages[row.stage]
     if stage.loreal:
@@ -85,8 +87,10 @@ def _call(engine: Engine, row: Row, device: torch.device) -> Callable[[], Tensor
         deployed = open_stage(engine.host, plan, engine.identity, cfg, stage, plan.source, device)
         deployed.use(engine.identity.options_of(stage.name))
         # a mode may do more for a picture whose classes are close: test pictures take turns
-        shown = cycle(_some_pictures(deployed, engine.identity.dataset(plan.source).test, device))
-        return lambda: deployed.logits(next(shown))
+        pictures = cycle(
+            _some_pictures(deployed, engine.identity.dataset(plan.source).test, device)
+        )
+        return lambda: deployed.logits(next(pictures))
     trained = TrainedStage(engine.host, plan.spec.weights, device, stage.folder)
     cfg = engine.resolve(stage, row, plan.source)
     names = list(engine.identity.dataset(plan.source).classnames)

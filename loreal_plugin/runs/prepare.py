@@ -58,7 +58,7 @@ def prepare(
             check_dry_run(engine)
         elif check_data:
             check_run(engine)
-            engine.identity.look_at(plan.tests)
+            engine.identity.check_pictures(plan.tests)
         if not dry:
             saves.commit()
     return engine

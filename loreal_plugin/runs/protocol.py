@@ -48,10 +48,10 @@ def protocol_of(name: str, source: str, targets: Sequence[str] = ()) -> Protocol
             " TARGETS (--targets) to the datasets to test on"
         )
     chosen = tuple(targets) or known[source]
-    double = sorted({one for one in chosen if chosen.count(one) > 1 or one == source})
-    if double:
+    repeated = sorted({one for one in chosen if chosen.count(one) > 1 or one == source})
+    if repeated:
         raise ConfigError(
-            f"TARGETS names {', '.join(double)} twice, or names the source; give each target once"
+            f"TARGETS names {', '.join(repeated)} twice, or names the source; give each target once"
         )
     return replace(protocol, targets=chosen)
 

@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any
 
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import run_folder
 from loreal_plugin.runs.plan import RANDOM, Stage
 from loreal_plugin.runs.rival_methods import RivalScore
@@ -33,27 +33,26 @@ class RandomSizes:
         self.engine = copy(engine)
         self.engine.plan, self.engine.cfgs = plan, dict(engine.cfgs)
         self.engine.cfgs[RANDOM] = self.engine.resolve(self.stage)
-        self.engine.identity = engine.identity.of(plan, self.engine.cfgs)
+        self.engine.identity = engine.identity.for_plan(plan, self.engine.cfgs)
 
     @property
-    def there(self) -> bool:
-        """Return whether it is trained."""
+    def trained(self) -> bool:
+        """Return whether it is trained already."""
         return self.stage.folder.exists() and self.engine.finished(self.stage) is not None
 
-    def train(self, say: Say) -> dict[str, Any]:
-        """Return the record of the training, trained unless it is there."""
+    def train(self) -> dict[str, Any]:
+        """Return the record of the training, which runs unless it is complete."""
         clock = TimeLeft({RANDOM: 1.0})
         self.engine.tell = clock.line
         clock.begin(RANDOM)
-        if not self.there:
-            say(f"[rivals] {self.stage.title}, seed {self.engine.plan.spec.seed}")
+        if not self.trained:
+            self.engine.say(f"[rivals] {self.stage.title}, seed {self.engine.plan.spec.seed}")
         return self.engine.train(self.stage)
 
     def score(self) -> RivalScore:
         """Return its score at phi."""
         model = RivalModel(self.engine, self.stage, zero_shot=False)
-        (score,) = model.score_plain("beta", self.stage.trainer, CHANGE)
-        return score
+        return model.score_plain("beta", self.stage.trainer, CHANGE)
 
 
 def random_stage(engine: Engine) -> Stage:

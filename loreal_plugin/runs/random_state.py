@@ -57,7 +57,7 @@ def keep_random_state(
             unsaved = [name for name in names if name not in kept]
             if unsaved:
                 write_json(folder / UNSAVED, {"names": unsaved})
-            _write(folder / PATTERN.format(finished), state_of(trainer, kept))
+            _save(folder / PATTERN.format(finished), state_of(trainer, kept))
         else:
             (folder / UNSAVED).unlink(missing_ok=True)
         save(epoch, directory, *args, **kwargs)
@@ -71,7 +71,7 @@ def keep_random_state(
         path = folder / PATTERN.format(trainer.start_epoch)
         if trainer.start_epoch and path.is_file():
             state = read_torch(path)
-            _take(state)
+            _restore(state)
             restore_state(trainer, state.get("kept", {}))
 
     trainer.save_model, trainer.before_train = save_model, before_train
@@ -94,7 +94,7 @@ def _refuse_without_state(trainer: Any, folder: Path, say: Callable[[str], None]
     trainer.resume_model_if_exist = resume_model_if_exist
 
 
-def _write(path: Path, kept: dict[str, Any]) -> None:
+def _save(path: Path, kept: dict[str, Any]) -> None:
     """Write Python's, numpy's, torch's and the trainer's own state, whole or not at all."""
     name, keys, *rest = np.random.get_state(legacy=True)
     state = {
@@ -107,7 +107,7 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
     write_torch(path, state)
 
 
-def _take(state: dict[str, Any]) -> None:
+def _restore(state: dict[str, Any]) -> None:
     version, values, gauss = state["python"]
     random.setstate((version, tuple(values), gauss))
     np.random.set_state(tuple(state["numpy"]))

@@ -29,6 +29,7 @@ from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.plan import Plan, Row, Stage
 from loreal_plugin.runs.spec import Override
+from loreal_plugin.students.build import device_of
 
 # what belongs to the last stage alone, and not to a run whose record is apart from its stages
 _OF_STAGE = (
@@ -45,7 +46,7 @@ _OF_STAGE = (
 _OF_EVERY_STAGE = {
     f"TRAINER.LOREAL.{name}" for name in ("PRESET", "POSITION_RESAMPLING", *ADAPTATION)
 }
-_TOLD_OF_STAGES = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
+_COSTS = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
 
 
 def head(
@@ -58,7 +59,6 @@ def head(
     """
     spec, protocol, subset = plan.spec, plan.protocol, subset or plan.source
     at_home = kind == "stage" or plan.tests[subset].role == SOURCE
-    cuda = torch.cuda.is_available() and bool(cfg.USE_CUDA)
     return {
         "schema_version": SCHEMA_VERSION,
         "protocol": protocol.home if at_home else protocol.name,
@@ -83,7 +83,7 @@ def head(
         "inference": identity.inference(stage.name),
         "images": identity.images(subset),
         "parents": {name: identity.stage_key(name) for name in stage.parents},
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": torch.cuda.get_device_name() if device_of(cfg).type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "git_revision": git_revision(),
@@ -91,8 +91,8 @@ def head(
 
 
 def _overrides(plan: Plan, identity: Identity, kind: str, stage: Stage) -> list[Override]:
-    """Return the overrides that a record tells: those of its run; of an adapted student without
-    slots none that is stage 3's alone.
+    """Return the overrides that a record names: all of its run. A stage of an adapted student
+    without slots names none that is stage 3's alone.
     """
     if kind != "stage" or stage.name != "adapted":
         return list(plan.spec.overrides)
@@ -130,7 +130,7 @@ def run_record(
     }
     if not apart:
         return _without_files(plan, last, stages[last]) | asked | facts
-    tested = {name: {t: s["key"] for t, s in found.items()} for name, found in scores.items()}
+    tested = {row: {name: s["key"] for name, s in of.items()} for row, of in scores.items()}
     keys = {name: record["key"] for name, record in stages.items()}
     own = {
         "protocol": plan.protocol.name,
@@ -138,14 +138,14 @@ def run_record(
         "key": digest([plan.protocol.name, keys, tested]),
         "targets": target_facts(plan, identity, attributes=last == "loreal"),
     }
-    told = {key: value for key, value in stages[last].items() if key not in _OF_STAGE}
-    return told | own | asked | facts
+    common = {key: value for key, value in stages[last].items() if key not in _OF_STAGE}
+    return common | own | asked | facts
 
 
 def _without_files(plan: Plan, last: str, stage: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stage's record for the run's; files count only where the record lies beside them."""
-    apart = last == "loreal" and plan.record != plan.stages[last].folder
-    return {key: value for key, value in stage.items() if not (apart and key == "files")}
+    """Return a stage's record for the run's, without `files` where it lies in another folder."""
+    elsewhere = last == "loreal" and plan.record != plan.stages[last].folder
+    return {key: value for key, value in stage.items() if not (elsewhere and key == "files")}
 
 
 def scored(
@@ -221,22 +221,22 @@ def test_lists(plan: Plan, identity: Identity, names: Any = None) -> dict[str, T
     }
 
 
-def score_facts(labels: Sequence[int], called: Sequence[int]) -> ScoreFacts:
-    """Return accuracy in percent with its counts, which pictures were right, and what the others
-    were called.
+def score_facts(labels: Sequence[int], predicted: Sequence[int]) -> ScoreFacts:
+    """Return accuracy in percent with its counts, which pictures were right, and what was predicted
+    for the others.
 
     Args:
-        labels: what the pictures show, N labels.
-        called: what they were called.
+        labels: what the N pictures show.
+        predicted: the N predicted labels.
     """
-    hits = [a == b for a, b in zip(labels, called, strict=True)]
+    hits = [a == b for a, b in zip(labels, predicted, strict=True)]
     correct, total = sum(hits), len(hits)
     return {
         "accuracy": 100 * correct / total,
         "correct": correct,
         "total": total,
         "hits": pack_bits(hits),
-        "mistaken": pack_labels([b for b, hit in zip(called, hits, strict=True) if not hit]),
+        "mistaken": pack_labels([b for b, hit in zip(predicted, hits, strict=True) if not hit]),
     }
 
 
@@ -255,23 +255,23 @@ def pack_bits(hits: list[bool]) -> str:
 def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:
     """Return what a run's record says of a row beside its scores."""
     # an adapted student took two trainings: of its image side, and of what stands on it
-    took = [stages[name] for name in ("adapt", "adapted") if row.stage == "adapted"]
-    took = took or [stages[row.stage]]
-    read = plan.native_size if row.name == "native" else plan.spec.phi
+    names = ("adapt", "adapted") if row.stage == "adapted" else (row.stage,)
+    trainings = [stages[name] for name in names]
+    test_size = plan.native_size if row.name == "native" else plan.spec.phi
     enlarged = stages["adapt"].get("enlarge", 0) if row.stage == "adapted" else 0
     return {
         "name": row.name,
         "label": row.label,
         "train_size": plan.native_size if row.stage == "alpha" else plan.spec.phi,
-        "test_size": read,
-        "parameters": sum(stage["parameters"] for stage in took),
-        "seconds": sum(stage["seconds"] for stage in took),
-        "tokens": plan.tokens(enlarged or read),
+        "test_size": test_size,
+        "parameters": sum(stage["parameters"] for stage in trainings),
+        "seconds": sum(stage["seconds"] for stage in trainings),
+        "tokens": plan.tokens(enlarged or test_size),
     }
 
 
 def _stage(plan: Plan, name: str, record: Mapping[str, Any]) -> StageFacts:
     """Return what a run's record says of a stage."""
     folder = plan.stages[name].folder.relative_to(plan.spec.out)
-    told = {key: record[key] for key in _TOLD_OF_STAGES}
-    return {"key": record["key"], "folder": str(folder), **told}  # type: ignore[typeddict-item]
+    costs = {key: record[key] for key in _COSTS}
+    return {"key": record["key"], "folder": str(folder), **costs}  # type: ignore[typeddict-item]

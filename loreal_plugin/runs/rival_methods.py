@@ -33,11 +33,6 @@ class Embeddings:
     labels: Tensor  # (N,)
     seconds: float  # encoder time for all N pictures, reading excluded
 
-    @property
-    def milliseconds_per_image(self) -> float:
-        """Return the encoder time per picture in milliseconds."""
-        return 1000.0 * self.seconds / max(1, len(self.labels))
-
 
 @dataclass(frozen=True)
 class RivalScore:
@@ -165,16 +160,17 @@ def score_each(
     for correction, how in corrections.items():
         found = {name: kinds[how.kind] for name, kinds in test.items()}
         start = time.perf_counter()
-        called = {
+        predicted = {
             name: classify(name, how.apply(e.features)).argmax(1).tolist()
             for name, e in found.items()
         }
+        # what was encoded once for all corrections counts for each of them
         seconds = time.perf_counter() - start + sum(e.seconds for e in found.values())
-        cost = 1000 * seconds / sum(map(len, called.values()))
+        cost = 1000 * seconds / sum(map(len, predicted.values()))
         name = f"{text}, {correction}" if correction else text
         scores = {
-            test_set: score_facts(found[test_set].labels.tolist(), answers)
-            for test_set, answers in called.items()
+            test_set: score_facts(found[test_set].labels.tolist(), labels)
+            for test_set, labels in predicted.items()
         }
         label, alone = f"{name}{how.fitted}", times.get(correction)
         rows.append(RivalScore(model, correction, name, label, scores, cost, how.kind, alone))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -14,7 +13,7 @@ from torch import Tensor
 from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.runs.engine import Engine
-from loreal_plugin.runs.logs import quietly
+from loreal_plugin.runs.loaders import host_test_loader
 from loreal_plugin.runs.picture_times import blank_picture, picture_milliseconds
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.rival_methods import (
@@ -31,6 +30,7 @@ from loreal_plugin.runs.rival_methods import (
     upsampled,
 )
 from loreal_plugin.runs.trained_stage import TrainedStage
+from loreal_plugin.students.build import device_of
 from loreal_plugin.students.embedding_cache import encode_views
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
@@ -60,7 +60,7 @@ class RivalModel:
             self.host = attach_host(engine.plan.spec.host, PLAIN_METHOD)
         self.zero_shot = zero_shot
         self.source = engine.plan.source
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device_of(engine.cfgs["alpha"])
         learned = None if zero_shot else stage.folder
         self.trained = TrainedStage(
             self.host, weights or engine.plan.spec.weights, self.device, learned
@@ -81,6 +81,7 @@ class RivalModel:
             towards: the model whose embeddings at the native size are the goal of the corrections,
                 where it is another than this one; there are no up-sampled rows then.
         """
+        # test sets differ in their class texts alone: one image encoder serves all of them
         at_phi = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
         low = at_phi[self.source].encode_image
         encoders = {LOW: low}
@@ -89,12 +90,13 @@ class RivalModel:
             share_clip_tensors(at_phi[self.source], larger)
             encoders[f"{UPSAMPLED} {size}"] = upsampled(larger.encode_image, size)
         if towards is None and not self.host.contract.learns_images:
-            # the picture enlarged to the native size, on as many tokens as the small one has
+            # the picture enlarged to the native size (the last of `sizes`), its tokens merged to
+            # as many as the small one has
             keep = self.engine.plan.tokens(self.phi)
             blocks = larger.model.image_encoder.transformer.resblocks
             merged = MergedTower(larger.encode_image, blocks, keep)
             encoders[f"{MERGED} {keep}"] = upsampled(merged, self.native)
-        test = {s: self._embed(encoders, s, self.phi) for s in at_phi}
+        test = {s: self._embed(encoders, s) for s in at_phi}
         train = {
             LOW: self._embed_views(low, self.phi),
             "standard": (towards or self).native_views,
@@ -102,15 +104,15 @@ class RivalModel:
         classify, timer = self._classify(at_phi), self._timer(at_phi, encoders)
         return score_rivals(model, text, train=train, test=test, classify=classify, timer=timer)
 
-    def score_enlarged(self, model: str, text: str, size: int) -> list[RivalScore]:
-        """Return the one row of small pictures that are enlarged to `size`, with nothing fitted."""
+    def score_enlarged(self, model: str, text: str, size: int) -> RivalScore:
+        """Return the row of small pictures that are enlarged to `size`, with nothing fitted."""
         students = {s: self._student(s, size) for s in self.engine.plan.tests}
         kind = f"{UPSAMPLED} {size}"
         encoders = {kind: upsampled(students[self.source].encode_image, size)}
         return self._score_as_is(model, text, kind, students, encoders)
 
-    def score_plain(self, model: str, text: str, change: str) -> list[RivalScore]:
-        """Return the one row of small pictures as they are; `change` says what is new about it."""
+    def score_plain(self, model: str, text: str, change: str) -> RivalScore:
+        """Return the row of small pictures as they are; `change` says what is new about it."""
         students = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
         encoders = {LOW: students[self.source].encode_image}
         return self._score_as_is(model, text, change, students, encoders)
@@ -122,13 +124,14 @@ class RivalModel:
         change: str,
         students: Mapping[str, Student],
         encoders: Mapping[str, Encode],
-    ) -> list[RivalScore]:
+    ) -> RivalScore:
         """Return the row of the one encoder, with nothing fitted."""
         (kind,) = encoders
-        test = {s: self._embed(encoders, s, self.phi) for s in students}
+        test = {s: self._embed(encoders, s) for s in students}
         classify, timer = self._classify(students), self._timer(students, encoders)
         only = {change: Correction(kind, lambda f: f)}
-        return score_each(model, text, only, test=test, classify=classify, timer=timer)
+        (row,) = score_each(model, text, only, test=test, classify=classify, timer=timer)
+        return row
 
     @staticmethod
     def _classify(students: Mapping[str, Student]) -> Callable[[str, Tensor], Tensor]:
@@ -186,22 +189,12 @@ class RivalModel:
         labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
         return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
 
-    def _embed(
-        self, encoders: Mapping[str, Encode], subset: str, size: int
-    ) -> dict[str, Embeddings]:
-        """Return embeddings of the pictures of a test set by encoder."""
-        cfg, dataset = self.config(subset, size), self.engine.identity.dataset(subset)
-        data = importlib.import_module("dassl.data.data_manager")
-        transforms = importlib.import_module("dassl.data.transforms")
-        loader = data.build_data_loader(
-            cfg,
-            data_source=dataset.test,
-            batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
-            is_train=False,
-        )
+    def _embed(self, encoders: Mapping[str, Encode], subset: str) -> dict[str, Embeddings]:
+        """Return embeddings of the small pictures of a test set by encoder."""
+        dataset = self.engine.identity.dataset(subset)
+        loader = host_test_loader(self.config(subset, self.phi), dataset, self.phi)
 
-        def here(encode: Encode) -> Encode:
+        def on_device(encode: Encode) -> Encode:
             return lambda images: encode(images.to(self.device)).cpu()
 
-        return embed({name: here(encode) for name, encode in encoders.items()}, loader)
+        return embed({name: on_device(encode) for name, encode in encoders.items()}, loader)

@@ -65,15 +65,15 @@ def run_rivals(
         )
     engine = prepare(spec, protocol=protocol, say=say)
     with using_weights(spec.weights):
-        return _run(engine, tower, random_sizes, say)
+        return _run(engine, tower, random_sizes)
 
 
-def _run(engine: Engine, tower: str, random_sizes: bool, say: Say) -> dict[str, Any]:
+def _run(engine: Engine, tower: str, random_sizes: bool) -> dict[str, Any]:
     """Return the record, measured unless it is there; see `run_rivals`."""
     plan, spec = engine.plan, engine.plan.spec
     alpha, beta = plan.stages["alpha"], plan.stages["beta"]
     keys = [engine.identity.stage_key(stage.name) for stage in (alpha, beta)]
-    for number, stage in zip((1, 2), (alpha, beta), strict=True):
+    for number, stage in enumerate((alpha, beta), start=1):
         if engine.finished(stage) is None:
             raise CheckpointError(
                 f"stage {number} ({stage.title}) is not in {stage.folder};"
@@ -85,8 +85,8 @@ def _run(engine: Engine, tower: str, random_sizes: bool, say: Say) -> dict[str, 
     own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     at_random = RandomSizes(engine)
     if random_sizes:
-        at_random.train(say)
-    with stage_lock(folder, say):
+        at_random.train()
+    with stage_lock(folder, engine.say):
         found = finished_record(folder) if is_complete(folder, own_key) else None
         if found is None:
             cfg = engine.cfgs["alpha"]
@@ -97,35 +97,35 @@ def _run(engine: Engine, tower: str, random_sizes: bool, say: Say) -> dict[str, 
                 record["targets"] = target_facts(plan, engine.identity)
         else:
             record = found
-        rows = _rows(engine, record["rows"], tower, say)
-        if (random_sizes or found is None) and at_random.there and not _has(rows, CHANGE):
-            rows = [*rows, _random_row(engine, at_random, say)]
+        rows = _rows(engine, record["rows"], tower)
+        if (random_sizes or found is None) and at_random.trained and not _has(rows, CHANGE):
+            rows = [*rows, _random_row(engine, at_random)]
         if rows != record["rows"]:
             write_record(folder, record | {"rows": rows})
         return finished_record(folder)
 
 
-def _rows(engine: Engine, known: list[RowFacts], tower: str, say: Say) -> list[RowFacts]:
+def _rows(engine: Engine, known: list[RowFacts], tower: str) -> list[RowFacts]:
     """Return the rows of a record, measured where there are none; a tower's row is added."""
     alpha, beta = (engine.plan.stages[name] for name in ("alpha", "beta"))
     if not known:
-        rows = _zero_shot(engine, alpha, tower, say)
-        return [*rows, *(_row(engine, s) for s in _measure(engine, alpha, beta, say))]
+        rows = _zero_shot(engine, alpha, tower)
+        return [*rows, *(_row(engine, score) for score in _measure(engine, alpha, beta))]
     if not tower:
         return known
     others = [row for row in known if row["model"] != ZERO_SHOT_MODEL]
-    return [*_zero_shot(engine, alpha, tower, say), *others]
+    return [*_zero_shot(engine, alpha, tower), *others]
 
 
 def _has(rows: list[RowFacts], correction: str) -> bool:
     return any(row["correction"] == correction for row in rows)
 
 
-def _random_row(engine: Engine, at_random: RandomSizes, say: Say) -> RowFacts:
+def _random_row(engine: Engine, at_random: RandomSizes) -> RowFacts:
     """Return the row of the host that was trained at random sizes, with what the training took."""
-    took = at_random.train(say)
+    training = at_random.train()
     row = _row(engine, at_random.score())
-    return row | {"parameters": took["parameters"], "seconds": took["seconds"]}
+    return row | {"parameters": training["parameters"], "seconds": training["seconds"]}
 
 
 def _folder(engine: Engine, trainer: str) -> Path:
@@ -136,7 +136,7 @@ def _folder(engine: Engine, trainer: str) -> Path:
     )
 
 
-def _zero_shot(engine: Engine, alpha: Stage, tower: str, say: Say) -> list[RowFacts]:
+def _zero_shot(engine: Engine, alpha: Stage, tower: str) -> list[RowFacts]:
     """Return the rows of zero-shot CLIP and of every tower that was asked for so far, measured once
     for all methods whose runs read pictures in the same way.
     """
@@ -155,32 +155,32 @@ def _zero_shot(engine: Engine, alpha: Stage, tower: str, say: Say) -> list[RowFa
         **changed_positions(resampling_of(spec)),
     }
     key = digest(facts)
-    with stage_lock(folder, say):
+    with stage_lock(folder, engine.say):
         found, _ = read_checked(folder / ZERO_SHOT)
         if found.get("key") != key:
-            say("[rivals 1/3] zero-shot CLIP")
+            engine.say("[rivals 1/3] zero-shot CLIP")
             scores = model.score(ZERO_SHOT_MODEL, "zero-shot")
             found = {"key": key, "rows": [_row(engine, score) for score in scores]}
             write_checked(folder / ZERO_SHOT, found)
         towers: dict[str, RowFacts] = found.get("towers", {})
-        mark = weights_fingerprint(tower) if tower else ""
-        if tower and mark not in towers:
-            new = _other_tower(engine, alpha, tower, say)
+        fingerprint = weights_fingerprint(tower) if tower else ""
+        if tower and fingerprint not in towers:
+            new = _other_tower(engine, alpha, tower)
             # rows are told apart by their names: of two files with one name, the last one counts
-            others = {m: row for m, row in towers.items() if row["name"] != new["name"]}
-            towers = {**others, mark: new}
+            others = {f: row for f, row in towers.items() if row["name"] != new["name"]}
+            towers = {**others, fingerprint: new}
             write_checked(folder / ZERO_SHOT, found | {"towers": towers})
     return [*found["rows"], *towers.values()]
 
 
-def _other_tower(engine: Engine, alpha: Stage, weights: str, say: Say) -> RowFacts:
+def _other_tower(engine: Engine, alpha: Stage, weights: str) -> RowFacts:
     """Return the row of zero-shot CLIP with other weights, on pictures enlarged to their size."""
     facts = clip_sizes(weights)
     name = Path(weights).stem if Path(weights).is_file() else weights
-    say(f"[rivals] zero-shot CLIP with {name}")
+    engine.say(f"[rivals] zero-shot CLIP with {name}")
     model = RivalModel(engine, alpha, zero_shot=True, weights=weights)
     text = f"zero-shot {name}"
-    (score,) = model.score_enlarged(ZERO_SHOT_MODEL, text, int(facts["resolution"]))
+    score = model.score_enlarged(ZERO_SHOT_MODEL, text, int(facts["resolution"]))
     tokens = (facts["resolution"] // facts["patch"]) ** 2 + 1
     return _row(engine, score) | {"correction": f"{name}, {score.correction}", "tokens": tokens}
 
@@ -199,12 +199,12 @@ def _row(engine: Engine, score: RivalScore) -> RowFacts:
     return row | scored(engine.plan.protocol, roles(engine.plan), score.scores)
 
 
-def _measure(engine: Engine, alpha: Stage, beta: Stage, say: Say) -> list[RivalScore]:
+def _measure(engine: Engine, alpha: Stage, beta: Stage) -> list[RivalScore]:
     """Return the scores of alpha, then of beta."""
-    say(f"[rivals 2/3] {alpha.title}")
+    engine.say(f"[rivals 2/3] {alpha.title}")
     trained = RivalModel(engine, alpha, zero_shot=False)
     rows = trained.score(alpha.name, f"{alpha.trainer} trained at {alpha.size}")
-    say(f"[rivals 3/3] {beta.title}")
+    engine.say(f"[rivals 3/3] {beta.title}")
     # beta is pulled to where alpha's embeddings lie; enlarged pictures are alpha's business
     rows += RivalModel(engine, beta, zero_shot=False).score(
         beta.name, f"{beta.trainer} trained at {beta.size}", towards=trained

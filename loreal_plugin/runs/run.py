@@ -73,11 +73,13 @@ def run_protocol(
             )
         scores = _test_rows(engine, stages, clock, again=test_only)
         record = run_record(engine.plan, engine.identity, stages, scores)
-        record |= {"notes": notes} if (notes := run_notes(engine)) else {}
+        if notes := run_notes(engine):
+            record["notes"] = notes
         folder = record_folder(engine, wanted[-1])
         times = known_times(read_results(folder), record) or picture_times(engine, scores)
         for row in record["rows"]:
-            row |= {"picture_ms": times[row["name"]]} if row["name"] in times else {}
+            if row["name"] in times:
+                row["picture_ms"] = times[row["name"]]
     # a record beside the stages tells of its own stage; one apart from them needs every row
     whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
     if whole:
@@ -111,23 +113,25 @@ def _write(engine: Engine, folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, say where it lies, and tell the tracker."""
     with stage_lock(folder, engine.say):
         write_record(folder, record)
-        _bring_log(engine.plan, folder, record)
+        _copy_log(engine.plan, folder, record)
     engine.say(f"results: {folder / RESULTS}")
     if engine.tracker:
         home = engine.plan.spec.out
         track_results(engine.tracker, f"{folder.relative_to(home)} results", record, engine.say)
 
 
-def _bring_log(plan: Plan, folder: Path, record: dict[str, Any]) -> None:
-    """Copy stage 3's log beside a base-to-new record that is apart from it and tells its score, so
-    that the family's `parse_test_res.py` reads the folder of a run with another adaptation, too.
+def _copy_log(plan: Plan, folder: Path, record: dict[str, Any]) -> None:
+    """Copy stage 3's log beside a base-to-new record that lies elsewhere and has the log's score.
+
+    So the family's `parse_test_res.py` reads the folder of a run with another adaptation, too.
     """
     stage = plan.stages["loreal"].folder
-    if plan.protocol.record_is_stage and folder == plan.record != stage:
+    log = stage / "log.txt"
+    if plan.protocol.record_is_stage and folder == plan.record != stage and log.is_file():
         trained = (read_results(stage) or {}).get("base") or {}
-        told = [row["base"]["accuracy"] for row in record["rows"] if row["name"] == "loreal"]
-        if told == [trained.get("accuracy")]:
-            shutil.copy(stage / "log.txt", folder / "log.txt")
+        found = [row["base"]["accuracy"] for row in record["rows"] if row["name"] == "loreal"]
+        if found == [trained.get("accuracy")]:
+            shutil.copy(log, folder / log.name)
 
 
 def run_stages(
@@ -174,8 +178,8 @@ def _test_rows(
         engine.say(f"[test {number}/{len(rows)}] {row.label}{clock.words()}")
         own = None if again else final_test(engine, row, stages[row.stage])
         scores = {name: _test(engine, row, name, own, again=again) for name in engine.plan.tests}
-        told = (f"{name} {score['accuracy']:.2f} %" for name, score in scores.items())
-        engine.say(f"  {', '.join(told)}")
+        texts = (f"{name} {score['accuracy']:.2f} %" for name, score in scores.items())
+        engine.say(f"  {', '.join(texts)}")
         clock.end(ran=True)
         found[row.name] = scores
     return found
@@ -189,8 +193,8 @@ def _test(
     if own and name == engine.plan.source:
         return own | ({"seconds": None, "peak_memory_mb": None, "key": None} if apart else {})
     record = engine.evaluate(row, name, again=again)
-    told = {key: record[key] for key in TEST_FACTS if key in record}
-    return record["score"] | (told if apart else {})
+    costs = {key: record[key] for key in TEST_FACTS if key in record}
+    return record["score"] | (costs if apart else {})
 
 
 def final_test(engine: Engine, row: Row, stage: dict[str, Any]) -> dict[str, Any] | None:

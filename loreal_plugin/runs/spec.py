@@ -65,7 +65,7 @@ class Override:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that names one base-to-new run."""
+    """Everything that names one run, the protocol apart."""
 
     method: str
     phi: int
@@ -118,9 +118,8 @@ def build_spec(
         HostError: HOST is no folder.
     """
     if method.lower() not in CONTRACTS:
-        from loreal_plugin.attach.inspect_host import (
-            unknown_trainer,
-        )  # torch comes with it: not before something is wrong
+        # it imports torch: not before something is wrong
+        from loreal_plugin.attach.inspect_host import unknown_trainer
 
         raise ConfigError(
             unknown_trainer("method", method, CONTRACTS, find_host(host or env.get("HOST") or ""))
@@ -145,13 +144,13 @@ def build_spec(
     )
 
 
-def last_stage(env: Mapping[str, str] = os.environ) -> str:
+def last_stage() -> str:
     """Return the stage that runs stop after where nothing is said: UNTIL's, else the last.
 
     Raises:
         ConfigError: UNTIL names no stage.
     """
-    asked = env.get("UNTIL") or STAGES[-1]
+    asked = os.environ.get("UNTIL") or STAGES[-1]
     if asked not in STAGES:
         raise ConfigError(unknown_name("stage in UNTIL", asked, STAGES))
     return asked

@@ -117,10 +117,10 @@ class TrainedRun(RunFacts):
         argv = ["--trainer", contract.loreal_trainer, "MODEL.BACKBONE.NAME", repr(self.weights)]
         cfg = self.host.setup_cfg(argv)
         known = flatten(cfg)
-        # keys that a release has dropped since say nothing any more
-        kept = {key: v for key, v in self.deployment.settings.items() if key in known}
         wanted = ("INPUT.", "DATASET.NAME", f"TRAINER.{contract.cfg_node}.", "TASK")
-        settings = {key: value for key, value in kept.items() if key.startswith(wanted)}
+        stored = self.deployment.settings.items()
+        # keys that a release has dropped since say nothing any more
+        settings = {key: v for key, v in stored if key.startswith(wanted) and key in known}
         settings["TRAINER.LOREAL.POSITION_RESAMPLING"] = self.options.position_resampling
         trained = list(classnames) == self.names_of("")
         subset = self.deployment.settings["DATASET.SUBSAMPLE_CLASSES"]
@@ -191,8 +191,9 @@ class TrainedRun(RunFacts):
         beta.mean = self.tensors.get("means.beta")
         identity = self.checkpoint["identity"]
         names = ("n_attributes", "visual_dim", "hidden_dim", "text_dim")
-        sizes = {name: identity[name] for name in names}
-        nets = MetaNets(**sizes, bias=identity["meta_bias"]).to(self.device)
+        nets = MetaNets(**{name: identity[name] for name in names}, bias=identity["meta_bias"]).to(
+            self.device
+        )
         nets.load_state_dict({name: self.tensors[name] for name in nets.state_dict()})
         nets.requires_grad_(False)
         fusion = self.host.contract.use_fusion(beta.cfg)

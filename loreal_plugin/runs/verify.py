@@ -10,8 +10,7 @@ from typing import Any
 from loreal_plugin.files.checked_json import CHECKED, OLD, OWN, parse_checked
 from loreal_plugin.files.manifest import SUMS, damage, read_sums
 from loreal_plugin.results.reader import set_aside
-from loreal_plugin.results.record import RESULTS, is_newer, read_record
-from loreal_plugin.runs.journal import STARTED
+from loreal_plugin.results.record import RESULTS, STARTED, is_newer, read_record
 
 CHECKABLE = (".json", ".seconds")
 # what tensors lie beside the note that has their hash

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.attach.clip_source import using_weights
-from loreal_plugin.config import with_settings
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.contract.base import HostModel
 from loreal_plugin.data.templates import template_of
@@ -32,16 +31,17 @@ from loreal_plugin.results.record import (
     read_results,
     write_record,
 )
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import config_label, run_folder
 from loreal_plugin.runs.keys import changed_positions
+from loreal_plugin.runs.loaders import host_test_loader
 from loreal_plugin.runs.locks import stage_lock
-from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.meter import Meter
-from loreal_plugin.runs.prepare import prepare, say_line
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
+from loreal_plugin.students.build import device_of
 from loreal_plugin.weights import describe, import_clip, load_clip_state_dict
 from loreal_plugin.weights.positions import resample_pos_embed
 
@@ -52,28 +52,28 @@ POSITIONS = "visual.positional_embedding"
 READ = (f"TRAINER.LOREAL.{RESAMPLING}", "TRAINER.LOREAL.PRESET")
 
 
-def run_zero_shot(spec: RunSpec, *, say: Say = say_line) -> tuple[dict[str, Any], Path]:
+def run_zero_shot(spec: RunSpec) -> tuple[dict[str, Any], Path]:
     """Return the record, measured unless it is complete, and its folder.
 
     Raises:
         ConfigError: there are overrides that nothing here would read.
         LorealError: see `prepare`.
     """
-    engine = prepare_zero_shot(spec, say=say)
+    engine = prepare_zero_shot(spec)
     folder = zero_shot_folder(engine)
     tests, key = _tests(engine), _key(engine)
-    with stage_lock(folder, say):
+    with stage_lock(folder, engine.say):
         if is_complete(folder, key):
-            say(f"  complete (key {key[:8]}), reused from {folder}")
+            engine.say(f"  complete (key {key[:8]}), reused from {folder}")
             return read_results(folder) or {}, folder
         with using_weights(engine.plan.spec.weights):
-            record = _record(engine, key, tests, say)
+            record = _record(engine, key, tests)
         write_record(folder, record)
-    say(f"results: {folder / RESULTS}")
+    engine.say(f"results: {folder / RESULTS}")
     return record, folder
 
 
-def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
+def prepare_zero_shot(spec: RunSpec) -> Engine:
     """Return an engine for the pictures of a dataset; ConfigError for overrides, else see
     `prepare`.
     """
@@ -84,7 +84,7 @@ def prepare_zero_shot(spec: RunSpec, *, say: Say = say_line) -> Engine:
                 f" {' and '.join(READ)})"
             )
     plain = replace(spec, method=PLAIN_METHOD, host=embedded_host(), shots=1, seed=0)
-    return prepare(plain, protocol=ZERO_SHOT, say=say, check_data=False)
+    return prepare(plain, protocol=ZERO_SHOT, check_data=False)
 
 
 def zero_shot_folder(engine: Engine) -> Path:
@@ -136,14 +136,15 @@ def _template(engine: Engine) -> str:
     return template_of(engine.cfgs["alpha"].DATASET.NAME)
 
 
-def _record(engine: Engine, key: str, tests: list[str], say: Say) -> dict[str, Any]:
+def _record(engine: Engine, key: str, tests: list[str]) -> dict[str, Any]:
     """Return the record of a run, measured now."""
     plan, identity = engine.plan, engine.identity
     rows = []
     for name, size in (("native", plan.native_size), ("phi", plan.spec.phi)):
-        say(f"[zero-shot] CLIP at {size}")
+        engine.say(f"[zero-shot] CLIP at {size}")
         rows.append(_row(engine, name, size, tests))
-        say("  " + ", ".join(f"{t} {s['accuracy']:.2f} %" for t, s in rows[-1]["targets"].items()))
+        told = (f"{test} {s['accuracy']:.2f} %" for test, s in rows[-1]["targets"].items())
+        engine.say(f"  {', '.join(told)}")
     facts: dict[str, Any] = {
         "kind": "run",
         "stage": None,
@@ -173,16 +174,16 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
     scores: dict[str, ScoreFacts] = {}
     with meter:
         spec = engine.plan.spec
-        model = clip_at(spec.weights, size, resampling_of(spec)).to(_device())
+        model = clip_at(spec.weights, size, resampling_of(spec)).to(device_of(engine.cfgs["alpha"]))
         images = _image_features(engine, model, size)
-        called = {test: _called(engine, model, test, images) for test in tests}
-    for test, found in called.items():
+        predicted = {test: _predicted(engine, model, test, images) for test in tests}
+    for test, classes in predicted.items():
         # pictures are embedded once, for all tests together
         first = test == EVERY_CLASS
         labels = [item.label for item in engine.identity.dataset(test).test]
         seconds, peak = (meter.seconds, meter.peak_memory_mb) if first else (None, None)
         cost = {"seconds": seconds, "peak_memory_mb": peak, "key": None}
-        scores[test] = cast(ScoreFacts, score_facts(labels, found) | cost)
+        scores[test] = cast(ScoreFacts, score_facts(labels, classes) | cost)
     row: RowFacts = {
         "name": name,
         "label": f"zero-shot CLIP at {size}",
@@ -192,10 +193,6 @@ def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
         "seconds": 0.0,
     }
     return row | scored(engine.plan.protocol, roles(engine.plan), scores)
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def clip_at(weights: str, size: int, resampling: str) -> HostModel:
@@ -215,35 +212,24 @@ def clip_at(weights: str, size: int, resampling: str) -> HostModel:
 @torch.no_grad()
 def _image_features(engine: Engine, model: HostModel, size: int) -> dict[str, Tensor]:
     """Return the normalised feature (D_v,) of every test picture, by its path."""
-    dataset, device = engine.identity.dataset(EVERY_CLASS), _device()
+    cfg, dataset = engine.cfgs["alpha"], engine.identity.dataset(EVERY_CLASS)
     found = []
-    for batch in _loader(engine, dataset, size):
-        found.append(F.normalize(model.encode_image(batch["img"].to(device)), dim=-1).cpu())
+    for batch in host_test_loader(cfg, dataset, size):
+        images = batch["img"].to(device_of(cfg))
+        found.append(F.normalize(model.encode_image(images), dim=-1).cpu())
     return dict(zip((item.impath for item in dataset.test), torch.cat(found), strict=True))
 
 
 @torch.no_grad()
-def _called(engine: Engine, model: HostModel, subset: str, images: dict[str, Tensor]) -> list[int]:
-    """Return what the test pictures of a subset are called, a label each."""
-    dataset, template, device = engine.identity.dataset(subset), _template(engine), _device()
-    names = [name.replace("_", " ") for name in dataset.classnames]
-    tokens = import_clip().tokenize([template.format(name) for name in names]).to(device)
+def _predicted(
+    engine: Engine, model: HostModel, subset: str, images: dict[str, Tensor]
+) -> list[int]:
+    """Return the predicted label of each test picture of a subset."""
+    dataset, template = engine.identity.dataset(subset), _template(engine)
+    prompts = [template.format(name.replace("_", " ")) for name in dataset.classnames]
+    tokens = import_clip().tokenize(prompts).to(device_of(engine.cfgs["alpha"]))
     texts = F.normalize(
         torch.cat([model.encode_text(part) for part in tokens.split(64)]), dim=-1
     ).cpu()  # (C, D_v)
-    features = torch.stack([images[item.impath] for item in dataset.test])
+    features = torch.stack([images[item.impath] for item in dataset.test])  # (N, D_v)
     return (features @ texts.T).argmax(1).tolist()
-
-
-def _loader(engine: Engine, dataset: Any, size: int) -> Any:
-    """Return the host's own test loader over a dataset's test pictures at `size`."""
-    cfg = with_settings(engine.cfgs["alpha"], {"INPUT.SIZE": (size, size)})
-    data = importlib.import_module("dassl.data.data_manager")
-    transforms = importlib.import_module("dassl.data.transforms")
-    return data.build_data_loader(
-        cfg,
-        data_source=dataset.test,
-        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-        tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
-        is_train=False,
-    )

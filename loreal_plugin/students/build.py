@@ -31,6 +31,11 @@ _BASE = "TrainerBase"
 NEUTRAL_WORD = "some"
 
 
+def device_of(cfg: Any) -> torch.device:
+    """Return the device that Dassl's trainers choose for a configuration."""
+    return torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
+
+
 def build_student(
     host: AttachedHost,
     cfg: Any,

@@ -76,7 +76,7 @@ def stage(
     index = PictureIndex(say)
     if note.get("links") != links or note.get("hold_out") != hold_out:
         _make_links(place, links)
-    broken = index.broken(str(place / link) for link in links)
+    broken = index.unreadable(str(place / link) for link in links)
     named = {links[os.path.relpath(path, place)]: fault for path, fault in broken.items()}
     good = {link: target for link, target in links.items() if str(place / link) not in broken}
     written = {"source": str(folder), "links": links, "hold_out": hold_out, "broken": named}

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from loreal_plugin.files.checked_json import parse_checked
-from loreal_plugin.results.record import RESULTS
-from loreal_plugin.runs.journal import STARTED
+from loreal_plugin.results.record import RESULTS, STARTED
 
 
 class Disk:

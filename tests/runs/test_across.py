@@ -155,7 +155,7 @@ def test_keys_of_tests_know_the_words_of_the_target(place: Path) -> None:
         }
     )
     assert found.attributes_on("other") == ["color", "place"] != found.attributes_on("pics")
-    assert plain.identity.attributes_on("other") == plain.identity.attributes
+    assert plain.identity.attributes_on("other") == plain.identity.attributes_on("pics")
 
 
 def test_base2new_has_its_own_stages_and_keys(place: Path) -> None:

@@ -20,8 +20,7 @@ from loreal_plugin.files import (
     write_json,
     write_text,
 )
-from loreal_plugin.results.record import RESULTS, read_results, write_record
-from loreal_plugin.runs.journal import STARTED
+from loreal_plugin.results.record import RESULTS, STARTED, read_results, write_record
 from loreal_plugin.runs.verify import verify
 
 RUN = ("base2new", "coop", "32", "pics")

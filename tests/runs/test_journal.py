@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from loreal_plugin.files import write_json
-from loreal_plugin.runs.journal import STARTED, Journal, ending
+from loreal_plugin.results.record import STARTED
+from loreal_plugin.runs.journal import Journal, ending
 from loreal_plugin.runs.random_state import PATTERN
 
 EPOCHS = 5

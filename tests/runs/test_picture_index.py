@@ -73,7 +73,7 @@ def test_broken_and_missing_pictures_are_named_and_not_remembered(
         PictureIndex().check(paths)
     assert paths[0] in str(error.value) and paths[1] in str(error.value)
     read.clear()
-    assert list(PictureIndex().broken(paths)) == paths[:2] == read
+    assert list(PictureIndex().unreadable(paths)) == paths[:2] == read
     Path(paths[0]).write_bytes(whole)
     Path(paths[1]).write_bytes(whole)
     PictureIndex().check(paths)

@@ -211,7 +211,9 @@ def test_words_of_every_class_are_checked_for_base_and_new(place: Path) -> None:
         prepare(spec(place, *scope), say=lambda line: None)
     write_words(place, ["color"], words)
     engine = prepare(spec(place, *scope), say=lambda line: None)
-    assert engine.identity.attributes == [f"per class: {engine.identity.attribute_file.sha256}"]
+    assert engine.identity.attributes_on("base") == [
+        f"per class: {engine.identity.attribute_file.sha256}"
+    ]
 
 
 def test_generic_words_are_announced_and_a_folders_own_file_is_found(
@@ -228,7 +230,10 @@ def test_generic_words_are_announced_and_a_folders_own_file_is_found(
     (place / "attributes" / "pics.json").write_text((place / "own.json").read_text())
     monkeypatch.setattr(files, "bundle_root", lambda: place)
     said.clear()
-    assert prepare(plain, say=said.append).identity.attributes == ["color", "shape"] and said == []
+    assert (
+        prepare(plain, say=said.append).identity.attributes_on("base") == ["color", "shape"]
+        and said == []
+    )
 
 
 def test_a_broken_picture_leaves_the_data_folder_as_it_was(place: Path) -> None:

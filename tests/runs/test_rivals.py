@@ -35,9 +35,7 @@ def test_embedding_keeps_order_and_counts_encoder_time() -> None:
     both = embed({"a": lambda x: x[:, :1, 0, :1], "b": lambda x: -x[:, :1, 0, :1]}, iter(batches))
     assert torch.equal(both["b"].features, -both["a"].features)
     assert found.features.flatten().tolist() == [0, 0, 1, 1, 2, 2] == found.labels.tolist()
-    assert found.seconds > 0 and found.milliseconds_per_image == pytest.approx(
-        1000 * found.seconds / 6
-    )
+    assert found.seconds > 0
 
 
 def test_scores_name_every_correction_and_use_the_right_pictures() -> None:

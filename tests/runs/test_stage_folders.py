@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loreal_plugin.files import read_json
+from loreal_plugin.results.record import STARTED
 from loreal_plugin.runs.claim import claim
-from loreal_plugin.runs.journal import STARTED
 
 
 @pytest.fixture

@@ -1,12 +1,33 @@
-"""Stand-ins for a host's test loader: one that is timed, one without pictures."""
+"""A host's test loader, and two that take its place: one with a clock, one without pictures."""
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+
+from loreal_plugin.config import with_settings
+from loreal_plugin.runs.logs import quietly
+
+
+def host_test_loader(cfg: Any, dataset: Any, size: int) -> Any:
+    """Return the host's own test loader over a dataset's test pictures at `size` pixels.
+
+    Args:
+        cfg: of the host; its input size is replaced.
+    """
+    cfg = with_settings(cfg, {"INPUT.SIZE": (size, size)})
+    transforms = importlib.import_module("dassl.data.transforms")
+    return importlib.import_module("dassl.data.data_manager").build_data_loader(
+        cfg,
+        data_source=dataset.test,
+        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+        tfm=quietly(lambda: transforms.build_transform(cfg, is_train=False)),
+        is_train=False,
+    )
 
 
 class TimedLoader:
@@ -28,21 +49,22 @@ class TimedLoader:
 
 
 class LabelLoader:
-    """The batches of a test loader without their pictures; `now` is the slice of the batch that is
-    out.
+    """The batches of a test loader without their pictures.
+
+    `current` is the slice of the dataset that the last batch has.
     """
 
     def __init__(self, loader: Any) -> None:
         self.dataset, self.batch_size = loader.dataset, loader.batch_size
         self.slices = batch_slices(len(loader.dataset), loader.batch_size)
-        self.now = slice(0, 0)
+        self.current = slice(0, 0)
 
     def __len__(self) -> int:
         return len(self.slices)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for part in self.slices:
-            self.now = part
+            self.current = part
             batch = self.dataset.data_source[part]
             yield {
                 "img": torch.zeros(len(batch), 0),
