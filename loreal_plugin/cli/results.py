@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     """Print or write the tables; no finished run at all is an error."""
     from loreal_plugin.errors import LorealError
     from loreal_plugin.results.protocols import BASE2NEW
-    from loreal_plugin.results.seed_tables import format_report, read_runs
+    from loreal_plugin.results.seed_tables import format_seed_tables, read_runs
     from loreal_plugin.results.verdict import opening
 
     out = Path(args.out).expanduser()
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             )
     verdict = opening(out, BASE2NEW.name)
     text = "\n".join([*verdict, "", ""]) if verdict else ""
-    deliver(text + format_report(runs), args.write, args.part)
+    deliver(text + format_seed_tables(runs), args.write, args.part)
     return 0
 
 

@@ -27,7 +27,7 @@ from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
 NAMED = 6  # choices that were not timed: more of them are counted
-LESS = 0.9  # of the time: a worse choice that saves less time is not worth a word
+LESS = 0.9  # of the time: a less accurate choice is named only where it takes less than this
 WITH_READING = "time includes building the model and reading the pictures"
 ALONE = "time of one picture alone, in memory; compare times of one machine only"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
@@ -61,7 +61,7 @@ class Choice:
         s = self.group.setting
         changed = overrides_text(s.overrides).replace("loreal TRAINER.LOREAL.", "")
         changed = f" ({changed})" if changed else ""
-        return f"{method_name(s.method, self.group.row)}: {self.group.label}{changed}"
+        return f"{method_name(s.method)}: {self.group.label}{changed}"
 
     @property
     def size(self) -> int:
@@ -236,17 +236,17 @@ def what_to_take(choices: Sequence[Choice], ms: float | None) -> list[str]:
     """
     lines = []
     for size in sorted({c.size for c in choices}):
-        steps = _worth([c for c in choices if c.size == size])
+        steps = _worthwhile([c for c in choices if c.size == size])
         unit = PROTOCOLS[steps[0].group.setting.protocol].unit.removesuffix(" (%)")
         best, *others = steps
         budget = f" and {ms:g} ms each" if ms is not None else ""
-        line = f"With pictures of {size} pixels{budget}, take {_told(best, unit)}"
-        less = ", or ".join(_told(c, unit) for c in others)
+        line = f"With pictures of {size} pixels{budget}, take {_in_words(best, unit)}"
+        less = ", or ".join(_in_words(c, unit) for c in others)
         lines.append(f"{line}; with less time {less}." if less else f"{line}.")
     return ["\n".join(lines)]
 
 
-def _worth(choices: Sequence[Choice]) -> list[Choice]:
+def _worthwhile(choices: Sequence[Choice]) -> list[Choice]:
     """Return the front from accurate to fast, without steps that save little time."""
     steps: list[Choice] = []
     for choice in front(choices):
@@ -256,18 +256,18 @@ def _worth(choices: Sequence[Choice]) -> list[Choice]:
     return steps
 
 
-def _told(choice: Choice, unit: str) -> str:
+def _in_words(choice: Choice, unit: str) -> str:
     return f"{choice.text} ({unit} {choice.accuracy:.1f}, {_number(choice.milliseconds, 1)} ms)"
 
 
 def front(choices: Sequence[Choice]) -> list[Choice]:
     """Return the choices that no other beats, the most accurate first."""
-    kept = [c for c in choices if not any(other.beats(c) for other in choices)]
-    return sorted(kept, key=lambda c: -c.accuracy)
+    unbeaten = [c for c in choices if not any(other.beats(c) for other in choices)]
+    return sorted(unbeaten, key=lambda c: -c.accuracy)
 
 
 def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
-    kept = front(choices)
+    best = front(choices)
     body = [
         [
             c.text,
@@ -278,16 +278,16 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
             _number(c.memory_mb, 0),
             len(c.group.seeds),
         ]
-        for c in kept
+        for c in best
     ]
-    unit = PROTOCOLS[kept[0].group.setting.protocol].unit if kept else "accuracy (%)"
+    unit = PROTOCOLS[choices[0].group.setting.protocol].unit
     heads = ("choice", "picture", unit, "tokens", "ms / picture", "memory MB", "seeds")
     aligned = ("left", *("right",) * 6)
     table = tabulate(
         body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
     )
     costs = "time" if choices[0].alone else "time and memory"
-    text = f"{len(kept)} of {len(choices)} choices that no other beats in {unit} and {costs}"
+    text = f"{len(best)} of {len(choices)} choices that no other beats in {unit} and {costs}"
     return f"{title}: {text}; {basis}\n\n{table}"
 
 

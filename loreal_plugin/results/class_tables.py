@@ -10,7 +10,7 @@ from tabulate import tabulate
 from loreal_plugin.errors import LorealError
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import ROWS, Block, Cell, Table
-from loreal_plugin.results.per_class import Measured
+from loreal_plugin.results.per_class import Measured, first_of
 from loreal_plugin.results.run import Row, Run
 
 SHOWN, SHOWN_IN_REPORT = 20, 10  # classes of a table: the worst ones
@@ -21,28 +21,26 @@ OLD_RECORD = (
 Recalls = list[tuple[str, list[float]]]  # class, percent in each column
 
 
-def class_text(run: Run, shown: int = SHOWN) -> str:
-    """Return, for every test set of a run, the recall of each class and the confusions.
-
-    Args:
-        shown: how many classes; those with the lowest recall in the last row come first.
+def class_text(run: Run) -> str:
+    """Return the worst classes of every test set of a run with their recalls, and the confusions.
 
     Raises:
         LorealError: the record does not hold what each picture was called.
     """
-    parts = [part for name in run.test_sets if (part := _of_test_set(run, name, shown))]
+    parts = [part for name in run.test_sets if (part := _of_test_set(run, name))]
     if not parts:
         raise LorealError(OLD_RECORD)
     heads = [f"{short_name(row.name, run)}: {row.label}" for row in run.rows]
     return "\n\n".join([*parts, "\n".join(heads)])
 
 
-def _of_test_set(run: Run, name: str, shown: int) -> str:
+def _of_test_set(run: Run, name: str) -> str:
+    """Return the table of one test set; empty where no row has predicted classes."""
     rows = answered(run.rows, name)
     if not rows:
         return ""
     last, measured = list(rows.items())[-1]
-    table, rest = recall_lines([[one] for one in rows.values()], shown)
+    table, rest = recall_lines([[one] for one in rows.values()], SHOWN)
     body = [[name, *(f"{value:.0f}" for value in values)] for name, values in table]
     heads = ["class", *(short_name(row, run) for row in rows)]
     aligned = ("left", *("right",) * len(rows))
@@ -62,7 +60,7 @@ def answered(rows: Sequence[Row], name: str) -> dict[str, Measured]:
     return {row: one for row, score in scores.items() if (one := score.answers)}
 
 
-def block_class_tables(block: Block, shown: int = SHOWN_IN_REPORT) -> list[Table]:
+def block_class_tables(block: Block) -> list[Table]:
     """Return the recalls of a block's runs, a table for each dataset, method and test set, with the
     confusions of the last row below it; none of records without predicted classes.
     """
@@ -76,26 +74,27 @@ def block_class_tables(block: Block, shown: int = SHOWN_IN_REPORT) -> list[Table
                 if (g.setting.dataset, g.setting.method) == (dataset, method) and g.row in ROWS
             ]
             names = mine[0].results[0].scores if mine else ()
-            found += [t for name in names if (t := _class_table(block, mine, name, shown))]
+            found += [t for name in names if (t := _class_table(block, mine, name))]
     return found
 
 
-def _class_table(block: Block, groups: Sequence[Group], name: str, shown: int) -> Table | None:
+def _class_table(block: Block, groups: Sequence[Group], name: str) -> Table | None:
     columns: dict[str, list[Measured]] = {}
     for group in groups:
         scores = [result.scores[name] for result in group.results if name in result.scores]
-        told = [answers for score in scores if (answers := score.answers)]
-        columns |= {group.row: told} if told else {}
+        known = [answers for score in scores if (answers := score.answers)]
+        columns |= {group.row: known} if known else {}
     if not columns:
         return None
-    lines, rest = recall_lines(list(columns.values()), shown)
+    lines, rest = recall_lines(list(columns.values()), SHOWN_IN_REPORT)
     body = [(Cell(label), *(Cell(f"{value:.0f}") for value in values)) for label, values in lines]
     sizes = {"native_size": groups[0].native_size, "phi": block.key.phi}
     last, ones = list(columns.items())[-1]
+    # confusions are counted over all seeds together
     pooled = Measured(
         ones[0].classnames,
         [label for one in ones for label in one.labels],
-        [label for one in ones for label in one.called],
+        [label for one in ones for label in one.predicted],
     )
     of = f"{name} of {groups[0].setting.dataset}, {groups[0].setting.method}, phi {block.key.phi}"
     confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in pooled.frequent()]
@@ -106,24 +105,22 @@ def _class_table(block: Block, groups: Sequence[Group], name: str, shown: int) -
     return Table(f"Recall in %, {of}", heads, tuple(body), words=1, notes=tuple(notes))
 
 
-def recall_lines(columns: Sequence[Sequence[Measured]], shown: int = SHOWN) -> tuple[Recalls, int]:
-    """Return recalls by class, the lowest of the last column first, and how many are not shown.
+def recall_lines(columns: Sequence[Sequence[Measured]], shown: int) -> tuple[Recalls, int]:
+    """Return recalls by class, the lowest of the last column first, and how many are left out.
 
     Args:
         columns: answers; those of one column (several seeds) are averaged.
+        shown: how many classes.
     """
     recalls = [[one.recalls() for one in ones] for ones in columns]
-    told = set.intersection(*(set(one) for ones in recalls for one in ones))
+    labels = set.intersection(*(set(one) for ones in recalls for one in ones))
     names = columns[-1][0].names
     # by label: two classes may have the same name
     found = [
         (names[label], [_mean_percent(one[label] for one in ones) for ones in recalls])
-        for label in sorted(told)
+        for label in sorted(labels)
     ]
-    ordered = sorted(found, key=lambda line: line[1][-1])
-    # two more are shorter than the sentence that leaves them out
-    kept = ordered if len(ordered) <= shown + 2 else ordered[:shown]
-    return kept, len(ordered) - len(kept)
+    return first_of(sorted(found, key=lambda line: line[1][-1]), shown)
 
 
 def _mean_percent(recalls: Iterable[tuple[int, int]]) -> float:

@@ -72,15 +72,14 @@ def compare(ours: Group, other: Group) -> Comparison | None:
     sets = judged_sets(ours, other)
     if not common or not sets:
         return None
-    of = {seed: result.summary for seed, result in zip(ours.seeds, ours.results, strict=True)}
-    against = {
-        seed: result.summary for seed, result in zip(other.seeds, other.results, strict=True)
-    }
-    gains = [of[seed] - against[seed] for seed in common]
-    told = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
-    pairs = [(a, b) for a, b in told if a is not None and b is not None and a.shape == b.shape]
+    mine = {result.seed: result.summary for result in ours.results}
+    theirs = {result.seed: result.summary for result in other.results}
+    gains = [mine[seed] - theirs[seed] for seed in common]
+    # answers by picture (N, R), columns in the order of `common`
+    answers = [(ours.answers(name, common), other.answers(name, common)) for name in sets]
+    pairs = [(a, b) for a, b in answers if a is not None and b is not None and a.shape == b.shape]
     interval, p = None, None
-    if len(pairs) == len(sets):
+    if len(pairs) == len(sets):  # a part of the test sets says nothing about the summary
         interval = _gain_interval(pairs, harmonic=set(sets) == set(HALVES))
         p = paired_p_value(
             np.concatenate([a for a, _ in pairs]), np.concatenate([b for _, b in pairs])
@@ -159,7 +158,7 @@ def comparison_table(block: Block) -> Table | None:
         cells = [
             c.ours.setting.dataset,
             c.ours.setting.method,
-            f"{method_name(c.other.setting.method, c.other.row)}: {c.other.label}",
+            f"{method_name(c.other.setting.method)}: {c.other.label}",
             f"{c.gain:+.2f}",
             "-" if c.pictures is None else str(c.pictures),
             "-" if c.seeds is None else str(c.seeds),

@@ -85,11 +85,11 @@ class Group:
         """
         wanted = [r for r in self.results if seeds is None or r.seed in seeds]
         scores = [r.scores[test_set] for r in wanted if test_set in r.scores]
-        told = [(s.hits, s.total) for s in scores if s.hits is not None]
-        if not told or len(told) < len(wanted) or len({total for _, total in told}) > 1:
+        known = [(s.hits, s.total) for s in scores if s.hits is not None]
+        if not known or len(known) < len(wanted) or len({total for _, total in known}) > 1:
             return None
         try:
-            return np.stack([decode_hits(hits, total) for hits, total in told], axis=1)
+            return np.stack([decode_hits(hits, total) for hits, total in known], axis=1)
         except ValueError:
             return None
 

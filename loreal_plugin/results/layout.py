@@ -13,8 +13,8 @@ from pathlib import Path
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
-from loreal_plugin.results.rival_rows import zero_shot_rows
 from loreal_plugin.results.statistics import mean_std
+from loreal_plugin.results.zero_shot_rows import zero_shot_rows
 
 ROWS = ("native", "native_at_phi", "phi", "phi_longer", "loreal", "adapted")
 # model of a rival that corrects nothing -> the row of a run that says the same
@@ -84,7 +84,7 @@ class Block:
         best = max(rivals, key=lambda group: statistics.fmean(group.summaries()))
         times, score = best.picture_times(), statistics.fmean(best.summaries())
         cost = f" at {statistics.fmean(times):.1f} ms a picture" if times else ""
-        name = f"{method_name(best.setting.method, best.row)}: {best.label}"
+        name = f"{method_name(best.setting.method)}: {best.label}"
         return f"Of {len(rivals)} rivals (folded below) the best is {name}, {score:.2f} %{cost}."
 
     def lines(self) -> list[tuple[str, str, list[Group]]]:
@@ -182,31 +182,30 @@ def average(groups: Sequence[Group], get: Callable[[Group], list[float]]) -> lis
     return [
         statistics.fmean(values[seed] for values in picked)
         for seed in common
-        if all(seed in v for v in picked)
+        if all(seed in values for values in picked)
     ]
 
 
-def mark_best(
-    lines: Sequence[Sequence[float]], allowed: Sequence[bool], digits: int = 2
-) -> list[Cell]:
+def mark_best(lines: Sequence[Sequence[float]], allowed: Sequence[bool]) -> list[Cell]:
     """Return the cells of one column; the best mean among the allowed lines is bold.
 
     Args:
         lines: values over seeds of each line.
         allowed: which lines compete: those that read small pictures.
     """
+    # rounded as they are shown: equal numbers are all in bold
     means = [
-        round(statistics.fmean(v), digits) if v and ok else None
-        for v, ok in zip(lines, allowed, strict=True)
+        round(statistics.fmean(values), 2) if values and ok else None
+        for values, ok in zip(lines, allowed, strict=True)
     ]
     top = max((mean for mean in means if mean is not None), default=None)
     competing = sum(mean is not None for mean in means) > 1
     return [
-        Cell(mean_std(values, digits), competing and mean is not None and mean == top)
+        Cell(mean_std(values), competing and mean is not None and mean == top)
         for values, mean in zip(lines, means, strict=True)
     ]
 
 
-def method_name(method: str, row: str) -> str:
+def method_name(method: str) -> str:
     """Return the text of the method column."""
     return "CLIP" if method == ZERO_SHOT_METHOD else method

@@ -8,22 +8,21 @@ from collections.abc import Sequence
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.report import Fold, Report, Section
 
-
-def to_markdown(report: Report, pictures: str = "pictures") -> str:
-    """Return the page; `pictures` is the folder of the PNG files, seen from the page."""
-    parts = [
-        f"# {plain(report.title)}",
-        *(_section(section, pictures, i) for i, section in enumerate(report.sections)),
-    ]
-    return "\n\n".join(parts) + "\n"
+PICTURES = "pictures"  # folder of the PNG files, beside the page
 
 
-def _section(section: Section, pictures: str, index: int) -> str:
+def to_markdown(report: Report) -> str:
+    """Return the page."""
+    sections = [_section(section, i) for i, section in enumerate(report.sections)]
+    return "\n\n".join([f"# {plain(report.title)}", *sections]) + "\n"
+
+
+def _section(section: Section, index: int) -> str:
     # the verdict stands right below the title of the page
     parts = [f"## {plain(section.title)}"] if index else []
     parts += _paragraphs(section.text)
     parts += [
-        f"![{plain(picture.caption)}]({pictures}/{picture.name}.png)"
+        f"![{plain(picture.caption)}]({PICTURES}/{picture.name}.png)"
         for picture in section.pictures
     ]
     parts += [table_markdown(table) for table in section.tables]

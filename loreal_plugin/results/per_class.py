@@ -9,29 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tabulate import tabulate
 
 from loreal_plugin.results.statistics import decode_hits
 
 CONFIDENCE = 0.95
-_CLASSES_SHOWN, _CONFUSIONS_SHOWN, _SECOND = 20, 8, 2
+_CLASSES_SHOWN, _CONFUSIONS_SHOWN = 20, 8
+_REPEATED = 2  # pictures: a confusion of fewer may be chance
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model called N pictures.
+    """What a model predicted for N pictures.
 
     Attributes:
         classnames: C names in the order of labels.
         labels: what the pictures show, N labels.
-        called: what the model called them, N labels.
+        predicted: what the model predicted, N labels.
     """
 
     classnames: Sequence[str]
     labels: Sequence[int]
-    called: Sequence[int]
+    predicted: Sequence[int]
 
     @property
     def names(self) -> list[str]:
@@ -44,12 +46,12 @@ class Measured:
 
     @property
     def correct(self) -> int:
-        """Pictures that were called what they show."""
-        return sum(a == b for a, b in zip(self.labels, self.called, strict=True))
+        """Number of pictures whose predicted label is theirs."""
+        return sum(a == b for a, b in zip(self.labels, self.predicted, strict=True))
 
     @property
     def accuracy(self) -> float:
-        """Share of them, percent."""
+        """Share of the pictures that are predicted rightly, percent."""
         return 100 * self.correct / len(self.labels)
 
     @property
@@ -66,12 +68,12 @@ class Measured:
     def recalls(self) -> dict[int, tuple[int, int]]:
         """Return (right, pictures) by label; a class without pictures has no recall."""
         total = Counter(self.labels)
-        right = Counter(a for a, b in zip(self.labels, self.called, strict=True) if a == b)
+        right = Counter(a for a, b in zip(self.labels, self.predicted, strict=True) if a == b)
         return {label: (right[label], total[label]) for label in sorted(total)}
 
     def confusions(self) -> list[tuple[int, int, int]]:
-        """Return (label, what it was called, pictures), the most frequent first."""
-        pairs = Counter(p for p in zip(self.labels, self.called, strict=True) if p[0] != p[1])
+        """Return (label, predicted label, pictures), the most frequent first."""
+        pairs = Counter(p for p in zip(self.labels, self.predicted, strict=True) if p[0] != p[1])
         ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
         return [(a, b, count) for (a, b), count in ordered]
 
@@ -106,18 +108,17 @@ class Measured:
 
     def _classes(self) -> str:
         recalls = sorted(self.recalls().items(), key=lambda one: one[1][0] / one[1][1])
-        shown = recalls if len(recalls) <= _CLASSES_SHOWN + 2 else recalls[:_CLASSES_SHOWN]
+        shown, rest = first_of(recalls, _CLASSES_SHOWN)
         names = self.names
         rows = [[names[label], f"{100 * r / n:.0f} %", f"{r} of {n}"] for label, (r, n) in shown]
         table = tabulate(
             rows, ["class", "recall", "right"], disable_numparse=True, colalign=("left", "right")
         )
-        rest = len(recalls) - len(shown)
         return table + (f"\n... and {rest} classes with a higher recall" if rest else "")
 
     def frequent(self) -> list[tuple[str, str, int, int]]:
-        """Return the confusions that matter: (class, what it was called, pictures, of how many)."""
-        found = [one for one in self.confusions() if one[2] >= _SECOND][:_CONFUSIONS_SHOWN]
+        """Return the confusions that matter: (class, predicted class, pictures, of how many)."""
+        found = [one for one in self.confusions() if one[2] >= _REPEATED][:_CONFUSIONS_SHOWN]
         total, names = Counter(self.labels), self.names
         return [(names[a], names[b], count, total[a]) for a, b, count in found]
 
@@ -126,8 +127,15 @@ class Measured:
         return ["", "confusions that matter", *lines] if lines else []
 
 
+def first_of(lines: list[T], shown: int) -> tuple[list[T], int]:
+    """Return the first lines of a table, and how many are left out."""
+    # two more lines take no more room than the sentence that leaves them out
+    kept = lines if len(lines) <= shown + 2 else lines[:shown]
+    return kept, len(lines) - len(kept)
+
+
 def decode_answers(classnames: Sequence[str], labels: str, hits: str, mistaken: str) -> Measured:
-    """Return what a record says that the pictures of a test set were called.
+    """Return what a record says was predicted for the pictures of a test set.
 
     Args:
         classnames, labels: of the record's `test_sets`.
@@ -136,11 +144,12 @@ def decode_answers(classnames: Sequence[str], labels: str, hits: str, mistaken: 
     Raises:
         ValueError: they do not belong together.
     """
-    shown = [int(label) for label in labels.split()]
-    right = decode_hits(hits, len(shown)).tolist()
-    others = iter([int(label) for label in mistaken.split()])
-    called = [label if hit else next(others, -1) for label, hit in zip(shown, right, strict=True)]
-    outside = [label for label in (*shown, *called) if not 0 <= label < len(classnames)]
-    if outside or next(others, None) is not None:
+    true = [int(label) for label in labels.split()]
+    right = decode_hits(hits, len(true)).tolist()
+    # `mistaken` has one label for each 0 of `hits`, in their order
+    wrong = iter([int(label) for label in mistaken.split()])
+    predicted = [label if hit else next(wrong, -1) for label, hit in zip(true, right, strict=True)]
+    outside = [label for label in (*true, *predicted) if not 0 <= label < len(classnames)]
+    if outside or next(wrong, None) is not None:
         raise ValueError("predicted classes that do not fit the test set's pictures")
-    return Measured(classnames, shown, called)
+    return Measured(classnames, true, predicted)

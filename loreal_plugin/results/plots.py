@@ -173,10 +173,11 @@ def proxy(colour: str, line: str, marker: str) -> Any:
     return Line2D([], [], color=colour, markersize=5, **style)
 
 
-def legend_inside(axes: Any, entries: Sequence[tuple[Any, str]], columns: int = 2) -> None:
+def legend_inside(axes: Any, entries: Sequence[tuple[Any, str]]) -> None:
     """Put a legend at the bottom of the axes, and make room there so that it hides no point."""
     if not entries:
         return
+    columns = 2
     lines = -(-len(entries) // columns)
     low, high = axes.get_ylim()
     share = min(0.6, LEGEND_ROOM * lines + 0.05)

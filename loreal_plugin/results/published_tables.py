@@ -7,12 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from loreal_plugin.results.comparable import (
-    PARTS,
-    tested_part,
-    tested_pictures,
-    why_not,
-)
+from loreal_plugin.results.comparable import PARTS, tested_part, tested_pictures, why_not
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import (
     Block,
@@ -24,11 +19,7 @@ from loreal_plugin.results.layout import (
     table_key,
 )
 from loreal_plugin.results.protocols import PROTOCOLS
-from loreal_plugin.results.published import (
-    PUBLISHED_ON,
-    PUBLISHED_RECIPE,
-    published_average,
-)
+from loreal_plugin.results.published import PUBLISHED_ON, PUBLISHED_RECIPE, published_average
 from loreal_plugin.results.reader import Setting
 from loreal_plugin.results.statistics import mean_std
 

@@ -80,7 +80,7 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
     if refusals:
         text = "These rows are left out, because their runs differ in more than the seed:"
         sections.append(Section("Not averaged", (text, *(f"- {refusal}" for refusal in refusals))))
-    sections += _rest(evidence)
+    sections += _incomplete(evidence)
     return Report(title, tuple(sections), tuple(refusals))
 
 
@@ -223,7 +223,7 @@ def _costs(blocks: dict[str, list[Block]]) -> list[Section]:
     return [Section("Efficiency", (), folds=(fold,))]
 
 
-def _rest(evidence: Evidence) -> list[Section]:
+def _incomplete(evidence: Evidence) -> list[Section]:
     """Return what is not there: failed and missing runs of sweeps, stages that never ended, files
     that are no use.
     """

@@ -35,8 +35,8 @@ class Score:
 
     @property
     def answers(self) -> Measured | None:
-        """Return what each picture was called; None where the record does not say it, or says what
-        cannot be.
+        """Return what was predicted for each picture; None where the record does not say it, or
+        says what cannot be.
         """
         if self.test_list is None or self.hits is None or self.mistaken is None:
             return None
@@ -135,6 +135,11 @@ class Run:
     def test_sets(self) -> list[str]:
         """Return the names of the test sets in the order of the tables."""
         return list(self.facts.get("targets") or HALVES)
+
+    @property
+    def test_heads(self) -> list[str]:
+        """Return the heads of the test sets' columns: halves as words, datasets by their names."""
+        return self.test_sets if self.roles else [half.title() for half in self.test_sets]
 
     @property
     def summary_name(self) -> str:

@@ -39,9 +39,8 @@ def save_plot(record: Mapping[str, Any], path: Path) -> None:
 
 def _bars(run: Run) -> list[tuple[str, list[float]]]:
     """Return the name of each bar of a row, and its heights over the rows."""
-    named = run.test_sets if run.roles else [half.title() for half in run.test_sets]
     bars = [
         (title, [row.scores[name].accuracy for row in run.rows])
-        for name, title in zip(run.test_sets, named, strict=True)
+        for name, title in zip(run.test_sets, run.test_heads, strict=True)
     ]
     return bars if run.roles else [*bars, ("HM", [row.summary for row in run.rows])]

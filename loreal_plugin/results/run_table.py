@@ -29,7 +29,7 @@ def format_run(record: Mapping[str, Any]) -> str:
     words = [f"{run['shots']} shots", f"seed {run['seed']}"] if trained else []
     title = f"{name}{_facts(run, *words)} (accuracy in %)"
     summary = _summary_head(run)
-    heads = ["", *_names(run), *summary, *(run_heads() if trained else [])]
+    heads = ["", *run.test_heads, *summary, *(run_heads() if trained else [])]
     body = [
         [*_scores(run, row, bool(summary)), *(_numbers(row) if trained else [])] for row in run.rows
     ]
@@ -66,7 +66,7 @@ def format_rivals(record: Mapping[str, Any]) -> str:
     )
     summary = _summary_head(run)
     body = [[*_scores(run, row, bool(summary)), *_rival_costs(row)] for row in run.rows]
-    heads = ["", *_names(run), *summary, "tokens", "ms / picture", "ms in batches"]
+    heads = ["", *run.test_heads, *summary, "tokens", "ms / picture", "ms in batches"]
     table = _text_table(heads, body)
     notes = [f"\n{note}" for note in table_notes(run)]
     return "\n".join([title, "", table, *notes])
@@ -91,38 +91,33 @@ def sentences(run: Run) -> list[str]:
         found.append(f"{text}.")
     if {"phi", "loreal"} <= of.keys():
         gain = of["loreal"] - of["phi"]
-        lost = of["native"] - of["phi"] if "native" in of else 0.0
-        share = f", {100 * gain / lost:+.0f} % of what was lost" if _lost_surely(run) else ""
         host = f"the host trained and tested at {phi}"
-        found.append(f"LOREAL changes {what} by {gain:+.2f} points against {host}{share}.")
+        text = f"LOREAL changes {what} by {gain:+.2f} points against {host}"
+        found.append(f"{text}{_share(run, gain)}.")
     if {"phi", "adapted"} <= of.keys():
         gain = of["adapted"] - of["phi"]
-        lost = of["native"] - of["phi"] if "native" in of else 0.0
-        share = f", {100 * gain / lost:+.0f} % of what was lost" if _lost_surely(run) else ""
         ours = "The adapted image side (ours, not the paper's)"
-        found.append(f"{ours} changes it by {gain:+.2f} points{share}.")
+        found.append(f"{ours} changes it by {gain:+.2f} points{_share(run, gain)}.")
     return found
 
 
-def _lost_surely(run: Run) -> bool:
-    """Return whether low resolution costs more than its uncertainty: only then a share of it says
-    something.
+def _share(run: Run, gain: float) -> str:
+    """Return in words what share of the loss a gain is; empty where the loss itself is not certain,
+    so that a share of it says nothing.
     """
     rows = {row.name: row for row in run.rows}
     if not {"native", "phi"} <= rows.keys():
-        return False
-    return difference_interval(rows["native"], rows["phi"], summary_sets(run)).low > 0
+        return ""
+    if difference_interval(rows["native"], rows["phi"], summary_sets(run)).low <= 0:
+        return ""
+    lost = rows["native"].summary - rows["phi"].summary
+    return f", {100 * gain / lost:+.0f} % of what was lost"
 
 
 def _facts(run: Run, *more: str) -> str:
     """Return what was run, in words; the weights come last."""
     words = [run["method"], f"phi {run['phi']}", f"dataset {run['dataset']}", *more]
     return ", ".join([*words, f"weights {run.weights}"])
-
-
-def _names(run: Run) -> list[str]:
-    """Return the heads of the test sets: halves as words, datasets by their names."""
-    return run.test_sets if run.roles else [half.title() for half in run.test_sets]
 
 
 def _summary_head(run: Run) -> list[str]:

@@ -37,7 +37,7 @@ def base_to_new(block: Block) -> list[Table]:
     dataset.
     """
     several = len(block.datasets) > 1
-    lines = _whole(block) if several else block.scored_lines()
+    lines = _on_every_dataset(block) if several else block.scored_lines()
     halves = {
         half: [average(gs, partial(Group.accuracies, test_set=half)) for *_, gs in lines]
         for half in HALVES
@@ -58,7 +58,7 @@ def uncertainty(block: Block) -> list[Table]:
     parts = [(f"trained on {name}", _of_source(block, name)) for name in block.datasets]
     if not across:
         several = len(block.datasets) > 1
-        lines = _whole(block) if several else block.scored_lines()
+        lines = _on_every_dataset(block) if several else block.scored_lines()
         what = f"average of {len(block.datasets)} datasets" if several else block.datasets[0]
         parts = [(what, lines)]
     return [_uncertain(f"{what}, {block.title}", block, lines) for what, lines in parts]
@@ -71,10 +71,10 @@ def _uncertain(caption: str, block: Block, lines: Lines) -> Table:
         (
             *row_names(line),
             Cell(mean_std(average(line[2], Group.summaries))),
-            Cell(_kept(line, lines)),
+            Cell(_robustness(line, lines)),
             _interval(line),
             published[i],
-            _n(line),
+            _seed_counts(line),
         )
         for i, line in enumerate(lines)
     ]
@@ -88,15 +88,15 @@ ROBUSTNESS = (
 )
 
 
-def _kept(line: tuple[str, str, list[Group]], lines: Lines) -> str:
+def _robustness(line: tuple[str, str, list[Group]], lines: Lines) -> str:
     """Return a row's share of its host's summary at the native size, percent; a dash where that was
     not measured.
     """
     native = [gs for method, row, gs in lines if (method, row) == (line[0], "native")]
     if not native or line[1] == "native":
         return "-"
-    of, ours = (statistics.fmean(average(gs, Group.summaries)) for gs in (native[0], line[2]))
-    return f"{100 * ours / of:.1f}" if of else "-"
+    whole, own = (statistics.fmean(average(gs, Group.summaries)) for gs in (native[0], line[2]))
+    return f"{100 * own / whole:.1f}" if whole else "-"
 
 
 def _accuracies(
@@ -119,7 +119,7 @@ def _cost(line: tuple[str, str, list[Group]], name: str) -> Cell:
     return Cell(f"{statistics.fmean(known):.{digits}f}" if known else "-")
 
 
-def _whole(block: Block) -> Lines:
+def _on_every_dataset(block: Block) -> Lines:
     """Return the lines that were tested on every dataset of the block: others have no average."""
     return [
         line
@@ -210,7 +210,8 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
             of_shots = [[g for g in members if g.setting.shots == n] for *_, members in lines]
             columns.append(mark_best([g[0].summaries() if g else [] for g in of_shots], low))
         body = [
-            (*row_names(line), *(c[i] for c in columns), _n(line)) for i, line in enumerate(lines)
+            (*row_names(line), *(c[i] for c in columns), _seed_counts(line))
+            for i, line in enumerate(lines)
         ]
         head = ("method", "row", *map(shots_text, shots), "seeds")
         tables.append(
@@ -270,8 +271,8 @@ def variants(groups: Sequence[Group]) -> list[Table]:
 
 def row_names(line: tuple[str, str, list[Group]]) -> tuple[Cell, Cell]:
     """Return the cells of method and row."""
-    method, row, groups = line
-    return Cell(method_name(method, row)), Cell(groups[0].label)
+    method, _, groups = line
+    return Cell(method_name(method)), Cell(groups[0].label)
 
 
 def _interval(line: tuple[str, str, list[Group]]) -> Cell:
@@ -280,7 +281,7 @@ def _interval(line: tuple[str, str, list[Group]]) -> Cell:
     return Cell("-" if found is None else str(found))
 
 
-def _n(line: tuple[str, str, list[Group]]) -> Cell:
+def _seed_counts(line: tuple[str, str, list[Group]]) -> Cell:
     """Return over how many seeds a line goes; the smallest and largest number where they differ."""
     counts = sorted({len(group.seeds) for group in line[2]})
     return Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}")

@@ -60,7 +60,7 @@ def _records(out: Path) -> Iterator[tuple[str, Placed]]:
                 yield folder, place(run_of(record), folder)
 
 
-def format_report(runs: Sequence[Placed]) -> str:
+def format_seed_tables(runs: Sequence[Placed]) -> str:
     """Return one markdown section a dataset, configuration, phi and weights, one table each with
     every method.
     """

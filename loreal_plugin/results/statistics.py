@@ -3,8 +3,8 @@
 Shape legend: N test pictures, R runs (seeds), D bootstrap draws.
 
 Resampling N pictures with replacement only changes how often each distinct pattern of answers
-occurs, so a draw is
-one multinomial sample over the patterns: exact, and far cheaper than drawing N indices.
+occurs. So a draw is one multinomial sample over the patterns: exact, and far cheaper than drawing
+N indices.
 """
 
 from __future__ import annotations
@@ -49,19 +49,17 @@ def decode_hits(text: str, total: int) -> np.ndarray:
     return np.unpackbits(packed, count=total).astype(bool)
 
 
-def resampled_means(
-    answers: np.ndarray, rng: np.random.Generator, draws: int = DRAWS
-) -> np.ndarray:
+def resampled_means(answers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return means (D, R) in percent of answers (N, R) over pictures drawn with replacement."""
     patterns, counts = np.unique(answers, axis=0, return_counts=True)
     n = len(answers)
-    drawn = rng.multinomial(n, counts / n, size=draws)
+    drawn = rng.multinomial(n, counts / n, size=DRAWS)  # (D, number of patterns)
     return 100 * drawn @ patterns.astype(np.float64) / n
 
 
-def percentile_interval(values: np.ndarray, level: float = LEVEL) -> Interval:
+def percentile_interval(values: np.ndarray) -> Interval:
     """Return the interval that leaves out equal tails of the values (D,)."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
@@ -86,24 +84,24 @@ def harmonic_means(base: np.ndarray, new: np.ndarray) -> np.ndarray:
     return np.divide(2 * base * new, total, out=np.zeros_like(total), where=total > 0)
 
 
-def seed_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
+def seed_interval(values: Sequence[float]) -> Interval | None:
     """Return Student's t interval of the mean over seeds; None for a single seed."""
     if len(values) < 2:
         return None
     from scipy.stats import t
 
     mean, spread = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
-    reach = float(t.ppf((1 + level) / 2, len(values) - 1)) * spread
+    reach = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread
     return Interval(mean - reach, mean + reach)
 
 
-def paired_p_value(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> float:
+def paired_p_value(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Return the two-sided p-value of equal accuracy on the same pictures.
 
     One run each: McNemar's exact test, a binomial test on the pictures that one gets right and the
-    other wrong.
-    Several seeds: the same idea with the picture as the unit, because answers of different seeds to
-    one picture are not independent; the sign of a picture's summed difference is flipped at random.
+    other wrong. Several seeds: the same idea with the picture as the unit, because answers of
+    different seeds to one picture are not independent. The sign of a picture's difference, summed
+    over seeds, is flipped at random.
 
     Args:
         ours, theirs: answers (N, R).
@@ -112,11 +110,12 @@ def paired_p_value(ours: np.ndarray, theirs: np.ndarray, seed: int = 0) -> float
     sizes, counts = np.unique(np.abs(difference[difference != 0]), return_counts=True)
     if not len(sizes):
         return 1.0
-    if len(sizes) == 1:
+    if len(sizes) == 1:  # all differences are equally large, as with one run each: signs decide
         from scipy.stats import binomtest
 
         return float(binomtest(int((difference > 0).sum()), int(counts[0])).pvalue)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
+    # flips of equal size are drawn together: heads minus tails, times the size
     flipped = sum(
         size * (2 * rng.binomial(count, 0.5, FLIPS) - count)
         for size, count in zip(sizes, counts, strict=True)

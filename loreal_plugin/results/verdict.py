@@ -35,6 +35,7 @@ class Verdict:
 
     Attributes:
         key: the settings of its block.
+        giver: the row, one of `GIVERS`.
         host: registered name of its trainer.
         lost, given: points of the protocol's summary; `unsure`: the test pictures cannot tell what
             is given from none.
@@ -79,7 +80,7 @@ class Verdict:
         return self.times[self.giver] / self.times["phi"] if known else None
 
     @property
-    def plain(self) -> bool:
+    def gives_back(self) -> bool:
         """Return whether points were lost and some of them are given back."""
         return self.lost > 0 and self.given >= 0
 
@@ -162,8 +163,8 @@ def _settings(key: Setting) -> Iterator[str]:
 
 def _sentences(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     """Return hosts of one setting by sentence: those that get points back share one."""
-    together = [v for v in verdicts if v.plain]
-    return [*([together] if together else []), *([v] for v in verdicts if not v.plain)]
+    together = [v for v in verdicts if v.gives_back]
+    return [*([together] if together else []), *([v] for v in verdicts if not v.gives_back)]
 
 
 def block_verdicts(block: Block) -> list[Verdict]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from loreal_plugin.files import write_bytes, write_text
 from loreal_plugin.results.group import Refusal
 from loreal_plugin.results.html import to_html
-from loreal_plugin.results.markdown import to_markdown
+from loreal_plugin.results.markdown import PICTURES, to_markdown
 from loreal_plugin.results.report import build_report
 
 
@@ -36,7 +36,7 @@ def write_report(out: Path, folder: Path | None = None, title: str = "LOREAL: re
     markdown, html = to_markdown(report), to_html(report)
     for section in report.sections:
         for picture in section.pictures:
-            write_bytes(folder / "pictures" / f"{picture.name}.png", picture.png)
+            write_bytes(folder / PICTURES / f"{picture.name}.png", picture.png)
     write_text(folder / "report.md", markdown)
     write_text(folder / "report.html", html)
     return Written((folder / "report.md", folder / "report.html"), report.refusals)

@@ -151,8 +151,8 @@ def _measure(run: Path, staged: Staged, spec: RunSpec) -> Measured:
     plain = {name.replace("_", " "): label for label, name in enumerate(names)}
     sources = (Source(item.path, partial(read_picture, item.path)) for item in items)
     found = answers(model, sources, Tally(), top=1)
-    called = [plain[one.classes[0].classname] for one in found]
-    return Measured(names, [item.label for item in items], called)
+    predicted = [plain[one.classes[0].classname] for one in found]
+    return Measured(names, [item.label for item in items], predicted)
 
 
 def next_steps(run: Path, spec: RunSpec, folder: Path, row: str = "") -> str:

@@ -51,7 +51,7 @@ def test_predicted_classes_survive_the_record() -> None:
     labels, called = [2, 0, 1, 1, 0, 2, 0, 0, 1], [2, 1, 1, 0, 0, 0, 0, 2, 1]
     score = score_facts(labels, called)
     found = decode_answers(NAMES, pack_labels(labels), score["hits"], score["mistaken"])
-    assert (found.labels, found.called) == (labels, called)
+    assert (found.labels, found.predicted) == (labels, called)
     for mistaken in ("", "1 0 0", "1 0 0 2 2", "1 0 0 3"):
         with pytest.raises(ValueError, match="do not fit"):
             decode_answers(NAMES, pack_labels(labels), score["hits"], mistaken)
@@ -60,7 +60,7 @@ def test_predicted_classes_survive_the_record() -> None:
 def test_recalls_stand_side_by_side_and_seeds_are_averaged() -> None:
     host = [Measured(NAMES, [0, 0, 1, 1, 2, 2], [0, 0, 1, 1, 2, 2])]
     ours = [Measured(NAMES, [0, 0, 1, 1, 2, 2], called) for called in ([0, 1, 1, 1, 0, 0], [0] * 6)]
-    table, rest = recall_lines([host, ours])
+    table, rest = recall_lines([host, ours], 20)
     assert table == [("fox", [100, 0]), ("dog", [100, 50]), ("cat", [100, 75])] and rest == 0
 
 
@@ -71,7 +71,7 @@ def test_two_classes_of_one_name_keep_their_own_recalls() -> None:
     assert found.recalls() == {0: (2, 6), 1: (2, 2), 2: (0, 2)}
     assert found.frequent() == [("cat (label 0)", "dog", 4, 6), ("cat (label 2)", "dog", 2, 2)]
     assert [one["pictures"] for one in found.facts()["recall"].values()] == [6, 2, 2]
-    names = [name for name, _ in recall_lines([[found]])[0]]
+    names = [name for name, _ in recall_lines([[found]], 20)[0]]
     assert names == ["cat (label 2)", "cat (label 0)", "dog"]
 
 

@@ -19,7 +19,7 @@ from loreal_plugin.results.row_fields import RowField
 from loreal_plugin.results.run import run_of
 from loreal_plugin.results.run_plot import save_plot
 from loreal_plugin.results.run_table import format_run, sentences
-from loreal_plugin.results.seed_tables import format_report, read_runs
+from loreal_plugin.results.seed_tables import format_seed_tables, read_runs
 from loreal_plugin.results.statistics import mean_std
 
 
@@ -93,7 +93,7 @@ def test_every_table_shows_what_the_list_of_fields_names(
     facts = {"host": {}, "config": {}, "weights": {"name": "demo", "sha256": "0"}}
     for seed, found in ((1, known), (2, older)):
         write_json(home / "demo" / f"seed{seed}" / RESULTS, found | facts)
-    for text in (format_report(read_runs(tmp_path)), to_markdown(build_report(tmp_path))):
+    for text in (format_seed_tables(read_runs(tmp_path)), to_markdown(build_report(tmp_path))):
         assert "| training MB |" in text and "| +345 |" in text, "mean of the seeds that know it"
 
 
@@ -127,7 +127,7 @@ def test_report_takes_finished_runs_only_and_averages_over_seeds(tmp_path: Path)
         write_json(home / "demo" / f"seed{seed}" / RESULTS, record(seed, shift=shift))
     write_json(home / "demo.replaced" / "k" / "seed3" / RESULTS, record(3, shift=50.0))
     write_json(home / "demo" / "seed4" / RESULTS, record(4) | {"rows": []})
-    text = format_report(read_runs(tmp_path))
+    text = format_seed_tables(read_runs(tmp_path))
     assert "### demo, phi 96, weights demo, configuration `demo`" in text
     line = next(line for line in text.splitlines() if "row loreal" in line)
     assert "71.00 ± 1.41" in line and line.endswith("| 2 |")

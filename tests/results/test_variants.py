@@ -13,7 +13,7 @@ from loreal_plugin.files import write_json
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.run import run_of
-from loreal_plugin.results.seed_tables import format_report, read_runs
+from loreal_plugin.results.seed_tables import format_seed_tables, read_runs
 from loreal_plugin.results.variants import (
     CONSTANT,
     LONGER,
@@ -100,7 +100,7 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     write_json(plain / RESULTS, record())
     folder = tmp_path / "base2new/rivals/demo/shots_16/MaPLe/phi96/demo/seed1"
     write_json(folder / RESULTS, record() | {"kind": "rivals", "rows": [rival]})
-    lines = format_report(read_runs(tmp_path)).splitlines()
+    lines = format_seed_tables(read_runs(tmp_path)).splitlines()
     table = [line for line in lines if line.startswith("| maple")]
     assert len(table) == 5
     assert (
