@@ -44,6 +44,11 @@ class PlainStream:
             self.write(line)
 
 
+def say_line(text: str) -> None:
+    """Print one line of progress at once."""
+    print(text, flush=True)
+
+
 @contextmanager
 def plain_output() -> Iterator[None]:
     """Write out the control characters in all that is printed inside, errors included."""

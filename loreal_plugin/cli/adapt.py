@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.plain_output import say_line
+
 TEXT = "make a CLIP that sees at PHI, from unlabelled pictures alone"
 EPILOG = """\
 The CLIP at its native size teaches the same CLIP at PHI on crops of the pictures; nothing else is
@@ -37,7 +39,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--weights", help="CLIP weights: a name or a file (CLIP_WEIGHTS; ViT-B/16)")
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         keep_targets=args.keep_targets,
     )
     with ranks_of_environment() as ranks:
-        facts = adapt_clip(plan, lambda text: print(text, flush=True), ranks)
+        facts = adapt_clip(plan, say_line, ranks)
     if ranks.first:
         print(_summary(plan.out.parent / facts["file"], facts))
     return 0

@@ -26,7 +26,6 @@ def add_parser(subparsers: Any) -> None:
         help="print the Pareto choices of a dataset: accuracy against time and memory",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output_dir", metavar="OUTPUT_DIR", help="output folder of the runs")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset of the runs")
@@ -47,11 +46,16 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the choices."""
     from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.numbers import number
     from loreal_plugin.files import write_bytes
     from loreal_plugin.results.advise import advise
     from loreal_plugin.runs.folders import folder_name
 
-    limits = {name: _limit(name, getattr(args, name)) for name in ("ms", "mb")}
+    limits = {
+        name: number(text, lambda n: 0 < n < float("inf"), f"--{name} must be a number above 0")
+        for name in ("ms", "mb")
+        if (text := getattr(args, name)) is not None
+    }
     out = Path(args.output_dir).expanduser()
     found = advise(out, args.dataset, protocol=args.protocol, **limits)
     print(found.text)
@@ -61,15 +65,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"\ndrawn: {folder / picture.name}.png")
     print(f"\n{next_line(f'loreal report {typed(Path(args.output_dir))}')}")
     return 0
-
-
-def _limit(name: str, text: str | None) -> float | None:
-    from loreal_plugin.errors import ConfigError
-
-    try:
-        value = None if text is None else float(text)
-    except ValueError as error:
-        raise ConfigError(f"--{name} must be a number, not '{text}'") from error
-    if value is not None and not 0 < value < float("inf"):
-        raise ConfigError(f"--{name} must be above 0, not '{text}'")
-    return value

@@ -26,7 +26,6 @@ def add_mine(actions: Any) -> None:
         "mine",
         help="ask a language model for attributes",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--dataset", metavar="NAME", help="class names of its attribute file, or of DATA"

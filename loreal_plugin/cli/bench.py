@@ -26,7 +26,6 @@ def add_parser(subparsers: Any) -> None:
         help="measure time, memory and parameters of hosts with and without LOREAL",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--out", default="output/bench.json", help="file of the results (output/bench.json)"

@@ -43,27 +43,16 @@ def run(args: argparse.Namespace) -> int:
     # torch reads this when it is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.next_steps import next_line
+    from loreal_plugin.cli.numbers import number
     from loreal_plugin.runs.calibrate import run_calibrate
     from loreal_plugin.runs.calibration_table import format_calibration
     from loreal_plugin.runs.spec import whole_number
 
-    target = share_of(args.target)
+    rule = "--target must be a percentage above 0 and at most 100"
+    target = number(args.target, lambda n: 0 < n <= 100, rule) / 100
     pictures = whole_number("--pictures", args.pictures, minimum=2)
     spec = spec_of(args)
     print(format_calibration(run_calibrate(spec, target=target, pictures=pictures)))
     again = f"loreal base2new {spec.method} {spec.phi} {spec.dataset} {spec.seed}"
     print(f"\n{next_line(f'{again} -- TRAINER.LOREAL.INFERENCE auto')}")
     return 0
-
-
-def share_of(text: str) -> float:
-    """Return a percentage as a share; ConfigError where it is not above 0 and at most 100."""
-    from loreal_plugin.errors import ConfigError
-
-    try:
-        share = float(text) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise ConfigError(f"--target must be a percentage above 0 and at most 100, not '{text}'")
-    return share

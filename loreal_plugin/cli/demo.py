@@ -5,21 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from loreal_plugin.demo import world
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.paths import cache_root
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    """Adds the command `demo` with the action `draw`; it sets `run`, which gives an exit code."""
+def add_parser(subparsers: Any) -> None:
+    """Add the sub-command with its one action."""
     parser = subparsers.add_parser("demo", help="the demonstration world: draw its pictures")
     actions = parser.add_subparsers(dest="action", required=True)
     _add_draw(actions)
-    return parser
 
 
-def _add_draw(actions: argparse._SubParsersAction) -> None:
+def _add_draw(actions: Any) -> None:
     parser = actions.add_parser(
         "draw", help="draw the pictures that are missing, and a sheet to look at"
     )
@@ -45,8 +45,8 @@ def _add_draw(actions: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run_draw)
 
 
-def run_draw(arguments: argparse.Namespace) -> int:
-    """Draws pictures and the sheet.
+def run_draw(args: argparse.Namespace) -> int:
+    """Draw pictures and the sheet.
 
     Raises:
         ConfigError: there is no such world.
@@ -56,26 +56,24 @@ def run_draw(arguments: argparse.Namespace) -> int:
     from loreal_plugin.demo.target_pictures import ensure_target_pictures
     from loreal_plugin.demo.targets import target_worlds
 
-    target = target_worlds().get(arguments.world)
-    if target is None and arguments.world != "demo":
+    target = target_worlds().get(args.world)
+    if target is None and args.world != "demo":
         raise ConfigError(
-            unknown_name("demonstration world", arguments.world, ("demo", *target_worlds()))
+            unknown_name("demonstration world", args.world, ("demo", *target_worlds()))
         )
 
-    if arguments.sheet_only and arguments.sheet is None:
+    if args.sheet_only and args.sheet is None:
         print("--sheet-only draws the sheet alone, so it needs --sheet FILE", file=sys.stderr)
         return 2
-    if not arguments.sheet_only:
+    if not args.sheet_only:
         if target is None:
-            folder = ensure_pictures(arguments.root, tuple(arguments.splits), arguments.workers)
+            folder = ensure_pictures(args.root, tuple(args.splits), args.workers)
         else:
-            folder = ensure_target_pictures(arguments.root, target)
+            folder = ensure_target_pictures(args.root, target)
         print(f"pictures: {folder}")
-    if arguments.sheet is not None:
+    if args.sheet is not None:
         sheet = (
-            write_sheet(arguments.sheet)
-            if target is None
-            else write_target_sheet(arguments.sheet, target)
+            write_sheet(args.sheet) if target is None else write_target_sheet(args.sheet, target)
         )
         print(f"sheet: {sheet}")
     return 0

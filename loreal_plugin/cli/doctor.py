@@ -165,15 +165,6 @@ def bundle() -> str:
     return str(bundle_root())
 
 
-def shipped_weights() -> str:
-    """Return the names of the shipped weights, whose hashes were compared."""
-    from loreal_plugin.demo.weights import SHA256, check_shipped
-
-    for name in SHA256:
-        check_shipped(name)
-    return f"{', '.join(SHA256)}: as shipped (SHA-256)"
-
-
 def clip_version() -> str:
     """Return the version of clip-anytorch after importing it."""
     from loreal_plugin.weights.package import borrowed_clip

@@ -28,14 +28,12 @@ class Finding:
         return "ok" if self.ok else ("MISSING" if self.needed else "-")
 
 
-def tried(
-    what: str, call: Callable[[], str], *, needed: bool = True, detail: bool = False
-) -> Finding:
+def tried(what: str, call: Callable[[], str], *, detail: bool = False) -> Finding:
     """Return what `call` finds, or the reason why it finds nothing."""
     try:
-        return Finding(what, call(), True, needed, detail)
+        return Finding(what, call(), True, detail=detail)
     except (LorealError, OSError, ImportError, ValueError) as error:
-        return Finding(what, one_line(error), False, needed, detail)
+        return Finding(what, one_line(error), False, detail=detail)
 
 
 def in_brief(rows: list[Finding]) -> list[Finding]:

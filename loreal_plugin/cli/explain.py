@@ -54,7 +54,6 @@ def _add_explain(subparsers: Any) -> None:
         ),
         description=EXPLAIN,
         epilog=EXPLAIN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "words", metavar="IMAGE | DATASET", nargs="*", help="files, or a dataset (the run's own)"
@@ -88,7 +87,6 @@ def _add_embed(subparsers: Any) -> None:
         ),
         description=EMBED,
         epilog=EMBED_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "dataset", metavar="DATASET", nargs="?", default="", help="the run's own if left out"

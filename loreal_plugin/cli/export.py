@@ -31,7 +31,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_content(parser)
     _add_comparison(parser)
@@ -99,16 +98,12 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was written."""
-    from loreal_plugin.errors import ConfigError
+    from loreal_plugin.cli.numbers import number
     from loreal_plugin.runs.spec import whole_number
 
     check = whole_number("--check", args.check, minimum=0)
-    try:
-        least = float(args.min_agreement)
-    except ValueError:
-        raise ConfigError(
-            f"--min-agreement must be a percentage, not '{args.min_agreement}'"
-        ) from None
+    rule = "--min-agreement must be a percentage"
+    least = number(args.min_agreement, lambda n: 0 <= n <= 100, rule)
     from loreal_plugin.export.export_run import ExportPlan, export_run
 
     plan = ExportPlan(

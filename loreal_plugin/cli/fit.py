@@ -37,7 +37,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="a folder per class")
     parser.add_argument("--phi", default="96", help="side of the small pictures in pixels (96)")
@@ -60,11 +59,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, measure, and print what comes next."""
+    from loreal_plugin.cli.numbers import number
     from loreal_plugin.errors import ConfigError
 
     if args.extra:
         raise ConfigError(f"unknown argument '{args.extra[0]}'; see loreal fit --help")
-    hold_out = _share(args.hold_out)
+    rule = "--hold-out must be a percentage between 0 and 100"
+    hold_out = number(args.hold_out, lambda n: 0 < n < 100, rule) / 100
     from loreal_plugin.runs.prepare import say_line
     from loreal_plugin.use.fit import FitPlan, fit_folder
 
@@ -84,16 +85,3 @@ def run(args: argparse.Namespace) -> int:
     )
     fit_folder(args.folder, plan, say_line)
     return 0
-
-
-def _share(text: str) -> float:
-    """Return a percentage as a share; ConfigError where it is not between 0 and 100."""
-    from loreal_plugin.errors import ConfigError
-
-    try:
-        share = float(text) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ConfigError(f"--hold-out must be a percentage between 0 and 100, not '{text}'")
-    return share

@@ -29,7 +29,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", metavar="RUN|PACKAGE", help="a finished run, or a package")
     parser.add_argument(

@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from loreal_plugin.cli.signals import EXIT_TERMINATED, Terminated, ended_by_sigterm
+from loreal_plugin.cli.signals import (
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    Terminated,
+    ended_by_sigterm,
+)
 from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
 from loreal_plugin.plain_output import plain_output
@@ -50,7 +55,6 @@ COMMANDS = {
     "bench": "loreal_plugin.cli.bench",
 }
 EXIT_WRONG_INPUT = 2
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -59,6 +63,8 @@ class Parser(argparse.ArgumentParser):
     """Raises where argparse would print the usage and end the process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("epilog"):  # examples keep their lines
+            kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
         self.color = False  # Python 3.14 would colour the help, and colours are shown as text here
 

@@ -30,7 +30,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run_path", metavar="RUN", help="results.json, or its folder")
     parser.add_argument(

@@ -42,7 +42,6 @@ def _add_patch(subparsers: Any) -> None:
         ),
         description=PATCH,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("host", metavar="HOST", help="root of a CoOp-family checkout")
     parser.add_argument(

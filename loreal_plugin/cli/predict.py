@@ -7,8 +7,9 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from loreal_plugin.cli.signals import EXIT_INTERRUPTED
+
 TEXT = "name pictures with a finished run or an exported package"
-EXIT_INTERRUPTED = 130
 EPILOG = """\
 RUN is the folder of a finished run with stage 3 (or its results.json); PACKAGE is a folder that
 loreal export wrote. A PICTURE is a file, a folder (with all below it), a pattern, - for a list on
@@ -32,7 +33,6 @@ def add_parser(subparsers: Any) -> None:
         help=TEXT,
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="RUN | PACKAGE", help="folder of a run or a package")
     parser.add_argument("pictures", metavar="PICTURE", nargs="*", help="see below")
@@ -59,6 +59,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the classes of every picture; 1 where one could not be read."""
+    from loreal_plugin.cli.numbers import number
     from loreal_plugin.errors import ConfigError
     from loreal_plugin.runs.spec import whole_number
 
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     top = whole_number("--top", args.top, minimum=1)
     batch = whole_number("--batch", args.batch, minimum=1)
     threads = None if args.threads is None else whole_number("--threads", args.threads, minimum=1)
-    every = _seconds(args.every)
+    rule = "--every must be seconds, 0 or more"
+    every = number(args.every, lambda n: 0 <= n < float("inf"), rule)
     from loreal_plugin.use.models import open_model
 
     model = open_model(
@@ -92,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def _print(
     model: Any, sources: Any, form: str, *, top: int, batch: int, threads: int | None
 ) -> int:
+    """Print the classes of each picture as soon as they are known; return the exit code."""
     import torch
 
     from loreal_plugin.use.forms import head_of, line_of
@@ -114,15 +117,3 @@ def _print(
         code = int(tally.broken > 0)
     print(tally.text(), file=sys.stderr)
     return code
-
-
-def _seconds(text: str) -> float:
-    from loreal_plugin.errors import ConfigError
-
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise ConfigError(f"--every must be seconds, 0 or more, not '{text}'")
-    return seconds

@@ -28,7 +28,6 @@ def add_parser(subparsers: Any) -> None:
         help="make a page with tables, plots and statistical tests from finished runs",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "output_dir",

@@ -21,7 +21,6 @@ def add_run_parser(
         help=text,
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("method", metavar="METHOD", help=f"one of {', '.join(CONTRACTS)}")
     parser.add_argument("phi", metavar="PHI", help="side of the low-resolution input in pixels")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-EXIT_TERMINATED = 128 + signal.SIGTERM  # 143, as shells say it
+# as shells say which signal ended a command
+EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # 130, 143
 
 
 class Terminated(KeyboardInterrupt):

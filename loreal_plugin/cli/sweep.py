@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.plain_output import say_line
+
 MANY = 40  # runs of which a dry run shows every command
 EPILOG = """\
 PLAN is a YAML file or the name of one in configs/plans/. It lists methods, phis, datasets, seeds,
@@ -34,7 +36,6 @@ def add_parser(subparsers: Any) -> None:
         help="make every run of a plan that is not there yet, then the report",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("plan", metavar="PLAN", help="a YAML file, or a name of configs/plans/")
     parser.add_argument(
@@ -92,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
         settings = parse_settings(args.slurm)
     report = not args.no_report
-    ended = sweep(plan, locations, jobs=jobs, slurm=settings, gpus=gpus, report=report, say=_say)
+    ended = sweep(
+        plan, locations, jobs=jobs, slurm=settings, gpus=gpus, report=report, say=say_line
+    )
     return 1 if ended.failed or ended.open or ended.refused else 0
 
 
@@ -109,7 +112,3 @@ def _dry_run(args: argparse.Namespace, plan: Any, runs: list[Any], out: Path, jo
     bench = Path(args.bench).expanduser() if args.bench else out / "bench.json"
     for line in needs(runs, evidence, out, bench):
         print(line)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

@@ -48,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
     if "loreal" in (record.get("stages") or {}):
         print(f"\n{after_run(folder)}")
     if args.save_plot:
-        save_plot(record, Path(args.save_plot))
+        save_plot(record, Path(args.save_plot).expanduser())
     return 0

@@ -29,7 +29,6 @@ def add_parser(subparsers: Any) -> None:
         ),
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--host", help="root of a CoOp-family checkout (HOST; the embedded host)")

@@ -31,7 +31,6 @@ def add_parser(subparsers: Any) -> None:
         help="test CLIP with hand-made prompts, at the native size and at PHI",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", metavar="[METHOD] PHI", nargs="+", help=argparse.SUPPRESS)
     add_environment_options(parser)

@@ -9,18 +9,14 @@ from pathlib import Path
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_text
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.results.comparisons import (
-    Comparison,
-    compare,
-    difference_cells,
-    p_text,
-)
+from loreal_plugin.results.comparisons import Comparison, compare, difference_cells, p_text
 from loreal_plugin.results.group import Group, Refusal, group_results
 from loreal_plugin.results.layout import Cell, Table
 from loreal_plugin.results.markdown import table_markdown
 from loreal_plugin.results.protocols import HALVES
 from loreal_plugin.results.reader import Evidence, Result, collect
 from loreal_plugin.results.statistics import mean_std
+from loreal_plugin.runs.spec import parse_overrides
 from loreal_plugin.sweep.factors import Claim, Factor
 from loreal_plugin.sweep.plan_file import PlanFile, read_plan
 from loreal_plugin.sweep.planned_runs import Locations, Run, expand
@@ -170,8 +166,6 @@ def measured(factor: Factor, runs: Sequence[Run], groups: Sequence[Group]) -> li
 
 def scoped(words: Sequence[str]) -> tuple[str, ...]:
     """Return KEY VALUE words as a record's overrides read: `scope KEY VALUE`."""
-    from loreal_plugin.runs.spec import parse_overrides
-
     return tuple(f"{o.scope} {o.key} {o.value}" for o in parse_overrides(list(words)))
 
 
@@ -223,13 +217,12 @@ def findings(factor: Factor, entry: Measured) -> list[str]:
     first, *others = factor.variants
     found = {name: entry.against(name, first) for name in others}
     there = {name: c for name, c in found.items() if c}
-    sentences = (
-        [f"{entry.title}: {_spread(first, there)}"] if there else [f"{entry.title}: not measured."]
-    )
-    return sentences + [f"{entry.title}: {_verdict(claim, entry)}" for claim in factor.claims]
+    texts = [_differences(first, there) if there else "not measured."]
+    texts += [_claim_sentence(claim, entry) for claim in factor.claims]
+    return [f"{entry.title}: {text}" for text in texts]
 
 
-def _spread(first: str, found: dict[str, Comparison]) -> str:
+def _differences(first: str, found: dict[str, Comparison]) -> str:
     """Return which variants differ from the first by more than noise."""
     clear = {name: c for name, c in found.items() if decided(c)}
     said = []
@@ -264,7 +257,7 @@ def verdict(comparison: Comparison | None) -> str:
     )
 
 
-def _verdict(claim: Claim, entry: Measured) -> str:
+def _claim_sentence(claim: Claim, entry: Measured) -> str:
     """Return what a claim of the paper says, what we measured, and whether they agree."""
     said = f"published, `{claim.better}` is better than `{claim.worse}` ({claim.published})"
     comparison = entry.against(claim.better, claim.worse)

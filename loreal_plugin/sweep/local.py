@@ -26,11 +26,11 @@ class Worker:
     def __init__(self, number: int = 0, gpus: Sequence[str] = (), workers: int = 1) -> None:
         self._device = device_of(number, gpus) | threads_of(workers)
         self._process: subprocess.Popen[str] | None = None
-        self._for: tuple[str, ...] = ()
+        self._kind: tuple[str, ...] = ()  # of runs that the process is for
 
     def run(self, run: Run, log: Path) -> tuple[int, str]:
         """Return exit code and error line of a run; if its process dies, the run has failed."""
-        if self._process is None or self._process.poll() is not None or self._for != run.process:
+        if self._process is None or self._process.poll() is not None or self._kind != run.process:
             self.stop()
             self._start(run.process, log)
         process = self._process
@@ -52,7 +52,7 @@ class Worker:
 
         What it says outside of runs, such as why it cannot start, goes to the log of its first run.
         """
-        self._for = kind
+        self._kind = kind
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             self._process = subprocess.Popen(
@@ -175,7 +175,7 @@ def run_local(
     Raises:
         KeyboardInterrupt: after the processes were ended.
     """
-    schedule, reporting = Schedule(runs), threading.Lock()
+    schedule, reporting, stopping = Schedule(runs), threading.Lock(), threading.Event()
     count = max(1, min(jobs, len(runs)))
     workers = [Worker(number, gpus, count) for number in range(count)]
 
@@ -183,21 +183,20 @@ def run_local(
         last: Run | None = None
         while (run := schedule.take(last)) is not None:
             start = time.monotonic()
-            code, error = worker.run(run, logs(run))
+            code, error = worker.run(run, logs(run))  # a thread here waits, the process computes
             schedule.give_back(run)
             last = run
             with reporting:
                 if not stopping.is_set():
                     on_end(run, Outcome(code == 0, error, time.monotonic() - start))
 
-    stopping = threading.Event()
     threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     try:
         for thread in threads:
             while thread.is_alive():
-                thread.join(0.2)
+                thread.join(0.2)  # in short steps, so that Ctrl-C is heard
     except BaseException:
         stopping.set()
         schedule.stop()

@@ -126,8 +126,10 @@ def expand(plan: PlanFile, locations: Locations, env: Mapping[str, str] = os.env
 def _of_block(
     number: int, block: BlockPlan, plan: PlanFile, locations: Locations, env: Mapping[str, str]
 ) -> Iterable[Run]:
+    """Give the runs of a block; repetitions are left in."""
     axes = block.axes
     for protocol in axes["protocols"]:
+        # what trains nothing is the same for all methods, seeds and shots
         alone = not PROTOCOLS[RIVALS.get(protocol, protocol)].trains
         methods = (PLAIN_METHOD,) if alone else axes["methods"]
         seeds = (1,) if alone else axes["seeds"]

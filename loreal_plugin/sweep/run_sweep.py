@@ -62,9 +62,10 @@ def describe(
             the command of the first.
     """
     estimates = estimate(runs, evidence)
-    lines = []
-    for number, (run, guess) in enumerate(zip(runs, estimates, strict=True), start=1):
-        lines.append(f"[{number}/{len(runs)}] {_guess_text(guess):>10}  {run.command}")
+    lines = [
+        f"[{number}/{len(runs)}] {_guess_text(guess):>10}  {run.command}"
+        for number, (run, guess) in enumerate(zip(runs, estimates, strict=True), start=1)
+    ]
     return [
         *(lines if each else grouped(runs, estimates)),
         "",

@@ -46,33 +46,26 @@ def families(runs: Sequence[Run]) -> list[list[Run]]:
     return list(found.values())
 
 
-def run_family(
-    tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
-) -> list[tuple[int, str, float]]:
-    """Make runs one after another here; return exit code, error line and seconds of each.
-
-    Args:
-        tasks: words of the command line and log file of each run.
-        env: variables that the submitting process had.
-    """
-    os.environ.update(env)
-    main = importlib.import_module(WORKER_MODULE).main
-    outcomes = []
-    for words, log in tasks:
-        start = time.monotonic()
-        code, error = run_logged(main, words, Path(log))
-        outcomes.append((code, error, time.monotonic() - start))
-    return outcomes
-
-
 class Family:
     """Makes the runs of a family; at its time limit the task is queued again and goes on."""
 
     def __call__(
         self, tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]
     ) -> list[tuple[int, str, float]]:
-        """Make the runs; arguments and result as of `run_family`."""
-        return run_family(tasks, env)
+        """Make runs one after another here; return exit code, error line and seconds of each.
+
+        Args:
+            tasks: words of the command line and log file of each run.
+            env: variables that the submitting process had.
+        """
+        os.environ.update(env)
+        main = importlib.import_module(WORKER_MODULE).main
+        outcomes = []
+        for words, log in tasks:
+            start = time.monotonic()
+            code, error = run_logged(main, words, Path(log))
+            outcomes.append((code, error, time.monotonic() - start))
+        return outcomes
 
     def checkpoint(self, tasks: Sequence[tuple[Sequence[str], str]], env: dict[str, str]) -> Any:
         """Return the task that is queued again: the same, as runs go on where they were."""

@@ -14,7 +14,8 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -58,23 +59,23 @@ def last_error(log: Path) -> str:
     return errors[-1] if errors else lines[-1] if lines else "ended without a word"
 
 
-class _output_to:
-    """Context manager: file descriptors 1 and 2 of this process go to a file, then back."""
+@contextmanager
+def _output_to(file: TextIO) -> Iterator[None]:
+    """Let file descriptors 1 and 2 of this process go to a file, then back.
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-
-    def __enter__(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._saved = [os.dup(number) for number in (1, 2)]
-        for number in (1, 2):
-            os.dup2(self._file.fileno(), number)
-
-    def __exit__(self, *_: object) -> None:
-        for number, saved in zip((1, 2), self._saved, strict=True):
-            os.dup2(saved, number)
-            os.close(saved)
+    Python's own streams would not do: libraries and child processes write to the descriptors.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(number) for number in (1, 2)]
+    for number in (1, 2):
+        os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, before in zip((1, 2), saved, strict=True):
+            os.dup2(before, number)
+            os.close(before)
 
 
 def serve(main: Main) -> None:

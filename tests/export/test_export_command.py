@@ -91,6 +91,7 @@ def test_what_cannot_be_exported_is_said_before_any_work(
         (["--mode", "exact"], "unknown mode of a package 'exact'"),
         (["--classes", "bass"], "unknown test set of the run 'bass'; did you mean 'base'"),
         (["--min-agreement", "many"], "must be a percentage"),
+        (["--min-agreement", "nan"], "must be a percentage"),
     ):
         assert main([*words, *more]) == 2
         assert said in capsys.readouterr().err

@@ -242,7 +242,7 @@ def test_killed_it_goes_on_to_the_same_bits(
     (folder,) = world.folders("CLIP/adapt_phi32", out)
     want = _updates(folder)
     shutil.rmtree(folder)
-    save = adapt_stage._Parts.save
+    save = adapt_stage._Checkpoints.save
 
     def dies(self: Any, training: Any) -> None:
         save(self, training)
@@ -250,7 +250,7 @@ def test_killed_it_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(adapt_stage._Parts, "save", dies)
+        patch.setattr(adapt_stage._Checkpoints, "save", dies)
         assert world.run("coop", out=out) != 0
     (part,) = (folder / "loreal").glob("*.part.safetensors")
     assert part.name == "adaptation-2.part.safetensors"

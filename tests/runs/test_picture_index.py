@@ -31,8 +31,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Give the list of the pictures that were really read."""
     seen: list[str] = []
-    look = pictures._look
-    monkeypatch.setattr(pictures, "_look", lambda path: seen.append(path) or look(path))
+    identify = pictures._identify
+    monkeypatch.setattr(pictures, "_identify", lambda path: seen.append(path) or identify(path))
     return seen
 
 

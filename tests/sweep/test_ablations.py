@@ -241,7 +241,7 @@ def test_advice_on_pictures_of_one_s_own_needs_no_name_of_a_protocol(
         (("--dataset", "demmo"), "did you mean 'demo'?"),
         (("--dataset", "demo", "--protocol", "xd"), "no finished run of protocol xd"),
         (("--dataset", "demo", "--ms", "fast"), "--ms must be a number"),
-        (("--dataset", "demo", "--mb", "-1"), "--mb must be above 0"),
+        (("--dataset", "demo", "--mb", "-1"), "--mb must be a number above 0"),
         (("--dataset", "demo", "--mb", "1"), "nothing for demo within the limits"),
     ],
 )
