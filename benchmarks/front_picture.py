@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.files import write_bytes
-from loreal_plugin.results.statistics import decode_hits
+from loreal_plugin.results.answers import decode_hits
 
 COLUMNS = 5
 PLACE, GAP = 288, 14  # sides in pixels: a picture at 96 is shown three times as large

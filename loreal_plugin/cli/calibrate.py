@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from loreal_plugin.cli.next_steps import next_line
     from loreal_plugin.cli.numbers import number
+    from loreal_plugin.results.calibration_table import format_calibration
     from loreal_plugin.runs.calibrate import run_calibrate
-    from loreal_plugin.runs.calibration_table import format_calibration
     from loreal_plugin.runs.spec import whole_number
 
     rule = "--target must be a percentage above 0 and at most 100"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from loreal_plugin.cli.doctor_table import Finding
 from loreal_plugin.errors import LorealError, one_line
@@ -71,11 +72,11 @@ def run_findings(spec: RunSpec) -> list[Finding]:
     return [*rows, Finding("run", f"prepared without a fault; {pictures}", True)]
 
 
-def _pictures(engine: object, spec: RunSpec) -> str:
+def _pictures(engine: Any, spec: RunSpec) -> str:
     """Return in words which pictures were read; DataError names those that cannot be."""
     from loreal_plugin.paths import embedded_host
 
-    identity, tests = engine.identity, engine.plan.tests  # type: ignore[attr-defined]
+    identity, tests = engine.identity, engine.plan.tests
     if spec.host != embedded_host():
         return "pictures are left to the host"
     first = [Path(identity.dataset(name).test[0].impath) for name in tests]

@@ -127,7 +127,7 @@ def _drive(host: Any, cfg: Any, chosen: argparse.Namespace, utils: Any) -> int:
     return 0
 
 
-def _remove_log(folder: Any) -> None:
+def _remove_log(folder: Path) -> None:
     """Remove a folder that holds nothing but the log of a trainer that could not be built."""
     if folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {"log.txt"}:
         (folder / "log.txt").unlink(missing_ok=True)

@@ -292,7 +292,7 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
 
 
 def _tokens(choice: Choice) -> str:
-    known = choice.group.numbers(lambda result: result.content.numbers.get("tokens"))
+    known = choice.group.field("tokens")
     return _number(known[0] if known else None, 0)
 
 

@@ -19,7 +19,8 @@ def efficiency(block: Block) -> Table:
     """Return what each row costs: parameters, training, a test picture, memory."""
     why = not_comparable(BASE2NEW.name, frozenset(block.datasets), block.key.recipe)
     body = []
-    for method, row, groups in block.lines():
+    for line in block.lines():
+        method, row, groups = line
         plus = "+" if groups[0].results[0].content.adds else ""
         rows = [result.content.numbers for group in groups for result in group.results]
         training = _gathered(groups, lambda g: g.numbers(_train_milliseconds), 1)
@@ -31,7 +32,7 @@ def efficiency(block: Block) -> Table:
             mean_std(average(groups, Group.summaries)),
             _published_cost(method, block.key.phi, row, why),
         ]
-        body.append((*row_names((method, row, groups)), *map(Cell, cells)))
+        body.append((*row_names(line), *map(Cell, cells)))
     head = (
         "method",
         "row",

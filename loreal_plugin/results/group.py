@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from loreal_plugin.results.answers import decode_hits
 from loreal_plugin.results.reader import Result, Setting
-from loreal_plugin.results.statistics import decode_hits
 
 SHOWN = 6
 
@@ -62,6 +62,10 @@ class Group:
         """Return a number of each seed, where it is known."""
         return [value for value in map(get, self.results) if value is not None]
 
+    def field(self, name: str) -> list[float]:
+        """Return a row's field (`ROW_FIELDS`) of each seed, where it is known."""
+        return self.numbers(lambda result: result.content.numbers.get(name))
+
     def test_milliseconds(self) -> list[float]:
         """Return milliseconds per test picture of each seed: a rival's own, else a test's, building
         included.
@@ -71,7 +75,7 @@ class Group:
 
     def picture_times(self) -> list[float]:
         """Return milliseconds of one picture alone, in memory, of each seed that has them."""
-        return self.numbers(lambda result: result.content.numbers.get("picture_ms"))
+        return self.field("picture_ms")
 
     def test_memory(self) -> list[float]:
         """Return the peak memory in MB of each seed's tests."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.results.group import Group
@@ -38,6 +39,14 @@ class Table:
     body: tuple[tuple[Cell, ...], ...]
     words: int = 2
     notes: tuple[str, ...] = ()
+
+
+class Line(NamedTuple):
+    """A line of a table: a row of a method, and its groups by dataset."""
+
+    method: str
+    row: str
+    groups: list[Group]
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,14 @@ class Block:
         name = f"{method_name(best.setting.method)}: {best.label}"
         return f"Of {len(rivals)} rivals (folded below) the best is {name}, {score:.2f} %{cost}."
 
-    def lines(self) -> list[tuple[str, str, list[Group]]]:
-        """Return (method, row, groups by dataset) in the order of a table."""
+    def lines(self) -> list[Line]:
+        """Return the lines in the order of a table."""
         found: dict[tuple[str, str], list[Group]] = defaultdict(list)
         for group in self.groups:
             found[group.setting.method, group.row].append(group)
-        return [(*name, found[name]) for name in sorted(found, key=_place)]
+        return [Line(*name, found[name]) for name in sorted(found, key=_place)]
 
-    def scored_lines(self) -> list[tuple[str, str, list[Group]]]:
+    def scored_lines(self) -> list[Line]:
         """Return `lines` without rivals that correct nothing: they repeat a row of a run, their
         cost apart.
         """
@@ -102,7 +111,7 @@ class Block:
         return [
             line
             for line in self.lines()
-            if (line[0], _REPEATED.get(line[2][0].results[0].repeats)) not in there
+            if (line.method, _REPEATED.get(line.groups[0].results[0].repeats)) not in there
         ]
 
 

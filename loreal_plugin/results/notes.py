@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
+from loreal_plugin.results.answers import decode_hits
 from loreal_plugin.results.protocols import HALVES, TARGET
 from loreal_plugin.results.run import Row, Run, Score
 from loreal_plugin.results.statistics import (
     Interval,
-    decode_hits,
     harmonic_means,
     percentile_interval,
     resampled_means,

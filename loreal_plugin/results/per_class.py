@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tabulate import tabulate
 
-from loreal_plugin.results.statistics import decode_hits
+from loreal_plugin.results.answers import decode_hits
 
 CONFIDENCE = 0.95
 _CLASSES_SHOWN, _CONFUSIONS_SHOWN = 20, 8

@@ -14,6 +14,7 @@ from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import (
     Block,
     Cell,
+    Line,
     Table,
     average,
     is_variant,
@@ -28,7 +29,6 @@ from loreal_plugin.results.published import published_average
 from loreal_plugin.results.reader import Setting
 from loreal_plugin.results.statistics import mean_std
 
-Lines = list[tuple[str, str, list[Group]]]
 INTERVAL = "95 % over pictures"
 
 
@@ -64,13 +64,13 @@ def uncertainty(block: Block) -> list[Table]:
     return [_uncertain(f"{what}, {block.title}", block, lines) for what, lines in parts]
 
 
-def _uncertain(caption: str, block: Block, lines: Lines) -> Table:
+def _uncertain(caption: str, block: Block, lines: list[Line]) -> Table:
     published = _published(block.key.protocol, lines, block)
     unit = PROTOCOLS[block.key.protocol].unit.removesuffix(" (%)")
     body = [
         (
             *row_names(line),
-            Cell(mean_std(average(line[2], Group.summaries))),
+            Cell(mean_std(average(line.groups, Group.summaries))),
             Cell(_robustness(line, lines)),
             _interval(line),
             published[i],
@@ -88,19 +88,20 @@ ROBUSTNESS = (
 )
 
 
-def _robustness(line: tuple[str, str, list[Group]], lines: Lines) -> str:
+def _robustness(line: Line, lines: list[Line]) -> str:
     """Return a row's share of its host's summary at the native size, percent; a dash where that was
     not measured.
     """
-    native = [gs for method, row, gs in lines if (method, row) == (line[0], "native")]
-    if not native or line[1] == "native":
+    native = [gs for method, row, gs in lines if (method, row) == (line.method, "native")]
+    if not native or line.row == "native":
         return "-"
-    whole, own = (statistics.fmean(average(gs, Group.summaries)) for gs in (native[0], line[2]))
+    rows = native[0], line.groups
+    whole, own = (statistics.fmean(average(groups, Group.summaries)) for groups in rows)
     return f"{100 * own / whole:.1f}" if whole else "-"
 
 
 def _accuracies(
-    caption: str, lines: Lines, heads: Sequence[str], columns: Sequence[Sequence[Cell]]
+    caption: str, lines: list[Line], heads: Sequence[str], columns: Sequence[Sequence[Cell]]
 ) -> Table:
     """Return a table of accuracies, and of what a picture costs where a record says it."""
     known = {name: [_cost(line, name) for line in lines] for name in ("picture_ms", "tokens")}
@@ -112,19 +113,19 @@ def _accuracies(
     return Table(caption, head, tuple(body))
 
 
-def _cost(line: tuple[str, str, list[Group]], name: str) -> Cell:
+def _cost(line: Line, name: str) -> Cell:
     """Return the mean of a row's number over datasets and seeds; a dash where no record has it."""
-    known = [value for g in line[2] for value in g.numbers(lambda r: r.content.numbers.get(name))]
+    known = [value for group in line.groups for value in group.field(name)]
     digits = 1 if name == "picture_ms" else 0
     return Cell(f"{statistics.fmean(known):.{digits}f}" if known else "-")
 
 
-def _on_every_dataset(block: Block) -> Lines:
+def _on_every_dataset(block: Block) -> list[Line]:
     """Return the lines that were tested on every dataset of the block: others have no average."""
     return [
         line
         for line in block.scored_lines()
-        if len({g.setting.dataset for g in line[2]}) == len(block.datasets)
+        if len({g.setting.dataset for g in line.groups}) == len(block.datasets)
     ]
 
 
@@ -172,15 +173,16 @@ def _targets_of(block: Block, source: str) -> Table:
     return _accuracies(caption, lines, (*heads, "target average"), columns)
 
 
-def _of_source(block: Block, source: str) -> Lines:
+def _of_source(block: Block, source: str) -> list[Line]:
     """Return the lines of the runs that were trained on one dataset."""
     lines = [
-        (m, r, [g for g in gs if g.setting.dataset == source]) for m, r, gs in block.scored_lines()
+        line._replace(groups=[g for g in line.groups if g.setting.dataset == source])
+        for line in block.scored_lines()
     ]
-    return [line for line in lines if line[2]]
+    return [line for line in lines if line.groups]
 
 
-def _published(protocol: str, lines: Lines, block: Block) -> list[Cell]:
+def _published(protocol: str, lines: list[Line], block: Block) -> list[Cell]:
     """Return the published number of each line, with the reason where it cannot be compared with
     ours.
     """
@@ -269,19 +271,18 @@ def variants(groups: Sequence[Group]) -> list[Table]:
     return tables
 
 
-def row_names(line: tuple[str, str, list[Group]]) -> tuple[Cell, Cell]:
+def row_names(line: Line) -> tuple[Cell, Cell]:
     """Return the cells of method and row."""
-    method, _, groups = line
-    return Cell(method_name(method)), Cell(groups[0].label)
+    return Cell(method_name(line.method)), Cell(line.groups[0].label)
 
 
-def _interval(line: tuple[str, str, list[Group]]) -> Cell:
+def _interval(line: Line) -> Cell:
     """Return the interval over pictures of a line's summary; a dash for an average of datasets."""
-    found = summary_interval(line[2][0]) if len(line[2]) == 1 else None
+    found = summary_interval(line.groups[0]) if len(line.groups) == 1 else None
     return Cell("-" if found is None else str(found))
 
 
-def _seed_counts(line: tuple[str, str, list[Group]]) -> Cell:
+def _seed_counts(line: Line) -> Cell:
     """Return over how many seeds a line goes; the smallest and largest number where they differ."""
-    counts = sorted({len(group.seeds) for group in line[2]})
+    counts = sorted({len(group.seeds) for group in line.groups})
     return Cell(str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}")

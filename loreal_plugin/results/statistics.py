@@ -37,18 +37,6 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def decode_hits(text: str, total: int) -> np.ndarray:
-    """Return the answers (total,) bool of a record's `hits`, see docs/RESULTS_SCHEMA.md.
-
-    Raises:
-        ValueError: the text is no hexadecimal, or is too short or long for `total` pictures.
-    """
-    packed = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
-    if len(packed) != -(-total // 8):
-        raise ValueError(f"{len(packed)} bytes cannot be the answers to {total} pictures")
-    return np.unpackbits(packed, count=total).astype(bool)
-
-
 def resampled_means(answers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return means (D, R) in percent of answers (N, R) over pictures drawn with replacement."""
     patterns, counts = np.unique(answers, axis=0, return_counts=True)

@@ -39,7 +39,7 @@ def claim(
         obstacle = journal.obstacle(random_state=random_state)
         if not obstacle:
             say(f"  an interrupted run of the same key (key {key[:8]}) goes on in {folder}")
-            journal.take_back()
+            journal.drop_others()
             return journal
         say(f"  {obstacle}; the stage is trained again from its start")
     what = "what is damaged" if owner == key else "another run"

@@ -71,8 +71,9 @@ def training_features(plan: Plan, identity: Identity, cfg: Any, deployed: Deploy
     data = DataPlan(cfg, options, items, plan.spec.seed)
     facts = {**deployed.modes.facts["host"], "weights": deployed.modes.facts["backbone"]}
     beta, correction = deployed.beta, deployed.model.correction
-    found = data.features("beta", beta, facts, beta.device).flatten(0, 1)
-    return found if correction is None else correction(found)
+    # (pictures, views, F, D_v) -> (N, F, D_v)
+    features = data.features("beta", beta, facts, beta.device).flatten(0, 1)
+    return features if correction is None else correction(features)
 
 
 def deployed_tester(

@@ -41,6 +41,7 @@ def config_label(
         whole_run: the name for the record of the whole run, which every override changes.
     """
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
+    # how a stage predicts, or is tested, does not change what it trains
     acting = [
         o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
     ]
@@ -56,9 +57,9 @@ def config_label(
     beside = {"loreal": ("host", "beta"), "adapted": ("host",)}.get(stage, ())
     beside = (*beside, "adapted") if whole_run else beside
     changed |= {f"{o.scope}:{o.key}": o.value for o in spec.overrides if o.scope in beside}
-    if spec.weights not in {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(
-        spec.recipe, ()
-    ):
+    # weights that a recipe is made for go without saying
+    usual = {"demo": ("demo", "demo-2"), "vit_b16": ("ViT-B/16",)}.get(spec.recipe, ())
+    if spec.weights not in usual:
         changed["CLIP_WEIGHTS"] = spec.weights
     return f"{label}-{digest(changed)[:8]}" if changed else label
 

@@ -81,8 +81,8 @@ class Journal:
             return f"{state}, the random state of the training, is gone"
         return ""
 
-    def take_back(self) -> None:
-        """Remove checkpoints that the journal does not vouch for, so that none is gone on from."""
+    def drop_others(self) -> None:
+        """Remove checkpoints that the journal does not vouch for: no training may resume there."""
         if self.files is None:
             return
         states = self._folder.glob(PATTERN.format("*"))

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from loreal_plugin.errors import DataError
+from loreal_plugin.results.answers import score_facts
 from loreal_plugin.results.record import ScoreFacts
 from loreal_plugin.runs.finite import list_pictures
-from loreal_plugin.runs.records import score_facts
 
 Answers = list[tuple[int, int]]  # (label, predicted label) of each picture
 

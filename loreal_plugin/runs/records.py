@@ -6,13 +6,14 @@ Keys come in the order of the files, which people read.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from loreal_plugin.files import digest
 from loreal_plugin.options import ADAPTATION
+from loreal_plugin.results.answers import pack_labels
 from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.results.record import (
@@ -219,37 +220,6 @@ def test_lists(plan: Plan, identity: Identity, names: Any = None) -> dict[str, T
         }
         for name, dataset in datasets.items()
     }
-
-
-def score_facts(labels: Sequence[int], predicted: Sequence[int]) -> ScoreFacts:
-    """Return accuracy in percent with its counts, which pictures were right, and what was predicted
-    for the others.
-
-    Args:
-        labels: what the N pictures show.
-        predicted: the N predicted labels.
-    """
-    hits = [a == b for a, b in zip(labels, predicted, strict=True)]
-    correct, total = sum(hits), len(hits)
-    return {
-        "accuracy": 100 * correct / total,
-        "correct": correct,
-        "total": total,
-        "hits": pack_bits(hits),
-        "mistaken": pack_labels([b for b, hit in zip(predicted, hits, strict=True) if not hit]),
-    }
-
-
-def pack_labels(labels: Sequence[int]) -> str:
-    """Return labels with a space between them: a list would take a line of the file for each."""
-    return " ".join(str(int(label)) for label in labels)
-
-
-def pack_bits(hits: list[bool]) -> str:
-    """Return truth values as hexadecimal, the first one highest, filled up with 0 to bytes."""
-    text = "".join("1" if hit else "0" for hit in hits)
-    text += "0" * (-len(text) % 8)
-    return f"{int(text, 2):0{len(text) // 4}x}" if text else ""
 
 
 def _row(plan: Plan, row: Row, stages: Mapping[str, Any]) -> RowFacts:

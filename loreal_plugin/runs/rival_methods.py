@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from loreal_plugin.method.correction import choose_ridge_penalty, fit_mean_shift, fit_ridge
+from loreal_plugin.results.answers import score_facts
 from loreal_plugin.results.record import ScoreFacts
-from loreal_plugin.runs.records import score_facts
 
 LOW, UPSAMPLED, MERGED = "low", "up-sampled to", "tokens merged to"
 

@@ -187,6 +187,7 @@ class RivalModel:
             encode, views, batch_size=ENCODE_BATCH, device=self.device, title=title
         ).float()
         labels = torch.tensor([item.label for item in pictures]).repeat_interleave(n_views)
+        # (pictures, views, F, D_v) -> (N, F, D_v), a label for each view
         return Embeddings(features.flatten(0, 1), labels, time.perf_counter() - start)
 
     def _embed(self, encoders: Mapping[str, Encode], subset: str) -> dict[str, Embeddings]:

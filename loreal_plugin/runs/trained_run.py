@@ -122,10 +122,10 @@ class TrainedRun(RunFacts):
         # keys that a release has dropped since say nothing any more
         settings = {key: v for key, v in stored if key.startswith(wanted) and key in known}
         settings["TRAINER.LOREAL.POSITION_RESAMPLING"] = self.options.position_resampling
-        trained = list(classnames) == self.names_of("")
+        of_training = list(classnames) == self.names_of("")
         subset = self.deployment.settings["DATASET.SUBSAMPLE_CLASSES"]
         # MMRL predicts classes that it was not trained on from its class feature alone.
-        settings["DATASET.SUBSAMPLE_CLASSES"] = subset if trained or subset == "all" else "new"
+        settings["DATASET.SUBSAMPLE_CLASSES"] = subset if of_training or subset == "all" else "new"
         return with_settings(cfg, settings)
 
     def student(

@@ -22,6 +22,7 @@ from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import digest
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.results.answers import score_facts
 from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
 from loreal_plugin.results.record import (
     RESULTS,
@@ -38,7 +39,7 @@ from loreal_plugin.runs.loaders import host_test_loader
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.prepare import prepare
-from loreal_plugin.runs.records import head, roles, score_facts, scored, target_facts, test_lists
+from loreal_plugin.runs.records import head, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.students.build import device_of

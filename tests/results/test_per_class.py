@@ -6,10 +6,10 @@ import pytest
 from made_runs import facts
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.results.answers import pack_labels, score_facts
 from loreal_plugin.results.class_tables import class_text, recall_lines
 from loreal_plugin.results.per_class import Measured, decode_answers
 from loreal_plugin.results.run import run_of
-from loreal_plugin.runs.records import pack_labels, score_facts
 
 HALVES = ("base", "new")
 NAMES = ["cat", "dog", "fox"]

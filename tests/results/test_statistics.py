@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from loreal_plugin.results.answers import decode_hits
 from loreal_plugin.results.statistics import (
     Interval,
-    decode_hits,
     harmonic_means,
     holm,
     paired_p_value,

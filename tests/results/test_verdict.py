@@ -14,6 +14,7 @@ from made_runs import RATES, write_rivals, write_run, write_targets
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.files import write_json
+from loreal_plugin.results.answers import pack_labels, score_facts
 from loreal_plugin.results.group import group_results
 from loreal_plugin.results.html import to_html
 from loreal_plugin.results.layout import blocks_of
@@ -23,7 +24,6 @@ from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.report import build_report
 from loreal_plugin.results.verdict import _together, block_verdicts, verdict_lines
-from loreal_plugin.runs.records import pack_labels, score_facts
 
 
 def verdicts(out: Path) -> list[str]:

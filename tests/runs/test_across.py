@@ -17,12 +17,13 @@ from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.results.answers import pack_bits
 from loreal_plugin.results.protocols import BASE2NEW, DG, FEW_SHOT, XD, Protocol
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.protocol import protocol_of
-from loreal_plugin.runs.records import average, pack_bits, roles
+from loreal_plugin.runs.records import average, roles
 from loreal_plugin.runs.spec import RunSpec, build_spec
 
 TEST = {"score": SCORE, "seconds": 0.1, "peak_memory_mb": 1.0, "key": "e"}

@@ -46,7 +46,7 @@ def test_a_whole_training_goes_on(tmp_path):
     trained(tmp_path, 3)
     journal = again(tmp_path)
     assert journal.key == "key" and journal.obstacle(random_state=True) == ""
-    journal.take_back()
+    journal.drop_others()
     assert (tmp_path / "model" / "checkpoint").read_text() == "model.pth.tar-3\n"
     assert len(list((tmp_path / "model").iterdir())) == 4
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_that_was_not_vouched_for_is_left_out(tmp_path):
     (tmp_path / "model" / "checkpoint").write_text("")  # hosts write their pointer in one go
     journal = again(tmp_path)
     assert journal.obstacle(random_state=True) == ""
-    journal.take_back()
+    journal.drop_others()
     assert (tmp_path / "model" / "checkpoint").read_text() == "model.pth.tar-2\n"
     assert not (tmp_path / "model" / "model.pth.tar-3").exists()
     assert not (tmp_path / PATTERN.format(3)).exists()
@@ -91,7 +91,7 @@ def test_nothing_was_vouched_for_yet(tmp_path):
     (tmp_path / "model" / "checkpoint").write_text("model.pth.tar-1\n")
     journal = again(tmp_path)
     assert journal.obstacle(random_state=True) == ""
-    journal.take_back()
+    journal.drop_others()
     assert list((tmp_path / "model").iterdir()) == []
 
 

@@ -19,13 +19,13 @@ from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
 from loreal_plugin.files import read_json, write_checked
+from loreal_plugin.results.answers import pack_bits
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.runs.deployment import NOTE, TENSORS
 from loreal_plugin.runs.find_run import find_run
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.observe_tests import record_answers
 from loreal_plugin.runs.prepare import prepare
-from loreal_plugin.runs.records import pack_bits
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import build_spec
 from loreal_plugin.runs.stage_files import load_checkpoint
