@@ -64,7 +64,7 @@ class Comparison:
 def compare(ours: Group, other: Group) -> Comparison | None:
     """Return the comparison of two rows, None without a common seed or a common test set."""
     if other.setting.method == ZERO_SHOT_METHOD and other.seeds == (0,):
-        # nothing was trained: the same result stands beside every seed
+        # nothing was trained, so the same result stands beside every seed
         other = replace(
             other, results=tuple(replace(other.results[0], seed=seed) for seed in ours.seeds)
         )

@@ -96,6 +96,7 @@ def cost_picture(name: str, caption: str, dots: Sequence[Dot], x: str, unit: str
     free = iter(RIVAL_MARKERS * len(kinds))
     markers = {kind: MARKERS.get(kind) or next(free) for kind in kinds}
     front = front_of(dots)
+    # as a staircase: with time between two places, the faster one is the best that fits
     axes.step(
         [d.cost for d in front], [d.accuracy for d in front], where="post", color="0.75", zorder=0
     )

@@ -40,6 +40,7 @@ SPLITS = (
 
 def side_by_side(groups: Sequence[Group]) -> list[Table]:
     """Return published and measured averages, a table for each protocol and phi that has both."""
+    # setting of a table -> (method, overrides) of a line -> its groups
     tables: dict[Setting, dict[tuple[str, tuple[str, ...]], list[Group]]] = {}
     for group in groups:
         setting = group.setting

@@ -133,6 +133,7 @@ def _what_was_read(evidence: Evidence, read: str) -> Fold:
 
 def _protocol(protocol: Protocol, blocks: Sequence[Block]) -> Section:
     """Return a protocol's section."""
+    # tables without rivals stand open; the same tables with rivals are folded below them
     own = [block.without_rivals() for block in blocks]
     tables: list[Table] = few_shot(own) if protocol.shots else []
     beside: list[Table] = few_shot(blocks) if protocol.shots and own != list(blocks) else []

@@ -230,20 +230,14 @@ def variants(groups: Sequence[Group]) -> list[Table]:
     for group in groups:
         if group.row == "loreal" and is_variant(group, groups):
             found[replace(group.setting, method="", overrides=())].append(group)
+    unchanged = {group.setting: group for group in groups if group.row == "loreal"}
     tables = []
     for key in sorted(
         found, key=lambda k: (k.protocol, k.dataset, k.weights, k.host, k.shots, k.phi, k.recipe)
     ):
         members, body = found[key], []
         for group in sorted(members, key=lambda g: (g.setting.method, g.setting.overrides)):
-            plain = next(
-                (
-                    g
-                    for g in groups
-                    if g.row == "loreal" and g.setting == replace(group.setting, overrides=())
-                ),
-                None,
-            )
+            plain = unchanged.get(replace(group.setting, overrides=()))
             if plain is None:
                 continue
             changed = overrides_text(group.setting.overrides).replace("loreal TRAINER.LOREAL.", "")
