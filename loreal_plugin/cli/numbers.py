@@ -12,7 +12,7 @@ def number(text: str, fits: Callable[[float], bool], rule: str) -> float:
 
     Args:
         fits: whether a number can be used.
-        rule: the option and what it takes, as the begin of the error.
+        rule: the option and what it takes, as the error begins.
 
     Raises:
         ConfigError: the word is no number, or one that does not fit.

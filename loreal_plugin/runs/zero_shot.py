@@ -50,7 +50,7 @@ from loreal_plugin.weights.positions import resample_pos_embed
 ZERO_SHOT_VERSION = 1
 TRAINER, METHOD = "CLIP", "clip"
 POSITIONS = "visual.positional_embedding"
-READ = (f"TRAINER.LOREAL.{RESAMPLING}", "TRAINER.LOREAL.PRESET")
+KEYS_READ = (f"TRAINER.LOREAL.{RESAMPLING}", "TRAINER.LOREAL.PRESET")
 
 
 def run_zero_shot(spec: RunSpec) -> tuple[dict[str, Any], Path]:
@@ -79,10 +79,10 @@ def prepare_zero_shot(spec: RunSpec) -> Engine:
     `prepare`.
     """
     for one in spec.overrides:
-        if one.key not in READ:
+        if one.key not in KEYS_READ:
             raise ConfigError(
                 f"zero-shot CLIP has no setting '{one.key}'; leave it out (it reads"
-                f" {' and '.join(READ)})"
+                f" {' and '.join(KEYS_READ)})"
             )
     plain = replace(spec, method=PLAIN_METHOD, host=embedded_host(), shots=1, seed=0)
     return prepare(plain, protocol=ZERO_SHOT, check_data=False)
@@ -171,11 +171,11 @@ def _record(engine: Engine, key: str, tests: list[str]) -> dict[str, Any]:
 
 def _row(engine: Engine, name: str, size: int, tests: list[str]) -> RowFacts:
     """Return one row: CLIP at `size` pixels on every test."""
-    meter = Meter()
+    spec, cfg = engine.plan.spec, engine.cfgs["alpha"]
+    meter = Meter(cuda=cfg.USE_CUDA)
     scores: dict[str, ScoreFacts] = {}
     with meter:
-        spec = engine.plan.spec
-        model = clip_at(spec.weights, size, resampling_of(spec)).to(device_of(engine.cfgs["alpha"]))
+        model = clip_at(spec.weights, size, resampling_of(spec)).to(device_of(cfg))
         images = _image_features(engine, model, size)
         predicted = {test: _predicted(engine, model, test, images) for test in tests}
     for test, classes in predicted.items():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from loreal_plugin.files import read_json
+from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.record import STARTED
+from loreal_plugin.runs import run
 from loreal_plugin.runs.claim import claim
 
 
@@ -40,3 +44,20 @@ def test_the_same_run_goes_on_and_another_one_moves_it_away(tmp_path: Path, said
     assert not claimed(folder, "other", said)
     assert "holds another run" in said[-1] and read_json(folder / STARTED)["key"] == "other"
     assert (tmp_path / "demo.replaced" / "one" / "seed1" / STARTED).is_file()
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_a_record_apart_from_stage_3_has_its_log_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: bool
+) -> None:
+    stage, folder = tmp_path / "stage", tmp_path / "run"
+    stage.mkdir()
+    folder.mkdir()
+    if log:
+        (stage / "log.txt").write_text("accuracy: 50.0%")
+    monkeypatch.setattr(run, "read_results", lambda _folder: {"base": {"accuracy": 50.0}})
+    plan: Any = SimpleNamespace(
+        stages={"loreal": SimpleNamespace(folder=stage)}, record=folder, protocol=BASE2NEW
+    )
+    run._copy_log(plan, folder, {"rows": [{"name": "loreal", "base": {"accuracy": 50.0}}]})
+    assert (folder / "log.txt").exists() == log

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from tiny_hosts import CLASSNAMES, METHODS, save_host_checkpoint, tiny_student
 
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.students.build import device_of
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "device"),
+    [(True, True, "cuda"), (True, False, "cpu"), (False, True, "cpu")],
+)
+def test_the_device_is_that_of_dassl(monkeypatch, there, wanted, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert device_of(SimpleNamespace(USE_CUDA=wanted)).type == device
 
 
 @pytest.mark.parametrize("method", METHODS)
