@@ -67,14 +67,14 @@ def block_class_tables(block: Block) -> list[Table]:
     found = []
     for dataset in block.datasets:
         for method in dict.fromkeys(g.setting.method for g in block.groups if not g.rival):
-            mine = [
+            lines = [
                 g
                 for _, _, groups in block.lines()
                 for g in groups
                 if (g.setting.dataset, g.setting.method) == (dataset, method) and g.row in ROWS
             ]
-            names = mine[0].results[0].scores if mine else ()
-            found += [t for name in names if (t := _class_table(block, mine, name))]
+            names = lines[0].results[0].scores if lines else ()
+            found += [t for name in names if (t := _class_table(block, lines, name))]
     return found
 
 
@@ -96,13 +96,14 @@ def _class_table(block: Block, groups: Sequence[Group], name: str) -> Table | No
         [label for one in ones for label in one.labels],
         [label for one in ones for label in one.predicted],
     )
-    of = f"{name} of {groups[0].setting.dataset}, {groups[0].setting.method}, phi {block.key.phi}"
+    setting = groups[0].setting
+    where = f"{name} of {setting.dataset}, {setting.method}, phi {setting.phi}"
     confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in pooled.frequent()]
     row = short_name(last, sizes)
     notes = [f"{rest} classes with a higher recall are left out."] if rest else []
     notes += [f"Confusions that matter, {row}: {'; '.join(confused)}."] if confused else []
     heads = ("class", *(short_name(row, sizes) for row in columns))
-    return Table(f"Recall in %, {of}", heads, tuple(body), words=1, notes=tuple(notes))
+    return Table(f"Recall in %, {where}", heads, tuple(body), words=1, notes=tuple(notes))
 
 
 def recall_lines(columns: Sequence[Sequence[Measured]], shown: int) -> tuple[Recalls, int]:

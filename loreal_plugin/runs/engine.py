@@ -139,8 +139,8 @@ class Engine:
             with ending(journal, meter), meter, log:
                 found = train_adaptation(self, stage, journal)
             _free()
-            took = journal.earlier + meter.seconds
-            return {"seconds": took, "peak_memory_mb": journal.peak_memory_mb, **found}
+            seconds = journal.earlier + meter.seconds
+            return {"seconds": seconds, "peak_memory_mb": journal.peak_memory_mb, **found}
         with ending(journal, meter), meter, log:
             trainer = self._build(cfg)
             if stage.sizes:
@@ -203,9 +203,9 @@ class Engine:
         with stage_lock(folder, self.say):
             if not again and is_complete(folder, key):
                 return finished_record(folder)
-            theirs = (read_results(folder) or {}).get("key", key)
-            if folder.exists() and theirs != key:
-                set_aside(folder, theirs)
+            owner = (read_results(folder) or {}).get("key", key)
+            if folder.exists() and owner != key:
+                set_aside(folder, owner)
             meter = Meter(cuda=cfg.USE_CUDA)
             with meter, stage_log(folder, self._dassl().setup_logger, verbose=self.verbose):
                 trainer = self._tester(stage, cfg, subset)

@@ -105,7 +105,8 @@ def corrections_of(train: Mapping[str, Embeddings], kinds: Iterable[str]) -> dic
     """Return what is tried, by name, fitted on views of the training pictures.
 
     Args:
-        train: as for `score_rivals`.
+        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
+            size), same order.
         kinds: of embeddings that are used as they are, beside `low`.
     """
     low, standard = train[LOW].features, train["standard"].features
@@ -121,40 +122,23 @@ def corrections_of(train: Mapping[str, Embeddings], kinds: Iterable[str]) -> dic
 def score_rivals(
     model: str,
     text: str,
-    *,
-    train: dict[str, Embeddings],
-    test: Mapping[str, Mapping[str, Embeddings]],
-    classify: Callable[[str, Tensor], Tensor],
-    timer: Timer | None = None,
-) -> list[RivalScore]:
-    """Return the scores of plain, mean-shifted, ridge-mapped and up-sampled embeddings of one
-    frozen model.
-
-    Args:
-        model: which model it is, in records: `zero-shot`, `alpha` or `beta`.
-        text: its name in the rows, for people.
-        train: views of few-shot training pictures, as `low` (at phi) and `standard` (at the native
-            size), same order.
-        test: name of a test set -> `low` embeddings of its pictures, and those of other kinds, as
-            of enlarged pictures, each a row of its own.
-        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its
-            classes.
-        timer: corrections -> milliseconds of one picture alone with each; None measures none.
-    """
-    corrections = corrections_of(train, next(iter(test.values())))
-    return score_each(model, text, corrections, test=test, classify=classify, timer=timer)
-
-
-def score_each(
-    model: str,
-    text: str,
     corrections: Mapping[str, Correction],
     *,
     test: Mapping[str, Mapping[str, Embeddings]],
     classify: Callable[[str, Tensor], Tensor],
     timer: Timer | None = None,
 ) -> list[RivalScore]:
-    """Return a score for each correction; arguments as for `score_rivals`."""
+    """Return the score of one frozen model with each correction.
+
+    Args:
+        model: which model it is, in records: `zero-shot`, `alpha` or `beta`.
+        text: its name in the rows, for people.
+        corrections: what is done to its embeddings, by name.
+        test: name of a test set -> embeddings of its pictures by kind.
+        classify: (test set, features (N, F, D_v)) -> logits (N, C) against the texts of its
+            classes.
+        timer: corrections -> milliseconds of one picture alone with each; None measures none.
+    """
     times = timer(corrections) if timer else {}
     rows = []
     for correction, how in corrections.items():

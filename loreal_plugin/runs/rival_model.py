@@ -24,8 +24,8 @@ from loreal_plugin.runs.rival_methods import (
     Embeddings,
     RivalScore,
     Timer,
+    corrections_of,
     embed,
-    score_each,
     score_rivals,
     upsampled,
 )
@@ -96,42 +96,44 @@ class RivalModel:
             blocks = larger.model.image_encoder.transformer.resblocks
             merged = MergedTower(larger.encode_image, blocks, keep)
             encoders[f"{MERGED} {keep}"] = upsampled(merged, self.native)
-        test = {s: self._embed(encoders, s) for s in at_phi}
         train = {
             LOW: self._embed_views(low, self.phi),
             "standard": (towards or self).native_views,
         }
-        classify, timer = self._classify(at_phi), self._timer(at_phi, encoders)
-        return score_rivals(model, text, train=train, test=test, classify=classify, timer=timer)
+        return self._score(model, text, corrections_of(train, encoders), at_phi, encoders)
 
     def score_enlarged(self, model: str, text: str, size: int) -> RivalScore:
         """Return the row of small pictures that are enlarged to `size`, with nothing fitted."""
         students = {s: self._student(s, size) for s in self.engine.plan.tests}
         kind = f"{UPSAMPLED} {size}"
         encoders = {kind: upsampled(students[self.source].encode_image, size)}
-        return self._score_as_is(model, text, kind, students, encoders)
+        plain = {kind: Correction(kind, lambda f: f)}
+        return self._score(model, text, plain, students, encoders)[0]
 
     def score_plain(self, model: str, text: str, change: str) -> RivalScore:
         """Return the row of small pictures as they are; `change` says what is new about it."""
         students = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
         encoders = {LOW: students[self.source].encode_image}
-        return self._score_as_is(model, text, change, students, encoders)
+        plain = {change: Correction(LOW, lambda f: f)}
+        return self._score(model, text, plain, students, encoders)[0]
 
-    def _score_as_is(
+    def _score(
         self,
         model: str,
         text: str,
-        change: str,
+        corrections: Mapping[str, Correction],
         students: Mapping[str, Student],
         encoders: Mapping[str, Encode],
-    ) -> RivalScore:
-        """Return the row of the one encoder, with nothing fitted."""
-        (kind,) = encoders
-        test = {s: self._embed(encoders, s) for s in students}
+    ) -> list[RivalScore]:
+        """Return a row for each correction.
+
+        Args:
+            students: this model with the classes of each test set.
+            encoders: of small pictures, by kind of embeddings.
+        """
+        test = {name: self._embed(encoders, name) for name in students}
         classify, timer = self._classify(students), self._timer(students, encoders)
-        only = {change: Correction(kind, lambda f: f)}
-        (row,) = score_each(model, text, only, test=test, classify=classify, timer=timer)
-        return row
+        return score_rivals(model, text, corrections, test=test, classify=classify, timer=timer)
 
     @staticmethod
     def _classify(students: Mapping[str, Student]) -> Callable[[str, Tensor], Tensor]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from loreal_plugin.runs.rival_methods import (
     Embeddings,
+    corrections_of,
     embed,
     score_rivals,
     size_of,
@@ -54,7 +55,7 @@ def test_scores_name_every_correction_and_use_the_right_pictures() -> None:
     rows = score_rivals(
         "beta",
         "host",
-        train=train,
+        corrections_of(train, test["base"]),
         test=test,
         classify=lambda subset, f: f[:, 0],
         timer=lambda corrections: {name: float(len(name)) for name in corrections},
