@@ -34,10 +34,10 @@ def asked_run(args: argparse.Namespace) -> tuple[RunSpec | None, Finding]:
             args.method = usual_method(methods_of(host))
         usual = args.phi is None
         args.phi = args.phi or "96"
-        spec = spec_of(args, "doctor")
+        spec = spec_of(args)
         if usual:
             args.phi = usual_phi(spec.weights)
-            spec = spec_of(args, "doctor")
+            spec = spec_of(args)
     except LorealError as error:
         return None, Finding("what was asked for", one_line(error), False)
     what = f"base2new {spec.method} {spec.phi} {spec.dataset}, seed {spec.seed}"

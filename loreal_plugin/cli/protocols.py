@@ -76,10 +76,10 @@ def shots_of(text: str | None, usual: Sequence[int]) -> list[int]:
 def _specs(args: argparse.Namespace, protocol: Protocol) -> list[RunSpec]:
     """Return the run that is asked for, or one for each number of shots."""
     if not protocol.shots:
-        return [spec_of(args, protocol.name)]
+        return [spec_of(args)]
     shots = shots_of(args.shots, protocol.shots)
     args.shots = str(shots[0])
-    first = spec_of(args, protocol.name)
+    first = spec_of(args)
     return [replace(first, shots=number) for number in shots]
 
 

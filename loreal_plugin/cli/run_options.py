@@ -78,7 +78,7 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, str]:
+def dataset_and_seed(extra: list[str], command: str) -> tuple[str, str]:
     """Return DATASET and SEED from the words after METHOD and PHI.
 
     Raises:
@@ -88,21 +88,21 @@ def dataset_and_seed(extra: list[str], command: str = "base2new") -> tuple[str, 
     options = [word for word in extra if word.startswith("-") and not word[1:].isdigit()]
     unknown = options or extra[2:]
     if unknown:
-        help_of = f"see loreal {command} --help"
         raise ConfigError(
-            f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, {help_of}"
+            f"unknown argument '{unknown[0]}'; KEY VALUE pairs come after --, see loreal {command}"
+            " --help"
         )
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
 
 
-def spec_of(args: argparse.Namespace, command: str = "base2new") -> RunSpec:
+def spec_of(args: argparse.Namespace) -> RunSpec:
     """Return the run that arguments and environment ask for; ConfigError, DataError, HostError."""
     from loreal_plugin.runs.spec import build_spec
 
     return build_spec(
         args.method,
         args.phi,
-        *dataset_and_seed(args.extra, command),
+        *dataset_and_seed(args.extra, args.command),
         host=args.host,
         data=args.data,
         out=args.out,

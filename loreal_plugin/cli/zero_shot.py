@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     from loreal_plugin.runs.spec import build_spec
 
-    dataset, seed = dataset_and_seed(words[1:])
+    dataset, seed = dataset_and_seed(words[1:], args.command)
     spec = build_spec(
         PLAIN_METHOD,
         words[0],

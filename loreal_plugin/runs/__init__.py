@@ -1,1 +1,1 @@
-"""What is run, in which order, and what it leaves: stages, keys, folders, results, tables."""
+"""Runs: stages, their keys, folders and records; opening a finished run; rivals, calibration."""

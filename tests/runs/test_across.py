@@ -351,6 +351,8 @@ def test_few_shot_makes_a_run_for_each_number_and_one_table(
         (("few_shot", "maple", "32", "pics", "--shots", "1 x"), "SHOTS must be a whole number"),
         (("few_shot", "maple", "32", "pics", "--shots", "2 2"), "SHOTS names a number twice"),
         (("zero_shot", "maple"), "PHI is missing"),
+        (("zero_shot", "32", "pics", "1", "more"), "see loreal zero_shot --help"),
+        (("rivals", "maple", "32", "--faster"), "see loreal rivals --help"),
         (("zero_shot", "mapel", "32"), "did you mean 'maple'"),
         (("zero_shot", "32", "pics", "1", "--", "OPTIM.LR", "1"), "no setting 'OPTIM.LR'"),
         (
