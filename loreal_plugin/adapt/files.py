@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files.tensors import digest_tensors, write_tensors
+from loreal_plugin.files.tensors import digest_tensors, read_safetensors, write_tensors
 
 FOLDER = "loreal"
 FINISHED = "adaptation.safetensors"
@@ -57,9 +57,8 @@ def read_adaptation(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"there is no adaptation {path}; train it with the run that it belongs to"
         )
     try:
-        with safe_open(str(path), framework="pt") as stored:
-            note = json.loads((stored.metadata() or {})[HEADER])
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        tensors, header = read_safetensors(path)
+        note = json.loads(header[HEADER])
         if note["version"] != VERSION:
             raise ValueError(f"version {note['version']}, this release reads {VERSION}")
         if digest_tensors(sorted(tensors.items())) != note["sha256"]:

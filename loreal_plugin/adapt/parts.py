@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors import SafetensorError
 
 from loreal_plugin.adapt.files import PART
 from loreal_plugin.adapt.train import Distillation
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files.tensors import digest_tensors, write_tensors
+from loreal_plugin.files.tensors import digest_tensors, read_safetensors, write_tensors
 
 
 def part_files(folder: Path) -> list[Path]:
@@ -38,7 +37,7 @@ def write_part(folder: Path, training: Distillation, note: Mapping[str, str] | N
 
 def read_part(path: Path, training: Distillation) -> None:
     """Let a training go on from a checkpoint whose content has been checked elsewhere."""
-    tensors, header = _content(path)
+    tensors, header = read_safetensors(path)
     training.load_state(tensors, json.loads(header["plain"]))
 
 
@@ -62,7 +61,7 @@ def read_sealed_part(path: Path, training: Distillation, key: str) -> None:
         CheckpointError: it is damaged, or belongs to another training.
     """
     try:
-        tensors, header = _content(path)
+        tensors, header = read_safetensors(path)
         if header["key"] != key:
             raise ValueError("it belongs to other weights, pictures or settings")
         if digest_tensors(sorted(tensors.items())) != header["sha256"]:
@@ -73,10 +72,3 @@ def read_sealed_part(path: Path, training: Distillation, key: str) -> None:
             f"checkpoint {path} cannot be used ({error}); remove {path.parent} to begin again, or"
             " give the options that it was made with"
         ) from error
-
-
-def _content(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the header of a file."""
-    with safe_open(str(path), framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}
-        return tensors, stored.metadata() or {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -29,6 +30,18 @@ def write_tensors(
     with replacing(path) as part:
         part.write_bytes(content)
     return digest_bytes(content)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a safetensors file, and the texts in its header.
+
+    Raises:
+        SafetensorError: it is cut off, or no such file.
+        OSError: it cannot be read.
+    """
+    with safe_open(str(path), framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}
+        return tensors, stored.metadata() or {}
 
 
 def write_torch(path: Path, content: Any, *args: Any, **kwargs: Any) -> None:

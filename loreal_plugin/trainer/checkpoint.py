@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import replacing
-from loreal_plugin.files.tensors import write_tensors
+from loreal_plugin.files.tensors import read_safetensors, write_tensors
 
 CHECKPOINT_VERSION = 1
 NAME = "loreal"  # the registered model, hence the folder
@@ -75,9 +75,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist; was stage 3 run to this epoch?")
     try:
-        with safe_open(str(path), framework="pt") as stored:
-            record = json.loads((stored.metadata() or {})[NAME])
-            tensors = {key: stored.get_tensor(key) for key in stored.keys()}
+        tensors, header = read_safetensors(path)
+        record = json.loads(header[NAME])
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise CheckpointError(
             f"{path} is no whole LOREAL checkpoint ({error}); remove it and train again"
