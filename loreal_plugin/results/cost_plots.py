@@ -43,7 +43,7 @@ class Dot:
 
     @property
     def kind(self) -> str:
-        """Return the row, of a rival or control what it changes; every enlargement is one kind."""
+        """Return the row's name, or what a rival or control changes; all enlargements are one."""
         change = self.group.results[0].content.change
         if self.group.row in MARKERS:
             return self.group.row

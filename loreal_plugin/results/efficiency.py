@@ -58,9 +58,9 @@ EFFICIENCY_NOTE = (
 
 def _gathered(groups: Sequence[Group], get: Callable[[Group], list[float]], digits: int) -> str:
     values = [value for group in groups for value in get(group)]
-    # ± is over seeds everywhere, never over datasets
-    single = len(groups) == 1 or not values
-    return mean_std(values if single else [statistics.fmean(values)], digits)
+    if len(groups) > 1 and values:  # ± is over seeds everywhere, never over datasets
+        values = [statistics.fmean(values)]
+    return mean_std(values, digits)
 
 
 def _train_milliseconds(result: Result) -> float | None:

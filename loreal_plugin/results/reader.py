@@ -39,8 +39,8 @@ class Result:
     """One row of one run.
 
     `content` has the row's scores and costs. `identity` holds the settings that the row depends on,
-    without the seed. `asked` are the run's overrides as given: a control stands in the table of the
-    run that it controls, so its setting has none.
+    without the seed. `asked` are the run's overrides as given; the setting of a control has none,
+    because it stands in the table of the run that it controls.
     """
 
     setting: Setting

@@ -95,11 +95,11 @@ class Verdict:
 
 
 def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], list[str]]:
-    """Return the sentences that a page opens with, and those on each host by itself, which are none
-    where the first say the same.
+    """Return the sentences that a page opens with, and one on each host by itself.
 
-    The first are at most `FIRST`: hosts of one setting share a sentence, and of shots the most
-    count. The largest gain comes first.
+    At most `FIRST` sentences open a page, the largest gain first. Hosts of one setting share a
+    sentence. Of few-shot runs, those with the most shots count. The second list is empty where it
+    would say the same.
 
     Args:
         blocks: by name of the protocol.

@@ -16,7 +16,7 @@ def claim(
 ) -> Journal:
     """Make a stage's folder this run's and return its journal.
 
-    It has parts where an interrupted run of the same key is continued there.
+    The journal has `parts` where an interrupted run of the same key goes on there.
 
     Args:
         name: the stage's folder of checkpoints.

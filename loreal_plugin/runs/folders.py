@@ -29,8 +29,9 @@ def config_label(
     """Return the folder name of a stage's configuration: the recipe, and a hash where anything
     overrides it.
 
-    The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again;
-    nor does stage 3's on the adaptation beside it, nor that of its training on how it predicts.
+    The host stages' name does not depend on LOREAL overrides, so that an ablation finds them again.
+    Stage 3's does not depend on the adaptation beside it, and that of its training not on how it
+    predicts.
 
     Args:
         stage: one of `spec.STAGES`.

@@ -53,8 +53,8 @@ REVISED: dict[str, dict[Any, str]] = {
 
 
 def changed_positions(resampling: str) -> dict[str, str]:
-    """Return what a key has of POSITION_RESAMPLING: nothing where positions are as they were before
-    the key came.
+    """Return what a key has of POSITION_RESAMPLING: nothing for the value that means what runs did
+    before the option came.
     """
     key = f"{LOREAL}POSITION_RESAMPLING"
     return {} if resampling == LATER[key] else {key: resampling}
@@ -66,8 +66,7 @@ def inference_only(key: str) -> bool:
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:
-    """Return the resolved settings that can change a stage, flat; how stage 3 predicts is none of
-    them.
+    """Return the resolved settings that can change what a stage trains, flat.
 
     Args:
         host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left
@@ -93,8 +92,9 @@ def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dic
 
 
 def preset_filled(config: Mapping[str, Any], options: LorealOptions) -> dict[str, Any]:
-    """Return a config with the resolved options in place of what its LOREAL node says; a preset,
-    too, may say "as before".
+    """Return a config with the resolved options in place of those of its LOREAL node.
+
+    Options of `LATER` are left out where they say "as before", by themselves or by a preset.
     """
     filled = {f"{LOREAL}{key}": value for key, value in options_dict(options).items()}
     found = {key: filled.get(key, value) for key, value in config.items()}
@@ -102,8 +102,8 @@ def preset_filled(config: Mapping[str, Any], options: LorealOptions) -> dict[str
 
 
 def as_meant(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config for a key: values that mean something else than they did (`REVISED`) are told
-    apart.
+    """Return a config for a key: a value whose meaning has changed (`REVISED`) is replaced by words
+    for what it means now.
     """
     return {
         key: REVISED[key].get(value, value) if key in REVISED else value

@@ -30,7 +30,7 @@ _ROUNDS, _SECONDS, _PICTURES = 5, 10.0, 16
 def known_times(
     previous: Mapping[str, Any] | None, record: Mapping[str, Any]
 ) -> dict[str, float] | None:
-    """Return what an earlier record of the same run on the same machine says; None for nothing.
+    """Return the times of an earlier record of the same run on the same machine, None without one.
 
     Args:
         previous: the record that lies in the run's folder, with rows where it is a run's.

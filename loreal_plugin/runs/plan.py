@@ -185,9 +185,9 @@ def _stages(spec: RunSpec, native_size: int, protocol: Protocol) -> tuple[Stage,
 
 
 def _options(spec: RunSpec, name: str) -> tuple[str, ...]:
-    """Return a stage's overrides as words.
+    """Return a stage's overrides as words KEY VALUE ...; of two with one key the last one counts.
 
-    On the adapted student, settings of its own stand before what `adapted:KEY` asks for.
+    So on the adapted student its usual settings stand before what `adapted:KEY` asks for.
     """
     given = spec.overrides_for(name)
     own = [o for o in given if o.scope == "adapted"]

@@ -53,9 +53,9 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
         same = replace(result.setting, overrides=result.asked) == run.setting
         same = same or not run.trained and _same_zero_shot(result, run)
         if same and result.seed == run.seed and result.rival == run.rivals:
-            wanted = _last_row(run)
-            found = result.row == wanted or control and result.row.startswith(f"{wanted}_")
-            if run.rivals or not run.trained or found:
+            last = _last_row(run)
+            whole = result.row == last or control and result.row.startswith(f"{last}_")
+            if run.rivals or not run.trained or whole:
                 return True
     return False
 
@@ -68,7 +68,7 @@ def _until(run: Run) -> str:
 
 
 def _last_row(run: Run) -> str:
-    """Return the row that the last stage of a run gives its table."""
+    """Return the name of the row that the last stage of a run adds to the table."""
     return LAST_ROW.get(_until(run), "adapted")
 
 
@@ -93,7 +93,7 @@ def estimate(
         from_nothing: as if none of the runs were there.
         times: what tells the seconds; None: the runs that have ended.
     """
-    times = times or _Times(evidence)
+    times = times or _EvidenceTimes(evidence)
     there = set() if from_nothing else {run for run in runs if finished(run, evidence)}
     paid: set[Unit] = set()
     for run in there:
@@ -144,7 +144,7 @@ def _adapts(override: Override) -> bool:
     return override.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION
 
 
-class _Times:
+class _EvidenceTimes:
     """Mean seconds of a unit: of its setting, else of other overrides, phi, shots, and so on."""
 
     def __init__(self, evidence: Evidence | None) -> None:
