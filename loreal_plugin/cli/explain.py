@@ -13,9 +13,10 @@ at phi); the vocabulary words nearest to each slot's content; and by how much th
 predicted class falls when one content is replaced by its training mean, or by the word "some". All
 pictures together are in overview.png, all numbers in explanations.json.
 
-RUN is the results.json of a finished run with stage 3, or the folder it lies in; --row adapted
-looks at the student with the adapted image side. A picture's prompts name the classes the run was
-trained on, unless --classes says otherwise.
+RUN is the results.json of a finished run with stage 3, or the folder it lies in. The student is the
+one that loreal predict uses: with the adapted image side where the run has one; --row loreal looks
+at the one without. A picture's prompts name the classes the run was trained on, unless --classes
+says otherwise.
 
 examples:
   loreal explain --run output/base2new/train_base/demo/shots_16/MaPLe_LOREAL/phi96/demo/seed1
@@ -124,8 +125,8 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         "--row",
         choices=("loreal", "adapted"),
         default="",
-        help="which student of the run: LOREAL's (loreal, the default but for the adapted student's"
-        " own folder), or that with the adapted image side",
+        help="which student of the run: LOREAL's (loreal), or that with the adapted image side (the"
+        " one that predict uses: adapted where there is one)",
     )
     parser.add_argument(
         "--host",

@@ -19,7 +19,6 @@ from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
-from loreal_plugin.runs.find_run import own_row
 from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
@@ -169,13 +168,13 @@ def open_run(
         classes: `base`, `new` or `all`; empty means those that were trained on.
         host, data, weights: as for `loreal base2new`; the record does not hold where things lie on
             this machine.
-        row: `loreal`, or `adapted`: the student with the adapted image side; empty: `loreal`, but
-            for the adapted student's own folder.
+        row: `loreal`, or `adapted`: the student with the adapted image side; empty: the one that
+            `loreal predict` uses, `adapted` where the run has it.
 
     Raises:
         LorealError: no such run, dataset, host or weights, or they do not fit each other.
     """
-    trained = TrainedRun.open(path, host=host, weights=weights, row=row or own_row(path))
+    trained = TrainedRun.open(path, host=host, weights=weights, row=row)
     record, known = trained.record, trained.deployment
     named = classes or record["config"]["DATASET.SUBSAMPLE_CLASSES"]
     looked_at = dataset or record["dataset"]
@@ -190,4 +189,19 @@ def open_run(
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
     words = trained.words_for(names, looked_at)
     deployed = trained.deployed(names, inference="exact", words=words, with_alpha=True)
-    return OpenRun(trained, deployed, looked_at, named, read_dataset)
+    run = OpenRun(trained, deployed, looked_at, named, read_dataset)
+    say(which_student(run, asked=bool(row)))
+    return run
+
+
+def which_student(run: OpenRun, *, asked: bool) -> str:
+    """Return in one line which student of a run is looked at, and how to look at another.
+
+    Args:
+        asked: a row was named, so nothing was chosen.
+    """
+    adapted = bool(run.beta.adaptation)
+    which = "with the adapted image side" if adapted else "of LOREAL"
+    why = "" if asked else ", which predict uses, too"
+    other = "; --row loreal: the one without it" if adapted and not asked else ""
+    return f"the student {which}{why}{other}"

@@ -56,12 +56,6 @@ def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any]
     )
 
 
-def own_row(path: str | Path) -> str:
-    """Return the row that a folder is about: the adapted student's in its own, else LOREAL's."""
-    _, record, fault = _record_at(path)
-    return ADAPTED if not fault and _of_one_stage(record) and record["stage"] == ADAPTED else LOREAL
-
-
 def _record_at(path: str | Path) -> tuple[Path, dict[str, Any], str]:
     """Return the folder that a path names, its record, and what is wrong with that."""
     path = unpacked(Path(path).expanduser())

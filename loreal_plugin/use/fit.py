@@ -15,7 +15,6 @@ from loreal_plugin.files import write_json
 from loreal_plugin.pictures import read_picture
 from loreal_plugin.results.per_class import Measured
 from loreal_plugin.results.protocols import FIT
-from loreal_plugin.runs.find_run import ADAPTED
 from loreal_plugin.runs.folders import folder_name
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import DEMO_WEIGHTS, RunSpec, build_spec
@@ -96,8 +95,7 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     write_json(outcome.folder / MEASURED, measured.facts())
     say("")
     say(measured.text())
-    row = ADAPTED if ADAPTED in outcome.record["stages"] else ""
-    say(next_steps(outcome.folder, spec, folder, row))
+    say(next_steps(outcome.folder, spec, folder))
     return Fitted(outcome.folder, measured, spec.data)
 
 
@@ -155,12 +153,11 @@ def _measure(run: Path, staged: Staged, spec: RunSpec) -> Measured:
     return Measured(names, [item.label for item in items], predicted)
 
 
-def next_steps(run: Path, spec: RunSpec, folder: Path, row: str = "") -> str:
+def next_steps(run: Path, spec: RunSpec, folder: Path) -> str:
     """Return the commands for what comes next, to be copied.
 
     Args:
         folder: what was trained on; it is worth real weights where it was tried without.
-        row: the student that names pictures, where `explain` would take another.
     """
     name = f"{folder_name(spec.dataset)}-{spec.phi}"
     commands: list[tuple[str, list[str]]] = [
@@ -171,8 +168,7 @@ def next_steps(run: Path, spec: RunSpec, folder: Path, row: str = "") -> str:
         ),
         (
             "see where it looks",
-            ["loreal", "explain", "PICTURE", "--run", str(run), "--data", str(spec.data)]
-            + (["--row", row] if row else []),
+            ["loreal", "explain", "PICTURE", "--run", str(run), "--data", str(spec.data)],
         ),
     ]
     if spec.weights in DEMO_WEIGHTS:

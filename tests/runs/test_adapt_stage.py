@@ -72,13 +72,15 @@ def _updates(folder: Path) -> dict[str, torch.Tensor]:
     return read_adaptation(adaptation_file(folder))[0]
 
 
-def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) -> None:
+def test_explain_looks_at_the_student_that_predict_uses(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder,) = world.runs("CoOp")
     (apart,) = world.folders("CoOp_LOREAL/adapted_phi32")
     looked = {}
     for row, at in (("loreal", folder), ("adapted", folder), ("adapted", apart)):
-        # its own folder needs no name of the row
-        run = open_run(at, row="" if at == apart else row, say=lambda text: None)
+        # without a name it is the adapted one, from either folder
+        run = open_run(at, row="" if row == "adapted" else row, say=lambda text: None)
         item = run.items("test")[0]
         found = Explainer(run, load_vocabulary(run)).explain(item.impath)
         looked[row, at] = found.maps["beta"], found.predictions[-1].probabilities
@@ -87,8 +89,11 @@ def test_explain_looks_at_the_adapted_encoder_too(world: World, tmp_path: Path) 
     assert torch.equal(looked["adapted", folder][0], looked["adapted", apart][0])
     assert not torch.equal(looked["adapted", folder][0], looked["loreal", folder][0])
     page = tmp_path / "pages"
-    words = ("explain", "--run", str(folder), "--row", "adapted", "--count", "1", "--to", str(page))
+    words = ("explain", "--run", str(folder), "--count", "1", "--to", str(page))
+    capsys.readouterr()
     assert main(list(words)) == 0
+    said = "the student with the adapted image side, which predict uses, too; --row loreal: the one"
+    assert said in capsys.readouterr().out
     (told,) = json.loads((page / "explanations.json").read_text())["pictures"]
     names = [prediction["name"] for prediction in told["predictions"][-2:]]
     assert names == ["CoOp, image side adapted to 32", "+ adapted image side"]
