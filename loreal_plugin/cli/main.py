@@ -111,13 +111,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def entry() -> int:
     """Run the command line of a process of its own, which then sees one CUDA device.
 
-    A sweep hands its devices out to the processes that it starts, so it keeps them all in sight.
+    A sweep hands its devices out to the processes that it starts, so it keeps them all in sight; a
+    device that is not there is refused all the same.
     """
-    if sys.argv[1:2] != ["sweep"]:
-        try:
-            use_one_device()
-        except LorealError as error:
-            return _fail(one_line(error))
+    try:
+        use_one_device(dict(os.environ) if sys.argv[1:2] == ["sweep"] else os.environ)
+    except LorealError as error:
+        return _fail(one_line(error))
     return main()
 
 

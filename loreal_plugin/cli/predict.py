@@ -18,6 +18,9 @@ stdin (one a line), a video file, or the number of a camera; the last two need O
 
 A picture that cannot be read is named on stderr and left out; the exit code is then 1.
 
+In CSV a name of a picture or class that begins with = + - @ or a tab has an apostrophe in front:
+spreadsheets would compute it. JSON has every name as it is.
+
 examples:
   loreal predict RUN cat.jpg holiday/ "more/*.png"
   find . -name "*.jpg" | loreal predict RUN - --format csv > classes.csv

@@ -11,6 +11,8 @@ from loreal_plugin.use.predict import Answered
 
 FORMS = ("table", "csv", "json")
 _WIDEST = 48  # characters of a name in the table
+# what a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection")
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def head_of(form: str) -> str:
@@ -39,7 +41,12 @@ def line_of(answered: Answered, form: str, names: Sequence[str], width: int) -> 
         return ""
     if form == "csv":
         rows = [
-            [answered.name, str(rank), one.classname, f"{one.probability:.6f}"]
+            [
+                no_formula(answered.name),
+                str(rank),
+                no_formula(one.classname),
+                f"{one.probability:.6f}",
+            ]
             for rank, one in enumerate(answered.classes, start=1)
         ]
         return "\n".join(_csv_line(row) for row in rows)
@@ -48,6 +55,14 @@ def line_of(answered: Answered, form: str, names: Sequence[str], width: int) -> 
     rest = ", ".join(f"{one.classname} {100 * one.probability:.1f} %" for one in others)
     line = f"{answered.name:<{min(width, _WIDEST)}}  {first.classname:<{column}}"
     return f"{line}  {100 * first.probability:5.1f} %" + (f"   {rest}" if rest else "")
+
+
+def no_formula(name: str) -> str:
+    """Return a name for a CSV file: a spreadsheet shows it as text and does not compute it.
+
+    One that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    return f"'{name}" if name.startswith(_FORMULA) else name
 
 
 def _csv_line(cells: Sequence[str]) -> str:

@@ -87,6 +87,12 @@ def test_a_long_list_is_not_read_ahead_as_a_whole() -> None:
     assert len(taken) <= 12
 
 
+def csv_row(picture: str, classname: str) -> list[str]:
+    """Return the cells of one answer in CSV."""
+    answered = Answered(picture, [Prediction(classname, 0.5)])
+    return next(csv.reader([line_of(answered, "csv", [classname], 9)]))
+
+
 def test_forms_say_the_same() -> None:
     good = Answered('a "b", c.jpg', [Prediction("red fox", 0.75), Prediction("Größe", 0.2)])
     bad = Answered("x.png", (), "picture 'x.png' does not exist")
@@ -105,6 +111,8 @@ def test_forms_say_the_same() -> None:
             {"class": "Größe", "probability": 0.2},
         ],
     }
+    assert csv_row("-1.png", "=1+1") == ["'-1.png", "1", "'=1+1", "0.500000"]
+    assert csv_row("a=b.png", "@ home") == ["a=b.png", "1", "'@ home", "0.500000"]
     assert json.loads(line_of(bad, "json", NAMES, 9)) == {"picture": "x.png", "error": bad.fault}
     assert line_of(bad, "table", NAMES, 9) == "" == line_of(bad, "csv", NAMES, 9)
 
