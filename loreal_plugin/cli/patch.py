@@ -45,7 +45,10 @@ def _add_patch(subparsers: Any) -> None:
     )
     parser.add_argument("host", metavar="HOST", help="root of a CoOp-family checkout")
     parser.add_argument(
-        "--method", default="", help="bring this method's trainer and recipes alone (all it has)"
+        "--method",
+        default="",
+        help="bring this method's trainer and recipes; all: those of every method that the host has"
+        " (needed where it has several)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would change")
     how = parser.add_mutually_exclusive_group()

@@ -48,7 +48,8 @@ def patch_host(
     Args:
         copy: copy files; else link to ours.
         dry_run: only say what would be done.
-        method: bring this method's trainer and recipes alone; empty: those of all that it has.
+        method: bring this method's trainer and recipes alone; `all`: those of every method that it
+            has; empty: it has one alone.
 
     Raises:
         HostError: see `plan_patch` and `check_conflicts`; or a file of an earlier patch was changed

@@ -17,6 +17,7 @@ from loreal_plugin.paths import bundle_root, embedded_host
 
 TRAIN = "train.py"
 SCRIPTS = "scripts/loreal"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ def plan_patch(host: Path, *, copy: bool, method: str = "") -> PatchPlan:
     """Return what a patch of `host` does; lines of an earlier one are looked through.
 
     Args:
-        method: the one whose trainer and recipes are brought; empty: all that the host has.
+        method: the one whose trainer and recipes are brought; `all`: those of every method that
+            the host has; empty: the host has one alone.
 
     Raises:
         HostError: no such folder, the embedded host itself, no trainer that a contract row knows,
-            not the method's, or a train.py that cannot take the lines.
+            not the method's, several and none was chosen, or a train.py that cannot take the lines.
     """
     train = host / TRAIN
     if not train.is_file() or train.is_symlink():
@@ -83,11 +85,7 @@ def plan_patch(host: Path, *, copy: bool, method: str = "") -> PatchPlan:
             f"host {host} has no trainer with a contract row (trainers there: {found}); see"
             " docs/HOSTS.md"
         )
-    if method and method not in methods:
-        raise HostError(
-            f"{unknown_name('method', method, methods)}: these have a trainer in host {host}"
-        )
-    methods = [method] if method else methods
+    methods = _chosen(method, methods, host)
     before = without_lines(train.read_bytes())
     added = [Added(path, source, copy) for path, source in _files(methods)]
     # a dataset's YAML that the host has is the host's; ours are for datasets it lacks
@@ -107,6 +105,23 @@ def plan_patch(host: Path, *, copy: bool, method: str = "") -> PatchPlan:
     return PatchPlan(host, tuple(methods), tuple(added), new, before, with_lines(before))
 
 
+def _chosen(method: str, methods: list[str], host: Path) -> list[str]:
+    """Return the methods of a host whose files are brought; HostError: see `plan_patch`."""
+    if method == ALL:
+        return methods
+    if method and method not in methods:
+        raise HostError(
+            f"{unknown_name('method', method, [*methods, ALL])}: these have a trainer in host"
+            f" {host}"
+        )
+    if not method and len(methods) > 1:
+        raise HostError(
+            f"host {host} has trainers of {', '.join(methods)}: choose the one whose files are"
+            f" brought with --method {methods[0]}, or --method {ALL}"
+        )
+    return [method] if method else methods
+
+
 def _files(methods: Iterable[str]) -> list[tuple[str, Path]]:
     """Return (path in the host, our file) of every trainer, config and script for some methods."""
     root = bundle_root()
@@ -114,7 +129,13 @@ def _files(methods: Iterable[str]) -> list[tuple[str, Path]]:
     for row in map(get_contract, methods):
         found.append((row.trainer_file.relative_to(row.home).as_posix(), row.trainer_file))
         found += _below(row.home, row.recipes.relative_to(row.home).as_posix(), "*.yaml")
-    return found + _below(root, "configs/datasets", "*.yaml") + _below(root, SCRIPTS, "*.sh")
+    # a first run needs `demo`; its target worlds belong to protocols, which `loreal` runs
+    datasets = [
+        (path, file)
+        for path, file in _below(root, "configs/datasets", "*.yaml")
+        if not file.name.startswith("demo-")
+    ]
+    return found + datasets + _below(root, SCRIPTS, "*.sh")
 
 
 def _below(root: Path, folder: str, pattern: str) -> list[tuple[str, Path]]:

@@ -193,7 +193,7 @@ def test_logits_through_it_are_the_hosts(softprompt: Path, tmp_path: Path, clip_
 def test_patch_takes_trainer_and_recipes_from_the_package(softprompt: Path, tmp_path: Path):
     host = write_host_with_its_trainer(tmp_path / "host")
     assert METHOD in methods_of(host)
-    added = {one.path: one.source for one in plan_patch(host, copy=False).added}
+    added = {one.path: one.source for one in plan_patch(host, copy=False, method="all").added}
     assert added["trainers/softprompt_loreal.py"].parent == softprompt / "trainers"
     assert added["configs/trainers/SoftPrompt_LOREAL/demo.yaml"].is_relative_to(softprompt)
     assert added["trainers/coop_loreal.py"] == ROOT / "trainers" / "coop_loreal.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
@@ -46,13 +47,17 @@ N_LINKS = (
             "trainers/maple_loreal.py",
             "configs/trainers/CoOp_LOREAL/*.yaml",
             "configs/trainers/MaPLe_LOREAL/*.yaml",
-            "configs/datasets/*.yaml",
+            "configs/datasets/[!d]*.yaml",
+            "configs/datasets/d[!e]*.yaml",
+            "configs/datasets/demo.yaml",
             "scripts/loreal/*.sh",
         )
     )
     - 1
 )  # fmt: skip  (the host has caltech101.yaml)
 N_CHANGES = 2 * N_LINKS + 3
+ALL = ("--method", "all")
+patch_all = functools.partial(patch_host, method="all")
 
 
 @pytest.fixture
@@ -95,7 +100,7 @@ def tree(root: Path) -> dict[str, tuple[str, bytes | str, int]]:
 @pytest.mark.parametrize("copy", [False, True], ids=["link", "copy"])
 def test_patch_adds_what_the_host_lacks_and_unpatch_restores_it(host, copy):
     before = tree(host)
-    outcome = patch_host(host, copy=copy)
+    outcome = patch_all(host, copy=copy)
     after = tree(host)
     assert all(after[name] == what for name, what in before.items() if name != "train.py")
     assert after["train.py"][2] == before["train.py"][2]
@@ -118,25 +123,12 @@ def test_patch_adds_what_the_host_lacks_and_unpatch_restores_it(host, copy):
     )
 
 
-def test_a_chosen_method_brings_its_own_files_alone(host, capsys):
-    before = tree(host)
-    assert main(["patch", str(host), "--method", "maple"]) == 0
-    assert "configs/trainers/MaPLe_LOREAL/vit_b16.yaml" in tree(host)
-    assert not any("coop_loreal" in path.lower() for path in tree(host))
-    patch_host(host, method="coop")  # another choice takes the place of the first
-    assert not any("maple_loreal" in path.lower() for path in tree(host))
-    with pytest.raises(HostError, match="unknown method 'mmrl'"):
-        patch_host(host, method="mmrl")
-    unpatch_host(host)
-    assert tree(host) == before
-
-
 def test_dry_run_shows_the_same_and_changes_nothing(host, capsys):
     before = tree(host)
-    assert main(["patch", str(host), "--dry-run"]) == 0
+    assert main(["patch", *ALL, str(host), "--dry-run"]) == 0
     dry = capsys.readouterr().out
     assert tree(host) == before and "nothing was changed" in dry
-    assert main(["patch", str(host)]) == 0
+    assert main(["patch", *ALL, str(host)]) == 0
     wet = capsys.readouterr().out
     assert wet.splitlines()[:-1] == dry.splitlines()[:-1] and "+# >>> loreal patch" in wet
     patched = tree(host)
@@ -146,10 +138,10 @@ def test_dry_run_shows_the_same_and_changes_nothing(host, capsys):
 
 def test_patching_twice_is_patching_once_and_link_becomes_copy(host):
     before = tree(host)
-    patch_host(host)
+    patch_all(host)
     linked = tree(host)
-    assert patch_host(host).remarks == (f"{host} is patched already",) and tree(host) == linked
-    patch_host(host, copy=True)
+    assert patch_all(host).remarks == (f"{host} is patched already",) and tree(host) == linked
+    patch_all(host, copy=True)
     assert not (host / "trainers/coop_loreal.py").is_symlink()
     unpatch_host(host)
     assert tree(host) == before
@@ -179,7 +171,7 @@ def test_interrupted_patch_leaves_the_old_state(host, monkeypatch, number, error
     with monkeypatch.context() as patch:
         stop_at(patch, number, error)
         with pytest.raises(error, match="stopped"):
-            patch_host(host)
+            patch_all(host)
     assert tree(host) == before
 
 
@@ -195,7 +187,7 @@ def test_patch_that_is_told_to_end_takes_everything_back(host, monkeypatch, caps
 
     os_symlink = os.symlink
     monkeypatch.setattr(os, "symlink", link)
-    assert main(["patch", str(host)]) == 130 and "interrupted" in capsys.readouterr().err
+    assert main(["patch", *ALL, str(host)]) == 130 and "interrupted" in capsys.readouterr().err
     assert left == [0] and tree(host) == before and signal.getsignal(number) == handler
 
 
@@ -212,13 +204,13 @@ def test_killed_patch_is_old_or_new_and_either_command_mends_it(host, monkeypatc
         stop_at(patch, number, Killed)
         patch.setattr(apply, "_take_back", lambda *_: [])
         try:
-            patch_host(host)
+            patch_all(host)
         except Killed:
             pass
     now = (host / "train.py").read_bytes()
     assert now in (untouched, with_lines(untouched))
     if way == "patch":
-        patch_host(host)
+        patch_all(host)
         assert (host / "train.py").read_bytes() == with_lines(untouched)
         assert journal.read_journal(host).state == journal.PATCHED
     if way == "patch" or journal.read_journal(host) is not None:
@@ -231,7 +223,7 @@ def test_killed_patch_is_old_or_new_and_either_command_mends_it(host, monkeypatc
 
 def test_interrupted_unpatch_is_finished_by_the_next(host, monkeypatch):
     before = tree(host)
-    patch_host(host)
+    patch_all(host)
     with monkeypatch.context() as patch:
         stop_at(patch, 2, Killed)
         with pytest.raises(Killed):
@@ -243,7 +235,7 @@ def test_interrupted_unpatch_is_finished_by_the_next(host, monkeypatch):
 
 def test_byte_code_of_our_trainers_goes_with_them(host):
     before = tree(host)
-    patch_host(host)
+    patch_all(host)
     (host / "trainers/__pycache__").mkdir()
     for name in ("coop_loreal.cpython-311.pyc", "coop.cpython-311.pyc"):
         (host / "trainers/__pycache__" / name).write_bytes(b"x")
@@ -280,7 +272,7 @@ def test_conflicts_are_refused_before_anything_changes(host, case):
     (host / name).write_text(text)
     before = tree(host)
     with pytest.raises(HostError) as caught:
-        patch_host(host)
+        patch_all(host)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert tree(host) == before
 
@@ -292,15 +284,15 @@ def test_all_conflicts_are_listed_at_once(host):
     with pytest.raises(
         HostError, match="trainers/coop_loreal.py is.*scripts/loreal is.*train.py has uncommitted"
     ):
-        patch_host(host)
+        patch_all(host)
 
 
 def test_changed_files_of_a_patch_are_not_thrown_away(host):
-    patch_host(host, copy=True)
+    patch_all(host, copy=True)
     mine = host / "configs/trainers/CoOp_LOREAL/demo.yaml"
     mine.write_text("# mine\n")
     patched = tree(host)
-    for call in (patch_host, unpatch_host):
+    for call in (patch_all, unpatch_host):
         with pytest.raises(
             HostError, match="changed since .*: configs/trainers/CoOp_LOREAL/demo.yaml; they would"
         ):
@@ -317,26 +309,26 @@ def test_changed_files_of_a_patch_are_not_thrown_away(host):
 def test_own_file_where_a_newer_patch_would_add_one_is_kept(host, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr(plan, "SCRIPTS", "scripts/nothing_of_that_name")
-        patch_host(host)
+        patch_all(host)
     mine = host / "scripts" / "loreal" / "env.sh"
     mine.parent.mkdir()
     mine.write_text("# mine\n")
     before = tree(host)
     with pytest.raises(HostError, match="scripts/loreal/env.sh is there already and is not ours"):
-        patch_host(host)
+        patch_all(host)
     assert tree(host) == before
     mine.unlink()
-    patch_host(host)
+    patch_all(host)
     assert mine.is_symlink()
 
 
 def test_changes_of_train_py_since_the_patch_stay(host):
-    patch_host(host)
+    patch_all(host)
     train = host / "train.py"
     train.write_bytes(train.read_bytes() + b"# mine\n")
-    assert patch_host(host).remarks == (f"{host} is patched already",)
+    assert patch_all(host).remarks == (f"{host} is patched already",)
     with pytest.raises(HostError, match="was changed since the patch; run `loreal unpatch` first"):
-        patch_host(host, copy=True)
+        patch_all(host, copy=True)
     assert unpatch_host(host).remarks == (
         "train.py was changed since the patch; your changes stay",
     )
@@ -348,7 +340,7 @@ def test_file_that_equals_ours_stays_the_hosts(host):
         (bundle_root() / "configs/datasets/folder.yaml").read_bytes()
     )
     before = tree(host)
-    patch_host(host, copy=True)
+    patch_all(host, copy=True)
     unpatch_host(host)
     assert tree(host) == before
 
@@ -368,7 +360,7 @@ def test_hosts_that_cannot_be_patched(tmp_path, host):
         unpatch_host(host)
     shutil.rmtree(host / "trainers")
     with pytest.raises(HostError, match="no trainer with a contract row"):
-        patch_host(host)
+        patch_all(host)
     (host / journal.NAME).write_text("{")
     with pytest.raises(HostError, match="cannot be read"):
         unpatch_host(host)
@@ -376,7 +368,7 @@ def test_hosts_that_cannot_be_patched(tmp_path, host):
 
 @pytest.mark.parametrize("copy", [False, True], ids=["link", "copy"])
 def test_scripts_in_a_patched_host_run_on_it(host, copy, tmp_path):
-    patch_host(host, copy=copy)
+    patch_all(host, copy=copy)
     show = 'source scripts/loreal/env.sh; printf \'%s\\n\' "$HOST" "$LOREAL_ROOT"'
     env = {name: value for name, value in os.environ.items() if name != "HOST"}
     asked = {}

@@ -53,7 +53,7 @@ class Patched:
         clip = random_clip_file(folder, resolution=64)
         shutil.copytree(source, self.host, ignore=shutil.ignore_patterns(".git", "__pycache__"))
         self.before = self.files()
-        patch_host(self.host)
+        patch_host(self.host, method=method)
         path = os.pathsep.join(str(p) for p in (ROOT, dassl) if p)
         self.env = {
             **os.environ,
