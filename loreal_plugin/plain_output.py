@@ -1,7 +1,8 @@
-"""What is printed cannot steer a terminal: control characters of names are shown, not sent.
+"""What is printed: it cannot steer a terminal, and counts have the number of their noun.
 
-Names of files and classes come from elsewhere. A terminal takes some characters in them for
-commands: to clear the screen, to set its title, to write over a line, to turn the text around.
+Control characters of names are shown, not sent. Names of files and classes come from elsewhere. A
+terminal takes some characters in them for commands: to clear the screen, to set its title, to write
+over a line, to turn the text around.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ _SHOWN = {code: ascii(chr(code))[1:-1] for code in _CONTROLS | _DIRECTIONS}
 def shown(text: str) -> str:
     """Return a text with its control characters written out, `\\x1b` for an escape."""
     return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+
+
+def counted(count: int, one: str) -> str:
+    """Return a count with its noun: `1 thread`, `2 threads`, `0 classes`."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}{'es' if one.endswith('s') else 's'}"
 
 
 class PlainStream:

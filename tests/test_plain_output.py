@@ -7,7 +7,7 @@ import io
 import pytest
 
 from loreal_plugin.cli.main import main
-from loreal_plugin.plain_output import PlainStream, shown
+from loreal_plugin.plain_output import PlainStream, counted, shown
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1A\u202eevil\x7f\u2028"
 
@@ -31,3 +31,12 @@ def test_the_command_line_shows_what_it_was_given(capsys: pytest.CaptureFixture)
     assert main(["predict", f"nowhere{HOSTILE}", "x.jpg"]) == 2
     said = capsys.readouterr().err
     assert "nowhere\\x1b]0;owned" in said and "\x1b" not in said and "\u202e" not in said
+
+
+def test_a_count_has_the_number_of_its_noun() -> None:
+    found = [counted(count, one) for one in ("thread", "class", "more line") for count in (0, 1, 2)]
+    assert found == [
+        *("0 threads", "1 thread", "2 threads"),
+        *("0 classes", "1 class", "2 classes"),
+        *("0 more lines", "1 more line", "2 more lines"),
+    ]

@@ -16,6 +16,7 @@ from typing import Any
 from loreal_plugin.errors import AttributeFileError, unknown_name
 from loreal_plugin.files import digest_bytes
 from loreal_plugin.paths import bundle_root
+from loreal_plugin.plain_output import counted
 
 SCHEMA_VERSION = 1
 GENERIC = "generic"
@@ -121,7 +122,7 @@ def _first(words: tuple[str, ...], count: int, shuffle_seed: int, where: str) ->
     """Return the first `count` words, shuffled where the seed is not negative."""
     if len(words) < count:
         raise AttributeFileError(
-            f"{where} has {len(words)} attributes ({', '.join(words)}), "
+            f"{where} has {counted(len(words), 'attribute')} ({', '.join(words)}), "
             f"TRAINER.LOREAL.N_ATTRIBUTES asks for {count}"
         )
     chosen = list(words[:count])

@@ -15,6 +15,7 @@ from loreal_plugin.bench.cells import (
 from loreal_plugin.bench.lookup import Results, title_of
 from loreal_plugin.bench.table_cells import ABSENT, number, short_number, table
 from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.published import COSTS
 from loreal_plugin.runs.timing import ratios
 
@@ -34,8 +35,8 @@ def _machine(results: Results) -> str:
     for record in results.records.values():
         w = record["where"]
         key = (
-            f"{w['device']}, {w['cores']} cores, {w['memory_gib']} GiB, {w['system']}, torch"
-            f" {w['versions']['torch']}"
+            f"{w['device']}, {counted(w['cores'], 'core')}, {w['memory_gib']} GiB, {w['system']},"
+            f" torch {w['versions']['torch']}"
         )
         places.setdefault(f"{key}, Python {w['versions']['python']}", []).append(w)
     rows = []

@@ -10,6 +10,7 @@ from loreal_plugin.bench.page_tables import PARTS
 from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.bench.table_cells import ABSENT, table
 from loreal_plugin.files import replace_between, write_text
+from loreal_plugin.plain_output import counted
 
 
 def write_report(store: BenchStore, page: Path) -> list[Path]:
@@ -54,4 +55,4 @@ def parts(store: BenchStore, page: Path) -> dict[str, str]:
 
 def _titled(results: Results, content: str) -> str:
     size, device, threads, precision = results.setting
-    return f"**{size}, {device}, {threads} thread{'s' * (threads > 1)}, {precision}**\n\n{content}"
+    return f"**{size}, {device}, {counted(threads, 'thread')}, {precision}**\n\n{content}"

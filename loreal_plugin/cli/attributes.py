@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.cli.attributes_mine import add_mine
+from loreal_plugin.plain_output import counted
 
 _ATTRIBUTES = "a shipped name (oxford_pets, demo, ...) or a file"
 
@@ -250,8 +251,8 @@ def run_check(args: argparse.Namespace) -> int:
         for note in verdict.notes:
             print(f"note: {note}")
         print(
-            f"{file.words.source}: {len(file.words.words)} attributes, {len(verdict.faults)}"
-            " fault(s)"
+            f"{file.words.source}: {counted(len(file.words.words), 'attribute')},"
+            f" {counted(len(verdict.faults), 'fault')}"
         )
         good &= not verdict.faults
     return 0 if good else 1

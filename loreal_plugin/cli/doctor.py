@@ -19,6 +19,7 @@ from loreal_plugin.cli.doctor_host import host_findings
 from loreal_plugin.cli.doctor_run import asked_run, run_findings
 from loreal_plugin.cli.doctor_table import Finding, print_table, tried
 from loreal_plugin.devices import device_choice
+from loreal_plugin.plain_output import counted
 from loreal_plugin.runs.spec import RunSpec
 
 PACKAGES = {
@@ -86,7 +87,13 @@ def machine_findings() -> list[Finding]:
 
     python_ok = sys.version_info[:2] >= OLDEST_PYTHON
     rows = [Finding("Python", f"{platform.python_version()} ({sys.executable})", python_ok)]
-    rows.append(Finding("machine", f"{os.cpu_count()} cores, {platform.machine()}{memory()}", True))
+    rows.append(
+        Finding(
+            "machine",
+            f"{counted(os.cpu_count() or 1, 'core')}, {platform.machine()}{memory()}",
+            True,
+        )
+    )
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     rows.append(Finding("free disk here", f"{free:.1f} GiB", free > 0.05))
     cache = there = cache_root()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loreal_plugin.errors import LorealError, one_line
+from loreal_plugin.plain_output import counted
 
 MOST = 18  # lines in brief; two more follow
 
@@ -53,5 +54,5 @@ def print_table(rows: list[Finding], *, verbose: bool = True) -> list[str]:
     for row in shown:
         print(f"{row.mark:<8} {row.what:<{width}}  {row.found}")
     if len(rows) > len(shown):
-        print(f"({len(rows) - len(shown)} more lines with --verbose)")
+        print(f"({counted(len(rows) - len(shown), 'more line')} with --verbose)")
     return [row.what for row in rows if row.needed and not row.ok]

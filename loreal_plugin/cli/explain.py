@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.plain_output import counted
+
 EXPLAIN = "a page a picture with predictions, attention, and words of the slots"
 EXPLAIN_EPILOG = """\
 A page shows, at the native size and at phi, with the host and with LOREAL: the five most probable
@@ -157,7 +159,7 @@ def run_explain(args: argparse.Namespace) -> int:
     pages = explain_pictures(
         args.words, Path(args.run_path), folder, count=count, pick=args.pick, **run_arguments(args)
     )
-    print(f"{len(pages)} page{'s' if len(pages) != 1 else ''} in {folder}")
+    print(f"{counted(len(pages), 'page')} in {folder}")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loreal_plugin.download.table import Dataset, datasets
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def data_lines(names: Sequence[str], data: Path) -> list[str]:
             else:
                 which = "published" if published(row, split) else "not the published"
                 there.append(f"{name} ({which} split)")
-    head = f"data below {data}: {len(there)} of {len(names)} datasets are there"
+    head = f"data below {data}: {len(there)} of {counted(len(names), 'dataset')} there"
     lines = [f"{head}; loreal data check NAME counts them"] if there else [head]
     lines += [f"  there: {', '.join(there)}"] if there else []
     return [*lines, *_to_get([row for row, _ in missing], data)]
@@ -84,7 +85,7 @@ def _to_get(missing: Sequence[Dataset], data: Path) -> list[str]:
     known = [row.size for row in missing if row.size]
     unknown = len(missing) - len(known)
     rest = f", and {unknown} whose size is not published" if unknown else ""
-    lines = [f"  to get: {sum(known) / 1e9:.1f} GB of {len(known)} datasets{rest}"]
+    lines = [f"  to get: {sum(known) / 1e9:.1f} GB of {counted(len(known), 'dataset')}{rest}"]
     for row in missing:
         size = f"{row.size / 1e9:.2f} GB" if row.size else "not published"
         by_hand = "  (sign up first: it prints the steps)" if row.steps else ""
@@ -113,11 +114,11 @@ def disk_lines(runs: Sequence[Run], evidence: Evidence | None, out: Path) -> lis
     text += f" ({unknown} of {len(sizes)} have no published size)" if unknown else ""
     lines = [f"{text}; {ROOM * max(sizes) / 1e9:.0f} GB while the largest is unpacked"]
     there = {result.path for result in evidence.results} if evidence else set()
-    each = f"{len(runs)} runs, not known before one has ended"
+    each = f"{counted(len(runs), 'run')}, not known before one has ended"
     if there:
         used = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
         total = used / len(there) * len(runs)
-        each = f"about {total / 1e9:.1f} GB, by {len(there)} runs that are there"
+        each = f"about {total / 1e9:.1f} GB, by {counted(len(there), 'run')} already there"
     places = {"DATA": runs[0].spec.data, "OUT": out}
     free = [f"{_free(place) / 1e9:.0f} GB at {name}" for name, place in places.items()]
     return [*lines, f"      results: {each}", f"      free: {', '.join(free)}"]
@@ -154,7 +155,11 @@ def hour_lines(runs: Sequence[Run], evidence: Evidence | None, bench: Path) -> l
         title = title_of([runs[i] for i in found])
         lines.append(f"  {hours:>8.1f}  {title}")
     lines.append(f"  {total:>8.1f}  together")
-    lines += [f"            without {unknown} runs: {bench} lacks their cells"] if unknown else []
+    lines += (
+        [f"            without {counted(unknown, 'run')}: {bench} lacks their cells"]
+        if unknown
+        else []
+    )
     return lines
 
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.plain_output import counted
+
 SHOWN = 20
 
 
@@ -42,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     if len(found.damaged) > SHOWN:
         print(f"and {len(found.damaged) - SHOWN} more")
     if found.old:
-        print(f"{len(found.old)} files {OLD}, the first: {min(found.old)}")
-    print(f"{len(found.verified)} files verified, {len(found.damaged)} damaged")
+        print(f"{counted(len(found.old), 'file')} {OLD}, the first: {min(found.old)}")
+    print(f"{counted(len(found.verified), 'file')} verified, {len(found.damaged)} damaged")
     if found.damaged:
         print(HEAL)
     return 1 if found.damaged else 0

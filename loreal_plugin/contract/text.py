@@ -17,6 +17,7 @@ from torch import Tensor
 
 from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.errors import AttributeFileError, ConfigError, HostError
+from loreal_plugin.plain_output import counted
 from loreal_plugin.text.blocks import TextBlocks
 
 # A module that a stranger's code built. Its attributes are known to the rows alone, not to a type.
@@ -216,14 +217,15 @@ def attributes_per_class(
     table = list(attribute_tokens) if per_class else [attribute_tokens] * len(classnames)
     if len(table) != len(classnames):
         raise ConfigError(
-            f"attributes were given for {len(table)} classes, the host has {len(classnames)}"
+            f"attributes were given for {counted(len(table), 'class')}, the host has"
+            f" {len(classnames)}"
         )
     n_attributes = len(table[0])
     for name, attributes in zip(classnames, table, strict=True):
         if len(attributes) != n_attributes:
             raise ConfigError(
-                f"class '{name}' has {len(attributes)} attributes, the first class {n_attributes}; "
-                "every class needs one word per meta-net"
+                f"class '{name}' has {counted(len(attributes), 'attribute')}, the first class"
+                f" {n_attributes}; every class needs one word per meta-net"
             )
         empty = [k for k, ids in enumerate(attributes) if not len(ids)]
         if empty:

@@ -20,6 +20,7 @@ from loreal_plugin.data import dataset_config
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.errors import LorealError, one_line
 from loreal_plugin.paths import embedded_host
+from loreal_plugin.plain_output import counted
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Inspection:
             return f"missing: {self.fault}"
         counts = zip(("train", "val", "test"), self.parts, strict=True)
         parts = ", ".join(f"{part} {count}" for part, count in counts)
-        return f"{self.classes} classes, {self.pictures} images ({parts})"
+        return f"{counted(self.classes, 'class')}, {counted(self.pictures, 'image')} ({parts})"
 
 
 class Inspector:

@@ -50,8 +50,9 @@ class SelfTest:
     def text(self) -> str:
         """Return the finding in words."""
         memory = "not told by this system" if self.peak_mib is None else f"{self.peak_mib:.0f} MiB"
+        pictures = f"{self.pictures} picture{'s' * (self.pictures != 1)}"
         return (
-            f"self-test {'passed' if self.passed else 'FAILED'}: {self.pictures} pictures, pixels"
+            f"self-test {'passed' if self.passed else 'FAILED'}: {pictures}, pixels"
             f" differ by {self.pixels}, logits by {self.logits:.2g} (at most"
             f" {self.tolerance:.2g}), {self.same_class} of {self.pictures} the same class;"
             f" {self.milliseconds:.1f} ms a picture, peak memory {memory}"

@@ -47,10 +47,8 @@ class Timings:
         )
         speed = self.pictures / max(self.wall, 1e-9)
         alone = self.pictures / max(self.encode, 1e-9)
-        return (
-            f"{self.pictures} pictures, {speed:.0f} a second (encoder alone {alone:.0f}); of the"
-            f" work: {parts}"
-        )
+        pictures = f"{self.pictures} picture{'s' * (self.pictures != 1)}"
+        return f"{pictures}, {speed:.0f} a second (encoder alone {alone:.0f}); of the work: {parts}"
 
 
 def files_in(words: Iterable[str]) -> list[Path]:

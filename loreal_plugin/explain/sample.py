@@ -14,6 +14,7 @@ from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import ConfigError, DataError, one_line
 from loreal_plugin.explain.runs import OpenRun
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.plain_output import counted
 
 BATCH = 50
 
@@ -97,7 +98,7 @@ def choose(
         host, loreal = hits_at_phi(run, items, say)
         wanted = loreal & ~host if pick == "rescued" else host & ~loreal
         places = wanted.nonzero().flatten().tolist()
-        say(f"{pick}: {len(places)} of {len(items)} pictures")
+        say(f"{pick}: {len(places)} of {counted(len(items), 'picture')}")
     if not places:
         raise DataError(f"no picture to show: none of {len(items)} is '{pick}'")
     return [items[places[i]] for i in spread(count, len(places))]

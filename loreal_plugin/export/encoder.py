@@ -28,20 +28,21 @@ BATCH = "batch"
 class PixelEncoder(nn.Module):
     """Pixels (B, S, S, 3) uint8 -> features (B, F, D_v) float32, as the model gives them."""
 
-    mean: Tensor
-    std: Tensor
+    # not `mean`: PyTorch up to 2.6 gives what a host's `.mean()` returns the same name in the graph
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, deployed: Deployed) -> None:
         super().__init__()
         self.deployed = deployed
         mean, std = normalisation(deployed.beta.cfg)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        self.register_buffer("pixel_mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("pixel_std", torch.tensor(std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the features."""
         colours = pixels.permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-        return self.deployed.model.embed((colours - self.mean) / self.std).float()
+        return self.deployed.model.embed((colours - self.pixel_mean) / self.pixel_std).float()
 
 
 def normalisation(cfg: Any) -> tuple[list[float], list[float]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loreal_plugin.mining.words import description_fault, stems, tidy, word_faults
+from loreal_plugin.plain_output import counted
 
 MAX_VALUES = 12
 _VALUE = re.compile(r"[a-z][a-z -]{0,30}")
@@ -120,7 +121,7 @@ def read_proposal(
     )
     words = [" ".join(entry["attribute"].split()) for entry in kept]
     faults = (
-        [] if len(words) == k else [f"{len(words)} attributes were kept, exactly {k} are wanted"]
+        [] if len(words) == k else [f"{counted(len(words), 'attribute')} kept, exactly {k} wanted"]
     )
     faults += word_faults(words, classnames=classnames, domain=domain)
     gone = {

@@ -20,6 +20,7 @@ from loreal_plugin.mining.prompt_tokens import (
 )
 from loreal_plugin.mining.words import description_fault, stems, word_faults
 from loreal_plugin.options import LorealOptions
+from loreal_plugin.plain_output import counted
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,13 @@ def _check_budget(
     words = list(file.words.words)
     k = k or min(LorealOptions.n_attributes, len(words))
     if k > len(words):
-        verdict.faults.append(f"{k} attributes were asked for, the file has {len(words)}")
+        verdict.faults.append(f"{counted(k, 'attribute')} asked for, the file has {len(words)}")
         return
     if not names:
         room = CONTEXT_LENGTH - count_tokens(prompt_parts("x", words[:k], **layout)) + 1
         verdict.notes.append(
-            f"no class names are known; with {k} attributes a class name may have {room} tokens"
+            f"no class names are known; with {counted(k, 'attribute')} a class name may have"
+            f" {counted(room, 'token')}"
         )
         return
     checks = [(words[:k], list(names))]

@@ -16,6 +16,7 @@ import torch
 from loreal_plugin.contract.text import attributes_per_class, tokenise_attributes
 from loreal_plugin.method.slots import splice_slots
 from loreal_plugin.options import WITH_CONTENTS, WITH_WORDS
+from loreal_plugin.plain_output import counted
 from loreal_plugin.weights.package import borrowed_clip
 
 CONTEXT_LENGTH = 77
@@ -113,7 +114,7 @@ def budget_fault(words: Sequence[str], classnames: Sequence[str], **layout: Any)
         return ""
     return (
         f"the prompt of '{name}' takes {used} tokens, the text encoder reads {CONTEXT_LENGTH}: "
-        f"shorten the attributes by {used - CONTEXT_LENGTH} tokens"
+        f"shorten the attributes by {counted(used - CONTEXT_LENGTH, 'token')}"
     )
 
 

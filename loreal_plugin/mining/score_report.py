@@ -12,6 +12,7 @@ from loreal_plugin.errors import MiningError
 from loreal_plugin.mining.attribute_file import AttributeFile
 from loreal_plugin.mining.score import NO_WORD, WordScore
 from loreal_plugin.mining.words import word_faults
+from loreal_plugin.plain_output import counted
 
 
 def format_scores(
@@ -66,7 +67,8 @@ def choose_words(
         if len(chosen) == k:
             return chosen
     raise MiningError(
-        f"{k} attributes were to be chosen, only {len(chosen)} candidates may be attributes"
+        f"{counted(k, 'attribute')} to be chosen, only {counted(len(chosen), 'candidate')} may be"
+        " one"
     )
 
 

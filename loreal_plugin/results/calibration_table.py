@@ -6,6 +6,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from loreal_plugin.plain_output import counted
+
 # head, key in a row, digits
 COLUMNS = (
     ("agrees %", "agreement", 2),
@@ -25,9 +27,10 @@ def format_calibration(record: dict[str, Any]) -> str:
     """Return the table of a calibration as text."""
     pictures = record["pictures"]
     head = (
-        f"{pictures['embeddings']} embeddings: {pictures['where']}; {record['classes']} classes\n"
+        f"{counted(pictures['embeddings'], 'embedding')}: {pictures['where']};"
+        f" {counted(record['classes'], 'class')}\n"
         f"errors in logits; image encoder {record['image_encoder_ms']:.2f} ms/img;"
-        f" {record['device']}, {record['threads']} threads, {record['clock']} time"
+        f" {record['device']}, {counted(record['threads'], 'thread')}, {record['clock']} time"
     )
     return "\n".join([head, _table(record), _series(record), *_choice(record)])
 

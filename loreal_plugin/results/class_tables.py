@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import ROWS, Block, Cell, Table
 from loreal_plugin.results.per_class import Measured, first_of
@@ -45,8 +46,14 @@ def _of_test_set(run: Run, name: str) -> str:
     heads = ["class", *(short_name(row, run) for row in rows)]
     aligned = ("left", *("right",) * len(rows))
     text = tabulate(body, headers=heads, disable_numparse=True, colalign=aligned)
-    title = f"Recall by class in %, {name}: {len(measured.labels)} pictures, worst class first"
-    lines = [title, "", text, *([f"... and {rest} classes with a higher recall"] if rest else [])]
+    pictures = counted(len(measured.labels), "picture")
+    title = f"Recall by class in %, {name}: {pictures}, worst class first"
+    lines = [
+        title,
+        "",
+        text,
+        *([f"... and {counted(rest, 'class')} with a higher recall"] if rest else []),
+    ]
     confused = [f"  {a} is called {b}: {n} of {of}" for a, b, n, of in measured.frequent()]
     lines += (
         ["", f"Confusions that matter, {short_name(last, run)}:", *confused] if confused else []
@@ -100,7 +107,7 @@ def _class_table(block: Block, groups: Sequence[Group], name: str) -> Table | No
     where = f"{name} of {setting.dataset}, {setting.method}, phi {setting.phi}"
     confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in pooled.frequent()]
     row = short_name(last, sizes)
-    notes = [f"{rest} classes with a higher recall are left out."] if rest else []
+    notes = [f"{counted(rest, 'class')} with a higher recall left out."] if rest else []
     notes += [f"Confusions that matter, {row}: {'; '.join(confused)}."] if confused else []
     heads = ("class", *(short_name(row, sizes) for row in columns))
     return Table(f"Recall in %, {where}", heads, tuple(body), words=1, notes=tuple(notes))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.results.statistics import mean_std
@@ -117,7 +118,7 @@ class Block:
 
 def shots_text(shots: int) -> str:
     """Return a number of shots in words."""
-    return f"{shots} shot{'s' if shots > 1 else ''}"
+    return f"{counted(shots, 'shot')}"
 
 
 def weights_text(weights: str) -> str:

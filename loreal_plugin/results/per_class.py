@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from tabulate import tabulate
 
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.answers import decode_hits
 
 CONFIDENCE = 0.95
@@ -114,7 +115,7 @@ class Measured:
         table = tabulate(
             rows, ["class", "recall", "right"], disable_numparse=True, colalign=("left", "right")
         )
-        return table + (f"\n... and {rest} classes with a higher recall" if rest else "")
+        return table + (f"\n... and {counted(rest, 'class')} with a higher recall" if rest else "")
 
     def frequent(self) -> list[tuple[str, str, int, int]]:
         """Return the confusions that matter: (class, predicted class, pictures, of how many)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.lookup import Lookup, row_identity, train_pictures
 from loreal_plugin.results.record import RESULTS, STARTED, read_record
 from loreal_plugin.results.run import Row, Run, Score, run_of
@@ -159,7 +160,7 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
 
 def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
     facts = {
-        "device": f"{record.get('device')} ({record.get('threads')} threads)",
+        "device": f"{record.get('device')} ({counted(record.get('threads'), 'thread')})",
         "torch": str((record.get("versions") or {}).get("torch", "?")),
         "revision": str(record.get("git_revision") or "no checkout")[:12],
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.class_tables import block_class_tables
 from loreal_plugin.results.comparisons import NOTE, comparison_table
 from loreal_plugin.results.cost_plots import cost_pictures
@@ -124,8 +125,8 @@ def _what_was_read(evidence: Evidence, read: str) -> Fold:
     ]
     times = [sweep for sweep in evidence.sweeps if sweep.get("seconds")]
     text += [
-        f"Sweep `{s['name']}`: {s['done']} of {len(s['runs'])} runs, {s['seconds'] / 60:.0f}"
-        f" minutes of wall time with {s['jobs']} at a time."
+        f"Sweep `{s['name']}`: {s['done']} of {counted(len(s['runs']), 'run')},"
+        f" {s['seconds'] / 60:.0f} minutes of wall time with {s['jobs']} at a time."
         for s in times
     ]
     return Fold("What was read, and how", tuple(text))

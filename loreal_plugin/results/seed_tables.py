@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loreal_plugin.errors import LorealError
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.protocols import BASE2NEW, HALVES
 from loreal_plugin.results.reader import set_aside
 from loreal_plugin.results.record import RESULTS, read_results
@@ -119,7 +120,7 @@ def _provenance(runs: Sequence[Placed]) -> str:
     """Return seeds, devices and revisions of a group in one line."""
     records = [placed.run for placed in runs]
     seeds = sorted({run["seed"] for run in records})
-    devices = sorted({f"{run['device']} ({run['threads']} threads)" for run in records})
+    devices = sorted({f"{run['device']} ({counted(run['threads'], 'thread')})" for run in records})
     revisions = sorted({(run["git_revision"] or "no checkout")[:12] for run in records})
     return (
         f"Seeds {', '.join(map(str, seeds))}; mean ± sample standard deviation over seeds;"

@@ -15,6 +15,7 @@ from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.files.caches import without_cache
 from loreal_plugin.paths import cache_root
 from loreal_plugin.pictures import READING, decode, picture_identity
+from loreal_plugin.plain_output import counted
 
 MANY = 2000
 EVERY = 10.0  # seconds between two lines of progress
@@ -47,8 +48,8 @@ class PictureIndex:
         faults = [f"{path} ({fault})" for path, fault in self.unreadable(wanted).items()]
         if faults:
             raise DataError(
-                f"{len(faults)} of {len(wanted)} pictures cannot be read: {'; '.join(faults[:3])}; "
-                "replace or remove them"
+                f"{len(faults)} of {counted(len(wanted), 'picture')} cannot be read:"
+                f" {'; '.join(faults[:3])}; replace or remove them"
             )
 
     def unreadable(self, paths: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from filelock import Timeout
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files.locks import shared_lock
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
@@ -86,7 +87,9 @@ def grouped(runs: Sequence[Run], estimates: Sequence[Estimate]) -> list[str]:
         members.setdefault(kind_of(run), []).append((run, guess))
     lines = []
     for found in members.values():
-        lines += [f"{len(found):>4} runs: {title_of([run for run, _ in found])}"]
+        lines += [
+            f"{len(found):>4} run{'s' * (len(found) != 1)}: {title_of([run for run, _ in found])}"
+        ]
         seconds = [guess.seconds for _, guess in found if guess.seconds is not None]
         there = sum(s == 0 for s in seconds)
         rest = "?" if len(seconds) < len(found) else clock(sum(seconds))
@@ -138,7 +141,10 @@ def summary(
     there = sum(finished(run, evidence) for run in runs)
     known = [e.seconds for e in estimates if e.seconds is not None]
     unknown = len(estimates) - len(known)
-    text = f"plan {plan.name}: {len(runs)} runs, {there} are there, {len(runs) - there} to make"
+    text = (
+        f"plan {plan.name}: {counted(len(runs), 'run')}, {there} are there,"
+        f" {len(runs) - there} to make"
+    )
     if len(runs) == there:
         return text
     if len(known) - there > 0:
@@ -195,7 +201,10 @@ def sweep(
         finally:
             record.write()
     counts = [record.count(state) for state in (DONE, FAILED, OPEN)]
-    say(f"{counts[0]} runs done, {counts[1]} failed, {clock(time.monotonic() - progress.start)}")
+    say(
+        f"{counted(counts[0], 'run')} done, {counts[1]} failed,"
+        f" {clock(time.monotonic() - progress.start)}"
+    )
     refused = _report(locations.out, say) if report and counts[0] else 0
     return SweepOutcome(*counts, refused)
 

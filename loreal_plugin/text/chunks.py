@@ -34,7 +34,8 @@ def split_by_length(n_rows: Tensor, positional_embedding: Tensor) -> tuple[Tenso
     """
     operations = _PASS_COST.get(positional_embedding.device.type, _PASS_COST["cpu"])
     cost = max(1, operations // (24 * positional_embedding.shape[-1] ** 2))
-    sizes = group_sizes(n_rows.tolist(), cost)
+    # one number at a time: PyTorch 2.5 gives no list of a tensor made under torch.func.jvp
+    sizes = group_sizes([int(count) for count in n_rows.cpu()], cost)
     if len(sizes) == 1:  # padding costs less than a second pass; the order stays
         return (torch.arange(len(n_rows), device=n_rows.device),)
     return n_rows.argsort(stable=True).split(sizes)

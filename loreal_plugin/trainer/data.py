@@ -13,6 +13,7 @@ from torch import Tensor
 from loreal_plugin.config import flatten, with_settings
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import cache_root
+from loreal_plugin.plain_output import counted
 from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
 from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import PairedViews, StudentViews, build_recipe
@@ -116,6 +117,7 @@ class DataPlan:
                 batch_size=ENCODE_BATCH,
                 num_workers=self.cfg.DATALOADER.NUM_WORKERS,
                 device=device,
-                title=f"embedding {len(self.items)} x {o.cache_views} views, student {name}",
+                title=f"embedding {len(self.items)} x {counted(o.cache_views, 'view')},"
+                f" student {name}",
             ),
         )

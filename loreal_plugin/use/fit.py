@@ -13,6 +13,7 @@ from loreal_plugin.data.names import dataset_config
 from loreal_plugin.errors import DataError, WeightsError
 from loreal_plugin.files import write_json
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.per_class import Measured
 from loreal_plugin.results.protocols import FIT
 from loreal_plugin.runs.folders import folder_name
@@ -131,7 +132,7 @@ def _summary(folder: Path, staged: Staged, shots: int) -> str:
     train = sum(min(count, shots) for count in each)
     most = f", at most {shots} a class (--shots)" if max(each) > shots else ""
     pictures = len(split.train) + len(split.test)
-    found = f"{folder}: {len(names)} classes, {pictures} pictures"
+    found = f"{folder}: {counted(len(names), 'class')}, {counted(pictures, 'picture')}"
     lines = [f"{found}; {train} train{most}, {len(split.test)} measure"]
     for path, fault in list(staged.broken.items())[:_SHOWN]:
         lines.append(f"left out: {path} ({fault})")

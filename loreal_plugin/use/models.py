@@ -16,6 +16,7 @@ from loreal_plugin.errors import CheckpointError, ConfigError, unknown_name
 from loreal_plugin.export.class_names import class_set
 from loreal_plugin.inference.deployed import Deployed, Prediction
 from loreal_plugin.inference_modes import MODES
+from loreal_plugin.plain_output import counted
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.runs.trained_run import TrainedRun
 
@@ -55,8 +56,8 @@ class RunModel:
         d = self.deployed
         side = " on the adapted image side" if d.beta.adaptation else ""
         return (
-            f"{d.facts['method']} with LOREAL{side} at {d.phi} pixels, {len(d.classnames)} classes,"
-            f" inference {d.inference}"
+            f"{d.facts['method']} with LOREAL{side} at {d.phi} pixels,"
+            f" {counted(len(d.classnames), 'class')}, inference {d.inference}"
         )
 
     def pixels(self, picture: Image.Image) -> Any:
@@ -83,7 +84,7 @@ class PackageModel:
     def title(self) -> str:
         """One line about it."""
         p = self.package
-        return f"package {p.folder} at {p.size} pixels, {len(p.labels)} classes"
+        return f"package {p.folder} at {p.size} pixels, {counted(len(p.labels), 'class')}"
 
     def pixels(self, picture: Image.Image) -> Any:
         """Return a picture as the encoder reads it, (S, S, 3)."""

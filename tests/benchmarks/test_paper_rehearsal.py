@@ -51,7 +51,7 @@ def test_a_dry_run_finds_the_miniatures_of_each_kind_of_layout(
     data, out = str(tmp_path / "data"), str(tmp_path / "out")
     assert main(["sweep", str(path), "--data", data, "--out", out, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "1 of 1 datasets are there" in said and f"coop 96 {name} 1" in said
+    assert "1 of 1 dataset there" in said and f"coop 96 {name} 1" in said
     (command,) = [line for line in said.splitlines() if " loreal base2new" in line]
     run = command[command.index("loreal ") + len("loreal ") :].split()
     assert main([run[0], "coop", "32", *run[3:5], "--dry-run", *run[5:]]) == 0, (

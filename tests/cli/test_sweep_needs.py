@@ -79,7 +79,7 @@ def test_a_dry_run_says_what_is_there_and_what_gets_the_rest(
     words = ["sweep", str(plan), "--data", str(data), "--out", str(out), "--dry-run"]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "2 of 7 datasets are there" in said
+    assert "2 of 7 datasets there" in said
     assert "there: dtd (no split file: one would be drawn), imagenet\n" in said
     assert f"0.10 GB  loreal data get eurosat --data {data}" in said
     assert "11.8 GB of 5 datasets" in said, "what is published of those that are missing"
@@ -148,7 +148,7 @@ def test_many_runs_are_told_by_kind_and_a_plan_of_drawn_worlds_needs_nothing(
     said = capsys.readouterr().out
     assert "  24 runs: base2new phi 96, coop maple, demo, seeds 1 2 3" in said
     assert said.count("loreal base2new") == 2 and "--commands" in said
-    assert "datasets are there" not in said and "GPU hours" not in said
+    assert "datasets there" not in said and "GPU hours" not in said
     assert main([*words, "--commands"]) == 0
     assert capsys.readouterr().out.count("loreal base2new") == 48
     assert main([*words[:-1], "--commands"]) == 2

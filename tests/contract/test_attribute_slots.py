@@ -23,7 +23,7 @@ def test_attributes_of_all_classes_are_those_of_each():
         ([], "no attribute"),
         ([[20], []], "class 'cat': attribute 2 of 2 has no token"),
         (OWN[:2], "given for 2 classes, the host has 3"),
-        ([OWN[0], OWN[1], [[20]]], "class 'red fox' has 1 attributes"),
+        ([OWN[0], OWN[1], [[20]]], "class 'red fox' has 1 attribute,"),
     ],
 )
 def test_wrong_attributes_are_refused(attributes: list, message: str):

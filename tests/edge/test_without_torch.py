@@ -140,7 +140,7 @@ def test_the_command_line_names_what_is_wrong(
     assert main([str(made.folder), made.files[0], str(tmp_path / "broken.png"), "--top", "2"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith(made.files[0]) and out.count(",") == 1
-    assert "broken.png" in err and "1 pictures," in err and "decode" in err
+    assert "broken.png" in err and "1 picture," in err and "decode" in err
     assert main([str(tmp_path), made.files[0]]) == 2
 
 

@@ -63,7 +63,7 @@ def test_mine_interrupt_resume_replay_check(miner, model, capsys, monkeypatch):
 
     capsys.readouterr()
     assert main(["attributes", "check", str(again)]) == 0
-    assert "5 attributes, 0 fault(s)" in capsys.readouterr().out
+    assert "5 attributes, 0 faults" in capsys.readouterr().out
 
 
 def test_two_runs_do_not_share_a_transcript(miner, model, capsys):

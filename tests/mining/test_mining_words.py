@@ -126,7 +126,7 @@ def test_several_files_are_checked_and_one_bad_is_told(tmp_path, capsys):
     assert main(["attributes", "check", str(good), str(good)]) == 0
     assert main(["attributes", "check", str(bad), str(good)]) == 1
     printed = capsys.readouterr()
-    assert printed.out.count("0 fault(s)") == 3 and "bad.json" in printed.err
+    assert printed.out.count("0 faults") == 3 and "bad.json" in printed.err
 
 
 def test_a_good_file_passes_and_notes_are_no_faults(tmp_path):
@@ -135,7 +135,7 @@ def test_a_good_file_passes_and_notes_are_no_faults(tmp_path):
     assert notes.faults == [] and len(notes.notes) == 4
     unknown = verdict_of(tmp_path, {"classnames": []})
     assert "a class name may have" in unknown.notes[0]
-    assert "4 attributes were asked for" in verdict_of(tmp_path, {}, k=4).faults[0]
+    assert "4 attributes asked for" in verdict_of(tmp_path, {}, k=4).faults[0]
 
 
 def test_room_for_a_class_name_is_exact(tmp_path):
