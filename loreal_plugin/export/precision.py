@@ -163,8 +163,9 @@ def _static(model: Any, pictures: np.ndarray) -> Any:
 
 def _four_bits(model: Any) -> Any:
     blocks = need("onnxruntime.quantization.matmul_nbits_quantizer")
+    # four bits is what it takes by itself; onnxruntime up to 1.23 has no word for it
     quantizer = blocks.MatMulNBitsQuantizer(
-        gemm_to_matmul(model), bits=4, block_size=BLOCK, is_symmetric=True, accuracy_level=4
+        gemm_to_matmul(model), block_size=BLOCK, is_symmetric=True, accuracy_level=4
     )
     quantizer.process()
     return quantizer.model.model

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -41,15 +42,18 @@ console.log(JSON.stringify(found));
 @pytest.mark.parametrize("resample", ["bicubic", "bilinear"])
 def test_the_resize_in_javascript_is_pillows_to_the_pixel(resample: str):
     rng, recipe = np.random.default_rng(0), recipe_of(32, resample)
-    pictures = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for w, h in SIZES]
+    # tall pictures: the page shrinks columns first, as Pillow does from 13 on
+    newest = int(PIL.__version__.split(".")[0]) >= 13
+    sizes = [(w, h) for w, h in SIZES if newest or w >= h]
+    pictures = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for w, h in sizes]
     cases = [
         {"rgb": one.ravel().tolist(), "width": w, "height": h, "recipe": recipe}
-        for one, (w, h) in zip(pictures, SIZES, strict=True)
+        for one, (w, h) in zip(pictures, sizes, strict=True)
     ]
     command = ["node", "-e", NODE, str(PARTS / "bicubic.js")]
     done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for one, found, size in zip(pictures, json.loads(done.stdout), SIZES, strict=True):
+    for one, found, size in zip(pictures, json.loads(done.stdout), sizes, strict=True):
         wanted = to_pixels(Image.fromarray(one), recipe)
         assert np.array_equal(np.array(found).reshape(wanted.shape), wanted), size
 
