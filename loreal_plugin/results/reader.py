@@ -160,7 +160,7 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
 
 def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
     facts = {
-        "device": f"{record.get('device')} ({counted(record.get('threads'), 'thread')})",
+        "device": f"{record.get('device')} ({counted(int(record.get('threads') or 0), 'thread')})",
         "torch": str((record.get("versions") or {}).get("torch", "?")),
         "revision": str(record.get("git_revision") or "no checkout")[:12],
     }

@@ -201,10 +201,8 @@ def sweep(
         finally:
             record.write()
     counts = [record.count(state) for state in (DONE, FAILED, OPEN)]
-    say(
-        f"{counted(counts[0], 'run')} done, {counts[1]} failed,"
-        f" {clock(time.monotonic() - progress.start)}"
-    )
+    took = clock(time.monotonic() - progress.start)
+    say(f"{counted(counts[0], 'run')} done, {counts[1]} failed, {took}")
     refused = _report(locations.out, say) if report and counts[0] else 0
     return SweepOutcome(*counts, refused)
 
