@@ -55,7 +55,8 @@ EXTRAS = {
     ],
     # a device needs no more than these and `pip install --no-deps loreal-plugin`
     "edge": ["numpy", "pillow", "onnxruntime"],
-    "export": ["onnx", "onnxruntime", "onnxscript"],
+    # torch 2.5 cannot export MMA
+    "export": ["torch>=2.6", "onnx", "onnxruntime", "onnxscript"],
     "report": ["jinja2"],
     "slurm": ["submitit"],
     "llm": ["openai"],

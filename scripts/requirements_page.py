@@ -34,7 +34,10 @@ ROW = "| {name} | {versions} | {why} | {licence} |"
 
 
 def asked_for() -> dict[str, tuple[str, list[str]]]:
-    """Return what setup.py asks for: name -> (versions, extras; "always" where none)."""
+    """Return what setup.py asks for: name -> (versions, extras; "always" where none).
+
+    An extra that asks for other versions than the first to name a package says which.
+    """
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     lists = {
         node.targets[0].id: ast.literal_eval(node.value)
@@ -44,7 +47,9 @@ def asked_for() -> dict[str, tuple[str, list[str]]]:
     found: dict[str, tuple[str, list[str]]] = {}
     for why, names in {"always": lists["REQUIRED"], **lists["EXTRAS"]}.items():
         for one in map(Requirement, names):
-            found.setdefault(one.name, (str(one.specifier) or "any", []))[1].append(why)
+            asked = str(one.specifier) or "any"
+            versions, extras = found.setdefault(one.name, (asked, []))
+            extras.append(why if asked in (versions, "any") else f"{why} ({asked})")
     return found
 
 

@@ -20,6 +20,12 @@ def test_the_page_lists_every_requirement_with_a_licence() -> None:
     assert [name for name, licence in listed.items() if licence in unknown] == []
 
 
+def test_an_extra_that_asks_for_more_says_so() -> None:
+    versions, why = made.asked_for()["torch"]
+    assert versions == ">=2.5" and why[:2] == ["always", "export (>=2.6)"]
+    assert "torch==2.5" in made.lowest(), "what is always needed stays as low as it is"
+
+
 def test_what_is_not_installed_keeps_the_licence_that_the_page_had(monkeypatch) -> None:
     monkeypatch.setattr(made, "asked_for", lambda: {"no-such-package": ("any", ["always"])})
     assert made.on_page(made.page({})) == {"no-such-package": "not installed"}

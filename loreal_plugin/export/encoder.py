@@ -23,6 +23,7 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.students.student import Student
 
 BATCH = "batch"
+OLDEST_TORCH = (2, 6)  # as setup.py has it for the extra `export`
 
 
 class PixelEncoder(nn.Module):
@@ -123,7 +124,7 @@ def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: S
         except Exception as error:  # of many kinds, all of them torch's own
             raise HostError(
                 f"the {what} of {student.contract.trainer} cannot be exported for any length of a"
-                f" batch: {str(error).strip().splitlines()[0]}"
+                f" batch: {str(error).strip().splitlines()[0]}{too_old()}"
             ) from error
         found = torch.onnx.export(
             program,
@@ -136,6 +137,16 @@ def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: S
         )
     assert found is not None, "with dynamo torch returns the program"
     return tidy(found.model_proto)
+
+
+def too_old() -> str:
+    """Return in words that this PyTorch is older than exports ask for; else nothing."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= OLDEST_TORCH:
+        return ""
+    return (
+        f"; PyTorch {torch.__version__} cannot export every host: pip install"
+        " 'loreal-plugin[export]' brings 2.6 or newer"
+    )
 
 
 def tidy(model: Any) -> Any:

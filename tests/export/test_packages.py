@@ -15,6 +15,7 @@ from loreal_plugin.edge import Package
 from loreal_plugin.edge.layout import schema_file
 from loreal_plugin.edge.selftest import self_test
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.export import encoder
 from loreal_plugin.export.check import Agreement, refuse_below
 from loreal_plugin.export.encoder import PixelEncoder
 
@@ -122,3 +123,9 @@ def test_a_package_that_disagrees_is_refused():
         refuse_below(found, 98)
     with pytest.raises(ConfigError, match="reads pictures differently"):
         refuse_below(dataclasses.replace(found, pixels=3.0), 0)
+
+
+def test_a_failure_on_an_old_torch_says_which_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert encoder.OLDEST_TORCH == (2, 6) and encoder.too_old() == ""
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    assert "PyTorch 2.5.1+cpu cannot export every host" in encoder.too_old()
