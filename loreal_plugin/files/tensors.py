@@ -1,8 +1,9 @@
-"""Tensors in files that are written whole or not at all, their hashes, optimisers as tensors."""
+"""Tensors in files that are written whole or not at all, their hashes; optimisers and schedules."""
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,16 @@ def unpack_optimizer(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+def replay_schedule(schedule: Any, epochs: int) -> None:
+    """Bring a fresh schedule to where it was after `epochs`, step by step.
+
+    A stored schedule is not loaded. Dassl's warm-up keeps a copy of the schedule that follows it,
+    and after a load that copy has another optimiser: the rate would stay as it is. The steps
+    themselves give the same floats on every host.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+        for _ in range(epochs):
+            schedule.step()

@@ -47,7 +47,7 @@ def config_label(
         o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
     ]
     if stage == "loreal" and not whole_run:
-        acting = [o for o in acting if not _adapts(o)]
+        acting = [o for o in acting if not sets_adaptation(o)]
     changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
@@ -73,14 +73,14 @@ def _of_adaptation(spec: RunSpec) -> dict[str, str]:
     learns = get_contract(spec.method).learns_images
 
     def counts(o: Override) -> bool:
-        if _adapts(o):
+        if sets_adaptation(o):
             return True
         return "alpha" in REACH[o.scope] and (learns or o.key.startswith(("INPUT.", "MODEL.")))
 
     return {o.key: o.value for o in spec.overrides if counts(o)}
 
 
-def _adapts(override: Override) -> bool:
+def sets_adaptation(override: Override) -> bool:
     """Return whether this is a key of the adaptation, which stage 3 on the plain beta ignores."""
     return override.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from loreal_plugin.options import ADAPTATION
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, Result, Setting
+from loreal_plugin.runs.folders import sets_adaptation
 from loreal_plugin.runs.resampling import adapts
-from loreal_plugin.runs.spec import PUBLISHED, REACH, STAGES, Override, last_stage
+from loreal_plugin.runs.spec import PUBLISHED, REACH, STAGES, last_stage
 from loreal_plugin.sweep.planned_runs import Run
 
 UNTRAINED = "untrained"
@@ -130,7 +130,7 @@ def _units(run: Run) -> dict[str, Unit]:
     }
     until = _until(run)
     if until not in PUBLISHED:
-        of_adaptation = tuple(o for o in reach["adapt"] if _adapts(o))
+        of_adaptation = tuple(o for o in reach["adapt"] if sets_adaptation(o))
         told = (run.family, s.phi, reach["alpha"], reach["adapted"], of_adaptation)
         units |= {
             "adapted": ("adapted", *told),
@@ -138,10 +138,6 @@ def _units(run: Run) -> dict[str, Unit]:
         }
     dropped = {"alpha": ("beta", "loreal", "test"), "beta": ("loreal", "test")}.get(until, ())
     return {name: unit for name, unit in units.items() if name not in dropped}
-
-
-def _adapts(override: Override) -> bool:
-    return override.key.removeprefix("TRAINER.LOREAL.") in ADAPTATION
 
 
 class _EvidenceTimes:

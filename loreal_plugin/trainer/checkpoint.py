@@ -8,7 +8,6 @@ training means of both students' embeddings; the header's entry `loreal` says wh
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,16 +132,3 @@ def check_identity(
             f"checkpoint {path} does not fit this run: {'; '.join(differ)}; give the settings it"
             " was trained with, or another folder"
         )
-
-
-def replay_schedule(schedule: Any, epochs: int) -> None:
-    """Bring a fresh schedule to where it was after `epochs`, step by step.
-
-    A stored schedule is not loaded. Dassl's warm-up keeps a copy of the schedule that follows it,
-    and after a load that copy has another optimiser: the rate would stay as it is. The steps
-    themselves give the same floats on every host.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
-        for _ in range(epochs):
-            schedule.step()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from loreal_plugin.attributes import dataset_of
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files.tensors import pack_optimizer, unpack_optimizer
+from loreal_plugin.files.tensors import pack_optimizer, replay_schedule, unpack_optimizer
 from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY
 from loreal_plugin.students.student import with_slots
@@ -109,7 +109,7 @@ def resume(
     unpack_optimizer(optimizer, tensors, record["optimizer"])
     if scaler is not None and record["scaler"]:
         scaler.load_state_dict(record["scaler"])
-    files.replay_schedule(schedule, record["epoch"])
+    replay_schedule(schedule, record["epoch"])
     stage.data.seed = record["view_seed"]
     print(f"Previous epoch: {record['epoch']}")
     return record["epoch"]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from loreal_plugin.errors import CheckpointError
-from loreal_plugin.files.tensors import pack_optimizer, unpack_optimizer
+from loreal_plugin.files.tensors import pack_optimizer, replay_schedule, unpack_optimizer
 from loreal_plugin.trainer import checkpoint as files
 
 IDENTITY = dict.fromkeys(files.IDENTITY, 1) | {"method": "coop", "attributes": ["color", "shape"]}
@@ -121,7 +121,7 @@ def test_optimiser_goes_on_as_if_never_stopped(kind):
     second = make()
     second[0].load_state_dict(first[0].state_dict())
     unpack_optimizer(second[1], tensors, plain)
-    files.replay_schedule(second[2], 3)
+    replay_schedule(second[2], 3)
     for number in range(3, 6):
         step(*second, number)
     assert all(

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import types
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from loreal_plugin.attach.compat import ModuleProxy, Shim, ShimFacts, Undo
 from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import module, modules_of, nodes_of, replace, together
 from loreal_plugin.files import write_text
-from loreal_plugin.files.tensors import write_torch
+from loreal_plugin.files.tensors import replay_schedule, write_torch
 from loreal_plugin.weights.host_checkpoints import read_saved
 
 _WILDS = "dassl.data.datasets.dg.wilds"
@@ -115,7 +114,7 @@ def _resume_with_the_live_schedule(_inspection: HostInspection) -> Undo:
         epoch = original(fdir, model, optimizer, None)
         saved = [group["lr"] for group in optimizer.param_groups]
         _set_rates(optimizer, rates)  # each step of the schedule starts from the rate before it
-        _replay(scheduler, epoch)
+        replay_schedule(scheduler, epoch)
         _set_rates(optimizer, saved)
         return epoch
 
@@ -142,13 +141,6 @@ def _names_a_checkpoint(folder: Path) -> bool:
 def _set_rates(optimizer: Any, rates: list[float]) -> None:
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
-
-
-def _replay(scheduler: Any, epochs: int) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
-        for _ in range(epochs):
-            scheduler.step()
 
 
 def _save_whole(content: Any, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
