@@ -120,25 +120,27 @@ def make_text(
 ) -> ToyText:
     """Return a random frozen text encoder; two heads, projection to 16."""
     torch.manual_seed(0)
+    # drawn in float32 and rounded then: PyTorch 2.5 draws other numbers in half precision
     text = ToyText(
         kind=kind,
-        table=torch.randn(48, width, dtype=dtype),
-        positions=0.3 * torch.randn(length, width, dtype=dtype),
-        layers=nn.ModuleList(Block(width, 2) for _ in range(layers)).to(dtype),
+        table=torch.randn(48, width).to(dtype),
+        positions=0.3 * torch.randn(length, width).to(dtype),
+        layers=nn.ModuleList(Block(width, 2) for _ in range(layers)),
         norm=Norm(width),
-        projection=torch.randn(width, 16, dtype=dtype) / width**0.5,
-        deep=torch.randn(layers, 2, width, dtype=dtype),
+        projection=torch.randn(width, 16).to(dtype) / width**0.5,
+        deep=torch.randn(layers, 2, width).to(dtype),
         adapters=nn.ModuleList(
             nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Linear(8, width))
             for _ in range(layers)
         ),
     )
-    text.adapters.to(dtype)
     for layer in text.layers:
-        layer.ln_1.float(), layer.ln_2.float()
         # torch starts these at zero, which would hide a forgotten bias.
         nn.init.normal_(layer.attn.in_proj_bias, std=0.5)
         nn.init.normal_(layer.attn.out_proj.bias, std=0.5)
+    text.adapters.to(dtype), text.layers.to(dtype)
+    for layer in text.layers:
+        layer.ln_1.float(), layer.ln_2.float()
     for part in (text.layers, text.norm, text.adapters):
         part.requires_grad_(False)
     return text
