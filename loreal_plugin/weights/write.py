@@ -160,7 +160,8 @@ def _block_of_hugging_face(name: str, value: Tensor) -> dict[str, Tensor]:
     if part.startswith("attn.in_proj_"):
         kind = part.removeprefix("attn.in_proj_")
         thirds = zip(QKV, value.chunk(3), strict=True)
-        return {f"{layer}.self_attn.{which}.{kind}": one.contiguous() for which, one in thirds}
+        # copies: safetensors up to 0.3.1 writes no tensors that share memory
+        return {f"{layer}.self_attn.{which}.{kind}": one.clone() for which, one in thirds}
     parts = {ours: theirs for theirs, ours in HF_PARTS.items()}
     module, _, kind = part.rpartition(".")
     return {f"{layer}.{parts[module]}.{kind}": value}
