@@ -174,8 +174,8 @@ def differences(quiet: Path, out: Path) -> list[str]:
         other = out / path.relative_to(quiet)
         if not other.is_file():
             found.append(f"{other} is missing")
-        elif record(path) != record(other):
-            found.append(f"{other} differs")
+        elif (where := first_difference(record(path), record(other))) is not None:
+            found.append(f"{other} differs at {where}")
     for path in sorted(quiet.rglob("model*")):
         other = out / path.relative_to(quiet)
         if not other.is_file():
@@ -194,6 +194,18 @@ def record(path: Path) -> Any:
         return [plain(entry) for entry in value] if isinstance(value, list) else value
 
     return plain(json.loads(path.read_text(encoding="utf-8")))
+
+
+def first_difference(one: Any, other: Any, at: str = "") -> str | None:
+    """Return where two records differ first, with both values; None where they are equal."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        pairs = [(name, one.get(name), other.get(name)) for name in sorted({*one, *other})]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(str(n), *both) for n, both in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other else f"{at}: {one!r:.80} and {other!r:.80}"
+    found = (first_difference(a, b, f"{at}/{name}") for name, a, b in pairs)
+    return next((where for where in found if where is not None), None)
 
 
 def same_tensors(one: Path, other: Path) -> bool:
