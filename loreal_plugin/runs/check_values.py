@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.data.demo import DEMO_DATASETS
 from loreal_plugin.errors import ConfigError, DataError
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.plan import Plan
+from loreal_plugin.runs.spec import RunSpec
 
 # no recipe of the field comes near it (a linear probe of MoCo takes 30); beyond, training diverges
 HIGHEST_RATE = 100.0
@@ -84,11 +86,30 @@ def doubtful_classes(test: str, dataset: str, names: Sequence[str]) -> list[str]
     return found
 
 
+def check_drawn_place(spec: RunSpec) -> None:
+    """Raise ConfigError where the demonstration's pictures are not there and cannot be drawn."""
+    if spec.dataset not in DEMO_DATASETS or (spec.data / "demo").is_dir():
+        return
+    place = _nearest(spec.data)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        why = "may not be written" if place.is_dir() else "is a file"
+        raise ConfigError(
+            f"LOREAL_CACHE (or DATA) '{spec.data}': {place} {why}, and the pictures of '{spec.dataset}' are"
+            " drawn there; name another folder"
+        )
+
+
+def _nearest(path: Path) -> Path:
+    """Return a path, or the first above it that exists."""
+    try:
+        return next(place for place in (path, *path.parents) if place.exists())
+    except OSError as error:  # a name that is too long
+        raise ConfigError(f"'{path}' cannot be a folder: {error.strerror}; name another") from error
+
+
 def check_places(out: Path) -> None:
     """Raise ConfigError where results cannot be written, for want of rights or of room."""
-    place = out
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = _nearest(out)
     if not place.is_dir():
         raise ConfigError(f"OUT '{out}': {place} is a file; name a folder")
     if not os.access(place, os.W_OK | os.X_OK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.plain_output import say_line
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
-from loreal_plugin.runs.check_values import check_phi, check_places
+from loreal_plugin.runs.check_values import check_drawn_place, check_phi, check_places
 from loreal_plugin.runs.checks import check_dry_run, check_run, check_weights
 from loreal_plugin.runs.engine import Engine, Say
 from loreal_plugin.runs.plan import build_plan
@@ -39,6 +39,7 @@ def prepare(
 
     with using_weights(spec.weights), saves_held_back() as saves:
         check_places(spec.out)
+        check_drawn_place(spec)
         facts = clip_sizes(spec.weights)
         plan = build_plan(
             spec, native_size=facts["resolution"], patch_size=facts["patch"], protocol=protocol

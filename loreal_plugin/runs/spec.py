@@ -133,7 +133,7 @@ def build_spec(
         method=method.lower(),
         phi=whole_number("PHI", phi, minimum=1),
         dataset=dataset,
-        seed=whole_number("SEED", seed, minimum=0),
+        seed=whole_number("SEED", seed, minimum=0, maximum=2**32 - 1),  # as numpy takes it
         shots=whole_number("SHOTS", shots or env.get("SHOTS") or DEFAULT_SHOTS, minimum=1),
         host=find_host(host or env.get("HOST") or ""),
         data=find_data(data, dataset),
@@ -156,10 +156,14 @@ def last_stage() -> str:
     return asked
 
 
-def whole_number(name: str, text: str, *, minimum: int) -> int:
-    """Return `text` as a whole number of at least `minimum`, or raise ConfigError naming `name`."""
+def whole_number(name: str, text: str, *, minimum: int, maximum: int | None = None) -> int:
+    """Return `text` as a whole number from `minimum` to `maximum`, or raise ConfigError naming
+    `name`.
+    """
     if not str(text).isascii() or not str(text).isdigit() or int(text) < minimum:
         raise ConfigError(f"{name} must be a whole number of at least {minimum}, not '{text}'")
+    if maximum is not None and int(text) > maximum:
+        raise ConfigError(f"{name} must be at most {maximum}, not '{text}'")
     return int(text)
 
 

@@ -89,7 +89,9 @@ WRONG = {
     "path that is none": ("maple 32 nowhere/pics", {}, "is a path, and there is no such folder"),
     "misspelt demo": ("maple 32 dmeo", {}, "did you mean 'demo'"),
     "seed below zero": ("maple 32 pics -1", {}, "SEED must be a whole number of at least 0"),
+    "seed above all": ("maple 32 pics 4294967296", {}, "SEED must be at most 4294967295"),
     "unknown method": ("mapel 32 pics", {}, "did you mean 'maple'"),
+    "results nowhere": ("maple 32 pics", {"out": "/" + 300 * "a"}, "too long; name another"),
     "results in a file": ("maple 32 pics", {"out": "{own}/file/out"}, "is a file; name a folder"),
 }
 
@@ -142,3 +144,18 @@ def test_a_full_disk_is_found_before_training(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     (doctor, _), (run, line) = both("maple 32 pics")
     assert (doctor, run) == (1, 2) and "0 MiB are free there" in line
+
+
+def test_a_cache_that_cannot_hold_the_demonstration_is_refused_by_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "file"))
+    detach_host()
+    flags = ["coop", "96", "demo", "--out", str(tmp_path / "out")]
+    assert main(["doctor", *flags]) == 1
+    report = capsys.readouterr().out
+    assert main(["base2new", *flags]) == 2
+    line = capsys.readouterr().err
+    for said in (report, line):
+        assert "file is a file, and the pictures of 'demo' are drawn there" in said
