@@ -94,8 +94,8 @@ def check_drawn_place(spec: RunSpec) -> None:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         why = "may not be written" if place.is_dir() else "is a file"
         raise ConfigError(
-            f"LOREAL_CACHE (or DATA) '{spec.data}': {place} {why}, and the pictures of '{spec.dataset}' are"
-            " drawn there; name another folder"
+            f"LOREAL_CACHE (or DATA) '{spec.data}': {place} {why}, and the pictures"
+            f" of '{spec.dataset}' are drawn there; name another folder"
         )
 
 
