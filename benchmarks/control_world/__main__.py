@@ -3,7 +3,7 @@
     python -m benchmarks.control_world check    # what words are worth in it, before any training
     python -m benchmarks.control_world run      # every run of plan.yaml
     python -m benchmarks.control_world words    # what words written by hand are worth in these runs
-    python -m benchmarks.control_world table --write docs/METHOD.md
+    python -m benchmarks.control_world table --write docs/CONTROL.md
 
 All of it lies below one folder, `--folder` (output/control_world): `data/demo-control/` has the
 pictures, `clip.safetensors` the CLIP, `runs/` the runs. What is there is not made again.
