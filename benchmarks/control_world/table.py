@@ -124,7 +124,8 @@ def row(title: str, scores: Seeds, plain: Seeds) -> str:
         values = list(scores.values())
         return line(title, values, values)
     seeds = [seed for seed in scores if seed in plain]
-    note = "" if len(seeds) == len(plain) else f" (seeds {', '.join(map(str, sorted(seeds)))})"
+    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
+    note = "" if len(seeds) == len(plain) else f" ({which})"
     return line(title + note, [scores[s] for s in seeds], [plain[s] for s in seeds])
 
 
