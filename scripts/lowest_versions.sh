@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 OUT="${1:-output/lowest}"
 shift || true
 ROOMS=(tests/method tests/text tests/files tests/students tests/inference tests/trainer tests/runs tests/use)
-TOOLS=(pytest pytest-xdist pytest-timeout pytest-httpserver jinja2 jsonschema wheel build)
+TOOLS=(pytest pytest-xdist pytest-timeout pytest-httpserver jinja2 jsonschema wheel build ruff mypy)
 TOOLS+=(openai onnx onnxruntime onnxscript submitit)
 PY="${LOREAL_LOWEST_PYTHON:-python3.10}"
 if ! "$PY" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then

@@ -73,7 +73,6 @@ def as_file(kind: str, path: Path) -> Path:
         "grey.png": lambda: Image.fromarray(RAMP),
         "16.png": lambda: Image.fromarray(np.rint(share * 65535).astype(np.uint16)),
         "16.tiff": lambda: Image.fromarray(np.rint(share * 65535).astype(np.uint16)),
-        "16.pgm": lambda: Image.fromarray(np.rint(share * 65535).astype(np.uint16)),
         "32.tiff": lambda: Image.fromarray(np.rint(share * 65535).astype(np.int32)),
         "float.tiff": lambda: Image.fromarray(share.astype(np.float32)),
         "float255.tiff": lambda: Image.fromarray((share * 255).astype(np.float32)),
@@ -85,6 +84,11 @@ def as_file(kind: str, path: Path) -> Path:
         "cmyk.tiff": lambda: Image.fromarray(RAMP).convert("RGB").convert("CMYK"),
         "cmyk.jpg": lambda: Image.fromarray(RAMP).convert("RGB").convert("CMYK"),
     }
+    if kind == "16.pgm":  # Pillow 9 reads this form and does not write it
+        height, width = share.shape
+        values = np.rint(share * 65535).astype(">u2").tobytes()
+        path.write_bytes(b"P5 %d %d 65535\n" % (width, height) + values)
+        return path
     forms[kind]().save(path, **({"quality": 98} if kind.endswith("jpg") else {}))
     return path
 
@@ -137,7 +141,10 @@ def test_numbers_that_are_not_finite_are_black(tmp_path: Path) -> None:
 WRONG = {
     "text": (b"hello, I am no picture\n", "it begins with the text 'hello, I am no picture'"),
     "empty": (b"", "the file is empty"),
-    "noise": (bytes(range(200)), "in no picture format that is known here"),
+    "noise": (
+        bytes((i * 73 + 41) % 256 for i in range(200)),
+        "in no picture format that is known here",
+    ),
     "heic": (b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(40), "HEIC"),
     "cut": (b"\xff\xd8\xff\xe0" + bytes(30), "no picture"),
 }

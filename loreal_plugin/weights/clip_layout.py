@@ -7,7 +7,6 @@ import re
 from torch import Tensor
 
 from loreal_plugin.errors import WeightsError
-from loreal_plugin.plain_output import counted
 
 HEAD_WIDTH = 64  # clip.model.build_model derives the number of heads from the width
 PARTS = {
@@ -158,6 +157,6 @@ def checked_weights(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     if faults:
         raise WeightsError(
             f"{source} cannot be used: {'; '.join(sorted(faults)[:5])}"
-            f" ({counted(len(faults), 'fault')} in all)"
+            f" (faults in all: {len(faults)})"
         )
     return weights
