@@ -38,7 +38,8 @@ def test_differences_are_seen(tmp_path: Path) -> None:
     assert list(differences(tmp_path / "quiet", tmp_path / "other")) == []
     write_record(tmp_path / "other" / "run", RECORD | {"images": "others"})
     path = tmp_path / "other" / "run" / RESULTS
-    assert f"{path} differs" in differences(tmp_path / "quiet", tmp_path / "other")
+    found = differences(tmp_path / "quiet", tmp_path / "other")
+    assert found == [f"{path} differs at /images: 'i' and 'others'"]
     flip(path, 90)
     assert any("is not" in text for text in differences(tmp_path / "quiet", tmp_path / "other"))
     path.unlink()
