@@ -57,6 +57,8 @@ EXTRAS = {
     "edge": ["numpy", "pillow", "onnxruntime"],
     # torch 2.5 cannot export MMA
     "export": ["torch>=2.6", "onnx", "onnxruntime", "onnxscript"],
+    # `loreal export --format litert`; a device needs ai-edge-litert, numpy and pillow of it
+    "litert": ["litert-torch", "ai-edge-litert"],
     "report": ["jinja2"],
     "slurm": ["submitit"],
     "llm": ["openai"],

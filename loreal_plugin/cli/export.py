@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-TEXT = "write a finished run as a package of ONNX files for a device"
+TEXT = "write a finished run as a package of ONNX or LiteRT files for a device"
 EPILOG = """\
 A package is a folder: encoder.onnx (uint8 picture in, features out), a head for each class set
 (ONNX, and the same as safetensors), loreal.json (how to read pictures, classes, hashes, where it
 comes from), golden pictures for a self-test, and a model card. It runs with numpy, pillow and
 onnxruntime alone: python -m loreal_plugin.edge PACKAGE PICTURES...
+
+With --format litert the encoder is encoder.tflite, which takes one picture, and heads are
+safetensors alone; the package runs with numpy, pillow and ai-edge-litert. The export then needs
+pip install 'loreal-plugin[litert]'. It has fp32, fp16 and int8, and neither --text nor --web.
 
 RUN is the results.json of a finished run with stage 3, or the folder it lies in. Before a package
 is written it is compared with the run on pictures that no training saw; one that gives another
@@ -19,6 +23,7 @@ class too often is refused. docs/DEVICE.md says what each precision costs.
 examples:
   loreal export RUN --out flowers
   loreal export RUN --out flowers --precision int8 --classes base new
+  loreal export RUN --out flowers --format litert --precision int8
   loreal export RUN --out flowers --precision int8-static --pictures folder/of/pictures
 """
 
@@ -42,6 +47,9 @@ def _add_content(parser: argparse.ArgumentParser) -> None:
     """Add what a package holds."""
     parser.add_argument("run_path", metavar="RUN", help="results.json, or its folder")
     parser.add_argument("--out", metavar="PACKAGE", required=True, help="folder of the package")
+    parser.add_argument(
+        "--format", default="onnx", help="of the encoder: onnx or litert (TensorFlow Lite) (onnx)"
+    )
     parser.add_argument(
         "--precision",
         default="fp32",
@@ -106,9 +114,8 @@ def run(args: argparse.Namespace) -> int:
     least = number(args.min_agreement, lambda n: 0 <= n <= 100, rule)
     from loreal_plugin.export.export_run import ExportPlan, export_run
 
-    plan = ExportPlan(
-        args.precision, args.mode, tuple(args.classes), check, least, args.text, args.web
-    )
+    words = args.precision, args.mode, tuple(args.classes)
+    plan = ExportPlan(*words, check, least, args.text, args.web, args.format)
     out = export_run(
         args.run_path,
         args.out,

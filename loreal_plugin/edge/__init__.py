@@ -1,7 +1,7 @@
 """A package on a device: reading, checking and running it with numpy, pillow and onnxruntime.
 
-Nothing here needs torch, and nothing else of `loreal_plugin` but its errors and its reader of
-pictures is imported.
+A package with a LiteRT encoder has ai-edge-litert in the place of onnxruntime. Nothing here needs
+torch, and nothing else of `loreal_plugin` but its errors and its reader of pictures is imported.
 
     from loreal_plugin.edge import Package
 

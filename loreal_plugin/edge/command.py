@@ -30,7 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="python -m loreal_plugin.edge",
-        description="Names pictures with an exported package; needs numpy, pillow, onnxruntime.",
+        description="Names pictures with an exported package; needs numpy, pillow and onnxruntime"
+        " (or ai-edge-litert).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -18,6 +18,7 @@ from loreal_plugin.files.schema import fault_of
 FORMAT, SCHEMA_VERSION = "loreal-package", 1
 MANIFEST, SUMS, CARD = "loreal.json", "SHA256SUMS", "README.md"
 ENCODER, GOLDEN = "encoder.onnx", "golden.npz"
+ENCODERS = {"onnx": ENCODER, "litert": "encoder.tflite"}  # by format; a package has one of them
 HEADS, TEXT, MERGES, WEB = "heads", "text.onnx", "merges.txt.gz", "web"
 
 

@@ -16,9 +16,12 @@ import numpy as np
 from PIL import Image
 
 from loreal_plugin.edge.head import NOTE, Head, read_head
-from loreal_plugin.edge.layout import ENCODER, MANIFEST, check_files, inside, read_manifest
+from loreal_plugin.edge.layout import ENCODERS, MANIFEST, check_files, inside, read_manifest
+from loreal_plugin.edge.litert import litert_encoder
 from loreal_plugin.edge.pixels import check_recipe, read_rgb, to_pixels
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, unknown_name
+
+Encoder = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,14 @@ class Package:
         folder: where it lies.
         manifest: its `loreal.json`.
         labels: C names in the order of the logits.
-        encoder: session of the encoder.
+        encoder: pixels (B, S, S, 3) uint8 -> features (B, F, D).
         head: features (B, F, D) -> logits (B, C).
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     labels: tuple[str, ...]
-    encoder: Any
+    encoder: Encoder
     head: Callable[[np.ndarray], np.ndarray]
 
     @classmethod
@@ -59,7 +62,8 @@ class Package:
         Raises:
             CheckpointError: no package, a damaged one, one of another schema version; a head of
                 another run.
-            ConfigError: no such head, or onnxruntime is not installed.
+            ConfigError: no such head, or what runs the encoder is not installed: onnxruntime, or
+                ai-edge-litert for a package of that format.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
@@ -68,13 +72,7 @@ class Package:
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
         found, labels = _head(folder, manifest, head, threads)
-        encoder, size = session(folder / ENCODER, threads), manifest["picture"]["size"]
-        if not _takes(encoder, size):
-            raise CheckpointError(
-                f"{folder / ENCODER} does not read pictures of {size} pixels, as"
-                f" {folder / MANIFEST} says; export the package again"
-            )
-        return cls(folder, manifest, labels, encoder, found)
+        return cls(folder, manifest, labels, _encoder(folder, manifest, threads), found)
 
     @property
     def size(self) -> int:
@@ -83,8 +81,11 @@ class Package:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether the encoder takes one picture at a time: its rounding depends on the batch."""
-        return not self.manifest["encoder"]["rows_independent"]
+        """Whether the encoder takes one picture at a time: it has no other batch, or its rounding
+        depends on the batch.
+        """
+        facts = self.manifest["encoder"]
+        return facts.get("batch") == 1 or not facts["rows_independent"]
 
     def pixels(self, picture: str | Path | Image.Image) -> np.ndarray:
         """Return a picture as the encoder reads it, (S, S, 3) uint8.
@@ -106,10 +107,7 @@ class Package:
                 f" {pixels.dtype} {pixels.shape}"
             )
         step = 1 if self.one_by_one else max(1, len(pixels))
-        parts = [
-            self.encoder.run(None, {"pixels": pixels[at : at + step]})[0]
-            for at in range(0, len(pixels), step)
-        ]
+        parts = [self.encoder(pixels[at : at + step]) for at in range(0, len(pixels), step)]
         return np.concatenate(parts)
 
     @property
@@ -148,10 +146,26 @@ class Package:
         return [Answer(self.labels[i], float(odds[i] / odds.sum())) for i in best]
 
 
-def _takes(encoder: Any, size: int) -> bool:
-    """Return whether an encoder has one input: `pixels` (B, size, size, 3) uint8."""
-    inputs = [(one.name, one.type, list(one.shape[1:])) for one in encoder.get_inputs()]
-    return inputs == [("pixels", "tensor(uint8)", [size, size, 3])]
+def _encoder(folder: Path, manifest: Mapping[str, Any], threads: int) -> Encoder:
+    """Return the encoder of a package, in the runtime of its format."""
+    kind, size = manifest["encoder"].get("format", "onnx"), manifest["picture"]["size"]
+    path = folder / ENCODERS[kind]
+    found = (_onnx_encoder if kind == "onnx" else litert_encoder)(path, size, threads)
+    if found is None:
+        raise CheckpointError(
+            f"{path} does not read pictures of {size} pixels, as {folder / MANIFEST} says; export"
+            " the package again"
+        )
+    return found
+
+
+def _onnx_encoder(path: Path, size: int, threads: int) -> Encoder | None:
+    """Return an encoder in onnxruntime, None where it does not read pictures of a size."""
+    run = session(path, threads)
+    inputs = [(one.name, one.type, list(one.shape[1:])) for one in run.get_inputs()]
+    if inputs != [("pixels", "tensor(uint8)", [size, size, 3])]:
+        return None
+    return lambda pixels: run.run(None, {"pixels": pixels})[0]
 
 
 def session(path: Path, threads: int) -> Any:
@@ -207,9 +221,7 @@ def _head(
         return _checked(head, head.source, head.labels, manifest, "the head")
     heads = manifest["heads"]
     name = str(head) or next(iter(heads))
-    if name in heads:
-        return _onnx_head(inside(folder, heads[name]["file"]), manifest, threads)
-    path = Path(name)
+    path = inside(folder, heads[name]["file"]) if name in heads else Path(name)
     if path.suffix not in (".onnx", ".safetensors") or not path.is_file():
         raise ConfigError(f"{unknown_name('head', name, heads)}, and no .onnx or .safetensors file")
     if path.suffix == ".onnx":

@@ -11,7 +11,7 @@ from loreal_plugin.results.markdown import in_cell
 
 _USE = """\
 ```bash
-pip install numpy pillow onnxruntime
+pip install numpy pillow {runtime}
 pip install --no-deps loreal-plugin
 python -m loreal_plugin.edge {folder} --selftest
 python -m loreal_plugin.edge {folder} picture.jpg folder/of/pictures
@@ -30,6 +30,8 @@ _LIMITS = """\
 - The probabilities are a softmax of logits and were not calibrated.
 - Accuracies are those of the run, on its test pictures, in float32 on the machine that trained it.
 - Pictures have to be read as `loreal.json` says under `picture`: another resize changes answers."""
+
+_RUNTIMES = {"onnx": "onnxruntime", "litert": "ai-edge-litert"}
 
 LICENCES = """\
 The model is made of the CLIP weights named above; their licence holds for it ({licence}).
@@ -52,6 +54,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
         ["heads", ", ".join(f"{n} ({len(h['labels'])})" for n, h in manifest["heads"].items())],
         ["image side", run["image_side"]],
         ["inference mode", manifest["mode"]],
+        ["format", {"onnx": "ONNX", "litert": "LiteRT"}[manifest["encoder"]["format"]]],
         ["precision", manifest["precision"]],
         ["size", f"{megabytes:.1f} MB"],
         ["trained on", f"{run['dataset']}, {run['shots']} shots, seed {run['seed']}"],
@@ -62,7 +65,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
         f"# {manifest['title']} at {manifest['phi']} pixels",
         facts_table(facts),
         "## Use",
-        _USE.format(folder=folder),
+        _USE.format(folder=folder, runtime=_RUNTIMES[manifest["encoder"]["format"]]),
         "## Accuracy",
         _accuracy(manifest),
         "## Limits",

@@ -12,7 +12,7 @@ from loreal_plugin.digests import digest_file
 from loreal_plugin.edge.head import Head
 from loreal_plugin.edge.layout import (
     CARD,
-    ENCODER,
+    ENCODERS,
     FORMAT,
     GOLDEN,
     MANIFEST,
@@ -23,13 +23,13 @@ from loreal_plugin.edge.layout import (
 from loreal_plugin.edge.pixels import recipe_of
 from loreal_plugin.export.golden import TOLERANCE
 from loreal_plugin.export.head_files import OPSET
+from loreal_plugin.export.need import TOOLS
 from loreal_plugin.export.precision import BATCH_DEPENDENT
 from loreal_plugin.files import write_text
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.results.provenance import git_revision, versions
 
 _OF_RUN = ("key", "protocol", "dataset", "seed", "shots", "native_size", "recipe", "git_revision")
-_TOOLS = ("onnx", "onnxscript", "onnxruntime")
 
 
 def manifest_of(
@@ -37,13 +37,15 @@ def manifest_of(
     record: Mapping[str, Any],
     heads: Mapping[str, tuple[Head, Sequence[Path]]],
     precision: str,
+    kind: str = "onnx",
 ) -> dict[str, Any]:
     """Return the description of a package whose files are not counted yet.
 
     Args:
         record: the run's results.json.
-        heads: by name: the head and its files, `.onnx` first.
+        heads: by name: the head and its files; a device reads the first, the last has the tensors.
         precision: of the encoder.
+        kind: format of the encoder, `onnx` or `litert`.
     """
     first = next(iter(heads.values()))[0]
     contract = deployed.beta.contract
@@ -56,11 +58,11 @@ def manifest_of(
         + (", adapted image side" if deployed.beta.adaptation else ""),
         "phi": deployed.phi,
         "precision": precision,
-        "opset": OPSET,
+        **({"opset": OPSET} if kind == "onnx" else {}),
         "mode": first.mode,
         "logit_scale": first.scale,
         "picture": recipe_of(deployed.phi, deployed.beta.cfg.INPUT.INTERPOLATION),
-        "encoder": _encoder_facts(first, precision),
+        "encoder": _encoder_facts(first, precision, kind),
         "attributes": words,
         "heads": {name: _head_facts(head, files) for name, (head, files) in heads.items()},
         "golden": {
@@ -70,19 +72,23 @@ def manifest_of(
         },
         "run": _run_facts(deployed, record),
         "accuracy": {"rows": rows_of(record), "check": None},
-        "versions": versions() | {name: _version(name) for name in _TOOLS},
+        "versions": versions() | {name: _version(name) for name in TOOLS[kind]},
         "exporter_revision": git_revision(),
         "files": {},
     }
 
 
-def _encoder_facts(head: Head, precision: str) -> dict[str, Any]:
+def _encoder_facts(head: Head, precision: str, kind: str) -> dict[str, Any]:
+    # the LiteRT encoder takes one picture; that of ONNX any number
+    fixed = {"batch": 1} if kind == "litert" else {}
     return {
-        "file": ENCODER,
+        "format": kind,
+        "file": ENCODERS[kind],
         "input": "pixels",
         "output": "features",
         "features": head.tensors["weights"].shape[1],
-        "rows_independent": precision not in BATCH_DEPENDENT,
+        "rows_independent": kind == "litert" or precision not in BATCH_DEPENDENT,
+        **fixed,
     }
 
 
@@ -99,7 +105,7 @@ def _head_facts(head: Head, files: Sequence[Path]) -> dict[str, Any]:
     weights = head.tensors["weights"]
     return {
         "file": f"heads/{files[0].name}",
-        "tensors": f"heads/{files[1].name}",
+        "tensors": f"heads/{files[-1].name}",
         "mode": head.mode,
         "labels": list(head.labels),
         # how much each feature of the encoder counts for a class; one row where all are alike
@@ -156,7 +162,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any], *, sealed: bool) -> N
         }
         for path in files
     }
-    assert not sealed or {ENCODER, GOLDEN, CARD} <= set(manifest["files"])
+    assert not sealed or {manifest["encoder"]["file"], GOLDEN, CARD} <= set(manifest["files"])
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / MANIFEST, text)
     write_text(folder / SUMS, sums_of(text.encode("utf-8"), manifest["files"]))

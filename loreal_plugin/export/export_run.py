@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from loreal_plugin.edge.head import MODES, Head
-from loreal_plugin.edge.layout import CARD, ENCODER, HEADS, MANIFEST
+from loreal_plugin.edge.layout import CARD, ENCODERS, HEADS, MANIFEST
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.pixels import read_rgb, recipe_of, to_pixels
 from loreal_plugin.errors import ConfigError, LorealError, unknown_name
@@ -22,9 +22,10 @@ from loreal_plugin.export.class_names import class_sets
 from loreal_plugin.export.describe import manifest_of, write_manifest
 from loreal_plugin.export.encoder import export_encoder, normalisation
 from loreal_plugin.export.golden import write_golden
-from loreal_plugin.export.head_files import in_half, write_head
+from loreal_plugin.export.head_files import in_half, write_head, write_tensors
 from loreal_plugin.export.heads import head_of
-from loreal_plugin.export.need import need
+from loreal_plugin.export.litert import check_litert, export_litert
+from loreal_plugin.export.need import need_tools
 from loreal_plugin.export.pictures import Pictures, pictures_of, spread
 from loreal_plugin.export.precision import CALIBRATED, PRECISIONS, convert
 from loreal_plugin.export.text import write_text_encoder
@@ -54,6 +55,7 @@ class ExportPlan:
         text: also write the text encoder, so that the device itself takes new class names.
         web: also write a page; the folder of the npm package onnxruntime-web, empty: below the
             current folder; None: no page.
+        format: of the encoder, `onnx` or `litert`.
     """
 
     precision: str = "fp32"
@@ -63,6 +65,7 @@ class ExportPlan:
     least: float = 98.0
     text: bool = False
     web: str | None = None
+    format: str = "onnx"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -74,6 +77,10 @@ class ExportPlan:
                 f"check must be 0 or more and min-agreement a percentage, got {self.check} and"
                 f" {self.least}"
             )
+        if self.format not in ENCODERS:
+            raise ConfigError(unknown_name("format", self.format, ENCODERS))
+        if self.format == "litert":
+            check_litert(self.precision, text=self.text, web=self.web is not None)
 
 
 def export_run(
@@ -102,8 +109,7 @@ def export_run(
     """
     plan, out, say = plan or ExportPlan(), Path(out).expanduser(), say or say_line
     check_target(out)
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        need(name)
+    need_tools(plan.format)
     if plan.web is not None:
         find_runtime(plan.web)
     trained = TrainedRun.open(run, host=host, weights=weights, row="")
@@ -175,10 +181,9 @@ def write_package(
     """
     first = next(iter(deployed.values()))
     runtime = None if plan.web is None else find_runtime(plan.web)
-    model = convert(export_encoder(first), plan.precision, calibration(first, plan, found, say))
-    write_bytes(folder / ENCODER, model.SerializeToString())
+    write_bytes(folder / ENCODERS[plan.format], _encoder(first, plan, found, say))
     heads = {title: _write_head(folder, title, one, plan) for title, one in deployed.items()}
-    manifest = manifest_of(first, record, heads, plan.precision)
+    manifest = manifest_of(first, record, heads, plan.precision, plan.format)
     if plan.text:
         manifest["text"] = write_text_encoder(folder, list(deployed.values()), plan.precision)
     write_manifest(folder, manifest, sealed=False)
@@ -195,6 +200,14 @@ def write_package(
         write_single(folder, manifest)
     seal(folder, manifest, name)
     return agreed
+
+
+def _encoder(deployed: Deployed, plan: ExportPlan, found: Pictures, say: Say) -> bytes:
+    """Return the content of the encoder's file."""
+    if plan.format == "litert":
+        return export_litert(deployed, plan.precision)
+    pixels = calibration(deployed, plan, found, say)
+    return bytes(convert(export_encoder(deployed), plan.precision, pixels).SerializeToString())
 
 
 def calibration(
@@ -214,7 +227,8 @@ def _write_head(
 ) -> tuple[Head, Sequence[Path]]:
     head = head_of(deployed)
     head = head if plan.precision == "fp32" else in_half(head)
-    return head, write_head(head, folder / HEADS / title)
+    write = write_head if plan.format == "onnx" else write_tensors
+    return head, write(head, folder / HEADS / title)
 
 
 def seal(folder: Path, manifest: dict[str, Any], name: str) -> None:

@@ -35,13 +35,23 @@ def write_head(head: Head, path: Path) -> list[Path]:
         ConfigError: onnx is not installed.
         LorealError: a file cannot be written.
     """
+    graph = path.with_suffix(".onnx")
+    write_bytes(graph, head_graph(head).SerializeToString())
+    return [graph, *write_tensors(head, path)]
+
+
+def write_tensors(head: Head, path: Path) -> list[Path]:
+    """Write a head as `<path>.safetensors` alone; return that path in a list.
+
+    Raises:
+        LorealError: the file cannot be written.
+    """
     from safetensors.numpy import save
 
-    files = [path.with_suffix(".onnx"), path.with_suffix(".safetensors")]
-    write_bytes(files[0], head_graph(head).SerializeToString())
+    file = path.with_suffix(".safetensors")
     plain = {name: np.ascontiguousarray(value) for name, value in head.tensors.items()}
-    write_bytes(files[1], save(plain, {NOTE: head.note}))
-    return files
+    write_bytes(file, save(plain, {NOTE: head.note}))
+    return [file]
 
 
 def head_graph(head: Head) -> Any:

@@ -7,9 +7,15 @@ from typing import Any
 
 from loreal_plugin.errors import ConfigError
 
+# by format of the encoder; as a registry has them
+TOOLS = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "litert": ("litert-torch", "ai-edge-litert"),
+}
 
-def need(name: str) -> Any:
-    """Return a module of onnx, onnxruntime or onnxscript.
+
+def need(name: str, extra: str = "export") -> Any:
+    """Return a module of a package that an extra of this project brings.
 
     Raises:
         ConfigError: it is not installed.
@@ -19,5 +25,15 @@ def need(name: str) -> Any:
     except ImportError as error:
         raise ConfigError(
             f"{name.partition('.')[0]} is needed here and cannot be imported ({error});"
-            " pip install 'loreal-plugin[export]'"
+            f" pip install 'loreal-plugin[{extra}]'"
         ) from None
+
+
+def need_tools(kind: str) -> None:
+    """Check that all that writes and runs a format is installed.
+
+    Raises:
+        ConfigError: a package is not; it is named with its extra.
+    """
+    for name in TOOLS[kind]:
+        need(name.replace("-", "_"), "export" if kind == "onnx" else kind)
