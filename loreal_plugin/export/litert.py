@@ -91,6 +91,8 @@ def in_precision(model: bytes, precision: str) -> bytes:
 @contextlib.contextmanager
 def _quietly() -> Any:
     """Keep the converter's progress and torch's deprecations off the screen."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
