@@ -65,7 +65,7 @@ class Head:
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Return logits (B, C) of features (B, F, D)."""
         t = {
-            name: value if value.dtype.kind == "i" else value.astype(np.float32)
+            name: value if value.dtype.kind == "i" else value.astype(np.float32, copy=False)
             for name, value in self.tensors.items()
         }
         if self.mode == "static":

@@ -79,11 +79,10 @@ def in_precision(model: bytes, precision: str) -> bytes:
         return model
     tools = need("ai_edge_quantizer", "litert")
     quantizer, kinds = tools.quantizer.Quantizer(bytearray(model)), tools.qtyping.TFLOperationName
-    if precision == "fp16":
-        cast = tools.algorithm_manager.AlgorithmName.FLOAT_CASTING
-        quantizer.add_weight_only_config(".*", kinds.ALL_SUPPORTED, 16, algorithm_key=cast)
-    else:
-        quantizer.add_dynamic_config(".*", kinds.FULLY_CONNECTED, 8)  # not the patch embedding
+    cast = tools.algorithm_manager.AlgorithmName.FLOAT_CASTING
+    quantizer.add_weight_only_config(".*", kinds.ALL_SUPPORTED, 16, algorithm_key=cast)
+    if precision == "int8":  # all but the patch embedding
+        quantizer.add_dynamic_config(".*", kinds.FULLY_CONNECTED, 8)
     made = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 from loreal_plugin.errors import ConfigError
@@ -35,5 +36,8 @@ def need_tools(kind: str) -> None:
     Raises:
         ConfigError: a package is not; it is named with its extra.
     """
+    # TensorFlow's part of the LiteRT converter else logs its own affairs to the terminal
+    for name, value in (("TF_CPP_MIN_LOG_LEVEL", "3"), ("TF_ENABLE_ONEDNN_OPTS", "0")):
+        os.environ.setdefault(name, value)
     for name in TOOLS[kind]:
         need(name.replace("-", "_"), "export" if kind == "onnx" else kind)
