@@ -54,14 +54,16 @@ def export_litert(deployed: Deployed, precision: str) -> bytes:
         ConfigError: litert-torch is not installed.
     """
     converter, side = need("litert_torch", "litert"), deployed.phi
+    module = PixelEncoder(deployed).eval()
     given = {"pixels": torch.zeros(1, side, side, 3, dtype=torch.uint8)}
     with torch.no_grad(), frozen_learner(deployed.beta), _quietly():
         try:
-            made = converter.convert(PixelEncoder(deployed).eval(), sample_kwargs=given)
+            made = converter.convert(module, sample_kwargs=given)
         except Exception as error:  # of many kinds, all of them the converter's own
+            said = f"{type(error).__name__} {str(error).strip()}".splitlines()[0]
             raise HostError(
                 f"the image encoder of {deployed.beta.contract.trainer} cannot be converted to"
-                f" LiteRT: {str(error).strip().splitlines()[0]}; --format onnx may do"
+                f" LiteRT ({said.strip()}); --format onnx does not need that"
             ) from error
         return in_precision(bytes(made.model_content()), precision)
 

@@ -70,7 +70,7 @@ class RunModel:
 
 
 class PackageModel:
-    """An exported package, in onnxruntime."""
+    """An exported package, in the runtime of its format."""
 
     def __init__(self, package: Package) -> None:
         self.package = package

@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from loreal_plugin.digests import digest_file
 from loreal_plugin.edge import Package
 from loreal_plugin.edge.layout import MANIFEST, SUMS, sums_of
 from loreal_plugin.edge.selftest import self_test
-from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.errors import CheckpointError, ConfigError, HostError
 from loreal_plugin.export import export_run, litert
 from loreal_plugin.export.encoder import PixelEncoder
 from loreal_plugin.export.export_run import ExportPlan
@@ -168,6 +169,15 @@ def test_an_encoder_that_takes_tensors_from_elsewhere_is_refused(
     path.write_bytes(builder.Output())
     with pytest.raises(CheckpointError, match="takes tensors from other files"):
         Package.open(sealed(folder, manifest))
+
+
+def test_an_encoder_that_cannot_be_converted_is_named(monkeypatch):
+    def convert(module: torch.nn.Module, sample_kwargs: dict[str, torch.Tensor]) -> None:
+        raise AssertionError  # the converter has some without a text
+
+    monkeypatch.setitem(sys.modules, "litert_torch", types.SimpleNamespace(convert=convert))
+    with pytest.raises(HostError, match=r"cannot be converted to LiteRT \(AssertionError\)"):
+        litert.export_litert(untrained("coop", "static"), "fp32")
 
 
 @pytest.mark.parametrize(
