@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from loreal_plugin.errors import LorealError
@@ -33,3 +34,9 @@ def embedded_host() -> Path:
 def cache_root() -> Path:
     """Return the folder for drawn pictures and caches: `LOREAL_CACHE`, or `~/.cache/loreal`."""
     return Path(os.environ.get("LOREAL_CACHE") or Path.home() / ".cache" / "loreal").expanduser()
+
+
+def typed(path: Path) -> str:
+    """Return a path as one would type it here."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

@@ -27,8 +27,8 @@ def site_path(path: str) -> str:
 
 
 def title_of(page: Path) -> str:
-    """Return a page's first heading."""
-    heading = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    """Return a page's first heading, without what stands in parentheses at its end."""
+    heading = re.search(r"^# (.+?)(?: \(.*\))?$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return heading[1] if heading else page.stem
 
 

@@ -45,9 +45,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the choices."""
-    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.next_steps import next_line
     from loreal_plugin.cli.numbers import number
     from loreal_plugin.files import write_bytes
+    from loreal_plugin.paths import typed
     from loreal_plugin.results.advise import advise
     from loreal_plugin.runs.folders import folder_name
 

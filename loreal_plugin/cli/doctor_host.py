@@ -193,7 +193,7 @@ def shared(attached: Any, built: Built) -> str:
             build_student(attached, cfg, _CLASSES, "cpu", input_size=size) for size in sizes
         )
     report = share_clip_tensors(alpha, beta)
-    return f"at {sizes[0]} and {sizes[1]} share {report.n_shared} tensors"
+    return f"share {report.n_shared} tensors (tried at {sizes[0]} and about half of it)"
 
 
 def built_shell(attached: Any, built: Built) -> Any:

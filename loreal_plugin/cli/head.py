@@ -59,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
         weights=args.weights,
     )
-    print("written: " + ", ".join(f"{p} ({p.stat().st_size / 1e6:.2f} MB)" for p in files))
+    print("written: " + ", ".join(f"{p} ({p.stat().st_size / 1e3:,.0f} kB)" for p in files))
     return 0

@@ -1,14 +1,17 @@
-"""The line that follows a table: what one would do next, as commands that can be copied."""
+"""What follows a table: what one would do next, as commands that can be copied."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
+
+from loreal_plugin.paths import typed
 
 
 def next_line(*steps: str) -> str:
-    """Return `Next: ...` with one step after the other; empty without steps."""
-    return f"Next: {'; '.join(steps)}" if steps else ""
+    """Return `Next: ...`, several steps with a line for each; empty without steps."""
+    if len(steps) < 2:
+        return "".join(f"Next: {step}" for step in steps)
+    return "\n".join(["Next:", *(f"  {step}" for step in steps)])
 
 
 def after_run(folder: Path, out: Path | None = None) -> str:
@@ -21,9 +24,3 @@ def after_run(folder: Path, out: Path | None = None) -> str:
     run = typed(folder)
     steps = [f"loreal predict {run} PICTURES", f"loreal explain PICTURES --run {run}"]
     return next_line(*steps, *([f"loreal report {typed(out)}"] if out else []))
-
-
-def typed(path: Path) -> str:
-    """Return a path as one would type it here."""
-    here = Path.cwd()
-    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

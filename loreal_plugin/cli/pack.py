@@ -57,10 +57,11 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pack, and say what was written."""
-    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.next_steps import next_line
     from loreal_plugin.errors import ConfigError
     from loreal_plugin.export.pack_run import archive_kind, pack_run
     from loreal_plugin.export.push import hub_for, push
+    from loreal_plugin.paths import typed
 
     if args.push and archive_kind(Path(args.out)):
         raise ConfigError("--push uploads a folder; give --out without .zip or .tar")

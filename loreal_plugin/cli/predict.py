@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from loreal_plugin.cli.signals import EXIT_INTERRUPTED
@@ -102,15 +103,18 @@ def _print(
 
     from loreal_plugin.use.forms import head_of, line_of
     from loreal_plugin.use.predict import Tally, answers
+    from loreal_plugin.use.sources import first_of
 
     print(model.title, file=sys.stderr, flush=True)
     if head_of(form):
         print(head_of(form))
-    tally, width = Tally(), 0
+    tally, code = Tally(), EXIT_INTERRUPTED  # which is how a camera ends
     readers = threads or torch.get_num_threads()
-    code = EXIT_INTERRUPTED  # which is how a camera ends
     with suppress(KeyboardInterrupt):
-        for one in answers(model, sources, tally, top=top, batch=batch, readers=readers):
+        first = first_of(sources, batch)
+        width = max((len(one.name) for one in first), default=0)
+        rest = chain(first, sources)
+        for one in answers(model, rest, tally, top=top, batch=batch, readers=readers):
             width = max(width, len(one.name))
             if one.fault:
                 print(f"skipped: {one.fault}", file=sys.stderr, flush=True)

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.plans:
         raise ConfigError("--plans belongs to --ablations FILE")
-    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.next_steps import next_line
+    from loreal_plugin.paths import typed
     from loreal_plugin.results.write_report import write_report
 
     written = write_report(out, Path(args.out).expanduser() if args.out else None, args.title)

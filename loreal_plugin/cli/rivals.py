@@ -70,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
     spec = spec_of(args)
     protocol = protocol_of(args.protocol, spec.dataset, target_names(args.targets))
 
-    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.next_steps import next_line
+    from loreal_plugin.paths import typed
     from loreal_plugin.results.run_table import format_rivals
     from loreal_plugin.runs.rivals import run_rivals
 

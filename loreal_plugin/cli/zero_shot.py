@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry(spec)
 
-    from loreal_plugin.cli.next_steps import next_line, typed
+    from loreal_plugin.cli.next_steps import next_line
     from loreal_plugin.contract import DEFAULT_METHOD
+    from loreal_plugin.paths import typed
     from loreal_plugin.results.run_table import format_run
     from loreal_plugin.runs.zero_shot import run_zero_shot
 

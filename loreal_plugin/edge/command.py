@@ -120,5 +120,5 @@ def _name_pictures(args: argparse.Namespace, package: Package) -> int:
             print(f"{path}: " + ", ".join(f"{one.classname} {one.probability:.3f}" for one in best))
     print(timings.text(), file=sys.stderr)
     if broken:
-        print(f"{broken} picture(s) could not be read", file=sys.stderr)
+        print(f"{broken:,} could not be read", file=sys.stderr)
     return int(broken > 0)

@@ -128,11 +128,15 @@ def pixels_of(run: OpenRun, items: Sequence[Any], size: int) -> Tensor:
     return torch.cat([run.pixels(item.impath, size) for item in items])
 
 
-def label_of(run: OpenRun, file: str) -> str:
-    """Return the class of a picture file of the run's dataset and classes, else an empty text."""
-    wanted = os.path.realpath(file)
-    for part in ("test", "train"):
-        for item in run.items(part):
-            if os.path.realpath(item.impath) == wanted:
-                return run.deployed.classnames[item.label]
-    return ""
+def labels_of(run: OpenRun, files: Sequence[str], say: Callable[[str], None] = print) -> list[str]:
+    """Return the class of each picture file that is of the run's dataset and classes, else an empty
+    text. Where the dataset is not at hand all are empty, and a line says so.
+    """
+    try:
+        items = [*run.items("train"), *run.items("test")]
+    except DataError as error:
+        say(f"what the pictures really are is not shown: {one_line(error)}")
+        return [""] * len(files)
+    known = {os.path.realpath(item.impath): item.label for item in items}
+    labels = (known.get(os.path.realpath(file)) for file in files)
+    return ["" if label is None else run.deployed.classnames[label] for label in labels]

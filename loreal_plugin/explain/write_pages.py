@@ -12,7 +12,7 @@ from loreal_plugin.explain.map_page import save_map
 from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, Say, open_run
-from loreal_plugin.explain.sample import choose, label_of, split_words
+from loreal_plugin.explain.sample import choose, labels_of, split_words
 from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.files import write_json
 from loreal_plugin.runs.prepare import say_line
@@ -47,7 +47,7 @@ def explain_pictures(
     files, dataset = split_words(words, say)
     run = open_run(run_path, dataset=dataset, say=say, **where)
     if files:
-        pictures = [(file, label_of(run, file)) for file in files]
+        pictures = list(zip(files, labels_of(run, files, say), strict=True))
     else:
         chosen = choose(run, run.items("test"), count, pick, say)
         pictures = [(item.impath, run.deployed.classnames[item.label]) for item in chosen]

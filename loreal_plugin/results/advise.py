@@ -27,7 +27,7 @@ from loreal_plugin.results.reader import collect
 from loreal_plugin.results.statistics import mean_std
 
 NAMED = 6  # choices that were not timed: more of them are counted
-LESS = 0.9  # of the time: a less accurate choice is named only where it takes less than this
+LESS = 0.9  # of the time: a less accurate choice is named only where it takes at most this
 WITH_READING = "time includes building the model and reading the pictures"
 ALONE = "time of one picture alone, in memory; compare times of one machine only"
 WITHOUT_READING = "rivals, timed without building and reading; compare times only within this list"
@@ -267,7 +267,7 @@ def front(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
-    best = front(choices)
+    best = _worthwhile(choices) if (alone := choices[0].alone) else front(choices)
     body = [
         [
             c.text,
@@ -286,7 +286,7 @@ def _table(title: str, basis: str, choices: Sequence[Choice]) -> str:
     table = tabulate(
         body, headers=heads, tablefmt="simple", disable_numparse=True, colalign=aligned
     )
-    costs = "time" if choices[0].alone else "time and memory"
+    costs = "time (a less accurate one saves at least a tenth)" if alone else "time and memory"
     text = f"{len(best)} of {len(choices)} choices that no other beats in {unit} and {costs}"
     return f"{title}: {text}; {basis}\n\n{table}"
 

@@ -12,6 +12,7 @@ from loreal_plugin.contract import DEFAULT_METHOD
 from loreal_plugin.data.names import dataset_config
 from loreal_plugin.errors import DataError, WeightsError
 from loreal_plugin.files import write_json
+from loreal_plugin.paths import typed
 from loreal_plugin.pictures import read_picture
 from loreal_plugin.plain_output import counted
 from loreal_plugin.results.per_class import Measured
@@ -160,22 +161,16 @@ def next_steps(run: Path, spec: RunSpec, folder: Path) -> str:
     Args:
         folder: what was trained on; it is worth real weights where it was tried without.
     """
-    name = f"{folder_name(spec.dataset)}-{spec.phi}"
-    commands: list[tuple[str, list[str]]] = [
-        ("name pictures", ["loreal", "predict", str(run), "PICTURES..."]),
+    model, package = typed(run), f"{folder_name(spec.dataset)}-{spec.phi}"
+    commands = [
+        (f"loreal predict {model} PICTURES...", "name pictures"),
         (
+            f"loreal export {model} --out {shlex.quote(package)} --data {typed(spec.data)}",
             "put it on a device",
-            ["loreal", "export", str(run), "--out", name, "--data", str(spec.data)],
         ),
-        (
-            "see where it looks",
-            ["loreal", "explain", "PICTURE", "--run", str(run), "--data", str(spec.data)],
-        ),
+        (f"loreal explain PICTURES... --run {model}", "see where it looks"),
     ]
     if spec.weights in DEMO_WEIGHTS:
-        again = ["loreal", "fit", str(folder), "--phi", str(spec.phi), "--weights", "ViT-B/16"]
-        commands.append(("photographs: with weights that know them (a name or a file)", again))
-    lines = ["", "next"]
-    for what, words in commands:
-        lines.append(f"  {' '.join(map(shlex.quote, words))}    # {what}")
-    return "\n".join(lines)
+        again = f"loreal fit {typed(folder)} --phi {spec.phi} --weights ViT-B/16"
+        commands.append((again, "photographs: with weights that know them (a name or a file)"))
+    return "\n".join(["", "Next:", *(f"  {command}    # {what}" for command, what in commands)])

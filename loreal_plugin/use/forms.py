@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from loreal_plugin.use.predict import Answered
 
 FORMS = ("table", "csv", "json")
-_WIDEST = 48  # characters of a name in the table
+_WIDEST, _WIDEST_PICTURE = 48, 80  # characters of a class name and of a picture's in the table
 # what a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection")
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
@@ -53,7 +53,7 @@ def line_of(answered: Answered, form: str, names: Sequence[str], width: int) -> 
     column = min(max(len(name) for name in names), _WIDEST)
     first, *others = answered.classes
     rest = ", ".join(f"{one.classname} {100 * one.probability:.1f} %" for one in others)
-    line = f"{answered.name:<{min(width, _WIDEST)}}  {first.classname:<{column}}"
+    line = f"{answered.name:<{min(width, _WIDEST_PICTURE)}}  {first.classname:<{column}}"
     return f"{line}  {100 * first.probability:5.1f} %" + (f"   {rest}" if rest else "")
 
 

@@ -40,13 +40,15 @@ class Tally:
 
     def text(self) -> str:
         """Return one line."""
+        broken = f"{self.broken:,} could not be read" if self.broken else ""
+        if not self.named:
+            return f"no picture was named; {broken}" if broken else "no picture was named"
         count = f"{self.named:,} picture{'' if self.named == 1 else 's'}"
-        each = max(self.named, 1)
         found = (
-            f"{count} in {self.wall:.1f} s ({1000 * self.wall / each:.1f} ms a picture, of it"
-            f" {1000 * self.model / each:.1f} ms the model)"
+            f"{count} in {self.wall:.1f} s ({1000 * self.wall / self.named:.1f} ms a picture, of it"
+            f" {1000 * self.model / self.named:.1f} ms the model)"
         )
-        return found + (f"; {self.broken:,} could not be read" if self.broken else "")
+        return f"{found}; {broken}" if broken else found
 
 
 def answers(

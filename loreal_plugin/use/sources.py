@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -68,6 +69,18 @@ def pictures_of(
             yield from pictures_of(found, every=every) if found else (_nothing(word, "matches"),)
         else:
             yield _file(word)
+
+
+def first_of(sources: Iterator[Source], count: int) -> list[Source]:
+    """Take up to `count` pictures off the front and return them; of a camera only one, which is
+    not to wait for the others.
+    """
+    first: list[Source] = []
+    for source in islice(sources, count):
+        first.append(source)
+        if source.live:
+            break
+    return first
 
 
 def _file(path: str) -> Source:

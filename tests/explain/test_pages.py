@@ -26,7 +26,7 @@ from loreal_plugin.explain.explanation import (
 )
 from loreal_plugin.explain.page import save_page
 from loreal_plugin.explain.runs import OpenRun, open_run
-from loreal_plugin.explain.sample import choose, hits_at_phi, label_of, split_words, spread
+from loreal_plugin.explain.sample import choose, hits_at_phi, labels_of, split_words, spread
 from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.explain.write_pages import NUMBERS, OVERVIEW, in_words, page_name
 from loreal_plugin.text.reference import materialise
@@ -141,10 +141,21 @@ def test_a_picture_of_the_dataset_knows_its_class_and_a_strange_one_does_not(
     toy: Any, run: OpenRun, tmp_path: Path
 ):
     item = run.items("test")[0]
-    assert label_of(run, item.impath) == run.deployed.classnames[item.label]
     strange = tmp_path / "strange.png"
     Image.new("RGB", (50, 70), "red").save(strange)
-    assert label_of(run, str(strange)) == ""
+    found = labels_of(run, [str(strange), item.impath])
+    assert found == ["", run.deployed.classnames[item.label]]
+
+
+def test_own_pictures_are_explained_where_the_dataset_is_not(
+    toy: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("DATA")
+    picture, to = next(str(path) for path in toy.pictures.rglob("*.png")), tmp_path / "pages"
+    assert main(["explain", picture, "--run", str(toy.run), "--to", str(to)]) == 0
+    assert "dataset 'pics' needs DATA" in capsys.readouterr().out
+    (entry,) = json.loads((to / NUMBERS).read_text())["pictures"]
+    assert (to / entry["page"]).is_file()
 
 
 def test_embed_draws_a_map_and_writes_its_numbers(

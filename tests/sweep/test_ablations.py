@@ -163,6 +163,7 @@ def test_rows_and_rivals_stand_on_one_front_where_one_picture_was_timed(
     )
     assert "with less time maple: + LOREAL, tested at 96" in small and "CLIP: zero-shot" in small
     assert "tested at 96 (HM 57" not in small, "hardly faster than LOREAL, and worse"
+    assert "4 of 6 choices" in out and "MaPLe, trained at 224, tested at 96" not in out
     assert large.startswith("With pictures of 224 pixels, take maple: MaPLe, trained and tested at")
     assert f"drawn: {tmp_path / 'x' / 'front.png'}\n" in out
     assert (tmp_path / "x" / "front.png").read_bytes()[:4] == b"\x89PNG"

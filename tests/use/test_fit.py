@@ -38,12 +38,12 @@ def test_it_says_what_was_found_and_what_comes_next(trained: Trained) -> None:
     assert "left out:" in said and "notes.jpg" in said and "no picture in: empty" in said
     assert "guessing gives 25.0 %" in said and "Größe Nr. 1" in said
     commands = [
-        shlex.split(line.split("    #")[0]) for line in said.split("next\n")[1].splitlines()
+        shlex.split(line.split("    #")[0]) for line in said.split("Next:\n")[1].splitlines()
     ]
     assert [words[1] for words in commands] == ["predict", "export", "explain"]
     assert commands[0][2] == commands[1][2] == str(folder)
     assert commands[1][-1] == str(trained.fitted.data)
-    assert commands[2][-2] == "--data"
+    assert commands[2][-1] == str(folder)
 
 
 def test_whoever_tried_it_with_the_demonstration_s_weights_is_told_of_real_ones(

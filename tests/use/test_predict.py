@@ -19,7 +19,7 @@ from loreal_plugin.errors import DataError
 from loreal_plugin.inference.deployed import Prediction
 from loreal_plugin.use.forms import head_of, line_of
 from loreal_plugin.use.predict import Answered, Tally, answers
-from loreal_plugin.use.sources import Source
+from loreal_plugin.use.sources import Source, first_of
 
 NAMES = [f"class {i}" for i in range(12)]
 
@@ -87,6 +87,17 @@ def test_a_long_list_is_not_read_ahead_as_a_whole() -> None:
     assert len(taken) <= 12
 
 
+def test_the_first_pictures_are_looked_at_without_waiting_for_a_camera() -> None:
+    lots = iter([source(index) for index in range(5)])
+    assert [one.name for one in first_of(lots, 3)] == ["0", "1", "2"] and next(lots).name == "3"
+    camera = (source(index, live=True) for index in range(3))
+    assert [one.name for one in first_of(camera, 3)] == ["0"] and next(camera).name == "1"
+
+
+def test_where_nothing_could_be_read_no_time_a_picture_is_told() -> None:
+    assert Tally(broken=2, wall=1.0).text() == "no picture was named; 2 could not be read"
+
+
 def csv_row(picture: str, classname: str) -> list[str]:
     """Return the cells of one answer in CSV."""
     answered = Answered(picture, [Prediction(classname, 0.5)])
@@ -124,7 +135,10 @@ def package(package_of: Any) -> Any:
 
 
 def test_a_package_names_pictures_on_the_command_line(
-    package: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    package: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     words = ["predict", str(package.folder), *package.files, str(tmp_path / "text.jpg")]
@@ -143,6 +157,11 @@ def test_a_package_names_pictures_on_the_command_line(
     assert main([*words[:3], "--top", "1", package.files[1]]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0].strip() for line in lines] == package.files[:2]
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "a longer name.png"):
+        Path(name).write_bytes(Path(package.files[0]).read_bytes())
+    assert main([*words[:2], "a.png", "a longer name.png", "--top", "1"]) == 0
+    assert len({len(line) for line in capsys.readouterr().out.splitlines()}) == 1, "one column"
 
 
 @pytest.mark.parametrize(
