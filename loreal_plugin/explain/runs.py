@@ -176,16 +176,18 @@ def open_run(
     """
     trained = TrainedRun.open(path, host=host, weights=weights, row=row)
     record, known = trained.record, trained.deployment
-    named = classes or record["config"]["DATASET.SUBSAMPLE_CLASSES"]
-    looked_at = dataset or record["dataset"]
+    trained_on = record["config"]["DATASET.SUBSAMPLE_CLASSES"]
+    named, looked_at = classes or trained_on, dataset or record["dataset"]
 
     def read_dataset() -> Any:
         engine = reopened_engine(trained, dataset=looked_at, host=host, data=data, say=say)
         with using_weights(trained.weights), saves_held_back():
             return engine.identity.dataset(named)
 
-    at_home = looked_at == record["dataset"] and named in known.classnames
-    names = list(known.classnames[named]) if at_home else list(read_dataset().classnames)
+    # a run that tests on all classes keeps them under its dataset's name
+    kept = known.trained_on if named == trained_on else named
+    at_home = looked_at == record["dataset"] and kept in known.classnames
+    names = list(known.classnames[kept]) if at_home else list(read_dataset().classnames)
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
     words = trained.words_for(names, looked_at)
     deployed = trained.deployed(names, inference="exact", words=words, with_alpha=True)
