@@ -14,6 +14,7 @@ RIGHT, WRONG, PLAIN = "#2a7f4f", "#b5483a", "#7a8794"
 BARS = {"mean": "#3b6ea5", "neutral": "#e0a458"}
 STAND_IN_TEXT = {"mean": "its training mean", "neutral": 'the word "some"'}
 LONGEST = 20  # letters of a class name beside a bar
+EMPTY = 0.3  # of the page's height, at its end, where there are no slots
 
 
 def save_page(explanation: Explanation, title: str, path: Path) -> None:
@@ -35,20 +36,25 @@ def save_page(explanation: Explanation, title: str, path: Path) -> None:
         figure = plt.figure(figsize=(13, 8.4))
         try:
             _draw(figure, explanation, title)
-            content = png_bytes(figure, DPI)
+            content = png_bytes(figure, DPI, cut=0.0 if explanation.slots else EMPTY)
         finally:
             plt.close(figure)
     write_bytes(path, content)
 
 
-def png_bytes(figure: Any, dpi: int, colours: int = 256) -> bytes:
-    """Return a figure as a PNG with a palette: a third of the size, and text stays sharp."""
+def png_bytes(figure: Any, dpi: int, colours: int = 256, cut: float = 0.0) -> bytes:
+    """Return a figure as a PNG with a palette: a third of the size, and text stays sharp.
+
+    Args:
+        cut: share of the height that is left out at the lower end.
+    """
     from PIL import Image
 
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, dpi=dpi, format="png", facecolor="white")
     # the other ways drop rare colours, such as those of a small legend
     kind, plain = Image.Quantize.MAXCOVERAGE, Image.open(drawn).convert("RGB")
+    plain = plain.crop((0, 0, plain.width, round(plain.height * (1 - cut))))
     plain.quantize(colours, method=kind, dither=Image.Dither.NONE).save(
         content, "PNG", optimize=True
     )
@@ -177,9 +183,8 @@ def _draw_slots(figure: Any, e: Explanation) -> None:
     """Draw the table of nearest words and the bars of leaving slots out."""
     native, phi = e.pictures
     if not e.slots:
-        figure.text(
-            0.03, 0.3, "SLOT_PARTS words or none: the prompts hold no contents.", fontsize=10
-        )
+        text = "No slot reads the picture: the prompts are the same for every picture (SLOT_PARTS)."
+        figure.text(0.03, EMPTY + 0.03, text, fontsize=10)
         return
     figure.text(0.03, 0.33, "What the slots say", fontsize=11, weight="bold")
     figure.text(

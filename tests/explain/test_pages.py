@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from loreal_plugin.cli.main import main
@@ -24,7 +26,7 @@ from loreal_plugin.explain.explanation import (
     Slot,
     attributes_of,
 )
-from loreal_plugin.explain.page import save_page
+from loreal_plugin.explain.page import png_bytes, save_page
 from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.explain.sample import choose, hits_at_phi, labels_of, split_words, spread
 from loreal_plugin.explain.slot_worth import load_vocabulary
@@ -188,6 +190,12 @@ def test_a_page_that_cannot_be_written_leaves_nothing(
     with pytest.raises(LorealError, match="No space left"):
         save_page(explanation, "another title", tmp_path / "page.png")
     assert os.listdir(tmp_path) == ["page.png"] and (tmp_path / "page.png").read_bytes() == before
+
+
+def test_a_page_without_slots_ends_where_its_panels_end():
+    figure = Figure(figsize=(2, 1))
+    with Image.open(io.BytesIO(png_bytes(figure, 100, cut=0.3))) as page:
+        assert page.size == (200, 70)
 
 
 def test_no_run_is_one_clear_line(toy: Any, refused: Callable[..., str], tmp_path: Path):

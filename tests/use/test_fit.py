@@ -68,13 +68,17 @@ def test_the_same_command_trains_nothing_again(
 
 
 def test_its_run_is_looked_into_without_the_folder_of_links(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recwarn: pytest.WarningsRecorder,
 ) -> None:
     monkeypatch.delenv("DATA", raising=False)
     picture = next(path for path in (trained.source / "UPPER").iterdir() if path.suffix == ".JPG")
     words = ["explain", str(picture), "--run", str(trained.fitted.folder), "--to", str(tmp_path)]
     assert main([*words, "--weights", str(trained.plan.weights)]) == 0
     assert (tmp_path / "overview.png").is_file()
+    assert not [one for one in recwarn if "Glyph" in str(one.message)], "a class has a CJK name"
 
 
 def test_its_run_names_pictures(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
