@@ -67,6 +67,7 @@ class Trials:
         self.alpha = self.student("base", self.engine.plan.native_size)
         self.text = {half: self._text(half) for half in HALVES}
         self._tests: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self.ingredients: dict[str, Any] = {}  # what else changes alpha's targets
 
     def student(self, half: str, size: int, enlarge: int = 0) -> Student:
         """Return zero-shot CLIP at a size for the classes of a half."""
@@ -128,12 +129,33 @@ class Trials:
         self, settings: AdaptSettings, paths: Sequence[str], sizes: Sequence[int]
     ) -> tuple[Distillation, dict[str, Any]]:
         """Return a training that has ended, and what it took."""
-        shown = list(paths) or [item.impath for item in self.halves["base"].train_x]
         beta = self.student("base", sizes[0], settings.enlarge)
         share_clip_tensors(self.alpha, beta)
         pupil = Tower(beta)
-        shards = Shards(
-            Tower(self.alpha),
+        shards = self.shards(Tower(self.alpha), pupil, settings, paths, sizes)
+        adaptation = adapt(beta, settings)
+        if len(sizes) > 1:
+            pupil.several_sizes(position_resampling(self.cfg))
+        training = Distillation(pupil, adaptation, shards, settings)
+        start = time.process_time()
+        loss = [progress.loss for progress in training.run()][-1]
+        seconds = time.process_time() - start
+        count = sum(value.numel() for value in adaptation.state().values())
+        told = {"steps": training.steps, "parameters": count, "loss": loss}
+        return training, {**told, "processor_seconds": round(seconds, 1)}
+
+    def shards(
+        self,
+        teacher: Tower,
+        pupil: Tower,
+        settings: AdaptSettings,
+        paths: Sequence[str],
+        sizes: Sequence[int],
+    ) -> Shards:
+        """Return the pupil's pictures (no paths: the training pictures) with their targets."""
+        shown = list(paths) or [item.impath for item in self.halves["base"].train_x]
+        return Shards(
+            teacher,
             shown,
             sizes=sizes,
             grids=[pupil.grid, *(size // pupil.patch for size in sizes[1:])],
@@ -146,18 +168,9 @@ class Trials:
                 "pictures": digest(shown),
                 "phi": sizes[0],
                 "seed": settings.seed,
+                **self.ingredients,
             },
         )
-        adaptation = adapt(beta, settings)
-        if len(sizes) > 1:
-            pupil.several_sizes(position_resampling(self.cfg))
-        training = Distillation(pupil, adaptation, shards, settings)
-        start = time.process_time()
-        loss = [progress.loss for progress in training.run()][-1]
-        seconds = time.process_time() - start
-        count = sum(value.numel() for value in adaptation.state().values())
-        told = {"steps": training.steps, "parameters": count, "loss": loss}
-        return training, {**told, "processor_seconds": round(seconds, 1)}
 
 
 def main() -> None:
