@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from loreal_plugin.cli.doctor_table import Finding
 from loreal_plugin.download.table import datasets
+from loreal_plugin.errors import near_name
 
 if TYPE_CHECKING:
     from loreal_plugin.download.inspect import Inspection
@@ -33,10 +34,10 @@ def dataset_findings(data: str, dataset: str) -> list[Finding]:
     if dataset.startswith(_DRAWN) and dataset in names:
         return rows
     if not data:
-        row = Finding(
-            "DATA", "not set; needed for every dataset but demo", False, needed=bool(dataset)
-        )
-        return [*rows, row]
+        near = near_name(dataset, [name for name in names if name.startswith(_DRAWN)])
+        guess = f"; did you mean '{near}'?" if near else ""
+        text = f"not set; needed for every dataset but demo{guess}"
+        return [*rows, Finding("DATA", text, False, needed=bool(dataset))]
     path = Path(data).expanduser()
     if not path.is_dir():
         return [*rows, Finding("DATA", f"{path} is no folder", False)]

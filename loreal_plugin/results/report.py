@@ -116,13 +116,14 @@ def _what_was_read(evidence: Evidence, read: str) -> Fold:
             " best row that reads small pictures. The average HM is the mean of the datasets' HMs."
             " ms / picture: one picture alone, in memory. tokens: what the image encoder reads of a"
             " picture."
-        ),
-        (
-            f"Devices: {', '.join(sorted(known.get('device', ())))}; torch"
+        )
+    ]
+    if known.get("device"):  # nothing is known where no run is finished
+        text.append(
+            f"Devices: {', '.join(sorted(known['device']))}; torch"
             f" {', '.join(sorted(known.get('torch', ())))}; revision"
             f" {', '.join(sorted(known.get('revision', ())))}."
-        ),
-    ]
+        )
     times = [sweep for sweep in evidence.sweeps if sweep.get("seconds")]
     text += [
         f"Sweep `{s['name']}`: {s['done']} of {counted(len(s['runs']), 'run')},"

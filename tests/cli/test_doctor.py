@@ -121,6 +121,13 @@ def test_a_model_that_cannot_be_built_is_a_finding(
     assert last == "a run cannot start: host model"
 
 
+def test_without_data_a_misspelt_demonstration_is_told_apart_from_a_dataset() -> None:
+    (_, row) = doctor_data.dataset_findings("", "dmeo")
+    assert row.mark == "MISSING" and row.found.endswith("did you mean 'demo'?")
+    (_, row) = doctor_data.dataset_findings("", "birds")
+    assert row.mark == "MISSING" and "did you mean" not in row.found
+
+
 def test_datasets_are_counted_and_what_is_missing_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

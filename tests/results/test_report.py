@@ -234,6 +234,12 @@ def test_unfinished_and_failed_runs_are_listed(tmp_path: Path) -> None:
     assert "sweep `mine`, `loreal base2new maple 96`: failed: disk full" in text
 
 
+def test_where_no_run_is_finished_no_device_is_named(tmp_path: Path) -> None:
+    (tmp_path / RESULTS).write_text("{")
+    text = to_markdown(build_report(tmp_path))
+    assert "Finished runs: 0" in text and "Devices:" not in text
+
+
 def test_what_was_set_aside_does_not_count(tmp_path: Path) -> None:
     write_run(tmp_path)
     write_run(tmp_path, gain=0.3, label="demo.replaced")
