@@ -10,6 +10,18 @@ torch, and nothing else of `loreal_plugin` but its errors and its reader of pict
         print(best[0].classname, best[0].probability)
 """
 
-from loreal_plugin.edge.package import Answer, Package
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loreal_plugin.edge.package import Answer, Package
 
 __all__ = ["Answer", "Package"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, imported now: the command line says what is not installed."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from loreal_plugin.edge import package
+
+    return getattr(package, name)

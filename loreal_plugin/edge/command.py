@@ -62,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         except LorealError as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 2
+        except ModuleNotFoundError as error:
+            print(
+                f"error: {error} in {sys.executable}; pip install numpy pillow onnxruntime",
+                file=sys.stderr,
+            )
+            return 2
         except KeyboardInterrupt:
             return 130
 

@@ -51,6 +51,18 @@ sys.exit(code)
     assert lines[-1] == "[]"  # no other room was needed
 
 
+def test_what_a_device_needs_and_lacks_is_one_line():
+    program = """
+import runpy, sys
+sys.modules["PIL"] = None
+sys.argv = ["edge", "package", "cat.jpg"]
+runpy.run_module("loreal_plugin.edge", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "PIL" in done.stderr and "pip install numpy pillow onnxruntime" in done.stderr
+
+
 def test_a_flipped_byte_in_any_file_is_refused_by_name(copy: Path):
     Package.open(copy)
     files = [p for p in copy.rglob("*") if p.is_file()]
