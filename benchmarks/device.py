@@ -3,11 +3,10 @@
     python benchmarks/device.py sizes [--method maple]   ViT-B/16 sizes, random: time, memory
     python benchmarks/device.py demo RUN [RUN ...]       trained runs on the demo: HM, agreement
     python benchmarks/device.py page                     write the tables again
-    python benchmarks/device.py packages PACKAGE ...     print size and time of packages, in turns
 
-The first two keep their numbers in results/DEVICE.json. Times are processor time of one thread, one
-picture at a time, medians of turns in one process; memory is the peak of a process that opens a
-package and runs its golden pictures. Needs the extra [export], and [litert] for such packages.
+Both keep their numbers in results/DEVICE.json. Times are processor time of one thread, one picture
+at a time, medians of turns in one process; memory is the peak of a process that opens a package and
+runs its golden pictures. Needs the extra [export].
 """
 
 from __future__ import annotations
@@ -199,29 +198,6 @@ def test_pixels(found: Pictures, half: str, folder: Path) -> tuple[np.ndarray, n
     return pixels, np.array([item.label for item in dataset.test])
 
 
-# ---- packages that are there already -------------------------------------------------------------
-
-
-def compare_packages(folders: list[str], rounds: int = 15) -> str:
-    """Return size, time and peak memory of packages that read pictures of the same size."""
-    opened = {folder: Package.open(folder) for folder in folders}
-    picture = Image.fromarray(drawn_pictures()[0])
-    pixels = next(iter(opened.values())).pixels(picture)[None]
-    calls = {
-        name: lambda package=package: package.logits(pixels) for name, package in opened.items()
-    }
-    samples = interleave(calls, rounds=rounds, budget_s=900, device=torch.device("cpu"))
-    times = {name: 1000 * statistics.median(of["cpu"]) for name, of in samples.items()}
-    first = times[folders[0]]
-    body = [
-        [name, (Path(name) / opened[name].manifest["encoder"]["file"]).stat().st_size / 1e6]
-        + [megabytes(Path(name)), ms, ms / first, peak_mib(Path(name).resolve())]
-        for name, ms in times.items()
-    ]
-    heads = ["package", "encoder MB", "MB", "ms", "time / first", "peak MiB"]
-    return tabulate(body, heads, "github", floatfmt=("", ".2f", ".2f", ".2f", ".2f", ".0f"))
-
-
 # ---- tables --------------------------------------------------------------------------------------
 
 
@@ -267,12 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     sizes.add_argument("--rounds", type=int, default=15)
     kinds.add_parser("demo").add_argument("runs", nargs="+")
     kinds.add_parser("page")
-    kinds.add_parser("packages").add_argument("packages", nargs="+")
     args = parser.parse_args(argv)
-    if args.kind == "packages":
-        torch.set_num_threads(1)
-        print(compare_packages(args.packages))
-        return 0
     kept = read_json(KEPT) or {}
     if args.kind == "sizes":
         kept.setdefault("sizes", {})[args.method] = measure_sizes(args.method, args.rounds)
