@@ -29,9 +29,10 @@ def table_notes(run: Run) -> list[str]:
         name for name in tested if name not in DEMO_DATASETS and name not in ("all", *HALVES)
     ]
     if run.weights in DEMO_WEIGHTS and strange:
+        named = ", ".join(f"'{name}'" for name in strange)
         found.append(
             f"Weights '{run.weights}' know the demonstration's drawings and words alone: on"
-            f" photographs, accuracy on {', '.join(strange)} means nothing."
+            f" photographs, accuracy on {named} means nothing."
         )
     return found
 

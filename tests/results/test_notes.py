@@ -94,7 +94,7 @@ def test_demo_weights_on_other_pictures_are_told_beside_the_table() -> None:
     strange = record(80, 40, dataset="dtd", notes=["2 of 9 tokens are untrained."])
     text = format_run(strange)
     assert text.index("+50 %") < text.index("2 of 9 tokens are untrained.")
-    assert text.count("on photographs, accuracy on dtd means nothing") == 1
+    assert text.count("on photographs, accuracy on 'dtd' means nothing") == 1
     real = record(80, 40, dataset="dtd", weights={"name": "ViT-B/16"})
     assert table_notes(run_of(real)) == ["LOREAL predicts in mode 'exact'."]
 
