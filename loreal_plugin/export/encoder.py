@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from loreal_plugin.errors import ConfigError, HostError
+from loreal_plugin.export.attention import short_attention
 from loreal_plugin.export.head_files import IR_VERSION, OPSET
 from loreal_plugin.export.need import need
+from loreal_plugin.export.unread_rows import drop_unread_rows
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.students.student import Student
 
@@ -116,7 +118,8 @@ def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: S
     """
     need("onnxscript")
     free = {name: {0: torch.export.Dim(BATCH, min=1, max=4096)}}
-    with torch.no_grad(), frozen_learner(student), warnings.catch_warnings():
+    short = short_attention(student.model)
+    with torch.no_grad(), frozen_learner(student), short, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch's exporter
         try:
             # torch.export refuses a fixed batch, which torch.onnx.export alone writes in silence
@@ -136,7 +139,7 @@ def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: S
             verbose=False,
         )
     assert found is not None, "with dynamo torch returns the program"
-    return tidy(found.model_proto)
+    return tidy(drop_unread_rows(found.model_proto))
 
 
 def too_old() -> str:

@@ -113,7 +113,7 @@ def test_the_learner_of_the_prompts_is_not_shipped(package_of: Callable):
     assert "forward" not in vars(learner)  # what was frozen is as before
     rows = [tuple(p.shape) for p in learner.compound_prompts_text]
     assert rows and (2, 64) in rows and (2, 64) in shapes  # the prompts, not the maps to them
-    assert sum(s == (64, 64) for s in shapes) == 3 + 1  # three output projections, the last one
+    assert sum(s == (64, 64) for s in shapes) == 3 * 4 + 1  # attention's projections, the last one
 
 
 def test_a_package_that_disagrees_is_refused():
