@@ -120,7 +120,8 @@ def plot(table: Table, out: Path) -> None:
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=7)
+    # beside the axes; matplotlib 3.6 has no "outside" places for a figure's legend
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=7)
     figure.savefig(out, dpi=120)
 
 

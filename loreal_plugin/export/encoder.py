@@ -125,9 +125,10 @@ def to_onnx(module: nn.Module, example: Tensor, name: str, what: str, student: S
             # torch.export refuses a fixed batch, which torch.onnx.export alone writes in silence
             program = torch.export.export(module, (example,), dynamic_shapes=free, strict=False)
         except Exception as error:  # of many kinds, all of them torch's own
+            said = str(error).strip() or type(error).__name__
             raise HostError(
                 f"the {what} of {student.contract.trainer} cannot be exported for any length of a"
-                f" batch: {str(error).strip().splitlines()[0]}{too_old()}"
+                f" batch: {said.splitlines()[0]}{too_old()}"
             ) from error
         found = torch.onnx.export(
             program,
