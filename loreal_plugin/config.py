@@ -38,3 +38,22 @@ def flatten(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def is_method_key(key: str, node: str | None) -> bool:
+    """Return whether a flat key is one of a method's node under TRAINER.
+
+    Args:
+        node: None stands for every node but LOREAL's: which ones a stranger's trainer reads is not
+            known.
+    """
+    if node is not None:
+        return key.startswith(f"TRAINER.{node}.")
+    return key.startswith("TRAINER.") and not key.startswith(("TRAINER.LOREAL.", "TRAINER.NAME"))
+
+
+def method_settings(cfg: Any, node: str | None) -> dict[str, Any]:
+    """Return the settings of a method's node, flat; `node` as for `is_method_key`."""
+    if node is not None:
+        return flatten(cfg.TRAINER[node])
+    return {key: value for key, value in flatten(cfg).items() if is_method_key(key, None)}

@@ -30,7 +30,7 @@ from loreal_plugin.attach.inspect_host import (
     sources_digest,
 )
 from loreal_plugin.attach.shims import ALL_FACTS, LOADER_FACTS, SHIMS
-from loreal_plugin.attach.value_types import numbers_that_fit
+from loreal_plugin.attach.value_types import numbers_that_fit, undeclared_keys_named
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.part_checks import raise_for_missing
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
@@ -93,9 +93,11 @@ class AttachedHost:
         """Return the host's configuration for a command line of the family's `train.py`.
 
         Raises:
-            ConfigError: the command line has an argument that the family does not know.
+            ConfigError: the command line has an argument that the family does not know, or it or a
+                recipe has a key that the host does not declare.
         """
-        return self.train.setup_cfg(family_parser().parse_args(argv))
+        with undeclared_keys_named():
+            return self.train.setup_cfg(family_parser().parse_args(argv))
 
     def build_trainer(self, cfg: Any) -> Any:
         """Build the trainer that `cfg.TRAINER.NAME` names; errors as for `trainer_named`."""

@@ -18,7 +18,7 @@ from loreal_plugin.options import add_loreal_node
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.pictures import read_picture
 
-_DEFAULTS = "get_cfg_default"
+_DEFAULTS, _CLEAN = "get_cfg_default", "clean_cfg"
 _READ_IMAGE = "read_image"
 _NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
@@ -72,22 +72,31 @@ def plugin_keys() -> Iterator[Callable[[ModuleType], None]]:
     """Add the plug-in's keys to every default configuration; yields what does so in another module.
 
     The default is changed, not `extend_cfg`: hosts' `train.py` takes the function over by name.
+    `clean_cfg` drops the nodes of all trainers but one, so ours comes back after it.
     """
     config = importlib.import_module("dassl.config")
-    original = getattr(config, _DEFAULTS)
+    originals = {
+        name: getattr(config, name) for name in (_DEFAULTS, _CLEAN) if hasattr(config, name)
+    }
 
     def get_cfg_default() -> Any:
-        cfg = original()
+        cfg = originals[_DEFAULTS]()
         add_loreal_node(cfg)
         add_data_keys(cfg)
         return cfg
 
+    def clean_cfg(cfg: Any, trainer: str) -> None:
+        originals[_CLEAN](cfg, trainer)
+        add_loreal_node(cfg)
+
+    ours = {_DEFAULTS: get_cfg_default, _CLEAN: clean_cfg}
     with ExitStack() as undo:
 
         def replace(module: ModuleType) -> None:
-            if getattr(module, _DEFAULTS, None) is original:
-                setattr(module, _DEFAULTS, get_cfg_default)
-                undo.callback(setattr, module, _DEFAULTS, original)
+            for name, original in originals.items():
+                if getattr(module, name, None) is original:
+                    setattr(module, name, ours[name])
+                    undo.callback(setattr, module, name, original)
 
         replace(config)
         yield replace
@@ -139,6 +148,8 @@ def register_datasets() -> None:
 
 
 def _comes_from(module: ModuleType | None, root: Path) -> bool:
-    """Say whether an imported module lies below `root`."""
-    file = getattr(module, "__file__", None)
-    return file is not None and Path(file).resolve().is_relative_to(root)
+    """Say whether an imported module lies below `root`; a folder without `__init__.py` has no
+    file.
+    """
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(place and Path(place).resolve().is_relative_to(root) for place in places)

@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loreal_plugin.attach.host_sources import top_of
@@ -22,12 +22,16 @@ _IMPORTED = ("dassl.engine", "dassl.data.datasets")  # what attaching itself imp
 
 @dataclass(frozen=True)
 class HostInspection:
-    """What a folder holds; `dassl` is where the `dassl` package lies, None if it is installed."""
+    """What a folder holds; `dassl` is where the `dassl` package lies, None if it is installed.
+
+    `others` are further modules at its root (`utils`, ...) that its trainers and data sets import.
+    """
 
     path: Path
     dassl: Path | None
     own_clip: bool
     checks: list[PartCheck]
+    others: tuple[str, ...] = ()
 
     @property
     def dassl_root(self) -> Path | None:
@@ -37,7 +41,7 @@ class HostInspection:
     @property
     def packages(self) -> dict[str, Path]:
         """Top-level modules that have to come from this host, with the folder each is in."""
-        found = dict.fromkeys(("train", "trainers", "datasets"), self.path)
+        found = dict.fromkeys(("train", "trainers", "datasets", *self.others), self.path)
         if self.own_clip:
             found["clip"] = self.path
         if self.dassl is not None:
@@ -76,12 +80,11 @@ def inspect_host(path: Path, contract: HostContract, dassl: Path | None) -> Host
         **inspection.packages,
         **({"dassl": inspection.dassl_root or path} if of_dassl.ok else {}),
     }
+    found, others = import_checks(sources, start, path)
     inspection.checks.extend(
-        found
-        for found in import_checks(sources, start)
-        if of_dassl.ok or found.role != "package dassl"
+        check for check in found if of_dassl.ok or check.role != "package dassl"
     )
-    return inspection
+    return replace(inspection, others=others)
 
 
 def methods_of(path: Path) -> list[str]:
@@ -139,7 +142,8 @@ def revision_of(inspection: HostInspection) -> str:
     """
     found = []
     for name, root in sorted(inspection.packages.items()):
-        files = [root / f"{name}.py"] if name == "train" else sorted((root / name).rglob("*.py"))
+        one = root / f"{name}.py"
+        files = [one] if one.is_file() else sorted((root / name).rglob("*.py"))
         found += [(root, file) for file in files]
     return digest_sources(found)[:16]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,8 +16,11 @@ _INSTALL = {"sklearn": "scikit-learn", "yaml": "pyyaml", "PIL": "pillow", "cv2":
 _STOOD_IN_FOR = ("dassl.data.datasets.dg.wilds", "pkg_resources")
 
 
-def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> list[PartCheck]:
-    """Return one check for each package or file that is imported and not there.
+def import_checks(
+    packages: Mapping[str, Path], start: Mapping[str, str], host: Path
+) -> tuple[list[PartCheck], tuple[str, ...]]:
+    """Return one check for each package or file that is imported and not there, and the names of
+    further modules at the host's root that are imported.
 
     Only what a module imports at its top is followed: imports in functions and in `try` are the
     host's own care.
@@ -25,7 +29,9 @@ def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> lis
         packages: the host's top-level modules, with the folder each is in.
         start: dotted names of the modules to begin with, and who imports them; nobody (empty) where
             one that is missing itself is reported elsewhere.
+        host: the checkout; its root is searched first for every import.
     """
+    known, others = dict(packages), []
     seen: set[str] = set()
     missing: dict[str, PartCheck] = {}
     todo = list(start.items())
@@ -35,22 +41,25 @@ def import_checks(packages: Mapping[str, Path], start: Mapping[str, str]) -> lis
             continue
         seen.add(name)
         top = name.split(".")[0]
-        if top not in packages:
+        if top not in known and _at_root(top, host):
+            known[top] = host
+            others.append(top)
+        if top not in known:
             if not _installed(top):
                 missing.setdefault(top, _package_check(top, by))
             continue
-        file = _file_of(name, packages[top])
+        file = _file_of(name, known[top])
         if file is None:
             if by:
                 missing.setdefault(name, _file_check(name, by))
             continue
         todo += [(parent, by) for parent in _parents(name)]
-        shown = file.relative_to(packages[top]).as_posix()
-        todo += [(wanted, shown) for wanted in _imported(file, name, packages)]
-    return list(missing.values())
+        shown = file.relative_to(known[top]).as_posix()
+        todo += [(wanted, shown) for wanted in _imported(file, name, known, host)]
+    return list(missing.values()), tuple(sorted(others))
 
 
-def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[str]:
+def _imported(file: Path, name: str, packages: Mapping[str, Path], host: Path) -> Iterator[str]:
     """Give the dotted names that a file imports at its top; a.b, too, if b is a module of a."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for found in _top_imports(file):
@@ -59,7 +68,8 @@ def _imported(file: Path, name: str, packages: Mapping[str, Path]) -> Iterator[s
             parts = package.split(".")
             base = ".".join([*parts[: len(parts) - found.level + 1], *([base] if base else [])])
         yield base
-        root = packages.get(base.split(".")[0])
+        top = base.split(".")[0]
+        root = packages.get(top, host if _at_root(top, host) else None)
         inside = [f"{base}.{name}" for name in found.names]
         yield from (one for one in inside if root is not None and _file_of(one, root) is not None)
 
@@ -69,6 +79,18 @@ def _top_imports(file: Path) -> tuple[Import, ...]:
         return top_of(file).imports
     except (OSError, SyntaxError, UnicodeDecodeError):
         return ()  # the import itself says what is wrong with the file
+
+
+def _at_root(top: str, host: Path) -> bool:
+    """Return whether a top-level name is a module at the host's root, and no standard one's.
+
+    A folder without an `__init__.py` comes after an installed package of that name.
+    """
+    file = _file_of(top, host) if top and top not in sys.stdlib_module_names else None
+    if file is None or file.is_file():
+        return file is not None
+    found = importlib.util.find_spec(top)
+    return any(file.parent.glob("*.py")) and (found is None or found.origin is None)
 
 
 def _file_of(name: str, root: Path) -> Path | None:

@@ -6,12 +6,15 @@ number that fits is converted here. Anything else is refused, with what to do ab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from loreal_plugin.errors import ConfigError
 
+# of a file, and of the command line
+_UNDECLARED = re.compile(r"Non-existent (?:config )?key: ([\w.]+)")
 _CHECK = "_check_and_coerce_cfg_value_type"
 
 
@@ -32,6 +35,26 @@ def numbers_that_fit() -> Iterator[None]:
         yield
     finally:
         setattr(config, _CHECK, strict)
+
+
+@contextmanager
+def undeclared_keys_named() -> Iterator[None]:
+    """Say what to do where yacs finds a key that a host does not declare.
+
+    Raises:
+        ConfigError: instead of yacs's KeyError or AssertionError.
+    """
+    try:
+        yield
+    except (KeyError, AssertionError) as error:
+        found = _UNDECLARED.search(str(error))
+        if found is None:
+            raise
+        raise ConfigError(
+            f"this host does not declare the key {found[1]}, which the recipe or command line sets"
+            " (another version of Dassl or of the host may have it); leave it out: a recipe of your"
+            " own, or a row's, need not have it"
+        ) from error
 
 
 def _lenient(strict: Callable[..., Any]) -> Callable[..., Any]:

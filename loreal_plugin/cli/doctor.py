@@ -16,6 +16,7 @@ from typing import Any
 
 from loreal_plugin.cli.doctor_data import dataset_findings
 from loreal_plugin.cli.doctor_host import host_findings
+from loreal_plugin.cli.doctor_model import Built
 from loreal_plugin.cli.doctor_run import asked_run, run_findings
 from loreal_plugin.cli.doctor_table import Finding, print_table, tried
 from loreal_plugin.devices import device_choice
@@ -158,8 +159,12 @@ def project_findings(
     host = args.host or os.environ.get("HOST") or ""
     recipe = spec.recipe if spec else "demo"
     usable = weights if found.ok else ""
-    rows += host_findings(host, args.method or "", usable, recipe, dataset or "demo", data)
-    rows += dataset_findings(data, dataset)
+    # pictures are counted by the embedded host: before another one is attached, which stays
+    of_data = dataset_findings(data, dataset)
+    names = next((row.classes for row in of_data if row.what == f"dataset {dataset}"), ())
+    built = Built(usable, recipe, dataset or "demo", data, names)
+    rows += host_findings(host, args.method or "", built)
+    rows += of_data
     if spec is None or any(row.mark == "MISSING" for row in rows):
         return rows
     return rows + run_findings(spec)

@@ -6,6 +6,7 @@ What is there is counted by the loaders of the embedded host (`download.inspect`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,7 @@ def dataset_findings(data: str, dataset: str) -> list[Finding]:
         path, [name for name in names if not name.startswith(_DRAWN) and name != "folder"]
     )
     if dataset:
-        found = [
-            Finding(r.what, r.found, r.ok, needed=r.what == f"dataset {dataset}") for r in found
-        ]
+        found = [replace(row, needed=row.what == f"dataset {dataset}") for row in found]
         if f"dataset {dataset}" not in [row.what for row in found]:
             text = f"not below {path}; {how_to_get(dataset, path)}"
             found.append(Finding(f"dataset {dataset}", text, False))
@@ -73,7 +72,13 @@ def found_below(path: Path, names: list[str]) -> list[Finding]:
         for name in (name for name in inside if name not in taken):
             found[name] = inspector.inspect(name, own_folder=True)
     return [
-        Finding(f"dataset {name}", f"{one}{_advice(name, path, one)}", not one.fault, needed=False)
+        Finding(
+            f"dataset {name}",
+            f"{one}{_advice(name, path, one)}",
+            not one.fault,
+            needed=False,
+            classes=one.names,
+        )
         for name, one in found.items()
     ]
 

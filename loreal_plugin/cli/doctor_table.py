@@ -14,7 +14,7 @@ MOST = 18  # lines in brief; two more follow
 @dataclass(frozen=True)
 class Finding:
     """What was looked for and what was found; `needed`: a run cannot start without it; `detail`:
-    shown by --verbose, or where it is missing.
+    shown by --verbose, or where it is missing; `classes`: names of a dataset's classes.
     """
 
     what: str
@@ -22,6 +22,7 @@ class Finding:
     ok: bool
     needed: bool = True
     detail: bool = False
+    classes: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loreal_plugin.contract.facts import is_named
 from loreal_plugin.contract.image_tower import ImageTower, clip_image_tower, is_vision_transformer
 from loreal_plugin.contract.part_checks import (
     COMMON_PARTS,
@@ -48,6 +49,7 @@ class HostContract(HostText):
             return [registered, PartCheck("model", "trainer.model", "none", False)]
         looked_for = {"prompt learner": (self.learner, nn.Module), **COMMON_PARTS}
         looked_for |= {role: (path, None) for role, path in self.parts.items()}
+        looked_for |= {f"unused {name}": (name, None) for name in self.unused}
         found = [attribute_check(role, model, *wanted) for role, wanted in looked_for.items()]
         return [registered, *found]
 
@@ -69,6 +71,11 @@ class HostContract(HostText):
     def checkpoint_key(self, name: str) -> str:
         """Return the key of a parameter of the model in the host's checkpoint."""
         return name if self.whole_model else name.removeprefix(f"{self.learner}.")
+
+    def unused_tensors(self, model: HostModel) -> dict[str, Tensor]:
+        """Return the tensors that `unused` names, by name in `model`."""
+        whole = [*model.named_parameters(), *model.named_buffers()]
+        return {name: value for name, value in whole if is_named(name, self.unused)}
 
     def own(self, model: HostModel) -> Any:
         """Return the host's prompt learner."""

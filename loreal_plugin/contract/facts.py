@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,10 @@ class HostFacts:
     layer_options: ClassVar[tuple[str, ...]] = ()
     # further parts: role -> dotted path below trainer.model
     parts: ClassVar[dict[str, str]] = {}
+    # tensors of the model, or modules, that no forward in eval mode reads and that no CLIP file has
+    unused: ClassVar[tuple[str, ...]] = ()
+    # learned tensors, or modules, that a model of other classes than the trained ones lacks
+    of_trained_classes: ClassVar[tuple[str, ...]] = ()
     # True: without slots a prompt is the same for every image
     static_prompts: ClassVar[bool] = True
     # where the trainer is found, if not in a host of its own
@@ -55,6 +60,14 @@ class HostFacts:
     def is_ours(self) -> bool:
         """Return whether the row belongs to this package, and not to one from outside."""
         return type(self).__module__.startswith("loreal_plugin.")
+
+    @property
+    def counted_node(self) -> str | None:
+        """Return the node under TRAINER that its models depend on; None: any may be one.
+
+        Trainers of other repositories read nodes beside their own: of a row from outside all count.
+        """
+        return self.cfg_node if self.is_ours else None
 
     @property
     def home(self) -> Path:
@@ -132,6 +145,11 @@ def context_template(words: str, n_ctx: int) -> str:
     """Return `<context> {}.`; learned context without words is one "X" a token, as in hosts."""
     context = words.replace("_", " ") or " ".join(["X"] * n_ctx)
     return "{} {{}}.".format(context.replace("{", "").replace("}", ""))
+
+
+def is_named(name: str, among: Iterable[str]) -> bool:
+    """Return whether a tensor's name, or that of a module it is in, is among the given names."""
+    return any(name == one or name.startswith(f"{one}.") for one in among)
 
 
 def missing_facts(row: type[HostFacts]) -> list[str]:

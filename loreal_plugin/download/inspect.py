@@ -33,6 +33,7 @@ class Inspection:
         parts: pictures in train, val and test.
         pictures: how many there are in all parts together.
         split: where the family's split file belongs; None: the dataset has none.
+        names: of the classes.
     """
 
     fault: str = ""
@@ -40,6 +41,7 @@ class Inspection:
     parts: tuple[int, int, int] = (0, 0, 0)
     pictures: int = 0
     split: Path | None = None
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.fault:
@@ -83,7 +85,8 @@ class Inspector:
         total = len({item.impath for items in parts for item in items})
         train, val, test = (len(items) for items in parts)
         split = found.dataset_dir / found.split_file if found.split_file else None
-        return Inspection("", found.num_classes, (train, val, test), total, split)
+        names = tuple(found.classnames)
+        return Inspection("", found.num_classes, (train, val, test), total, split, names)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.config import flatten
+from loreal_plugin.config import method_settings
 from loreal_plugin.digests import digest
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import read_checked
@@ -116,7 +116,7 @@ class ModeBuilder:
             "drift": digest_tensors(sorted(moved.items())) if moved else None,
             "condition": model.options.mmrl_condition,
             "host": self.facts["host"],
-            "host_settings": flatten(beta.cfg.TRAINER[beta.contract.cfg_node]),
+            "host_settings": method_settings(beta.cfg, beta.contract.counted_node),
             "dtype": str(beta.dtype),
         }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from loreal_plugin.adapt.pictures import SHOTS, pictures_below
 from loreal_plugin.adapt.settings import AdaptSettings
-from loreal_plugin.config import flatten
+from loreal_plugin.config import method_settings
 from loreal_plugin.contract import HostContract
 from loreal_plugin.options import LorealOptions, position_resampling, resolve_options
 from loreal_plugin.runs.keys import changed_positions
@@ -32,7 +32,7 @@ def facts_of_adaptation(row: HostContract, plan: Plan, cfg: Any) -> dict[str, An
         "native_size": plan.native_size,
         "recipe": build_recipe(cfg).fingerprint(),
         "method": row.method if row.learns_images else "CLIP",
-        "host_settings": flatten(cfg.TRAINER[row.cfg_node]) if row.learns_images else {},
+        "host_settings": method_settings(cfg, row.counted_node) if row.learns_images else {},
     }
 
 

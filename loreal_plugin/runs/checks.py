@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from loreal_plugin.adapt.settings import check_enlarge
-from loreal_plugin.config import flatten
+from loreal_plugin.config import flatten, is_method_key
 from loreal_plugin.contract.text import name_places, tokenise_attributes
 from loreal_plugin.data.demo import without_drawing
 from loreal_plugin.errors import ConfigError, DataError, LorealError
@@ -122,7 +122,7 @@ def check_source(engine: Engine) -> None:
 
 def check_students(engine: Engine) -> None:
     """Raise ConfigError unless stage 3 describes the students as their own stages did."""
-    node = engine.host.contract.cfg_node
+    node = engine.host.contract.counted_node
     ours = student_facts(engine.cfgs["loreal"], node)
     for name in ("alpha", "beta"):
         theirs = student_facts(engine.cfgs[name], node)
@@ -139,15 +139,15 @@ def check_students(engine: Engine) -> None:
             )
 
 
-def student_facts(cfg: Any, node: str) -> dict[str, Any]:
+def student_facts(cfg: Any, node: str | None) -> dict[str, Any]:
     """Return the settings that say what a host's model is and reads; `node` is the method's own
-    under TRAINER.
+    under TRAINER; None: every one.
     """
     flat = flatten(cfg)
     facts = {
         k: v
         for k, v in flat.items()
-        if k.startswith((f"TRAINER.{node}.", "MODEL.")) or k in STUDENT_INPUT
+        if is_method_key(k, node) or k.startswith("MODEL.") or k in STUDENT_INPUT
     }
     return facts | {"INPUT.TRANSFORMS normalize": "normalize" in flat.get("INPUT.TRANSFORMS", ())}
 

@@ -18,7 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from loreal_plugin.adapt.files import adaptation_file, read_adaptation
-from loreal_plugin.config import flatten
+from loreal_plugin.config import flatten, is_method_key
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import digest_bytes, read_checked, write_checked
 from loreal_plugin.files.checked_json import OLD
@@ -51,14 +51,18 @@ class Deployment:
     adaptation_note: Mapping[str, Any] = field(default_factory=dict)
 
 
-def student_settings(cfg: Any, node: str) -> dict[str, Any]:
+def student_settings(cfg: Any, node: str | None) -> dict[str, Any]:
     """Return the settings of a configuration that a student and its pictures depend on.
 
     Args:
-        node: the method's own node under TRAINER.
+        node: the method's own node under TRAINER; None: every one.
     """
-    wanted = ("INPUT.", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES", f"TRAINER.{node}.", "TASK")
-    return {key: value for key, value in flatten(cfg).items() if key.startswith(wanted)}
+    wanted = ("INPUT.", "DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES", "TASK")
+    return {
+        key: value
+        for key, value in flatten(cfg).items()
+        if key.startswith(wanted) or is_method_key(key, node)
+    }
 
 
 def write_deployment(
@@ -82,7 +86,7 @@ def write_deployment(
     note = {
         "schema_version": DEPLOYMENT_VERSION,
         "sha256": sha256,
-        "settings": student_settings(trainer.cfg, trainer.contract.cfg_node),
+        "settings": student_settings(trainer.cfg, trainer.contract.counted_node),
         "classnames": {name: list(names) for name, names in classnames.items()},
         "trained_on": trained_on,
     }

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
-from loreal_plugin.config import flatten
+from loreal_plugin.config import flatten, method_settings
 from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.files import read_checked, write_checked
@@ -233,7 +233,7 @@ def _facts(trainer: Any, host: Any, weights: str, pictures: str) -> dict[str, An
         "learned": learned,
         # how the learned tensors are used: adapter scale, layers with representation tokens,
         # precision
-        "host_settings": flatten(cfg.TRAINER[host.contract.cfg_node]),
+        "host_settings": method_settings(cfg, host.contract.counted_node),
         "pictures": pictures,
         "input": {key: value for key, value in flatten(cfg.INPUT).items() if key != "SIZE"},
         "size": int(size),

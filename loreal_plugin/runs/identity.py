@@ -168,7 +168,7 @@ class Identity:
         filled in.
         """
         loreal = self._plan.stages[name].loreal
-        flat = stage_config(cfg, host_node=self._host.contract.cfg_node, loreal=loreal)
+        flat = stage_config(cfg, host_node=self._host.contract.counted_node, loreal=loreal)
         flat = {key: value for key, value in flat.items() if key not in self._plan.protocol.at_test}
         if loreal:
             return preset_filled(flat, self.options_of(name))

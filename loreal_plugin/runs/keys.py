@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.config import flatten
+from loreal_plugin.config import flatten, is_method_key
 from loreal_plugin.files import digest
 from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY, LorealOptions, options_dict
 
@@ -65,24 +65,24 @@ def inference_only(key: str) -> bool:
     return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)
 
 
-def stage_config(cfg: Mapping[str, Any], *, host_node: str, loreal: bool) -> dict[str, Any]:
+def stage_config(cfg: Mapping[str, Any], *, host_node: str | None, loreal: bool) -> dict[str, Any]:
     """Return the resolved settings that can change what a stage trains, flat.
 
     Args:
         host_node: the method's own node under TRAINER, e.g. `MAPLE`; other methods' nodes are left
-            out.
+            out; None: all nodes count.
         loreal: True for stage 3; the host stages know no LOREAL key.
     """
     # an adaptation is a parent of the stage that uses it, and nothing to others
     unused = {f"{LOREAL}{name}" for name in ADAPTATION}
-    mine = {"TRAINER.NAME", *(("TRAINER.LOREAL",) if loreal else ()), f"TRAINER.{host_node}"}
+    ours = ("TRAINER.LOREAL.",) if loreal else ()
 
     def counts(key: str) -> bool:
         if key in VOLATILE or key in unused or inference_only(key):
             return False
-        return not key.startswith("TRAINER.") or any(
-            key == m or key.startswith(f"{m}.") for m in mine
-        )
+        if not key.startswith("TRAINER.") or key == "TRAINER.NAME":
+            return True
+        return is_method_key(key, host_node) or key.startswith(ours)
 
     return {
         key: value

@@ -19,7 +19,7 @@ from torch import Tensor
 from loreal_plugin.adapt.files import settings_of
 from loreal_plugin.adapt.use import use_adaptation
 from loreal_plugin.attach import AttachedHost, attach_host
-from loreal_plugin.config import flatten, with_settings
+from loreal_plugin.config import flatten, is_method_key, with_settings
 from loreal_plugin.errors import CheckpointError, WeightsError
 from loreal_plugin.files.packed import packed_weights
 from loreal_plugin.inference.builder import ModeBuilder
@@ -114,13 +114,20 @@ class TrainedRun(RunFacts):
     def cfg_for(self, classnames: Sequence[str]) -> Any:
         """Return the configuration that students of these classes are built from."""
         contract = self.host.contract
+        stored = self.deployment.settings
         argv = ["--trainer", contract.loreal_trainer, "MODEL.BACKBONE.NAME", repr(self.weights)]
+        # some hosts set further keys by the dataset, and fail on one that they do not know
+        argv += ["DATASET.NAME", repr(stored["DATASET.NAME"])]
         cfg = self.host.setup_cfg(argv)
         known = flatten(cfg)
-        wanted = ("INPUT.", "DATASET.NAME", f"TRAINER.{contract.cfg_node}.", "TASK")
-        stored = self.deployment.settings.items()
+        wanted = ("INPUT.", "DATASET.NAME", "TASK")
         # keys that a release has dropped since say nothing any more
-        settings = {key: v for key, v in stored if key.startswith(wanted) and key in known}
+        settings = {
+            key: value
+            for key, value in stored.items()
+            if (key.startswith(wanted) or is_method_key(key, contract.counted_node))
+            and key in known
+        }
         settings["TRAINER.LOREAL.POSITION_RESAMPLING"] = self.options.position_resampling
         of_training = list(classnames) == self.names_of("")
         subset = self.deployment.settings["DATASET.SUBSAMPLE_CLASSES"]

@@ -72,8 +72,12 @@ def build_student(
     if checkpoint_dir is not None:
         load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
     elif learned is not None:
-        take_learned(parameters, learned, f"method {contract.method}")
+        where = f"method {contract.method}"
+        take_learned(parameters, learned, where, contract.of_trained_classes)
     model.requires_grad_(False).eval()
+    for value in contract.unused_tensors(model).values():
+        # a host may draw them anew each time; one that is read after all spoils every prediction
+        value.fill_(float("nan") if value.is_floating_point() else 0)
     contract.reset(model)
     return Student(
         model=model,

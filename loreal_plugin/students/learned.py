@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from loreal_plugin.contract import CONTRACTS, HostContract
+from loreal_plugin.contract.facts import is_named
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.manifest import vouched_damage
 from loreal_plugin.files.tensors import digest_tensors
@@ -88,12 +89,23 @@ def load_learned(
             value.copy_(saved[key])
 
 
-def take_learned(parameters: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+def take_learned(
+    parameters: Mapping[str, Tensor],
+    given: Mapping[str, Tensor],
+    where: str,
+    of_trained_classes: Sequence[str] = (),
+) -> None:
     """Copy learned tensors by name into a model's parameters.
+
+    Args:
+        of_trained_classes: tensors or modules that a model of other classes lacks; left out there.
 
     Raises:
         CheckpointError: names or shapes differ; then nothing was copied.
     """
+    lacking = [name for name in given if name not in parameters]
+    left_out = {name for name in lacking if is_named(name, of_trained_classes)}
+    given = {name: value for name, value in given.items() if name not in left_out}
     differ = sorted(parameters.keys() ^ given.keys())
     both = parameters.keys() & given.keys()
     differ += sorted(name for name in both if parameters[name].shape != given[name].shape)

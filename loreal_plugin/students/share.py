@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from loreal_plugin.errors import HostError
 from loreal_plugin.students.student import Student
 
+_SHOWN = 6  # how many tensors that differ an error spells out
+
 
 @dataclass(frozen=True)
 class SharingReport:
@@ -33,12 +35,20 @@ def share_clip_tensors(alpha: Student, beta: Student) -> SharingReport:
     Source: docs/METHOD.md, the two students.
     """
     pairs, not_shared = _pairs(alpha, beta)
-    different = [name for name, ours, theirs in pairs if not _same_values(ours, theirs)]
+    unused = alpha.contract.unused_tensors(alpha.model)
+    different = [
+        name
+        for name, ours, theirs in pairs
+        if name not in unused and not _same_values(ours, theirs)
+    ]
     if different:
+        more = f" and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         raise HostError(
             f"students at {alpha.input_size} and {beta.input_size} pixels cannot share their CLIP:"
-            f" {len(different)} of {len(pairs)} tensors differ, first '{different[0]}'; both need"
-            " the same CLIP weights, precision and classes"
+            f" {len(different)} of {len(pairs)} tensors differ:"
+            f" {', '.join(different[:_SHOWN])}{more}; both need the same CLIP weights, precision"
+            " and classes; of tensors that are no CLIP's the row says whether they are `learned` or"
+            " `unused` (docs/ADD_A_HOST.md)"
         )
     moved = {theirs.data_ptr(): ours for _, ours, theirs in pairs if theirs.numel()}
     for _, ours, theirs in pairs:

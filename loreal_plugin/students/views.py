@@ -25,6 +25,8 @@ from loreal_plugin.pictures import read_picture
 # What `INPUT.TRANSFORMS` may hold: everything else draws numbers that a paired view cannot share,
 # or changes pixels in a way that depends on the resolution. "center_crop" is a no-op in the hosts'
 # training transform.
+# torchvision's default, which older Dasslses, without a key for it, crop with
+_USUAL_SCALE = (0.08, 1.0)
 REPRODUCIBLE = ("random_resized_crop", "random_flip", "normalize", "center_crop")
 RATIO = (3.0 / 4.0, 4.0 / 3.0)  # torchvision's default, which the hosts use
 INTERPOLATIONS = {
@@ -82,7 +84,7 @@ def build_recipe(cfg: Any) -> ViewRecipe:
         raise ConfigError(f"INPUT.INTERPOLATION {cfg.INPUT.INTERPOLATION} is none of {known}")
     crop, normalise = "random_resized_crop" in names, "normalize" in names
     return ViewRecipe(
-        scale=_pair(cfg.INPUT.RRCROP_SCALE) if crop else None,
+        scale=_pair(cfg.INPUT.get("RRCROP_SCALE", _USUAL_SCALE)) if crop else None,
         flip="random_flip" in names,
         interpolation=cfg.INPUT.INTERPOLATION,
         mean=tuple(float(m) for m in cfg.INPUT.PIXEL_MEAN) if normalise else None,

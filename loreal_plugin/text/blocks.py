@@ -47,6 +47,7 @@ class TextBlocks:
             block's input and added to its output (MMA's adapters). None: nothing.
         embed_contents: change of raw contents (B, K, D_t) that the host's prompts already had
             (MMA's adapter 0), row by row. None: nothing.
+        after: change of the finished features (N, D_v), row by row (an adapter). None: nothing.
         min_static_rows: leading rows that `enter` may replace, the start token included.
 
     Raises:
@@ -62,6 +63,7 @@ class TextBlocks:
     enter_class: Callable[[int, Tensor, Tensor], Tensor] | None = None
     branch: Callable[[int, Tensor], Tensor | None] | None = None
     embed_contents: Callable[[Tensor], Tensor] | None = None
+    after: Callable[[Tensor], Tensor] | None = None
     min_static_rows: int = 1
 
     def __post_init__(self) -> None:
@@ -94,7 +96,8 @@ class TextBlocks:
 
     def finish(self, x: Tensor) -> Tensor:
         """Return text features (N, D_v) of the last block's rows x (N, D_t)."""
-        return self.final_norm(x).type(self.positional_embedding.dtype) @ self.projection
+        features = self.final_norm(x).type(self.positional_embedding.dtype) @ self.projection
+        return features if self.after is None else self.after(features)
 
 
 def causal_bias(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.config import flatten, with_settings
+from loreal_plugin.config import method_settings, with_settings
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import cache_root
 from loreal_plugin.plain_output import counted
@@ -95,7 +95,7 @@ class DataPlan:
             "method": student.contract.method,
             "learned": student.fingerprint(),
             # how learned tensors are used: adapter scale, layers with tokens, precision
-            "host_settings": flatten(student.cfg.TRAINER[student.contract.cfg_node]),
+            "host_settings": method_settings(student.cfg, student.contract.counted_node),
             "size": student.input_size,
             "dtype": str(student.dtype),
             "device": device.type,

@@ -18,6 +18,7 @@ from loreal_plugin.attach.inspect_host import HostInspection
 from loreal_plugin.attach.shims.common import (
     classes_in,
     module,
+    modules_of,
     names_in,
     numbers_in,
     replace,
@@ -27,33 +28,42 @@ from loreal_plugin.attach.shims.common import (
 )
 
 
-def _projection_halved(_inspection: HostInspection) -> bool:
-    learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
-    return learner is not None and "half" in names_in(learner.__init__)
+def _learners() -> list[type]:
+    """Return MaPLe's prompt learner and its copies in other trainers, which keep its name."""
+    found = [vars(owner).get("MultiModalPromptLearner") for owner in modules_of("trainers")]
+    return list(dict.fromkeys(kind for kind in found if isinstance(kind, type)))
 
 
-def _projection_in_clip_dtype(_inspection: HostInspection) -> Undo:
+def _halving_learners(_inspection: HostInspection) -> list[type]:
+    return [kind for kind in _learners() if "half" in names_in(vars(kind).get("__init__"))]
+
+
+def _projection_in_clip_dtype(inspection: HostInspection) -> Undo:
     def around(original: Callable) -> Callable:
-        def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
-            original(self, cfg, classnames, clip_model)
+        def init(
+            self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module, *more: Any
+        ) -> None:
+            original(self, cfg, classnames, clip_model, *more)
             self.proj.to(clip_model.dtype)
 
         return init
 
-    return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
+    return together([wrap(kind, "__init__", around) for kind in _halving_learners(inspection)])
 
 
-def _widths_written_in(_inspection: HostInspection) -> bool:
-    learner = getattr(module("trainers.maple"), "MultiModalPromptLearner", None)
-    return learner is not None and bool({512, 768} & numbers_in(learner.__init__))
+def _learners_of_fixed_width(_inspection: HostInspection) -> list[type]:
+    widths = {512, 768}
+    return [kind for kind in _learners() if widths & numbers_in(vars(kind).get("__init__"))]
 
 
-def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
+def _widths_of_the_clip(inspection: HostInspection) -> Undo:
     """Make the learned parts anew where a CLIP has other widths than ViT-B/16."""
 
     def around(original: Callable) -> Callable:
-        def init(self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module) -> None:
-            original(self, cfg, classnames, clip_model)
+        def init(
+            self: Any, cfg: Any, classnames: list[str], clip_model: nn.Module, *more: Any
+        ) -> None:
+            original(self, cfg, classnames, clip_model, *more)
             text = clip_model.ln_final.weight.shape[0]
             image = clip_model.visual.conv1.weight.shape[0]
             if self.proj.out_features != image:
@@ -70,7 +80,9 @@ def _widths_of_the_clip(_inspection: HostInspection) -> Undo:
 
         return init
 
-    return wrap(module("trainers.maple").MultiModalPromptLearner, "__init__", around)
+    return together(
+        [wrap(kind, "__init__", around) for kind in _learners_of_fixed_width(inspection)]
+    )
 
 
 def _halving_classes(_inspection: HostInspection) -> list[type]:
@@ -137,13 +149,13 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
     Shim(
         ShimFacts(
             "maple-proj",
-            "MaPLe",
+            "MaPLe, and trainers with a copy of its learner",
             "trainers/maple.py:104",
             "always (PREC fp32, or amp without CUDA)",
             "one projection is halved whatever PREC says: RuntimeError, Float and Half do not"
             " multiply",
         ),
-        _projection_halved,
+        lambda inspection: bool(_halving_learners(inspection)),
         _projection_in_clip_dtype,
     ),
     Shim(
@@ -161,13 +173,13 @@ MAPLE_SHIMS: tuple[Shim, ...] = (
     Shim(
         ShimFacts(
             "maple-width",
-            "MaPLe",
+            "MaPLe, and trainers with a copy of its learner",
             "trainers/maple.py:103, 111, 116",
             "always (CLIP of other widths than ViT-B/16's)",
             "widths 512 and 768 are written into the prompt learner: RuntimeError with demo or"
             " ViT-L/14 weights",
         ),
-        _widths_written_in,
+        lambda inspection: bool(_learners_of_fixed_width(inspection)),
         _widths_of_the_clip,
     ),
     Shim(
