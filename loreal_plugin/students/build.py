@@ -16,7 +16,7 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.config import with_settings
-from loreal_plugin.contract.base import HostModel, bare_model
+from loreal_plugin.contract.base import HostContract, HostModel, bare_model
 from loreal_plugin.contract.text import attribute_ids, text_ids
 from loreal_plugin.errors import HostError
 from loreal_plugin.method.meta_nets import MetaNets, init_meta_nets_
@@ -72,13 +72,8 @@ def build_student(
     if checkpoint_dir is not None:
         load_learned(model, parameters, contract, Path(checkpoint_dir), epoch)
     elif learned is not None:
-        where = f"method {contract.method}"
-        take_learned(parameters, learned, where, contract.of_trained_classes)
-    model.requires_grad_(False).eval()
-    for value in contract.unused_tensors(model).values():
-        # a host may draw them anew each time; one that is read after all spoils every prediction
-        value.fill_(float("nan") if value.is_floating_point() else 0)
-    contract.reset(model)
+        take_learned(parameters, learned, contract)
+    _freeze(model, contract)
     return Student(
         model=model,
         contract=contract,
@@ -90,6 +85,17 @@ def build_student(
         tokenize=host.tokenize,
         encoder_size=enlarge,
     )
+
+
+def _freeze(model: HostModel, contract: HostContract) -> None:
+    """Freeze a model, without what it remembers; its unused tensors become no numbers.
+
+    A host may draw those anew in each build; one that is read after all has to show.
+    """
+    model.requires_grad_(False).eval()
+    for value in contract.unused_tensors(model).values():
+        value.fill_(float("nan") if value.is_floating_point() else 0)
+    contract.reset(model)
 
 
 def _build_trainer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -90,29 +90,26 @@ def load_learned(
 
 
 def take_learned(
-    parameters: Mapping[str, Tensor],
-    given: Mapping[str, Tensor],
-    where: str,
-    of_trained_classes: Sequence[str] = (),
+    parameters: Mapping[str, Tensor], given: Mapping[str, Tensor], contract: HostContract
 ) -> None:
     """Copy learned tensors by name into a model's parameters.
 
-    Args:
-        of_trained_classes: tensors or modules that a model of other classes lacks; left out there.
+    What a model of other classes lacks (`of_trained_classes` of the row) is left out there.
 
     Raises:
         CheckpointError: names or shapes differ; then nothing was copied.
     """
     lacking = [name for name in given if name not in parameters]
-    left_out = {name for name in lacking if is_named(name, of_trained_classes)}
+    left_out = {name for name in lacking if is_named(name, contract.of_trained_classes)}
     given = {name: value for name, value in given.items() if name not in left_out}
     differ = sorted(parameters.keys() ^ given.keys())
     both = parameters.keys() & given.keys()
     differ += sorted(name for name in both if parameters[name].shape != given[name].shape)
     if differ:
         raise CheckpointError(
-            f"the learned tensors that were kept do not fit {where}: {len(differ)} differ, first "
-            f"'{differ[0]}'; they need the backbone and host settings they were trained with"
+            f"the learned tensors that were kept do not fit method {contract.method}: {len(differ)}"
+            f" differ, first '{differ[0]}'; they need the backbone and host settings they were trained"
+            " with"
         )
     with torch.no_grad():
         for name, value in parameters.items():

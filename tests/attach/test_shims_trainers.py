@@ -55,8 +55,10 @@ class MultiModalPromptLearner(nn.Module):
 
 
 @pytest.mark.parametrize("text, image", [(512, 768), (24, 16)])
-def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
-    learner = fake("trainers.maple", LEARNER).MultiModalPromptLearner
+@pytest.mark.parametrize("name, more", [("maple", ()), ("copied", ("teacher",))])
+def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image, name, more):
+    source = LEARNER.replace("clip_model):", ", ".join(["clip_model", *more]) + "):")
+    learner = fake(f"trainers.{name}", source).MultiModalPromptLearner
     visual = SimpleNamespace(conv1=nn.Conv2d(3, image, 4))
     clip_model = SimpleNamespace(ln_final=nn.LayerNorm(text), visual=visual)
     clip_model.dtype = torch.float16
@@ -64,7 +66,7 @@ def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
         applied("maple-proj", tmp_path),
         applied("maple-width", tmp_path),
     ):  # both at the same function
-        made = learner(None, [], clip_model)
+        made = learner(None, [], clip_model, *more)
     assert (
         made.proj(torch.ones(2, text).half()).shape == (2, image)
         and made.proj.weight.dtype == torch.float16
@@ -79,7 +81,7 @@ def test_prompts_take_the_widths_of_the_clip(fake, tmp_path, text, image):
     assert all(
         torch.equal(p, torch.ones(2, 512)) == (text == 512) for p in made.compound_prompts_text
     )
-    assert learner(None, [], clip_model).proj.out_features == 768
+    assert learner(None, [], clip_model, *more).proj.out_features == 768
 
 
 ENGINE = """

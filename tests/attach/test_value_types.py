@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yacs import config
 
-from loreal_plugin.attach.value_types import numbers_that_fit
+from loreal_plugin.attach.value_types import numbers_that_fit, undeclared_keys_named
 from loreal_plugin.errors import ConfigError
 
 
@@ -39,3 +39,17 @@ def test_what_does_not_fit_is_told_with_what_helps(key, value):
     text = str(caught.value)
     assert f"T.{key} is {type(host_node().T[key]).__name__} in this host" in text
     assert repr(value) in text and f"-- T.{key} VALUE" in text
+
+
+def test_a_key_that_a_host_does_not_declare_is_named(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("T: {NEWER: 1}")
+    for merge in (
+        lambda: host_node().merge_from_file(str(recipe)),
+        lambda: host_node().merge_from_list(["T.NEWER", 1]),
+    ):
+        with pytest.raises(ConfigError, match=r"not declare the key (T\.)?NEWER,.* leave it out"):
+            with undeclared_keys_named():
+                merge()
+    with pytest.raises(KeyError, match="another"), undeclared_keys_named():
+        raise KeyError("another")

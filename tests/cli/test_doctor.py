@@ -11,7 +11,8 @@ from stand_ins import write_stand_in_host
 
 from loreal_plugin.attach import detach_host
 from loreal_plugin.attach.shims import LOADER_FACTS
-from loreal_plugin.cli import doctor, doctor_data
+from loreal_plugin.cli import doctor, doctor_data, doctor_host
+from loreal_plugin.cli.doctor_model import Built
 from loreal_plugin.cli.main import main
 
 
@@ -175,3 +176,20 @@ def test_a_missing_package_stops_before_what_needs_it(
     found, _, last = rows(capsys)
     assert found["some-package"] == "MISSING" and last == "a run cannot start: some-package"
     assert "host" not in found
+
+
+def test_a_folder_of_ones_own_is_counted_and_a_real_host_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded host counts pictures, and one process attaches one host at a time."""
+    host, weights = write_stand_in_host(tmp_path / "host"), random_clip_file(tmp_path)
+    tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=6)
+    built: list[Built] = []
+    monkeypatch.setattr(doctor_host, "model_findings", lambda _, one: built.append(one) or [])
+    words = [*RECIPE, "--host", str(host), "--weights", str(weights)]
+    words += ["--data", str(tmp_path / "data")]
+    assert main(["doctor", "cocoop", "32", "pics", *words]) == 0
+    _, texts, last = rows(capsys)
+    assert texts["dataset pics"].startswith("4 classes, 24 images")
+    assert last == "a run can start: loreal base2new cocoop 32 pics"
+    assert built[0].classes == (("airplane", "brain"), ("brain", "camera", "dalmatian"))

@@ -137,3 +137,14 @@ def test_keys_know_a_strangers_shims_in_any_order(place: str | None, code: str) 
         )
         facts = Identity(host, None, {}, "w").host_facts()
         assert (facts["code"], facts["shims"]) == (code, ["a", "b"])
+
+
+def test_of_a_row_from_outside_every_node_counts_but_that_of_loreal() -> None:
+    def outside(cfg: dict[str, Any]) -> str:
+        return stage_key(stage_config(cfg, host_node=None, loreal=False), **FACTS)
+
+    other = {**CFG, "TRAINER": {**CFG["TRAINER"], "HEADS": {"WEIGHT": 0.5}}}
+    assert key(other, loreal=False) == key(CFG, loreal=False)
+    assert outside(other) != outside(CFG)
+    named = {**other, "TRAINER": {**other["TRAINER"], "LOREAL": {"ALPHA": 3}}}
+    assert outside(named) == outside(other)

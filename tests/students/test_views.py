@@ -139,3 +139,10 @@ def test_transforms_that_two_resolutions_cannot_share_are_refused(given, part):
     with pytest.raises(ConfigError, match=part):
         build_recipe(make_cfg(**given))
     assert build_recipe(make_cfg()) == RECIPE
+
+
+def test_a_dassl_without_a_key_for_the_scale_crops_as_torchvision_does() -> None:
+    cfg = make_cfg()
+    del cfg.INPUT["RRCROP_SCALE"]
+    scale = T.RandomResizedCrop(64).scale
+    assert build_recipe(cfg).scale == tuple(scale)

@@ -36,10 +36,14 @@ PLAIN_TEMPLATE = "a photo of a {}."
 # models and tensors go to CUDA whatever the device is
 
 
-def _cuda_callers(_inspection: HostInspection) -> list[tuple[Any, str]]:
-    """Return (module or class, function) of what calls `.cuda()` on something, by its source."""
+def _cuda_callers(inspection: HostInspection) -> list[tuple[Any, str]]:
+    """Return (module or class, function) of what calls `.cuda()` on something, by its source.
+
+    Trainers call further modules of their checkout; only Dassl asks for a device everywhere.
+    """
     found: list[tuple[Any, str]] = []
-    for owner in modules_of("trainers"):
+    packages = [name for name in inspection.packages if name != "dassl"]
+    for owner in (one for name in packages for one in modules_of(name)):
         for node in ast.iter_child_nodes(tree_of(owner)):
             if isinstance(node, ast.FunctionDef) and _calls_cuda(node):
                 found.append((owner, node.name))
