@@ -13,6 +13,8 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ("whole_model", "whether that is the whole model"),
     ("parts", "further attributes that the answers below use"),
     ("learned", "what trains"),
+    ("unused", "frozen tensors that are drawn in each build and never read"),
+    ("of_trained_classes", "learned tensors that a model of other classes lacks"),
     ("learns_images", "whether anything of it acts inside the image encoder"),
     ("static_prompts", "whether a prompt is the same for every image"),
     ("slot_orders", "where slots may stand"),

@@ -108,8 +108,8 @@ def take_learned(
     if differ:
         raise CheckpointError(
             f"the learned tensors that were kept do not fit method {contract.method}: {len(differ)}"
-            f" differ, first '{differ[0]}'; they need the backbone and host settings they were trained"
-            " with"
+            f" differ, first '{differ[0]}'; they need the backbone and host settings they were"
+            " trained with"
         )
     with torch.no_grad():
         for name, value in parameters.items():
