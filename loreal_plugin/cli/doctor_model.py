@@ -111,7 +111,7 @@ def student_findings(attached: Any, cfg: Any, shell: Any, built: Built) -> list[
         beta = made[1]
         _randomise(beta)
         found += [
-            tried("prediction", lambda: _prediction(shell, beta)),
+            tried("prediction", lambda: _prediction(shell, beta), detail=True),
             tried("text paths", lambda: _text_paths(beta), detail=True),
             tried(
                 "other classes", lambda: _other_classes(attached, cfg, beta, others), detail=True

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from loreal_plugin.errors import HostError
 from loreal_plugin.students.student import Student
 
-_SHOWN = 6  # how many tensors that differ an error spells out
+_SHOWN = 5  # how many tensors that differ an error spells out
 
 
 @dataclass(frozen=True)

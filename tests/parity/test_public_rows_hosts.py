@@ -120,7 +120,7 @@ def test_all_stages_run_on_an_untouched_checkout(method: str, tmp_path: Path) ->
         return done.stdout
 
     if method != "tcp":  # whose network is in half precision, and the doctor computes in float32
-        assert re.search(r"prediction +as the host's own", said("doctor", *asked))
+        assert re.search(r"prediction +as the host's own", said("doctor", *asked, "--verbose"))
     said("base2new", *asked, "--", *SHORT, *options, *FEW)
     assert state_of(checkout(name)) == before
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("results.json")]
