@@ -33,6 +33,7 @@ from loreal_plugin.paths import cache_root
 STREAM = 40  # of the pictures drawn here; no other pool has it
 EPOCHS = 3
 MOST_VIEWS = 64
+MANY_STEPS = 1000  # a point with more than that is no part of the line
 
 
 def main() -> None:
@@ -124,7 +125,8 @@ def plot(points: list[dict[str, Any]], out: Path) -> None:
             kind = point["settings"]["kind"]
             rank = f", rank {point['settings']['rank']}" if "lora" in kind else ""
             who = "drawings of the base classes" if point["source"] == "drawn" else "photographs"
-            lines.setdefault(f"{kind}{rank}; {who}", {})[point["pictures"]] = point["hm"]
+            steps = f", {point['steps']:,} steps" if point["steps"] > MANY_STEPS else ""
+            lines.setdefault(f"{kind}{rank}{steps}; {who}", {})[point["pictures"]] = point["hm"]
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for name, found in sorted(lines.items()):
