@@ -30,13 +30,13 @@ NEW = ("DATASET.SUBSAMPLE_CLASSES", "new")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Give a host with the trainer; its row is on the path and in LOREAL_HOSTS."""
     folder = tmp_path_factory.mktemp("heads")
+    write_row(folder)
+    detach_host()  # one of a test before
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         patch.setenv("LOREAL_HOSTS", PACKAGE)
         patch.setitem(RECIPES, METHOD, RECIPES["coop"])
-        detach_host()
         forget_rows()
-        write_row(folder)
         yield write_heads_host(folder / "host")
         detach_host()
     forget_rows()
