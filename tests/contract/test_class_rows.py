@@ -23,11 +23,10 @@ from loreal_plugin.students.student import with_slots
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give a host with the trainer; its row is on the path and in LOREAL_HOSTS."""
     detach_host()  # one of a test before, while no row of this one is asked for
-    written = write_class_rows(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("LOREAL_HOSTS", PACKAGE)
     forget_rows()
-    yield written
+    yield write_class_rows(tmp_path)
     detach_host()
     forget_rows()
     for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
