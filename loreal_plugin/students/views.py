@@ -25,10 +25,10 @@ from loreal_plugin.pictures import read_picture
 # What `INPUT.TRANSFORMS` may hold: everything else draws numbers that a paired view cannot share,
 # or changes pixels in a way that depends on the resolution. "center_crop" is a no-op in the hosts'
 # training transform.
-# torchvision's default, which older Dasslses, without a key for it, crop with
-_USUAL_SCALE = (0.08, 1.0)
 REPRODUCIBLE = ("random_resized_crop", "random_flip", "normalize", "center_crop")
 RATIO = (3.0 / 4.0, 4.0 / 3.0)  # torchvision's default, which the hosts use
+# torchvision's default, which older Dasslses, without a key for it, crop with
+_USUAL_SCALE = (0.08, 1.0)
 INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_image_folder
+from stand_ins import short_run
 from stand_ins.class_rows import METHOD, PACKAGE, write_class_rows
 from tiny_hosts import RECIPES, tiny_student
 
@@ -57,11 +57,6 @@ def test_both_text_paths_are_the_hosts_own(host: Path, clip_file: Path, monkeypa
 def test_it_is_trained_from_outside(
     host: Path, tmp_path: Path, clip_file: Path, monkeypatch, capsys
 ) -> None:
-    tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=4)
-    given = {"DATA": tmp_path / "data", "CLIP_WEIGHTS": clip_file, "HOST": host, "SHOTS": 2}
-    given |= {"OUT": tmp_path / "out", "LOREAL_CACHE": tmp_path / "cache", "RECIPE": "demo"}
-    for name, value in given.items():
-        monkeypatch.setenv(name, str(value))
-    words = ["base2new", METHOD, "32", "pics", "--until", "loreal", "--", "OPTIM.MAX_EPOCH", "1"]
+    words = short_run(METHOD, host, tmp_path, clip_file, monkeypatch)
     assert main(words) == 0
     assert "+ LOREAL, tested at 32" in capsys.readouterr().out

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import tiny_image_folder, whole_runs
+from helpers import whole_runs
+from stand_ins import short_run
 from stand_ins.heads import METHOD, PACKAGE, write_heads_host, write_row
 from tiny_hosts import RECIPES, tiny_student
 
@@ -117,12 +118,7 @@ def test_the_doctor_compares_the_row_with_the_host(host, clip_file, monkeypatch,
 def test_a_run_keeps_settings_of_other_nodes(
     host: Path, tmp_path: Path, clip_file: Path, monkeypatch
 ) -> None:
-    tiny_image_folder(tmp_path / "data" / "pics", classes=4, per_class=4)
-    given = {"DATA": tmp_path / "data", "CLIP_WEIGHTS": clip_file, "HOST": host, "SHOTS": 2}
-    given |= {"OUT": tmp_path / "out", "LOREAL_CACHE": tmp_path / "cache", "RECIPE": "demo"}
-    for name, value in given.items():
-        monkeypatch.setenv(name, str(value))
-    words = ["base2new", METHOD, "32", "pics", "--until", "loreal", "--", "OPTIM.MAX_EPOCH", "1"]
+    words = short_run(METHOD, host, tmp_path, clip_file, monkeypatch)
     assert main([*words, "TRAINER.HEADS.WEIGHT", "0.9"]) == 0
     (folder,) = whole_runs(tmp_path / "out", "Heads_LOREAL/phi32/*/seed1")
     assert load_run(folder).model.beta.model.weight == 0.9

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from helpers import tiny_image_folder
 
 from loreal_plugin.contract import HostContract
 
@@ -93,3 +95,17 @@ def write_stand_in_host(root: Path) -> Path:
     from loreal_plugin.contract import CONTRACTS
 
     return write_host(root, {CONTRACTS[method]: None for method in EXTRA_METHODS})
+
+
+def short_run(
+    method: str, host: Path, folder: Path, clip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Return the command line of a short run of the published stages; pictures and variables are
+    set up in `folder`.
+    """
+    tiny_image_folder(folder / "data" / "pics", classes=4, per_class=4)
+    given = {"DATA": folder / "data", "CLIP_WEIGHTS": clip_file, "HOST": host, "SHOTS": 2}
+    given |= {"OUT": folder / "out", "LOREAL_CACHE": folder / "cache", "RECIPE": "demo"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, str(value))
+    return ["base2new", method, "32", "pics", "--until", "loreal", "--", "OPTIM.MAX_EPOCH", "1"]
