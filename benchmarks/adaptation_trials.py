@@ -1,6 +1,7 @@
 """Tries other ways to train the adapted image side, on held-out halves of the base classes.
 
     python -m benchmarks.adaptation_trials 96 kl=1 average=0.99 first=1 layer=2 kernel=1 tokens=4
+    python -m benchmarks.adaptation_trials 96 attention=1
 
 What is tried, one at a time beside the default (`patch`, 32 views x 3, token weight 1):
 
@@ -10,6 +11,8 @@ What is tried, one at a time beside the default (`patch`, 32 views x 3, token we
 - `layer=L`: the token loss compares what block L reads (the last block by default; 0: the first).
 - `kernel=1`: the kernel begins as alpha's on the enlarged picture, averaged over beta's patch.
 - `tokens=N`: N learned tokens more, which every block reads; a test then costs these tokens.
+- `attention=W`: W times the divergence from what alpha's class token attends to in the last block
+  to what beta's does, mean over heads, over the areas of beta's patches.
 
 Halves, pictures, tests and the file of the lines are those of `select_adaptation`. `kind`, `views`
 and other settings can be named beside them: `kl=1,kind=lora`.
@@ -52,22 +55,35 @@ class Way:
     layer: int = -1
     kernel: int = 0
     tokens: int = 0
+    attention: float = 0.0
 
 
 class TrialTower(Tower):
-    """A tower that compares the rows of a block of choice, and remembers its last features."""
+    """A tower that compares the rows of a block of choice, and remembers its last features.
 
-    def __init__(self, student: Any, layer: int) -> None:
+    With `attention`, each patch token has a further number: what the class token attends to there.
+    """
+
+    def __init__(self, student: Any, layer: int, attention: bool = False) -> None:
         super().__init__(student)
         if layer >= 0:
             blocks, _, norm = self.parts.last_norm.rsplit(".", 2)
             self._norm = student.model.get_submodule(f"{blocks}.{layer}.{norm}")
-        self.features = torch.empty(0)
+        self.attention = student.contract.image_attention(student.model)[-1] if attention else None
+        self.features = self.attended = torch.empty(0)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `Tower.encode` returns."""
-        self.features, tokens = super().encode(images)
-        return self.features, tokens
+        normed: list[Tensor] = []
+        handle = self._norm.register_forward_hook(lambda _, __, out: normed.append(out))
+        try:
+            self.features, tokens = super().encode(images)
+        finally:
+            handle.remove()
+        if self.attention is None:
+            return self.features, tokens
+        self.attended = attended_patches(self.attention, normed[0], tokens.shape[1])
+        return self.features, torch.cat([tokens, self.attended[..., None]], dim=-1)
 
 
 class TrialDistillation(Distillation):
@@ -91,7 +107,20 @@ class TrialDistillation(Distillation):
         if self.way.kl:
             divergence = class_divergence(self.tower.features, shard.features[batch], self.text)
             loss = loss + self.way.kl * divergence
+        if self.way.attention:
+            wanted = shard.tokens[size][batch][..., -1].float()
+            divergence = attention_divergence(self.tower.attended, wanted)
+            loss = loss + self.way.attention * divergence
         return loss
+
+    @property
+    def deviations(self) -> list[Tensor]:
+        """Return what `Distillation.deviations` returns; attention is not among the tokens."""
+        found = super().deviations
+        if self.way.attention:
+            for deviation in found:
+                deviation[-1] = torch.inf
+        return found
 
     def _step(self, shard: Shard, batch: Tensor, size: int) -> Tensor:
         loss = super()._step(shard, batch, size)
@@ -117,6 +146,34 @@ def class_divergence(beta: Tensor, alpha: Tensor, text: Tensor) -> Tensor:
     of_beta = F.log_softmax(SCALE * beta[:, 0].float() @ text.float().t(), dim=-1)
     of_alpha = F.log_softmax(SCALE * alpha[:, 0].float() @ text.float().t(), dim=-1)
     return F.kl_div(of_beta, of_alpha, reduction="batchmean", log_target=True)
+
+
+def attended_patches(attention: nn.MultiheadAttention, rows: Tensor, count: int) -> Tensor:
+    """Return the share of its attention that the class token gives each patch, (B, N).
+
+    Shares are means over heads and add up to one over the patches.
+
+    Args:
+        attention: of a block.
+        rows: what it reads, (T, B, D): the class token, N patches, what else there is.
+        count: N.
+    """
+    query, key, _ = attention.in_proj_weight.chunk(3)
+    query_bias, key_bias, _ = attention.in_proj_bias.chunk(3)
+    heads = attention.num_heads
+    asked = F.linear(rows[0], query, query_bias).unflatten(-1, (heads, -1))  # (B, H, D / H)
+    keys = F.linear(rows[1 : 1 + count], key, key_bias).unflatten(-1, (heads, -1))
+    scores = torch.einsum("bhd,nbhd->bhn", asked, keys) / asked.shape[-1] ** 0.5
+    return scores.softmax(-1).mean(1)
+
+
+def attention_divergence(beta: Tensor, alpha: Tensor) -> Tensor:
+    """Return the mean divergence from alpha's shares of patches to beta's, each (B, N).
+
+    Alpha's are means over the areas of beta's patches; they are made to add up to one.
+    """
+    wanted = alpha / alpha.sum(-1, keepdim=True)
+    return F.kl_div(beta.log(), wanted, reduction="batchmean")
 
 
 def averaged_kernel(kernel: Tensor, size: int, native: int) -> Tensor:
@@ -162,8 +219,10 @@ class WayTrials(Trials):
         share_clip_tensors(self.alpha, beta)
         if way.kernel:
             self._start_kernel(beta.model)
-        teacher, pupil = TrialTower(self.alpha, way.layer), TrialTower(beta, way.layer)
+        attends = way.attention > 0
+        teacher, pupil = (TrialTower(s, way.layer, attends) for s in (self.alpha, beta))
         self.ingredients = {"layer": way.layer} if way.layer >= 0 else {}
+        self.ingredients |= {"attention": "class token, last block"} if attends else {}
         shards = self.shards(teacher, pupil, settings, (), [self.phi])
         start = time.process_time()
         steps, count, loss = 0, 0, 0.0

@@ -10,6 +10,8 @@ from torch import nn
 from benchmarks.adaptation_trials import (
     Way,
     append_tokens,
+    attended_patches,
+    attention_divergence,
     averaged_kernel,
     class_divergence,
     parts,
@@ -60,6 +62,25 @@ def test_learned_tokens_stand_behind_the_rows_and_learn() -> None:
     assert torch.equal(found[:5], read) and torch.equal(found[5:], rows[:, None].expand(2, 3, 4))
     found.sum().backward()
     assert rows.grad is not None and rows.grad.eq(3).all()  # three pictures read each
+
+
+def test_shares_of_patches_are_those_of_the_attention_itself() -> None:
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(8, 2)
+    with torch.no_grad():
+        attention.in_proj_bias.normal_()
+    rows = torch.randn(1 + 4, 3, 8)  # the class token and four patches
+    _, weights = attention(rows, rows, rows)  # (B, T, T), means over heads, over all rows
+    found = attended_patches(attention, rows, 4)
+    assert torch.allclose(found.sum(1), torch.ones(3))
+    one_head = nn.MultiheadAttention(8, 1)
+    _, whole = one_head(rows, rows, rows)
+    of_patches = whole[:, 0, 1:] / whole[:, 0, 1:].sum(1, keepdim=True)
+    assert torch.allclose(attended_patches(one_head, rows, 4), of_patches, atol=1e-6)
+    assert found.shape == weights[:, 0, 1:].shape
+    assert attention_divergence(found, 3 * found).item() == pytest.approx(0, abs=1e-6)
+    plain = (of_patches * (of_patches.log() - found.log())).sum(1).mean()
+    assert attention_divergence(found, of_patches).item() == pytest.approx(plain.item(), rel=1e-5)
 
 
 def test_words_become_settings_and_ways() -> None:
