@@ -22,13 +22,14 @@ for entry in (ROOT, ROOT / "tests"):
         sys.path.insert(0, str(entry))
 
 from helpers import random_clip_file, random_clip_state_dict  # noqa: E402  (needs the path above)
+from python_at_once import python_at_once  # noqa: E402
 
 # Most tests are about the paper's stages; those of the adapted image side ask for it themselves. A
 # test that is not about it has no time to measure what a picture costs.
 ABOUT_RUNS = {"UNTIL": "loreal", "LOREAL_PICTURE_TIMES": "0"}
 for name, value in ABOUT_RUNS.items():
     os.environ.setdefault(name, value)
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,13 +126,13 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
 @pytest.fixture
 def python_env(tmp_path: Path) -> dict[str, str]:
-    """Give an environment in which the scripts use this interpreter and a cache of their own."""
+    """Give an environment in which the scripts use this Python and a cache of their own."""
     kept = {
         name: os.environ[name]
         for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", *ABOUT_RUNS)
         if name in os.environ
     }
-    return kept | {"LOREAL_PYTHON": sys.executable, "LOREAL_CACHE": str(tmp_path / "cache")}
+    return kept | {"LOREAL_PYTHON": python_at_once(), "LOREAL_CACHE": str(tmp_path / "cache")}
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""Packages of untrained models, one encoder a method for all tests of a session."""
+"""Packages of untrained models, one encoder a method for all tests and processes of a run."""
 
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from untrained import KEY, untrained
 
@@ -60,14 +62,22 @@ _MADE: dict[tuple[Any, ...], Made] = {}
 
 @pytest.fixture(scope="session")
 def package_of(
-    tmp_path_factory: pytest.TempPathFactory, picture_files: list[str]
+    tmp_path_factory: pytest.TempPathFactory, picture_files: list[str], worker_id: str
 ) -> Iterator[Callable[..., Made]]:
     """Give a function that returns the package of a method, a mode and a precision."""
+    base = tmp_path_factory.getbasetemp()
+    # every worker of xdist has a folder of its own below that of the run
+    shared = (base if worker_id == "master" else base.parent) / "encoders"
+    shared.mkdir(exist_ok=True)
 
     def encoder_once(deployed: Deployed) -> Any:
         name = deployed.beta.contract.method
         if name not in _ENCODERS:
-            _ENCODERS[name] = export_encoder(deployed)
+            file = shared / f"{name}.onnx"
+            with FileLock(file.with_suffix(".lock")):
+                if not file.exists():
+                    file.write_bytes(export_encoder(deployed).SerializeToString())
+            _ENCODERS[name] = importlib.import_module("onnx").load(file)
         return copy.deepcopy(_ENCODERS[name])
 
     def build(method: str, mode: str, precision: str, fusion: bool) -> Made:

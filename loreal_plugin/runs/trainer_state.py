@@ -77,8 +77,9 @@ def restore_state(trainer: Any, state: Mapping[str, Any]) -> None:
     device = getattr(trainer, "device", "cpu")
     for name, value in state.items():
         there = getattr(trainer, name, None)
-        if hasattr(there, "load_state_dict"):
-            there.load_state_dict(value)
+        load = getattr(there, "load_state_dict", None)
+        if load is not None:
+            load(value)
         elif _is_object(there):
             vars(there).update(_moved(value, device))
         else:

@@ -23,8 +23,14 @@ loreal_fail() {
     exit 2
 }
 
-# True if the interpreter $1 imports loreal_plugin from an unrelated folder, so that it is really installed there.
-loreal_installed() { (cd / && "$1" -c 'import loreal_plugin, torch, yacs') >/dev/null 2>&1; }
+# True if the interpreter $1 finds loreal_plugin from an unrelated folder, so that it is really installed there. It
+# looks for torch and does not import it, which takes seconds.
+loreal_installed() { (cd / && "$1" -c "$LOREAL_INSTALLED") >/dev/null 2>&1; }
+LOREAL_INSTALLED='
+import sys
+from importlib.util import find_spec
+sys.exit(not all(find_spec(name) for name in ("loreal_plugin", "torch", "yacs")))
+'
 
 # Prints an interpreter that the project runs on.
 loreal_find_python() {

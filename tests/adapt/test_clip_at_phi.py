@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import tiny_image_folder
+from python_at_once import python_at_once
 from tiny_hosts import METHODS, tiny_student
 
 from loreal_plugin.adapt import clip_at_phi
@@ -183,7 +183,7 @@ def test_two_processes_train_what_one_trains(plan, made, tmp_path):
     words += ["--out", str(out), "--rank", str(s.rank), "--views", str(s.views)]
     words += ["--epochs", str(s.epochs), "--batch", str(s.batch), "--lr", str(s.lr)]
     words += ["--seed", str(s.seed)]
-    command = [sys.executable, "-m", "loreal_plugin", "adapt", *words]
+    command = [python_at_once(), "-m", "loreal_plugin", "adapt", *words]
     # what torchrun sets for each of its processes
     together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     env = {**os.environ, **together, "OMP_NUM_THREADS": "1", "LOREAL_DEVICE": "cpu"}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_host import write_host
+from python_at_once import python_at_once
 from tiny_hosts import tiny_cfg
 
 from loreal_plugin.attach import attach_host
@@ -29,7 +30,7 @@ def run_python(code: str, cwd: Path, **env: str) -> subprocess.CompletedProcess:
     """Run `code` in a process of its own: a process attaches one host."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [python_at_once(), "-c", code],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **env},
         capture_output=True,

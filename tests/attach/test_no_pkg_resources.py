@@ -6,10 +6,10 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 from fake_host import write_host
+from python_at_once import python_at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 # blocks the module as an environment without it would
@@ -27,7 +27,7 @@ print(sys.modules["clip.clip"].packaging.__name__)
 def attached(cwd: Path, *words: str) -> str:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
+        [python_at_once(), "-c", PROGRAM, *words],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from made_runs import facts
+from python_at_once import python_at_once
 
 RECORD = facts("maple", 96, 1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ def test_a_few_kills_and_flips_lose_nothing(tmp_path: Path) -> None:
     few = ["--kills", "2", "--flips", "60", "--heals", "1", "--tests", "1", "--exports", "0"]
     few += ["--sweeps", "0", "--disks", "0", "--writes", "1"]
     few += ["--until", "alpha", "--json", str(tmp_path / "rows")]
-    command = [sys.executable, "benchmarks/torture.py", *few]
+    command = [python_at_once(), "benchmarks/torture.py", *few]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,13 +6,13 @@ import errno
 import io
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
 import pytest
+from python_at_once import python_at_once
 
 from loreal_plugin.download import get as get_module
 from loreal_plugin.download import transfer
@@ -120,11 +120,12 @@ def test_a_damaged_archive_without_a_hash_is_sent_again(pets: Path, server, use_
 
 def test_a_second_command_waits_for_the_first(pets: Path, server, capsys):
     script = "import sys; from loreal_plugin.download.get import _work_folder as held\n"
-    script += "from pathlib import Path\n"
-    script += "with held(Path(sys.argv[1]), 'oxford_pets', print): print('held')"
+    script += "from functools import partial\nfrom pathlib import Path\n"
+    script += "say = partial(print, flush=True)  # a pipe is no terminal\n"
+    script += "with held(Path(sys.argv[1]), 'oxford_pets', say): print('held')"
     pets.mkdir()
     with get_module._work_folder(pets, "oxford_pets", print):
-        words = [sys.executable, "-c", script, str(pets)]
+        words = [python_at_once(), "-c", script, str(pets)]
         second = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert second.stdout is not None
         assert "waiting for it" in second.stdout.readline()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from dassl_toys import toy_cfg
 from dataset_helpers import EMBEDDED
 from helpers import tiny_image_folder
+from python_at_once import python_at_once
 
 from loreal_plugin.errors import ConfigError
 
@@ -124,7 +124,7 @@ def _run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
     common = ["--root", str(tmp_path / "data"), "--trainer", "ToyTrainer", "--seed", "1"]
     command = [
-        sys.executable,
+        python_at_once(),
         "-c",
         code,
         str(EMBEDDED / "train.py"),

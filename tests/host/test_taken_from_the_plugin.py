@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import subprocess
-import sys
 from pathlib import Path
+
+from python_at_once import python_at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = ROOT / "hosts" / "embedded"
@@ -51,7 +52,7 @@ print(*sorted(rooms))
 """
     path = f"import sys; sys.path[:0] = {[str(HOST), str(ROOT)]!r}"
     done = subprocess.run(
-        [sys.executable, "-c", f"{path}\n{program}"], cwd=HOST, capture_output=True, text=True
+        [python_at_once(), "-c", f"{path}\n{program}"], cwd=HOST, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert {"data", "errors", "weights"} <= set(done.stdout.split()) <= ROOMS

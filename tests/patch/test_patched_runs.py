@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
+from python_at_once import python_at_once
 from tiny_hosts import RECIPES
 
 from loreal_plugin.contract import get_contract
@@ -92,7 +92,7 @@ class Patched:
 
     def _process(self, *words: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, *words], cwd=self.host, env=self.env, capture_output=True, text=True
+            [python_at_once(), *words], cwd=self.host, env=self.env, capture_output=True, text=True
         )
 
     def line(

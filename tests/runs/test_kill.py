@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from helpers import random_clip_file, tiny_image_folder
+from python_at_once import python_at_once
 from world import ROOT, World, assert_same_checkpoints
 
 FAST = ("--", "OPTIM.MAX_EPOCH", "1")
@@ -67,7 +67,7 @@ def test_a_killed_stage_3_goes_on_to_the_same_end(home: Path, call: Any, tmp_pat
     )
     shutil.copytree(killed, whole)
     command = [
-        sys.executable,
+        python_at_once(),
         "-m",
         "loreal_plugin",
         "base2new",

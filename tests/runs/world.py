@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from filelock import FileLock
 from helpers import random_clip_file, tiny_image_folder
+from python_at_once import python_at_once
 from safetensors.torch import load_file
 
 from loreal_plugin.results.record import RESULTS
@@ -46,7 +46,7 @@ class World:
 
     def script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a script from another folder, as a user would."""
-        env = os.environ | self.env | {"LOREAL_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+        env = os.environ | self.env | {"LOREAL_PYTHON": python_at_once(), "OMP_NUM_THREADS": "1"}
         command = ["bash", str(ROOT / "scripts" / "loreal" / name), *words]
         return subprocess.run(
             command, env=env, cwd=self.root, capture_output=True, text=True, timeout=300

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from helpers import random_clip_file, tiny_image_folder
+from python_at_once import python_at_once
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.results.reader import collect, read_record
@@ -66,7 +66,7 @@ class Home:
 
     def start(self, out: str, jobs: int = 2) -> subprocess.Popen[str]:
         """Start the sweep."""
-        words = [sys.executable, "-m", "loreal_plugin", *self.words(out, jobs)]
+        words = [python_at_once(), "-m", "loreal_plugin", *self.words(out, jobs)]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(words, cwd=self.root, env=self.environment(), text=True, **pipes)
 

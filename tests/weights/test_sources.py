@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import random_clip_file
+from python_at_once import python_at_once
 
 from loreal_plugin.errors import WeightsError
 from loreal_plugin.weights import clip_sizes, describe, import_clip, load_clip_state_dict, sources
@@ -66,7 +67,7 @@ def test_a_lookup_leaves_no_clip_behind(offline: Path) -> None:
         "with borrowed_clip() as clip:\n    assert 'ViT-B/16' in clip.clip._MODELS\n"
         "assert not [name for name in sys.modules if name.split('.')[0] == 'clip']\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([python_at_once(), "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
