@@ -22,7 +22,7 @@ STUB = """#!/usr/bin/env bash
 echo "$(basename "$(dirname "$0")") $*" >>"$STUB_LOG"
 case "$*" in
     *"sys.exit(sys.version_info"*) exit 0 ;;
-    *"import loreal_plugin"*) exit "${STUB_HAS_LOREAL:-1}" ;;
+    *"find_spec"*" loreal_plugin "*) exit "${STUB_HAS_LOREAL:-1}" ;;
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     "-m pip install"*) sleep "${STUB_SLEEP:-0}"; exit "${STUB_PIP:-0}" ;;
     "-m loreal_plugin "*) echo "ran: $*"; echo "PYTHONPATH=${PYTHONPATH:-}" ;;

@@ -25,12 +25,10 @@ loreal_fail() {
 
 # True if the interpreter $1 finds loreal_plugin from an unrelated folder, so that it is really installed there. It
 # looks for torch and does not import it, which takes seconds.
-loreal_installed() { (cd / && "$1" -c "$LOREAL_INSTALLED") >/dev/null 2>&1; }
-LOREAL_INSTALLED='
-import sys
-from importlib.util import find_spec
-sys.exit(not all(find_spec(name) for name in ("loreal_plugin", "torch", "yacs")))
-'
+loreal_installed() {
+    local look='import sys; from importlib.util import find_spec as f; sys.exit(not all(map(f, sys.argv[1:])))'
+    (cd / && "$1" -c "$look" loreal_plugin torch yacs) >/dev/null 2>&1
+}
 
 # Prints an interpreter that the project runs on.
 loreal_find_python() {
