@@ -85,8 +85,8 @@ def _refuse_without_state(trainer: Any, folder: Path, say: Callable[[str], None]
         unsaved = (read_json(folder / UNSAVED) or {}).get("names")
         if not unsaved:
             return resume(directory)
-        say(
-            f"  the stage starts anew: its trainer keeps {', '.join(unsaved)} outside its"
+        say(  # the console shows warnings out of a stage's log
+            f"warning: the stage starts anew: its trainer keeps {', '.join(unsaved)} outside its"
             " checkpoints (kept_state of its row would keep it)"
         )
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from loreal_plugin.runs.logs import StageConsole
 from loreal_plugin.runs.random_state import keep_random_state
 
 EPOCHS = 4
@@ -118,4 +120,7 @@ def test_state_outside_the_checkpoints_is_kept_or_the_stage_starts_anew(
     assert bool(said) is anew
     if anew:  # the frozen teacher is no such state
         assert "starts anew: its trainer keeps average outside" in said[0]
+        console = io.StringIO()
+        StageConsole(console).write(f"{said[0]}\n")
+        assert "starts anew" in console.getvalue()  # not in the log alone
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["epoch"]
