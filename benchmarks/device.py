@@ -1,7 +1,8 @@
 """What a package costs and what its precision changes: the tables of docs/DEVICE.md.
 
     python benchmarks/device.py sizes [--method maple]   ViT-B/16 sizes, random: time, memory
-    python benchmarks/device.py demo RUN [RUN ...]       trained runs on the demo: HM, agreement
+    python benchmarks/device.py demo RUN [RUN ...]       trained runs on the demo: HM, agreement, of
+                                                         the student that `export` takes
     python benchmarks/device.py page                     write the tables again
 
 Both keep their numbers in results/DEVICE.json. Times are processor time of one thread, one picture
@@ -54,6 +55,7 @@ from loreal_plugin.trainer.data import resized  # noqa: E402
 
 KEPT, PAGE = ROOT / "results" / "DEVICE.json", ROOT / "docs" / "DEVICE.md"
 PHI, NATIVE, N_CLASSES = 96, 224, 100
+STUDENTS = {"loreal": "+ LOREAL", "adapted": "+ adapted image side"}
 RECORD = {
     "key": "0" * 64,
     "dataset": "none",
@@ -186,7 +188,9 @@ def measure_run(run: str) -> dict[str, Any]:
             rows[precision] = {"hm": hm, "agreement": agreement, "mb": megabytes(folder)}
             print(f"  {precision}: HM {hm:.2f}, {agreement:.1f} % as fp32", flush=True)
     record = trained.record
-    return {"method": record["method"], "seed": record["seed"], "phi": record["phi"], "rows": rows}
+    student = "adapted" if trained.deployment.adaptation else "loreal"
+    told = {name: record[name] for name in ("method", "seed", "phi")}
+    return {**told, "student": student, "rows": rows}
 
 
 def test_pixels(found: Pictures, half: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -223,8 +227,9 @@ def page(kept: Mapping[str, Any]) -> str:
         for facts in runs.values():
             cells = [f"{facts['rows'][n]['hm']:.2f}" for n in names]
             cells += [f"{facts['rows'][n]['agreement']:.1f}" for n in names[1:]]
-            body.append([facts["method"], facts["seed"], *cells])
-        heads = ["method", "seed", *(f"HM {n}" for n in names), *(f"same {n}" for n in names[1:])]
+            body.append([facts["method"], STUDENTS[facts["student"]], facts["seed"], *cells])
+        heads = ["method", "student", "seed", *(f"HM {n}" for n in names)]
+        heads += [f"same {n}" for n in names[1:]]
         table = tabulate(body, heads, "github", disable_numparse=True)
         parts.append(
             f"Trained on the demo, at {PHI}, `static`; HM over 3,000 test pictures of base and"
@@ -249,7 +254,7 @@ def main(argv: list[str] | None = None) -> int:
         kept.setdefault("sizes", {})[args.method] = measure_sizes(args.method, args.rounds)
     for run in getattr(args, "runs", ()):
         found = measure_run(run)
-        kept.setdefault("demo", {})[f"{found['method']} {found['seed']}"] = found
+        kept.setdefault("demo", {})["{method} {student} {seed}".format(**found)] = found
         write_json(KEPT, json.loads(json.dumps(kept)))
         detach_host()  # the next run may be of another method
     write_json(KEPT, json.loads(json.dumps(kept)))
