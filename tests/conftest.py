@@ -136,15 +136,20 @@ def python_env(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def family(embedded, tmp_path_factory, worker_id) -> Any:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Give the folder that all workers of a run share."""
+    base = tmp_path_factory.getbasetemp()
+    # every worker of xdist has a folder of its own below that of the run
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def family(embedded, tmp_path_factory, run_folder) -> Any:
     """Give the toy family; its caches stay in the worker's folder, its host stages are shared."""
     from toy_family import Family
 
-    base = tmp_path_factory.getbasetemp()
-    # every worker of xdist has a folder of its own below that of the run
-    run = base if worker_id == "master" else base.parent
     folder = tmp_path_factory.mktemp("family")
     before = os.environ.get("LOREAL_CACHE")
     os.environ["LOREAL_CACHE"] = str(folder / "cache")
-    yield Family(folder, embedded, run / "family-stages")
+    yield Family(folder, embedded, run_folder / "family-stages")
     os.environ.pop("LOREAL_CACHE") if before is None else os.environ.update(LOREAL_CACHE=before)

@@ -62,12 +62,10 @@ _MADE: dict[tuple[Any, ...], Made] = {}
 
 @pytest.fixture(scope="session")
 def package_of(
-    tmp_path_factory: pytest.TempPathFactory, picture_files: list[str], worker_id: str
+    tmp_path_factory: pytest.TempPathFactory, picture_files: list[str], run_folder: Path
 ) -> Iterator[Callable[..., Made]]:
     """Give a function that returns the package of a method, a mode and a precision."""
-    base = tmp_path_factory.getbasetemp()
-    # every worker of xdist has a folder of its own below that of the run
-    shared = (base if worker_id == "master" else base.parent) / "encoders"
+    shared = run_folder / "encoders"
     shared.mkdir(exist_ok=True)
 
     def encoder_once(deployed: Deployed) -> Any:

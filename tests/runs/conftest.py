@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from world import World, trained_world
@@ -14,11 +15,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session")
-def miniature(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> World:
+def miniature(run_folder: Path) -> World:
     """Give a world with a finished run of MaPLe, trained once a session; tests copy of it."""
-    base = tmp_path_factory.getbasetemp()
-    # every worker of xdist has a folder of its own below that of the run
-    return trained_world((base if worker_id == "master" else base.parent) / "miniature")
+    return trained_world(run_folder / "miniature")
 
 
 @pytest.fixture
