@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.errors import LorealError
-from loreal_plugin.paths import embedded_host
+from loreal_plugin.paths import embedded_host, typed
 from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.runs.spec import RunSpec, build_spec
@@ -55,8 +55,9 @@ class Run:
 
     @property
     def command(self) -> str:
-        """Return the command that does the same by hand."""
-        return shlex.join(["loreal", *self.words])
+        """Return the command that does the same by hand; paths as one types them here."""
+        words = (typed(Path(x)) if os.path.isabs(x) else shlex.quote(x) for x in self.words)
+        return " ".join(["loreal", *words])
 
     @property
     def title(self) -> str:
