@@ -1,0 +1,172 @@
+"""The records that the pages of results/ are made from, packed and kept beside the pages.
+
+    python benchmarks/records.py pack OUTPUT
+    python benchmarks/records.py pages [--check]
+    python benchmarks/records.py unpack FOLDER
+
+`pack` takes every results.json below an output folder: those of runs, stages, rivals and sweeps.
+`pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md and
+docs/CLAIMS.md from the packed records; with --check it changes nothing, names each page whose text
+differs, and its exit code is 1 where one does. `unpack` writes the records into a new folder, for
+`loreal report FOLDER` and the other commands that read finished runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import claims  # noqa: E402  (needs the path above)
+from loreal_plugin.cli import main as loreal  # noqa: E402
+from loreal_plugin.errors import LorealError  # noqa: E402
+from loreal_plugin.files import replacing, write_bytes, write_text  # noqa: E402
+from loreal_plugin.files.archives import unpack  # noqa: E402
+from loreal_plugin.results.record import RESULTS  # noqa: E402
+
+PACKED = ROOT / "results" / "records.tar.xz"
+EVIDENCE = "results/EVIDENCE.md"
+TABLES = "results/RESULTS.md"
+LEDGER = "docs/CLAIMS.md"
+PICTURES = "results/pictures/evidence"
+
+
+def pack(out: Path, to: Path) -> int:
+    """Pack the records below an output folder; the same records give the same bytes.
+
+    Returns:
+        how many there are.
+
+    Raises:
+        LorealError: there is none.
+    """
+    found = sorted(out.rglob(RESULTS))
+    if not found:
+        raise LorealError(f"no {RESULTS} below {out}; name the output folder of finished runs")
+    with replacing(to) as temporary, tarfile.open(temporary, "w:xz", preset=9) as packed:
+        for path in found:
+            content = path.read_bytes()
+            facts = tarfile.TarInfo(path.relative_to(out).as_posix())
+            facts.size = len(content)
+            packed.addfile(facts, io.BytesIO(content))
+    return len(found)
+
+
+def pages(out: Path, root: Path = ROOT) -> dict[str, str | bytes]:
+    """Return the files that the records below a folder give, by their paths in the project.
+
+    Args:
+        out: the records.
+        root: the project whose results/RESULTS.md has the text around the tables.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary)
+        if loreal(["report", str(out), "--out", str(made)]):
+            raise LorealError("the report could not average all runs; the lines above say which")
+        text = (made / "report.md").read_text(encoding="utf-8")
+        files: dict[str, str | bytes] = {
+            f"{PICTURES}/{path.name}": path.read_bytes() for path in made.glob("pictures/*.png")
+        }
+        files[EVIDENCE] = text.replace("](pictures/", "](pictures/evidence/")
+        files[TABLES] = tables(out, made, root)
+        page = made / "claims.md"
+        claims.main(["--out", str(out), "--write", str(page)])
+        files[LEDGER] = page.read_text(encoding="utf-8")
+    return files
+
+
+def tables(out: Path, made: Path, root: Path = ROOT) -> str:
+    """Return results/RESULTS.md with the tables that the records give.
+
+    Args:
+        made: a folder to write in.
+    """
+    page = made / "RESULTS.md"
+    write_text(page, (root / TABLES).read_text(encoding="utf-8"))
+    loreal(["results", str(out), "--plain", "--write", str(page), "--part", "evidence"])
+    return page.read_text(encoding="utf-8")
+
+
+def differing(files: Mapping[str, str | bytes], root: Path = ROOT) -> list[str]:
+    """Return the pages whose text is not what the records give; pictures are not compared."""
+    texts = {name: text for name, text in files.items() if isinstance(text, str)}
+    return [
+        name
+        for name, text in texts.items()
+        if not (root / name).is_file() or (root / name).read_text(encoding="utf-8") != text
+    ]
+
+
+def write(files: Mapping[str, str | bytes], root: Path = ROOT) -> None:
+    """Write the pages and their pictures; pictures that are shown no more are removed."""
+    for path in (root / PICTURES).glob("*.png"):
+        if f"{PICTURES}/{path.name}" not in files:
+            path.unlink()
+    for name, content in files.items():
+        if isinstance(content, str):
+            write_text(root / name, content)
+        else:
+            write_bytes(root / name, content)
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--packed", type=Path, default=PACKED, help="the archive (results/records.tar.xz)"
+    )
+    steps = parser.add_subparsers(dest="step", required=True)
+    one = steps.add_parser("pack", help="pack the records of an output folder")
+    one.add_argument("out", type=Path, metavar="OUTPUT")
+    one = steps.add_parser("pages", help="make the pages of the packed records")
+    one.add_argument("--check", action="store_true", help="compare, and change nothing")
+    one = steps.add_parser("unpack", help="write the packed records into a new folder")
+    one.add_argument("folder", type=Path, metavar="FOLDER")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one step; 1 where a page differs, 2 where something is wrong."""
+    args = parse(words)
+    try:
+        return run(args)
+    except LorealError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the step that was asked for; 1 where a page differs."""
+    if args.step == "pack":
+        n = pack(args.out, args.packed)
+        print(f"written: {args.packed}, {n} records, {args.packed.stat().st_size / 1e3:.0f} kB")
+        return 0
+    if args.step == "unpack":
+        if args.folder.exists():
+            raise LorealError(f"{args.folder} is there already; name a new folder")
+        unpack(args.packed, args.folder)
+        print(f"written: {args.folder}")
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        unpack(args.packed, Path(temporary))
+        files = pages(Path(temporary))
+    if args.check:
+        different = differing(files)
+        for name in different:
+            print(f"differs from what the records give: {name}")
+        return int(bool(different))
+    write(files)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

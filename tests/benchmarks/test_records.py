@@ -1,0 +1,89 @@
+"""Packed records: nothing is lost or added, and the pages of results/ are what they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from made_runs import write_run
+
+from benchmarks import records
+from loreal_plugin.files.archives import unpack
+from loreal_plugin.results.record import RESULTS
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of which the pages were made of two runs; its records are in `output`."""
+    root = tmp_path_factory.mktemp("project")
+    for phi in (96, 144):
+        write_run(root / "output", phi=phi, gain=0.1)
+    (root / "results").mkdir()
+    (root / records.TABLES).write_text(
+        "By hand.\n\n<!-- begin evidence -->\n<!-- end evidence -->\n"
+    )
+    (root / records.PICTURES).mkdir(parents=True)
+    (root / records.PICTURES / "old.png").write_bytes(b"no longer shown")
+    records.write(records.pages(root / "output", root), root)
+    return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob(RESULTS)}
+
+
+def test_records_are_packed_whole_and_alone(project: Path, tmp_path: Path) -> None:
+    out = project / "output"
+    (out / "log.txt").write_text("not a record")
+    n = records.pack(out, tmp_path / "a.tar.xz")
+    unpack(tmp_path / "a.tar.xz", tmp_path / "unpacked")
+    assert contents(tmp_path / "unpacked") == contents(out)
+    files = [p for p in (tmp_path / "unpacked").rglob("*") if p.is_file()]
+    assert len(files) == n == len(contents(out)) > 0
+
+
+def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        records.pack(project / "output", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_nothing_to_pack_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert records.main(["--packed", str(tmp_path / "a"), "pack", str(tmp_path)]) == 2
+    assert "name the output folder" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_records_are_not_unpacked_over_others(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records.pack(project / "output", tmp_path / "a")
+    (tmp_path / "there").mkdir()
+    for place, code in (("there", 2), ("new", 0)):
+        assert (
+            records.main(["--packed", str(tmp_path / "a"), "unpack", str(tmp_path / place)]) == code
+        )
+    assert "is there already" in capsys.readouterr().err
+    assert contents(tmp_path / "new") == contents(project / "output")
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_pages_have_the_numbers_and_the_text_by_hand(project: Path) -> None:
+    tables = (project / records.TABLES).read_text(encoding="utf-8")
+    assert tables.startswith("By hand.") and "+ LOREAL, tested at 96" in tables
+    evidence = (project / records.EVIDENCE).read_text(encoding="utf-8")
+    shown = {line.split("](")[1].rstrip(")") for line in evidence.splitlines() if line[:2] == "!["}
+    assert shown and all((project / "results" / name).is_file() for name in shown)
+    assert not (project / records.PICTURES / "old.png").exists()
+
+
+def test_a_number_that_was_changed_by_hand_is_seen(project: Path, tmp_path: Path) -> None:
+    files = records.pages(project / "output", project)
+    assert records.differing(files, project) == []
+    page = project / records.EVIDENCE
+    whole = page.read_text(encoding="utf-8")
+    page.write_text(
+        whole.replace("| 73.00 |", "| 74.00 |").replace("**73.00**", "**74.00**"), encoding="utf-8"
+    )
+    assert records.differing(files, project) == [records.EVIDENCE]
+    page.write_text(whole, encoding="utf-8")
