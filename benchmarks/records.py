@@ -1,10 +1,13 @@
 """The records that the pages of results/ are made from, packed and kept beside the pages.
 
-    python benchmarks/records.py pack OUTPUT
+    python benchmarks/records.py pack OUTPUT [OUTPUT ...]
     python benchmarks/records.py pages [--check]
     python benchmarks/records.py unpack FOLDER
 
-`pack` takes every results.json below an output folder: those of runs, stages, rivals and sweeps.
+`pack` takes every results.json below output folders: those of runs, stages, rivals and sweeps. A
+sweep that ended early goes on elsewhere so: unpack the records, let a plan of the runs that are not
+among them (`loreal sweep PLAN --out FOLDER --dry-run` says which) write into another folder, and
+pack both.
 `pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md and
 docs/CLAIMS.md from the packed records; with --check it changes nothing, names each page whose text
 differs, and its exit code is 1 where one does. `unpack` writes the records into a new folder, for
@@ -38,8 +41,11 @@ LEDGER = "docs/CLAIMS.md"
 PICTURES = "results/pictures/evidence"
 
 
-def pack(out: Path, to: Path) -> int:
-    """Pack the records below an output folder; the same records give the same bytes.
+def pack(outs: Sequence[Path], to: Path) -> int:
+    """Pack the records below output folders; the same records give the same bytes.
+
+    Args:
+        outs: where a run is in several of them, the last one's record is taken.
 
     Returns:
         how many there are.
@@ -47,13 +53,14 @@ def pack(out: Path, to: Path) -> int:
     Raises:
         LorealError: there is none.
     """
-    found = sorted(out.rglob(RESULTS))
+    found = {path.relative_to(out).as_posix(): path for out in outs for path in out.rglob(RESULTS)}
     if not found:
-        raise LorealError(f"no {RESULTS} below {out}; name the output folder of finished runs")
+        where = ", ".join(map(str, outs))
+        raise LorealError(f"no {RESULTS} below {where}; name the output folder of finished runs")
     with replacing(to) as temporary, tarfile.open(temporary, "w:xz", preset=9) as packed:
-        for path in found:
-            content = path.read_bytes()
-            facts = tarfile.TarInfo(path.relative_to(out).as_posix())
+        for name in sorted(found):
+            content = found[name].read_bytes()
+            facts = tarfile.TarInfo(name)
             facts.size = len(content)
             packed.addfile(facts, io.BytesIO(content))
     return len(found)
@@ -125,8 +132,8 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
         "--packed", type=Path, default=PACKED, help="the archive (results/records.tar.xz)"
     )
     steps = parser.add_subparsers(dest="step", required=True)
-    one = steps.add_parser("pack", help="pack the records of an output folder")
-    one.add_argument("out", type=Path, metavar="OUTPUT")
+    one = steps.add_parser("pack", help="pack the records of output folders")
+    one.add_argument("outs", type=Path, metavar="OUTPUT", nargs="+")
     one = steps.add_parser("pages", help="make the pages of the packed records")
     one.add_argument("--check", action="store_true", help="compare, and change nothing")
     one = steps.add_parser("unpack", help="write the packed records into a new folder")
@@ -147,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run the step that was asked for; 1 where a page differs."""
     if args.step == "pack":
-        n = pack(args.out, args.packed)
+        n = pack(args.outs, args.packed)
         print(f"written: {args.packed}, {n} records, {args.packed.stat().st_size / 1e3:.0f} kB")
         return 0
     if args.step == "unpack":

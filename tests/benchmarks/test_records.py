@@ -35,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_records_are_packed_whole_and_alone(project: Path, tmp_path: Path) -> None:
     out = project / "output"
     (out / "log.txt").write_text("not a record")
-    n = records.pack(out, tmp_path / "a.tar.xz")
+    n = records.pack([out], tmp_path / "a.tar.xz")
     unpack(tmp_path / "a.tar.xz", tmp_path / "unpacked")
     assert contents(tmp_path / "unpacked") == contents(out)
     files = [p for p in (tmp_path / "unpacked").rglob("*") if p.is_file()]
@@ -44,8 +44,19 @@ def test_records_are_packed_whole_and_alone(project: Path, tmp_path: Path) -> No
 
 def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        records.pack(project / "output", tmp_path / name)
+        records.pack([project / "output"], tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_of_two_folders_the_last_one_is_taken(project: Path, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    write_run(later, seed=2)
+    again = write_run(later, phi=96, gain=0.2)
+    records.pack([project / "output", later], tmp_path / "a")
+    unpack(tmp_path / "a", tmp_path / "both")
+    both, name = contents(tmp_path / "both"), (again / RESULTS).relative_to(later).as_posix()
+    assert both == contents(project / "output") | contents(later)
+    assert both[name] != contents(project / "output")[name]
 
 
 def test_nothing_to_pack_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +68,7 @@ def test_nothing_to_pack_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_records_are_not_unpacked_over_others(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records.pack(project / "output", tmp_path / "a")
+    records.pack([project / "output"], tmp_path / "a")
     (tmp_path / "there").mkdir()
     for place, code in (("there", 2), ("new", 0)):
         assert (
