@@ -35,9 +35,10 @@ def head_of_names(folder: str | Path, names: Sequence[str], threads: int = 1) ->
     check_files(folder, manifest)
     facts = manifest.get("text")
     if not facts:
+        onnx = manifest["encoder"].get("format", "onnx") == "onnx"
+        ways = "export it with --text, or make" if onnx else "it is a LiteRT package; make"
         raise ConfigError(
-            f"{folder} has no text encoder: export it with --text, or make the head from the run"
-            " with loreal head"
+            f"{folder} has no text encoder: {ways} the head from the run with loreal head"
         )
     encode = BytePairs.read(inside(folder, facts["merges"]))
     run = session(inside(folder, facts["file"]), threads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from untrained import untrained
 from loreal_plugin.edge import Package
 from loreal_plugin.edge.bpe import BytePairs
 from loreal_plugin.edge.head import Head, join, read_head
+from loreal_plugin.edge.layout import MANIFEST
 from loreal_plugin.edge.text import head_of_names, prompt_ids
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.export.class_names import read_names
@@ -102,8 +104,19 @@ def test_names_that_cannot_be_classes_are_refused(with_text: Path, package_of: C
     ):
         with pytest.raises(ConfigError, match=said):
             head_of_names(with_text, names)
-    with pytest.raises(ConfigError, match="has no text encoder"):
-        head_of_names(package_of("maple", "static").folder, ["fox"])
+
+
+def test_a_package_without_a_text_encoder_says_where_heads_come_from(
+    package_of: Callable, tmp_path: Path
+):
+    folder = Path(shutil.copytree(package_of("maple", "static").folder, tmp_path / "copy"))
+    with pytest.raises(ConfigError, match="has no text encoder: export it with --text, or make"):
+        head_of_names(folder, ["fox"])
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest["encoder"]["format"] = "litert"  # which has no --text
+    seal(folder, manifest, "package")
+    with pytest.raises(ConfigError, match="it is a LiteRT package; make the head from the run"):
+        head_of_names(folder, ["fox"])
 
 
 def test_a_package_makes_and_joins_heads(with_text: Path, tmp_path: Path, pixels: np.ndarray):
