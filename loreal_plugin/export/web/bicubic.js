@@ -37,56 +37,67 @@ function weightsOf(oldSize, newSize, filter) {
       const share = (weight / sum) * 2 ** PRECISION;
       return Math.trunc(share < 0 ? share - 0.5 : share + 0.5);
     });
-    found.push({ first, weights: whole });
+    found.push({ first, weights: Int32Array.from(whole) });
   }
   return found;
 }
 
-// `source` has lines of `length` colours: value i of line n is at n * line + i * step.
+// `source` has lines of colours: value i of line n is at n * line + i * step. Sums fit into 32 bits,
+// as they do in Pillow.
 function resampled(source, lines, line, step, plan, target, targetLine, targetStep) {
   const half = 2 ** (PRECISION - 1);
   for (let n = 0; n < lines; n++) {
     for (let at = 0; at < plan.length; at++) {
       const { first, weights } = plan[at];
-      for (let colour = 0; colour < 3; colour++) {
-        let sum = half;
-        let from = n * line + first * step + colour;
-        for (let k = 0; k < weights.length; k++, from += step) sum += source[from] * weights[k];
-        const value = Math.floor(sum / 2 ** PRECISION);
-        target[n * targetLine + at * targetStep + colour] = Math.min(255, Math.max(0, value));
+      let red = half;
+      let green = half;
+      let blue = half;
+      let from = n * line + first * step;
+      for (let k = 0; k < weights.length; k++, from += step) {
+        const weight = weights[k];
+        red = (red + Math.imul(source[from], weight)) | 0;
+        green = (green + Math.imul(source[from + 1], weight)) | 0;
+        blue = (blue + Math.imul(source[from + 2], weight)) | 0;
       }
+      const to = n * targetLine + at * targetStep; // a Uint8ClampedArray: 0 to 255
+      target[to] = red >> PRECISION;
+      target[to + 1] = green >> PRECISION;
+      target[to + 2] = blue >> PRECISION;
     }
   }
 }
 
-function resizedRows(rgb, width, height, newWidth, filter) {
-  if (newWidth === width) return rgb;
-  const found = new Uint8Array(newWidth * height * 3);
-  const plan = weightsOf(width, newWidth, filter);
-  resampled(rgb, height, width * 3, 3, plan, found, newWidth * 3, 3);
-  return found;
+// Pictures are { data, width, height }; `data` has width * height * 3 bytes. Of the `size` positions
+// that a side would have, those of `part` are made.
+function resizedRows(picture, size, part, filter) {
+  const { data, width, height } = picture;
+  if (size === width && part.length === size) return picture;
+  const plan = weightsOf(width, size, filter).slice(part.from, part.from + part.length);
+  const found = new Uint8ClampedArray(part.length * height * 3);
+  resampled(data, height, width * 3, 3, plan, found, part.length * 3, 3);
+  return { data: found, width: part.length, height };
 }
 
-function resizedColumns(rgb, width, height, newHeight, filter) {
-  if (newHeight === height) return rgb;
-  const found = new Uint8Array(width * newHeight * 3);
-  const plan = weightsOf(height, newHeight, filter);
-  resampled(rgb, width, 3, width * 3, plan, found, 3, width * 3);
-  return found;
+function resizedColumns(picture, size, part, filter) {
+  const { data, width, height } = picture;
+  if (size === height && part.length === size) return picture;
+  const plan = weightsOf(height, size, filter).slice(part.from, part.from + part.length);
+  const found = new Uint8ClampedArray(width * part.length * 3);
+  resampled(data, width, 3, width * 3, plan, found, 3, width * 3);
+  return { data: found, width, height: part.length };
 }
 
-// `rgb` has width * height * 3 bytes; returns newWidth * newHeight * 3 bytes, for sizes of the same
-// proportions. Pillow 13 shrinks pictures of more than twice their width's height by columns first;
-// found by trying, as both orders differ by one in some colours.
-function resizeRgb(rgb, width, height, newWidth, newHeight, resample) {
+// Pillow 13 shrinks pictures of more than twice their width's height by columns first; found by
+// trying, as both orders differ by one in some colours.
+function resizedPart(picture, newWidth, newHeight, across, down, resample) {
   const filter = FILTERS[resample];
   if (!filter) throw new Error(`resample ${resample} is not known here`);
-  if (height > 2 * width && newHeight < height) {
-    const low = resizedColumns(rgb, width, height, newHeight, filter);
-    return resizedRows(low, width, newHeight, newWidth, filter);
+  if (picture.height > 2 * picture.width && newHeight < picture.height) {
+    const low = resizedColumns(picture, newHeight, down, filter);
+    return resizedRows(low, newWidth, across, filter);
   }
-  const narrow = resizedRows(rgb, width, height, newWidth, filter);
-  return resizedColumns(narrow, newWidth, height, newHeight, filter);
+  const narrow = resizedRows(picture, newWidth, across, filter);
+  return resizedColumns(narrow, newHeight, down, filter);
 }
 
 function roundHalfEven(x) {
@@ -95,20 +106,17 @@ function roundHalfEven(x) {
   return down % 2 === 0 ? down : down + 1;
 }
 
-// What the encoder reads of a picture: the shorter edge to `size`, then the square in the middle.
+// What the encoder reads of a picture: the shorter edge to `size`, then the square in the middle,
+// size * size * 3 bytes. `rgb` has width * height * 3 bytes.
 function encoderPixels(rgb, width, height, recipe) {
   const size = recipe.size;
   const newWidth = width <= height ? size : Math.trunc((size * width) / height);
   const newHeight = width <= height ? Math.trunc((size * height) / width) : size;
-  const small = resizeRgb(rgb, width, height, newWidth, newHeight, recipe.resample);
-  const left = roundHalfEven((newWidth - size) / 2);
-  const top = roundHalfEven((newHeight - size) / 2);
-  const square = new Uint8Array(size * size * 3);
-  for (let y = 0; y < size; y++) {
-    const from = ((y + top) * newWidth + left) * 3;
-    square.set(small.subarray(from, from + size * 3), y * size * 3);
-  }
-  return square;
+  const across = { from: roundHalfEven((newWidth - size) / 2), length: size };
+  const down = { from: roundHalfEven((newHeight - size) / 2), length: size };
+  const picture = { data: rgb, width, height };
+  const square = resizedPart(picture, newWidth, newHeight, across, down, recipe.resample);
+  return new Uint8Array(square.data.buffer, square.data.byteOffset, size * size * 3);
 }
 
-if (typeof module !== "undefined") module.exports = { encoderPixels, resizeRgb };
+if (typeof module !== "undefined") module.exports = { encoderPixels };

@@ -59,7 +59,7 @@ function rgbOf(source, width, height) {
   pen.fillRect(0, 0, width, height);
   pen.drawImage(source, 0, 0);
   const rgba = pen.getImageData(0, 0, width, height).data;
-  const rgb = new Uint8Array(width * height * 3);
+  const rgb = new Uint8ClampedArray(width * height * 3);
   for (let from = 0, to = 0; from < rgba.length; from += 4) {
     rgb[to++] = rgba[from];
     rgb[to++] = rgba[from + 1];
