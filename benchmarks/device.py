@@ -208,7 +208,8 @@ def test_pixels(found: Pictures, half: str, folder: Path) -> tuple[np.ndarray, n
 def page(kept: Mapping[str, Any]) -> str:
     """Return both tables as Markdown."""
     parts = []
-    for method, facts in kept.get("sizes", {}).items():
+    for key, facts in kept.get("sizes", {}).items():
+        method = key.split()[0]
         heads = ["precision", "MB", "time / PyTorch at 96", "time / PyTorch at 224", "peak MiB"]
         body = [
             [name, row["mb"], row["relative"], row["relative"] / facts["native"], row["peak_mib"]]
@@ -251,7 +252,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     kept = read_json(KEPT) or {}
     if args.kind == "sizes":
-        kept.setdefault("sizes", {})[args.method] = measure_sizes(args.method, args.rounds)
+        facts = measure_sizes(args.method, args.rounds)
+        kept.setdefault("sizes", {})[f"{args.method} on {facts['machine']}"] = facts
     for run in getattr(args, "runs", ()):
         found = measure_run(run)
         kept.setdefault("demo", {})["{method} {student} {seed}".format(**found)] = found
