@@ -1,0 +1,72 @@
+"""The plot of choices: shares of time are those of one record, budgets take what fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from made_runs import write_run
+
+from benchmarks import choices
+from benchmarks.choices import Choice, best_within, table
+from loreal_plugin.errors import LorealError
+from loreal_plugin.files import write_checked
+from loreal_plugin.results.markdown import table_markdown
+from loreal_plugin.results.record import RESULTS
+
+TIMES = {"native": 8.0, "native_at_phi": 2.0, "phi": 2.0, "loreal": 3.0}
+
+
+def timed(folder: Path, factor: float = 1.0) -> Path:
+    """Give each row of a written run a time."""
+    content = json.loads((folder / RESULTS).read_text())
+    for row in content["rows"]:
+        row["picture_ms"] = factor * TIMES[row["name"]]
+    write_checked(folder / RESULTS, content)
+    return folder
+
+
+def test_time_is_a_share_of_the_same_record(tmp_path: Path) -> None:
+    for seed, factor in ((1, 1.0), (2, 3.0)):  # the second machine is slower
+        timed(write_run(tmp_path, method="coop", seed=seed, gain=0.1), factor)
+    found = {c.kind + str(c.side): c for c in choices.choices(tmp_path, "coop")}
+    assert {name: round(c.share, 6) for name, c in found.items()} == {
+        "phi224": 100,
+        "native_at_phi96": 25,
+        "phi96": 25,
+        "loreal96": 37.5,
+    }
+    assert all(c.seeds == 2 for c in found.values())
+    assert found["loreal96"].accuracy > found["phi96"].accuracy
+
+
+def test_the_host_at_the_native_size_is_one_choice(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        timed(write_run(tmp_path, method="coop", seed=seed))
+    timed(write_run(tmp_path, method="coop", phi=144))
+    native = [c for c in choices.choices(tmp_path, "coop") if c.side == 224]
+    assert [c.seeds for c in native] == [2]
+
+
+def test_runs_without_times_are_nothing_to_choose_from(tmp_path: Path) -> None:
+    write_run(tmp_path, method="coop")
+    with pytest.raises(LorealError, match="no timed run of coop"):
+        choices.choices(tmp_path, "coop")
+
+
+def test_a_budget_takes_the_most_accurate_that_fits() -> None:
+    fast, slow = (
+        Choice("phi", name, 96, acc, share, 1)
+        for name, acc, share in (("fast", 60.0, 25.0), ("slow", 70.0, 45.0))
+    )
+    assert best_within([fast, slow], 96, 24) is None
+    assert best_within([fast, slow], 96, 30) is fast
+    assert best_within([fast, slow], 96, 45) is slow
+    assert best_within([fast, slow], 144, 100) is None
+    text = table_markdown(table([fast, slow]))
+    assert "| 40 % | fast: **60.0** |" in text and "| 50 % | slow: **70.0** |" in text
+
+
+def test_a_smaller_picture_has_fewer_bytes() -> None:
+    assert 1 < choices.kilobytes(32) < choices.kilobytes(224) < 40
