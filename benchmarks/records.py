@@ -4,10 +4,11 @@
     python benchmarks/records.py pages [--check]
     python benchmarks/records.py unpack FOLDER
 
-`pack` takes every results.json below output folders: those of runs, stages, rivals and sweeps. A
-sweep that ended early goes on elsewhere so: unpack the records, let a plan of the runs that are not
-among them (`loreal sweep PLAN --out FOLDER --dry-run` says which) write into another folder, and
-pack both.
+`pack` takes every results.json of runs, stages and rivals below output folders; records of sweeps,
+which name paths of a machine, stay out. A sweep that ended early goes on elsewhere so: unpack the
+records, let a plan of the runs that are not among them (`loreal sweep PLAN --out FOLDER --dry-run`
+says which) write into another folder, and pack both.
+
 `pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md and
 docs/CLAIMS.md from the packed records; with --check it changes nothing, names each page whose text
 differs, and its exit code is 1 where one does. `unpack` writes the records into a new folder, for
@@ -21,7 +22,7 @@ import io
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +33,9 @@ from loreal_plugin.cli import main as loreal  # noqa: E402
 from loreal_plugin.errors import LorealError  # noqa: E402
 from loreal_plugin.files import replacing, write_bytes, write_text  # noqa: E402
 from loreal_plugin.files.archives import unpack  # noqa: E402
-from loreal_plugin.results.record import RESULTS  # noqa: E402
+from loreal_plugin.files.folders import preparing  # noqa: E402
+from loreal_plugin.results.reader import set_aside  # noqa: E402
+from loreal_plugin.results.record import RESULTS, read_record  # noqa: E402
 
 PACKED = ROOT / "results" / "records.tar.xz"
 EVIDENCE = "results/EVIDENCE.md"
@@ -51,19 +54,44 @@ def pack(outs: Sequence[Path], to: Path) -> int:
         how many there are.
 
     Raises:
-        LorealError: there is none.
+        LorealError: a folder has none, or a damaged one.
     """
-    found = {path.relative_to(out).as_posix(): path for out in outs for path in out.rglob(RESULTS)}
-    if not found:
-        where = ", ".join(map(str, outs))
-        raise LorealError(f"no {RESULTS} below {where}; name the output folder of finished runs")
+    found: dict[str, bytes] = {}
+    for out in outs:
+        records = dict(_records(out))
+        if not records:
+            raise LorealError(f"no {RESULTS} below {out}; name the output folder of finished runs")
+        found |= records
     with replacing(to) as temporary, tarfile.open(temporary, "w:xz", preset=9) as packed:
-        for name in sorted(found):
-            content = found[name].read_bytes()
+        for name, content in sorted(found.items()):
             facts = tarfile.TarInfo(name)
             facts.size = len(content)
             packed.addfile(facts, io.BytesIO(content))
     return len(found)
+
+
+def _records(out: Path) -> Iterator[tuple[str, bytes]]:
+    """Give the path and content of each record of a run; those of replaced runs are nobody's."""
+    for path in out.rglob(RESULTS):
+        if set_aside(path):
+            continue
+        content, fault = read_record(path)
+        if fault:
+            raise LorealError(f"{path} {fault}")
+        if content["kind"] != "sweep":
+            yield path.relative_to(out).as_posix(), path.read_bytes()
+
+
+def unpacked(packed: Path, folder: Path) -> Path:
+    """Write packed records into a folder; return it.
+
+    Raises:
+        LorealError: there is no archive, or a damaged one.
+    """
+    if not packed.is_file():
+        raise LorealError(f"{packed} is not there; `pack` makes it from finished runs")
+    unpack(packed, folder)
+    return folder
 
 
 def pages(out: Path, root: Path = ROOT) -> dict[str, str | bytes]:
@@ -97,7 +125,8 @@ def tables(out: Path, made: Path, root: Path = ROOT) -> str:
     """
     page = made / "RESULTS.md"
     write_text(page, (root / TABLES).read_text(encoding="utf-8"))
-    loreal(["results", str(out), "--plain", "--write", str(page), "--part", "evidence"])
+    if loreal(["results", str(out), "--plain", "--write", str(page), "--part", "evidence"]):
+        raise LorealError(f"the tables of {TABLES} could not be made; the lines above say why")
     return page.read_text(encoding="utf-8")
 
 
@@ -160,12 +189,12 @@ def run(args: argparse.Namespace) -> int:
     if args.step == "unpack":
         if args.folder.exists():
             raise LorealError(f"{args.folder} is there already; name a new folder")
-        unpack(args.packed, args.folder)
+        with preparing(args.folder) as prepared:
+            unpacked(args.packed, prepared / "records").rename(args.folder)
         print(f"written: {args.folder}")
         return 0
     with tempfile.TemporaryDirectory() as temporary:
-        unpack(args.packed, Path(temporary))
-        files = pages(Path(temporary))
+        files = pages(unpacked(args.packed, Path(temporary)))
     if args.check:
         different = differing(files)
         for name in different:

@@ -1,16 +1,17 @@
 """Smaller numbers in an encoder: half precision, 8 bits and 4 bits.
 
 - `fp16`: weights are stored in half precision and computed with in float32.
-- `int8`: weights have 8 bits, a scale an output channel; activations are scaled as they come, over
-  all pictures of a batch. A package therefore runs such an encoder one picture at a time.
-- `int8-static`: activations have fixed scales, found on calibration pictures.
+- `int8`: weights have 7 bits of 8, a scale an output channel; activations are scaled as they come,
+  over all pictures of a batch. A package therefore runs such an encoder one picture at a time.
+- `int8-static`: the same, but activations have fixed scales, found on calibration pictures.
 - `int4`: weights have 4 bits, a scale for each block of 32; activations are not rounded together.
 
-Patch embedding, norms, the softmax, and the maps after the last block stay in float32: those read
-one token a picture, so they cost next to nothing, and the projection alone made most of the error.
+Why 7 bits: onnxruntime adds two products of 8 bits in 16, which overflow on x86 processors that
+have AVX2 without VNNI; with 7 bits they do not.
 
-With `int8` weights use 7 of their 8 bits. onnxruntime adds two products of 8 bits in 16, which
-overflow on x86 processors that have AVX2 without VNNI; with 7 bits they do not.
+Patch embedding, norms, the softmax, and the maps after the last block are computed in float32.
+Those maps read one token a picture, so they cost next to nothing, and rounding the projection alone
+made most of the error.
 """
 
 from __future__ import annotations
@@ -124,14 +125,23 @@ def constant_maps(model: Any) -> set[str]:
 
 
 def maps_of_tokens(model: Any) -> set[str]:
-    """Return which of them read all tokens of a picture: those inside the blocks.
+    """Return all of them but those after the last block, where a picture is one token.
 
-    Their input has three axes. After the last block a picture is one token, and that axis is gone.
+    The input of those has two axes, and no map with three comes later: inside a block an input may
+    have two as well, with pictures and tokens in one axis.
     """
     graph = need("onnx").shape_inference.infer_shapes(model).graph
     axes = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
-    maps = constant_maps(model)
-    return {n.name for n in model.graph.node if n.name in maps and axes.get(n.input[0]) != 2}
+    maps, found = constant_maps(model), set()
+    read_later: set[str] = set()  # tensors from which such a map is reached
+    for node in reversed(graph.node):
+        later = not read_later.isdisjoint(node.output)
+        if node.name in maps and (later or axes.get(node.input[0]) != 2):
+            found.add(node.name)
+            later = True
+        if later:
+            read_later.update(node.input)
+    return found
 
 
 def _dynamic(model: Any) -> Any:

@@ -37,8 +37,8 @@ class SweepRecord:
         before, _ = read_checked(self.path)
         same = before.get("kind") == "sweep" and before.get("name") == name
         self._earlier = float(before.get("seconds") or 0.0) if same else 0.0
-        self.runs: dict[str, dict[str, Any]] = {
-            run.command: {
+        self.runs: dict[tuple[str, ...], dict[str, Any]] = {
+            run.words: {
                 "command": run.command,
                 "title": run.title,
                 "state": OPEN,
@@ -55,7 +55,7 @@ class SweepRecord:
             "error": outcome.error,
             "seconds": outcome.seconds,
         }
-        self.runs[run.command] |= facts
+        self.runs[run.words] |= facts
         self.write()
 
     def write(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from made_runs import write_run
 
 from benchmarks import records
+from loreal_plugin.errors import LorealError
+from loreal_plugin.files import write_checked
 from loreal_plugin.files.archives import unpack
-from loreal_plugin.results.record import RESULTS
+from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,46 @@ def test_of_two_folders_the_last_one_is_taken(project: Path, tmp_path: Path) -> 
     both, name = contents(tmp_path / "both"), (again / RESULTS).relative_to(later).as_posix()
     assert both == contents(project / "output") | contents(later)
     assert both[name] != contents(project / "output")[name]
+
+
+def test_sweeps_and_replaced_runs_are_not_packed(project: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(project / "output", tmp_path / "out")
+    sweep = {"kind": "sweep", "schema_version": SCHEMA_VERSION, "name": "mine", "jobs": 1}
+    sweep |= {"seconds": 1.0, "done": 0, "failed": 0, "runs": []}
+    write_checked(out / "sweeps" / "mine" / RESULTS, sweep)
+    shutil.copytree(next(out.rglob(RESULTS)).parent, out / "demo.replaced")
+    records.pack([out], tmp_path / "a")
+    unpack(tmp_path / "a", tmp_path / "unpacked")
+    assert contents(tmp_path / "unpacked") == contents(project / "output")
+
+
+def test_a_folder_without_records_or_with_a_damaged_one_is_refused(
+    project: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(LorealError, match=r"below .*typo"):
+        records.pack([project / "output", tmp_path / "typo"], tmp_path / "a")
+    out = shutil.copytree(project / "output", tmp_path / "out")
+    broken = next(out.rglob(RESULTS))
+    broken.write_bytes(broken.read_bytes()[:-20])
+    with pytest.raises(LorealError, match=broken.parent.name):
+        records.pack([out], tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_page_without_the_part_is_an_error(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / records.TABLES).write_text("no part")
+    with pytest.raises(LorealError, match="could not be made"):
+        records.tables(project / "output", tmp_path, tmp_path)
+
+
+def test_pages_without_an_archive_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (["pages", "--check"], ["unpack", str(tmp_path / "new")]):
+        assert records.main(["--packed", str(tmp_path / "none"), *step]) == 2
+        assert "is not there; `pack` makes it" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_nothing_to_pack_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,33 @@ def test_sums_of_int8_do_not_overflow(sign: int) -> None:
     np.testing.assert_allclose(found, rounded_by_hand(pixels, weights), rtol=1e-5)
 
 
+def test_a_map_inside_a_block_is_one_of_tokens_with_two_axes_as_well() -> None:
+    helper, kinds = onnx.helper, onnx.TensorProto
+    names = ("two", "three", "last")
+    nodes = [
+        helper.make_node("Reshape", ["pixels", "flat"], ["x"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"], name="two"),
+        helper.make_node("Reshape", ["y", "apart"], ["z"]),
+        helper.make_node("MatMul", ["z", "w"], ["u"], name="three"),
+        helper.make_node("Gather", ["u", "first"], ["v"], axis=1),
+        helper.make_node("MatMul", ["v", "w"], ["features"], name="last"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "block",
+        [helper.make_tensor_value_info("pixels", kinds.FLOAT, (2, 3, 8))],
+        [helper.make_tensor_value_info("features", kinds.FLOAT, (2, 8))],
+        [
+            onnx.numpy_helper.from_array(np.array(value), name)
+            for name, value in (("flat", [6, 8]), ("apart", [2, 3, 8]), ("first", 0))
+        ]
+        + [onnx.numpy_helper.from_array(np.eye(8, dtype=np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert constant_maps(model) == set(names)
+    assert maps_of_tokens(model) == {"two", "three"}
+
+
 @pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_after_the_last_block_are_not_rounded(
