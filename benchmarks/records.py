@@ -9,10 +9,10 @@ which name paths of a machine, stay out. A sweep that ended early goes on elsewh
 records, let a plan of the runs that are not among them (`loreal sweep PLAN --out FOLDER --dry-run`
 says which) write into another folder, and pack both.
 
-`pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md and
-docs/CLAIMS.md from the packed records; with --check it changes nothing, names each page whose text
-differs, and its exit code is 1 where one does. `unpack` writes the records into a new folder, for
-`loreal report FOLDER` and the other commands that read finished runs.
+`pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md with the plot
+of choices, and docs/CLAIMS.md from the packed records; with --check it changes nothing, names each
+page whose text differs, and its exit code is 1 where one does. `unpack` writes the records into a
+new folder, for `loreal report FOLDER` and the other commands that read finished runs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import claims  # noqa: E402  (needs the path above)
+from benchmarks import choices, claims  # noqa: E402  (needs the path above)
 from loreal_plugin.cli import main as loreal  # noqa: E402
 from loreal_plugin.errors import LorealError  # noqa: E402
-from loreal_plugin.files import replacing, write_bytes, write_text  # noqa: E402
+from loreal_plugin.files import (  # noqa: E402
+    replace_between,
+    replacing,
+    write_bytes,
+    write_text,
+)
 from loreal_plugin.files.archives import unpack  # noqa: E402
 from loreal_plugin.files.folders import preparing  # noqa: E402
+from loreal_plugin.results.markdown import table_markdown  # noqa: E402
 from loreal_plugin.results.reader import set_aside  # noqa: E402
 from loreal_plugin.results.record import RESULTS, read_record  # noqa: E402
 
@@ -42,6 +48,7 @@ EVIDENCE = "results/EVIDENCE.md"
 TABLES = "results/RESULTS.md"
 LEDGER = "docs/CLAIMS.md"
 PICTURES = "results/pictures/evidence"
+CHOICES = "results/pictures/choices.png"
 
 
 def pack(outs: Sequence[Path], to: Path) -> int:
@@ -110,7 +117,7 @@ def pages(out: Path, root: Path = ROOT) -> dict[str, str | bytes]:
             f"{PICTURES}/{path.name}": path.read_bytes() for path in made.glob("pictures/*.png")
         }
         files[EVIDENCE] = text.replace("](pictures/", "](pictures/evidence/")
-        files[TABLES] = tables(out, made, root)
+        files |= choices_in(tables(out, made, root), out)
         page = made / "claims.md"
         claims.main(["--out", str(out), "--write", str(page)])
         files[LEDGER] = page.read_text(encoding="utf-8")
@@ -128,6 +135,14 @@ def tables(out: Path, made: Path, root: Path = ROOT) -> str:
     if loreal(["results", str(out), "--plain", "--write", str(page), "--part", "evidence"]):
         raise LorealError(f"the tables of {TABLES} could not be made; the lines above say why")
     return page.read_text(encoding="utf-8")
+
+
+def choices_in(page: str, out: Path, method: str = "coop") -> dict[str, str | bytes]:
+    """Return results/RESULTS.md with the choices of a method, and their plot."""
+    found = choices.choices(out, method)
+    text = table_markdown(choices.table(found))
+    plot = choices.plot(found)
+    return {TABLES: replace_between(page, choices.PART, text), CHOICES: plot.png}
 
 
 def differing(files: Mapping[str, str | bytes], root: Path = ROOT) -> list[str]:

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from made_runs import write_run
+from made_runs import timed, write_run
 
 from benchmarks import choices
 from benchmarks.choices import Choice, best_within, table
 from loreal_plugin.errors import LorealError
-from loreal_plugin.files import write_checked
 from loreal_plugin.results.markdown import table_markdown
-from loreal_plugin.results.record import RESULTS
-
-TIMES = {"native": 8.0, "native_at_phi": 2.0, "phi": 2.0, "loreal": 3.0}
-
-
-def timed(folder: Path, factor: float = 1.0) -> Path:
-    """Give each row of a written run a time."""
-    content = json.loads((folder / RESULTS).read_text())
-    for row in content["rows"]:
-        row["picture_ms"] = factor * TIMES[row["name"]]
-    write_checked(folder / RESULTS, content)
-    return folder
 
 
 def test_time_is_a_share_of_the_same_record(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import write_run
+from made_runs import timed, write_run
 
-from benchmarks import records
+from benchmarks import choices, records
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import write_checked
 from loreal_plugin.files.archives import unpack
@@ -21,10 +21,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     for phi in (96, 144):
         write_run(root / "output", phi=phi, gain=0.1)
+    timed(write_run(root / "output", method="coop", gain=0.1))
     (root / "results").mkdir()
-    (root / records.TABLES).write_text(
-        "By hand.\n\n<!-- begin evidence -->\n<!-- end evidence -->\n"
-    )
+    parts = "".join(f"<!-- begin {n} -->\n<!-- end {n} -->\n" for n in ("evidence", choices.PART))
+    (root / records.TABLES).write_text("By hand.\n\n" + parts)
     (root / records.PICTURES).mkdir(parents=True)
     (root / records.PICTURES / "old.png").write_bytes(b"no longer shown")
     records.write(records.pages(root / "output", root), root)
@@ -129,6 +129,11 @@ def test_pages_have_the_numbers_and_the_text_by_hand(project: Path) -> None:
     shown = {line.split("](")[1].rstrip(")") for line in evidence.splitlines() if line[:2] == "!["}
     assert shown and all((project / "results" / name).is_file() for name in shown)
     assert not (project / records.PICTURES / "old.png").exists()
+
+
+def test_the_choices_are_in_the_table_and_drawn(project: Path) -> None:
+    assert "+ LOREAL: **" in (project / records.TABLES).read_text(encoding="utf-8")
+    assert (project / records.CHOICES).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_number_that_was_changed_by_hand_is_seen(project: Path, tmp_path: Path) -> None:
