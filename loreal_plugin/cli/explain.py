@@ -72,8 +72,8 @@ def _add_explain(subparsers: Any) -> None:
         choices=("spread", "rescued", "lost"),
         default="spread",
         help=(
-            "spread: of all; rescued: wrong for the host trained at phi, right with LOREAL; lost:"
-            " the other way round"
+            "spread: of all; rescued: wrong for the host at phi, right with the row that is looked"
+            " at; lost: the other way round"
         ),
     )
     _add_run_options(parser)

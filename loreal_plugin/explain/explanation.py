@@ -63,8 +63,10 @@ class Explanation:
         pictures: what the models read, (S, S, 3) in [0, 1], by size.
         maps: where the class token looks, (g, g), by name of the model: `alpha`, `alpha_at_phi`,
             `beta`.
-        predictions: host and LOREAL at the native size, then at phi the host trained at the native
-            size, the host trained at phi (or adapted to it), the run's row.
+        predictions: host and the run's row at the native size, then at phi the host trained at the
+            native size, the host trained at phi (or adapted to it), the run's row. Where the row
+            has the host's own prompts and embeddings, its second and fourth are left out: they
+            would say the same.
         slots: K slots by size; empty where slots hold words only.
     """
 
@@ -108,7 +110,9 @@ class Explainer:
 
     def __init__(self, run: OpenRun, vocabulary: Vocabulary) -> None:
         self.run, self.vocabulary = run, vocabulary
-        filled = run.model.options.slot_parts in WITH_CONTENTS
+        options = run.model.options
+        self._as_host = options.slot_parts == "none" and options.drift == "none"
+        filled = options.slot_parts in WITH_CONTENTS
         students = (run.alpha, run.beta) if filled else ()
         self._stand_ins = {student: stand_ins(run.model, student) for student in students}
 
@@ -128,13 +132,15 @@ class Explainer:
         drifted = run.alpha_at_phi.encode_image(low)
         host, phi, size = run.host_trainer, run.phi, run.native_size
         at_size = f"{host}, trained at {size}"
-        predictions = (
+        predictions = [
             self._prediction(host, size, alpha.host_logits(own_alpha)),
             self._prediction(run.row, size, logits[alpha]),
             self._prediction(at_size, phi, run.alpha_at_phi.host_logits(drifted)),
             self._prediction(run.host_at_phi, phi, beta.host_logits(own_beta)),
             self._prediction(run.row, phi, logits[beta]),
-        )
+        ]
+        if self._as_host:
+            del predictions[3], predictions[1]
         return Explanation(
             path=path,
             label=label,
@@ -144,7 +150,7 @@ class Explainer:
                 "alpha_at_phi": class_attention(run.alpha_at_phi, low)[0],
                 "beta": class_attention(beta, low)[0],
             },
-            predictions=predictions,
+            predictions=tuple(predictions),
             slots={
                 student.input_size: self._slots(student, features[student], logits[student])
                 for student in self._stand_ins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ WIDTH, ROW, HEAD = 13.0, 1.1, 1.1  # inches
 PER_SHEET = 20
 COLOURS = 128  # of the palette
 THUMBS = (0.012, 0.096, 0.180, 0.264)  # left edges, in parts of the width
-ANSWERS = (0.355, 0.480, 0.605, 0.730, 0.855)
+ANSWERS = 0.355, 0.980  # where their columns begin and end
+LETTERS = 20  # of a line in a head
 
 
 def save_overview(explanations: Sequence[Explanation], title: str, path: Path) -> None:
@@ -55,10 +57,22 @@ def _draw_head(figure: Any, first: Explanation, title: str, height: float) -> No
         (x, text)
         for x, text in zip(THUMBS, (f"at {native}", "looks", f"at {phi}", "looks"), strict=True)
     ]
-    named = ["\n".join([*p.name.split(", "), f"at {p.size}"]) for p in first.predictions]
-    heads += list(zip(ANSWERS, named, strict=True))
+    named = [head_of(p.name, p.size) for p in first.predictions]
+    heads += list(zip(answers(len(named)), named, strict=True))
     for x, text in heads:
         figure.text(x, 1 - (HEAD - 0.08) / height, text, fontsize=9.5, weight="bold", va="bottom")
+
+
+def answers(count: int) -> list[float]:
+    """Return the left edges of the columns of answers, in parts of the width."""
+    left, right = ANSWERS
+    return [left + i * (right - left) / count for i in range(count)]
+
+
+def head_of(name: str, size: int) -> str:
+    """Return the lines above a column of answers; none is longer than a column of five is wide."""
+    lines = [line for part in name.split(", ") for line in textwrap.wrap(part, LETTERS)]
+    return "\n".join([*lines, f"at {size}"])
 
 
 def _draw_row(figure: Any, e: Explanation, bottom: float, height: float) -> None:
@@ -71,7 +85,7 @@ def _draw_row(figure: Any, e: Explanation, bottom: float, height: float) -> None
         axes = figure.add_axes((x, bottom + 0.04 * height, width, 0.92 * height))
         axes.set_axis_off()
         draw_picture(axes, e, size, key)
-    for x, prediction in zip(ANSWERS, e.predictions, strict=True):
+    for x, prediction in zip(answers(len(e.predictions)), e.predictions, strict=True):
         best, p = prediction.classes[0], prediction.probabilities[0]
         colour = PLAIN if not e.label else RIGHT if best == e.label else WRONG
         figure.text(

@@ -77,7 +77,9 @@ def _draw(figure: Any, e: Explanation, title: str) -> None:
         )
     lefts, width = (0.03, 0.225, 0.425, 0.62, 0.815), 0.165
     _draw_pictures(figure, e, lefts, width)
-    for x, prediction in zip(lefts, e.predictions, strict=True):
+    # three answers stand below the maps of the models that give them
+    places = lefts if len(e.predictions) == len(lefts) else (lefts[0], *lefts[3:])
+    for x, prediction in zip(places, e.predictions, strict=True):
         _draw_prediction(figure.add_axes((x, 0.395, width, 0.155)), prediction, e.label)
     _draw_slots(figure, e)
 

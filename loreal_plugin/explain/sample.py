@@ -87,16 +87,16 @@ def choose(
     """Return up to `count` items, evenly spread over the list.
 
     Args:
-        pick: `spread`: of all; `rescued`: of those that the host trained at phi gets wrong and
-            LOREAL right; `lost`: the other way round.
+        pick: `spread`: of all; `rescued`: of those that the host gets wrong at phi and the run's
+            row right; `lost`: the other way round.
 
     Raises:
         DataError: there is none.
     """
     places = list(range(len(items)))
     if pick != "spread":
-        host, loreal = hits_at_phi(run, items, say)
-        wanted = loreal & ~host if pick == "rescued" else host & ~loreal
+        host, ours = hits_at_phi(run, items, say)
+        wanted = ours & ~host if pick == "rescued" else host & ~ours
         places = wanted.nonzero().flatten().tolist()
         say(f"{pick}: {len(places)} of {counted(len(items), 'picture')}")
     if not places:
@@ -108,19 +108,23 @@ def choose(
 def hits_at_phi(
     run: OpenRun, items: Sequence[Any], say: Callable[[str], None]
 ) -> tuple[Tensor, Tensor]:
-    """Return which items the host trained at phi, and LOREAL at phi, classify right, (N,) each."""
-    beta, model = run.beta, run.model
+    """Return which items the host and the run's row classify right at phi, (N,) each.
+
+    The host is the one trained at phi. With an adapted image side it is the one trained at the
+    native size: that is what was adapted.
+    """
+    model, student = run.model, run.alpha_at_phi if run.beta.adaptation else run.beta
     host: list[Tensor] = []
-    loreal: list[Tensor] = []
+    ours: list[Tensor] = []
     for start in range(0, len(items), BATCH):
         part = items[start : start + BATCH]
         pixels = pixels_of(run, part, run.phi)
         labels = torch.tensor([item.label for item in part], device=pixels.device)
-        host.append(beta.host_logits(beta.encode_image(pixels)).argmax(1) == labels)
-        loreal.append(model.predict(model.embed(pixels)).argmax(1) == labels)
+        host.append(student.host_logits(student.encode_image(pixels)).argmax(1) == labels)
+        ours.append(model.predict(model.embed(pixels)).argmax(1) == labels)
         if start and start % (20 * BATCH) == 0:
             say(f"  {start} of {len(items)} pictures classified")
-    return torch.cat(host).cpu(), torch.cat(loreal).cpu()
+    return torch.cat(host).cpu(), torch.cat(ours).cpu()
 
 
 def pixels_of(run: OpenRun, items: Sequence[Any], size: int) -> Tensor:

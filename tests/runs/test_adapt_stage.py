@@ -84,8 +84,10 @@ def test_explain_looks_at_the_student_that_predict_uses(
         item = run.items("test")[0]
         found = Explainer(run, load_vocabulary(run)).explain(item.impath)
         looked[row, at] = found.maps["beta"], found.predictions[-1].probabilities
-        correct = next(r for r in run.record["rows"] if r["name"] == row)["base"]["correct"]
-        assert int(hits_at_phi(run, run.items("test"), print)[1].sum()) == correct
+        correct = {r["name"]: r["base"]["correct"] for r in run.record["rows"]}
+        host = "phi" if row == "loreal" else "native_at_phi"  # what an adaptation starts from
+        hits = hits_at_phi(run, run.items("test"), print)
+        assert [int(part.sum()) for part in hits] == [correct[host], correct[row]]
     assert torch.equal(looked["adapted", folder][0], looked["adapted", apart][0])
     assert not torch.equal(looked["adapted", folder][0], looked["loreal", folder][0])
     page = tmp_path / "pages"
@@ -96,7 +98,22 @@ def test_explain_looks_at_the_student_that_predict_uses(
     assert said in capsys.readouterr().out
     (told,) = json.loads((page / "explanations.json").read_text())["pictures"]
     names = [prediction["name"] for prediction in told["predictions"][-2:]]
-    assert names == ["CoOp, image side adapted to 32", "+ adapted image side"]
+    assert names == ["CoOp, trained at 64", "+ adapted image side"]
+
+
+def test_answers_that_a_page_leaves_out_are_those_that_it_shows(world: World) -> None:
+    for trainer in ("CoOp", "MMRL"):
+        (folder,) = world.runs(trainer)
+        run = open_run(folder, say=lambda text: None)
+        item = run.items("test")[0]
+        explainer = Explainer(run, load_vocabulary(run))
+        shown = explainer.explain(item.impath).predictions
+        explainer._as_host = False
+        every = explainer.explain(item.impath).predictions
+        assert shown == (every[0], every[2], every[4])
+        for left_out, like in ((every[1], every[0]), (every[3], every[4])):
+            assert (left_out.classes, left_out.size) == (like.classes, like.size)
+            assert left_out.probabilities == pytest.approx(like.probabilities, rel=1e-5)
 
 
 def test_the_row_adds_the_image_side_alone(world: World) -> None:
