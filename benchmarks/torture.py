@@ -88,31 +88,48 @@ STORIES: dict[str, Callable[[World, int, random.Random], list[Row]]] = {
 }
 
 
+# how many stories of a kind there are where no kind is named
+NUMBERS = {
+    "kills": (200, "kills of whole runs"),
+    "flips": (500, "bits flipped, one at a time"),
+    "heals": (20, "runs after a flipped bit"),
+    "tests": (20, "kills of tests alone"),
+    "exports": (20, "kills of exports"),
+    "sweeps": (4, "kills of sweeps"),
+    "disks": (10, "sizes of full disks"),
+    "writes": (20, "places at which a disk is full"),
+}
+
+
+def numbers_of(args: argparse.Namespace) -> dict[str, int]:
+    """Return how many stories of each kind to tell: of those that are named, or all."""
+    named = {kind: n for kind in NUMBERS if (n := getattr(args, kind)) is not None}
+    whole = ("exports", "sweeps")  # need runs with all stages
+    usual = {k: n for k, (n, _) in NUMBERS.items() if not (args.until and k in whole)}
+    return dict.fromkeys(NUMBERS, 0) | (named or usual)
+
+
 def main(words: list[str]) -> int:
     """Run all stories and print the table; 1 where something went wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--flips", type=int, default=500)
-    parser.add_argument("--heals", type=int, default=20)
-    parser.add_argument("--tests", type=int, default=20, help="kills of tests alone")
-    parser.add_argument("--exports", type=int, default=20, help="kills of exports")
-    parser.add_argument("--sweeps", type=int, default=4)
-    parser.add_argument("--disks", type=int, default=10, help="sizes of full disks")
-    parser.add_argument("--writes", type=int, default=20, help="places at which a disk is full")
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__.splitlines()[0]} Kinds that are named run alone; without any, all."
+    )
+    for kind, (number, what) in NUMBERS.items():
+        parser.add_argument(f"--{kind}", type=int, metavar="N", help=f"{what} ({number})")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until", default="", help="last stage of the runs (alpha: short)")
     parser.add_argument("--write", type=Path, help="page whose part 'torture' is replaced")
     parser.add_argument("--json", type=Path, help="file for the rows and all faults")
     args = parser.parse_args(words)
-    if args.until and (args.sweeps or args.exports):
-        parser.error("--until goes with --exports 0 --sweeps 0: they need whole runs")
+    numbers = numbers_of(args)
+    if args.until and (numbers["sweeps"] or numbers["exports"]):
+        parser.error("--until goes without --exports and --sweeps: they need whole runs")
     draw, start = random.Random(args.seed), time.time()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="loreal-torture-") as folder:
         world = World(Path(folder), args.until)
         for kind, tell in STORIES.items():
-            wanted = getattr(args, kind)
-            rows += tell(world, wanted, draw) if wanted else []
+            rows += tell(world, numbers[kind], draw) if numbers[kind] else []
             if args.json:  # also what was found before somebody ended this
                 args.json.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
     text = table(rows, time.time() - start, words)

@@ -16,8 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_few_kills_and_flips_lose_nothing(tmp_path: Path) -> None:
-    few = ["--kills", "2", "--flips", "60", "--heals", "1", "--tests", "1", "--exports", "0"]
-    few += ["--sweeps", "0", "--disks", "0", "--writes", "1"]
+    few = ["--kills", "2", "--flips", "60", "--heals", "1", "--tests", "1", "--writes", "1"]
     few += ["--until", "alpha", "--json", str(tmp_path / "rows")]
     command = [python_at_once(), "benchmarks/torture.py", *few]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
