@@ -1,7 +1,6 @@
 """Tries other ways to train the adapted image side, on held-out halves of the base classes.
 
-    python -m benchmarks.adaptation_trials 96 kl=1 average=0.99 first=1 layer=2 kernel=1 tokens=4
-    python -m benchmarks.adaptation_trials 96 attention=1
+    python -m benchmarks.adaptation_trials 96 kl=1 average=0.99 layer=2 tokens=4 crop=.8
 
 What is tried, one at a time beside the default (`patch`, 32 views x 3, token weight 1):
 
@@ -13,6 +12,7 @@ What is tried, one at a time beside the default (`patch`, 32 views x 3, token we
 - `tokens=N`: N learned tokens more, which every block reads; a test then costs these tokens.
 - `attention=W`: W times the divergence from what alpha's class token attends to in the last block
   to what beta's does, mean over heads, over the areas of beta's patches.
+- `crop=S`: views are crops of at least the share S of a picture's area (.5, as the recipe has).
 
 Halves, pictures, tests and the file of the lines are those of `select_adaptation`. `kind`, `views`
 and other settings can be named beside them: `kl=1,kind=lora`.
@@ -38,6 +38,7 @@ from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shard, Shards
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.train import Distillation
+from loreal_plugin.config import with_settings
 from loreal_plugin.method.adaptation import Adaptation, place_of
 from loreal_plugin.students.share import share_clip_tensors
 
@@ -56,6 +57,7 @@ class Way:
     kernel: int = 0
     tokens: int = 0
     attention: float = 0.0
+    crop: float = 0.0
 
 
 class TrialTower(Tower):
@@ -213,6 +215,10 @@ def append_tokens(model: nn.Module, number: int, width: int, seed: int) -> nn.Pa
 class WayTrials(Trials):
     """Trials of other ways to train."""
 
+    def __init__(self, phi: int, seed: int) -> None:
+        super().__init__(phi, seed)
+        self.plain = self.cfg  # what trials change
+
     def way(self, settings: AdaptSettings, way: Way) -> dict[str, Any]:
         """Return what one training in another way gives."""
         beta = self.student("base", self.phi, settings.enlarge)
@@ -221,8 +227,10 @@ class WayTrials(Trials):
             self._start_kernel(beta.model)
         attends = way.attention > 0
         teacher, pupil = (TrialTower(s, way.layer, attends) for s in (self.alpha, beta))
+        self.cfg = with_settings(self.plain, {"INPUT.RRCROP_SCALE": (way.crop or 0.5, 1.0)})
         self.ingredients = {"layer": way.layer} if way.layer >= 0 else {}
         self.ingredients |= {"attention": "class token, last block"} if attends else {}
+        self.ingredients |= {"crop": way.crop} if way.crop else {}
         shards = self.shards(teacher, pupil, settings, (), [self.phi])
         start = time.process_time()
         steps, count, loss = 0, 0, 0.0

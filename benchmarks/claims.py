@@ -109,7 +109,9 @@ def _table(lines: Sequence[Line]) -> Table:
         body.append(tuple(map(Cell, (*cells, *rest, f"`{x.command}`" if first else ""))))
     head = ("claim", "source", "at", "measured", "world", "seeds", "95 % over pictures")
     head += ("95 % over seeds", "verdict", "command")
-    return Table(f"Cases (a method at a phi): {', '.join(counts)}", head, tuple(body), words=len(head))
+    return Table(
+        f"Cases (a method at a phi): {', '.join(counts)}", head, tuple(body), words=len(head)
+    )
 
 
 def _joined(lines: Iterable[Line]) -> list[Line]:
