@@ -38,7 +38,7 @@ from loreal_plugin.results.reader import Result, collect
 PART = "choices"
 PER_CLASS = 5  # test pictures whose files are weighed
 SHARES = (30, 40, 50, 75, 110)  # percent of the host's time at the native size
-ENLARGED = "ADAPT_ENLARGE"
+ENLARGED, VIEWS = "ADAPT_ENLARGE", "ADAPT_VIEWS"
 SERIES = {
     "phi": ("host, trained at this size", "#1f77b4", "o-"),
     "native_at_phi": ("host, trained at 224", "#7f7f7f", "v-"),
@@ -128,7 +128,7 @@ def _share(result: Result, native: Mapping[Path, float]) -> float | None:
 def _kind(group: Group) -> tuple[str, int, str]:
     """Return a key of `SERIES` ("" for none), the side of the picture, and words."""
     name, content = method_name(group.setting.method), group.results[0].content
-    phi, asked = group.setting.phi, " ".join(group.setting.overrides)
+    phi = group.setting.phi
     if group.rival:
         if content.model != "alpha":
             return "", phi, ""
@@ -136,12 +136,9 @@ def _kind(group: Group) -> tuple[str, int, str]:
             return UPSAMPLED, phi, f"{name} trained at 224, {content.change}"
         merged = "merged" in content.change
         return "merged" if merged else "", phi, f"{name} trained at 224, {content.change}"
-    if asked:
-        if group.row == "adapted" and ENLARGED in asked:
-            words = asked.split()
-            side = words[next(i for i, word in enumerate(words) if ENLARGED in word) + 1]
-            return "enlarged", phi, f"{name} + adapted image side, enlarged to {side} inside"
-        return "", phi, ""
+    if group.setting.overrides:
+        kind, change = _adaptation(group)
+        return kind, phi, f"{name} + adapted image side, {change}"
     if group.row == "native":
         return "phi", group.native_size, f"{name} trained at {group.native_size}"
     texts = {
@@ -151,6 +148,17 @@ def _kind(group: Group) -> tuple[str, int, str]:
         "adapted": f"{name} + adapted image side",
     }
     return (group.row if group.row in texts else ""), phi, texts.get(group.row, "")
+
+
+def _adaptation(group: Group) -> tuple[str, str]:
+    """Return key and words of a row whose adaptation alone was changed, in views or enlarging."""
+    words = [override.split() for override in group.setting.overrides]
+    asked = {key.rpartition(".")[2]: value for *_, key, value in words}
+    if group.row != "adapted" or not asked.keys() <= {VIEWS, ENLARGED}:
+        return "", ""
+    said = [f"enlarged to {asked[ENLARGED]} inside"] if ENLARGED in asked else []
+    said += [f"{asked[VIEWS]} views"] if VIEWS in asked else []
+    return ("enlarged" if ENLARGED in asked else "adapted"), ", ".join(said)
 
 
 @cache

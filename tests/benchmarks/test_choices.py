@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from made_runs import timed, write_run
@@ -56,3 +57,26 @@ def test_a_budget_takes_the_most_accurate_that_fits() -> None:
 
 def test_a_smaller_picture_has_fewer_bytes() -> None:
     assert 1 < choices.kilobytes(32) < choices.kilobytes(224) < 40
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "kind", "words"),
+    [
+        ("adapted", {"ADAPT_VIEWS": 128}, "adapted", "128 views"),
+        ("adapted", {"ADAPT_ENLARGE": 112}, "enlarged", "enlarged to 112 inside"),
+        (
+            "adapted",
+            {"ADAPT_ENLARGE": 112, "ADAPT_VIEWS": 64},
+            "enlarged",
+            "enlarged to 112 inside, 64 views",
+        ),
+        ("adapted", {"ADAPT_VIEWS": 64, "PRESET": "paper"}, "", ""),
+        ("loreal", {"ADAPT_VIEWS": 64}, "", ""),
+    ],
+)
+def test_an_adaptation_with_other_views_is_a_choice(
+    row: str, overrides: dict[str, object], kind: str, words: str
+) -> None:
+    asked = tuple(f"loreal TRAINER.LOREAL.{key} {value}" for key, value in overrides.items())
+    group = SimpleNamespace(row=row, setting=SimpleNamespace(overrides=asked))
+    assert choices._adaptation(group) == (kind, words)  # type: ignore[arg-type]
