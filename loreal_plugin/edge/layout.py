@@ -32,7 +32,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: no package, a damaged description, one of another schema version or that is
-            not valid under the schema, or one that names a file outside the package.
+            not valid under the schema, or one that names a file outside the package or the same
+            for two heads.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -68,6 +69,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     for name in manifest["files"]:
         inside(folder, name)
+    files = [head["file"] for head in manifest["heads"].values()]
+    if len(set(files)) < len(files):
+        raise CheckpointError(
+            f"{path} names one file for several heads, so that some would give the answers of"
+            " another; export the run again"
+        )
     return manifest
 
 

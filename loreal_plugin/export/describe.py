@@ -48,6 +48,8 @@ def manifest_of(
         kind: format of the encoder, `onnx` or `litert`.
     """
     first = next(iter(heads.values()))[0]
+    written = [file for _, files in heads.values() for file in files]
+    assert len(set(written)) == len(written), "each head has files of its own"
     contract = deployed.beta.contract
     words = [word if isinstance(word, str) else list(word) for word in deployed.beta.words]
     return {

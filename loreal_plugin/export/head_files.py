@@ -31,11 +31,14 @@ def in_half(head: Head) -> Head:
 def write_head(head: Head, path: Path) -> list[Path]:
     """Write a head as `<path>.onnx` and `<path>.safetensors`; return both paths.
 
+    Args:
+        path: a dot in its name stays: `birds.v1` is no ending.
+
     Raises:
         ConfigError: onnx is not installed.
         LorealError: a file cannot be written.
     """
-    graph = path.with_suffix(".onnx")
+    graph = path.with_name(f"{path.name}.onnx")
     write_bytes(graph, head_graph(head).SerializeToString())
     return [graph, *write_tensors(head, path)]
 
@@ -48,7 +51,7 @@ def write_tensors(head: Head, path: Path) -> list[Path]:
     """
     from safetensors.numpy import save
 
-    file = path.with_suffix(".safetensors")
+    file = path.with_name(f"{path.name}.safetensors")
     plain = {name: np.ascontiguousarray(value) for name, value in head.tensors.items()}
     write_bytes(file, save(plain, {NOTE: head.note}))
     return [file]

@@ -60,7 +60,7 @@ def make_head(
         mode = mode or exported_mode(trained)
         parts = [_stored(word) or _of_run(trained, word, mode, found) for word in classes]
     head = join(parts)
-    return write_head(in_half(head) if half else head, out)
+    return write_head(in_half(head) if half else head, out.with_suffix(""))
 
 
 def _of_run(trained: TrainedRun, word: str, mode: str, found: Pictures) -> Head:

@@ -79,6 +79,12 @@ def test_a_schema_version_from_the_future_is_named_whatever_else_it_has(forge: C
         Package.open(folder)
 
 
+def test_two_heads_with_one_file_are_refused(forge: Callable) -> None:
+    heads = json.loads((forge() / MANIFEST).read_text())["heads"]
+    with pytest.raises(CheckpointError, match=r"one file for several heads.*; export the run"):
+        Package.open(forge("heads", heads | {"other": heads["toy"]}))
+
+
 def test_golden_pictures_that_are_none_are_refused(forge: Callable) -> None:
     (forge() / "golden.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(CheckpointError, match="golden.npz holds no golden pictures"):

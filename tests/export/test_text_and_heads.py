@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from made_packages import RECORD
 from untrained import untrained
 
 from loreal_plugin.edge import Package
@@ -19,11 +20,13 @@ from loreal_plugin.edge.head import Head, join, read_head
 from loreal_plugin.edge.layout import MANIFEST
 from loreal_plugin.edge.text import head_of_names, prompt_ids
 from loreal_plugin.errors import CheckpointError, ConfigError
+from loreal_plugin.export import export_run
 from loreal_plugin.export.class_names import read_names
 from loreal_plugin.export.export_run import seal
 from loreal_plugin.export.head_files import in_half, write_head
 from loreal_plugin.export.heads import head_of
 from loreal_plugin.export.make_head import make_head
+from loreal_plugin.export.pictures import Pictures
 from loreal_plugin.export.text import (
     IdEncoder,
     template_of,
@@ -134,20 +137,21 @@ def test_a_package_makes_and_joins_heads(with_text: Path, tmp_path: Path, pixels
         make_head(with_text, ["toy"], tmp_path / "x")
 
 
+def part_of(whole: Head, keep: slice) -> Head:
+    """Return a head of some classes of another."""
+    rows = {"text": 0, "base": 0, "weights": 0, "table": 1}
+    cut = {
+        name: value[(slice(None),) * rows[name] + (keep,)] if name in rows else value
+        for name, value in whole.tensors.items()
+    }
+    return Head(whole.labels[keep], whole.mode, whole.scale, whole.source, cut)
+
+
 @pytest.mark.parametrize("mode", ["static", "tangent"])
 def test_joined_heads_answer_as_their_parts(package_of: Callable, pixels: np.ndarray, mode: str):
     made = package_of("mmrl", mode)
     whole, features = head_of(made.deployed), Package.open(made.folder).features(pixels)
-    rows = {"text": 0, "base": 0, "weights": 0, "table": 1}
-
-    def part(keep: slice) -> Head:
-        cut = {
-            name: value[(slice(None),) * rows[name] + (keep,)] if name in rows else value
-            for name, value in whole.tensors.items()
-        }
-        return Head(whole.labels[keep], mode, whole.scale, whole.source, cut)
-
-    joined = join([part(slice(0, 2)), part(slice(2, None))])
+    joined = join([part_of(whole, slice(0, 2)), part_of(whole, slice(2, None))])
     assert joined.labels == whole.labels
     assert np.array_equal(joined(features), whole(features))
     other = Head(("x",), mode, whole.scale, "another run", whole.tensors)
@@ -161,6 +165,27 @@ def test_a_tangent_head_of_other_directions_is_not_joined(package_of: Callable):
     other = Head(tuple("abcde"), "tangent", whole.scale, whole.source, turned)
     with pytest.raises(ConfigError, match="'basis' differs"):
         join([whole, other])
+
+
+def test_heads_whose_names_have_dots_have_files_of_their_own(
+    package_of: Callable, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made, folder = package_of("maple", "static"), tmp_path / "package"
+    whole, features = head_of(made.deployed), Package.open(made.folder).features(pixels)
+    parts = {"birds.v1": part_of(whole, slice(0, 2)), "birds.v2": part_of(whole, slice(2, None))}
+    coming, encoder = iter(parts.values()), (made.folder / "encoder.onnx").read_bytes()
+    monkeypatch.setattr(export_run, "head_of", lambda deployed: next(coming))
+    monkeypatch.setattr(export_run, "_encoder", lambda *_: encoder)
+    both, plan = dict.fromkeys(parts, made.deployed), export_run.ExportPlan(mode="static", check=0)
+    export_run.write_package(folder, both, RECORD, plan, Pictures(), "birds")
+    for name, part in parts.items():
+        for head in (name, folder / "heads" / f"{name}.safetensors"):
+            package = Package.open(folder, head=head)
+            assert package.labels == part.labels
+            assert np.abs(package.logits(pixels) - part(features)).max() < 1e-4
+    files = make_head(folder, list(parts), tmp_path / "all.v3.onnx")
+    assert [path.name for path in files] == ["all.v3.onnx", "all.v3.safetensors"]
+    assert Package.open(folder, head=files[0]).labels == whole.labels
 
 
 def test_a_head_in_half_precision_is_half_the_file(package_of: Callable, tmp_path: Path):
