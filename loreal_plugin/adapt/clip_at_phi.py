@@ -22,7 +22,7 @@ from torch import Tensor
 from loreal_plugin.adapt.parts import part_files, read_sealed_part, write_sealed_part
 from loreal_plugin.adapt.ranks import Ranks
 from loreal_plugin.adapt.shards import Shards
-from loreal_plugin.adapt.tar_pictures import Source, identity_of, sources_below
+from loreal_plugin.adapt.tar_pictures import Source, sources_below, stamps_of
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.tower_plan import (
     TowerPlan,
@@ -143,7 +143,7 @@ def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillatio
         store=store if plan.keep_targets else None,
         ingredients={
             "weights": weights_fingerprint(plan.weights),
-            "pictures": digest([identity_of(f, root)[:1] for f in files]),
+            "pictures": digest(stamps_of(files, root)),
             "crop": plan.crop,
             "half": str(plan.half),
             "seed": plan.settings.seed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,3 +104,16 @@ def identity_of(source: Source, root: Path) -> list[str | int]:
     if isinstance(source, str):
         return [Path(source).relative_to(root).as_posix(), os.stat(source).st_size]
     return [f"{source.tar.relative_to(root).as_posix()}::{source.member}", source.size]
+
+
+def stamps_of(sources: Sequence[Source], root: Path) -> list[list[str | int]]:
+    """Return what tells pictures of equal names apart without reading them.
+
+    Each has its identity, where it lies in a tar file, and when its file was changed (ns).
+    """
+    places = [(s, 0) if isinstance(s, str) else (s.tar, s.offset) for s in sources]
+    changed = {file: os.stat(file).st_mtime_ns for file in {file for file, _ in places}}
+    return [
+        [*identity_of(source, root), offset, changed[file]]
+        for source, (file, offset) in zip(sources, places, strict=True)
+    ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import tiny_image_folder
+from PIL import Image, ImageOps
 from python_at_once import python_at_once
 from tiny_hosts import METHODS, tiny_student
 
@@ -160,6 +161,27 @@ def test_kept_targets_and_parts_of_batches_give_the_same(plan, made, monkeypatch
     in_parts = replace(kept, out=tmp_path / "parts.safetensors", accumulate=3)
     adapt_clip(in_parts, _silent)
     _same_up_to_order(plan, in_parts.out)
+
+
+def test_kept_targets_are_not_those_of_other_pictures(plan, made, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
+    elsewhere = tmp_path / "pictures"
+    for path in pictures_below(plan.pictures):
+        other = elsewhere / path.relative_to(plan.pictures)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image.convert("RGB")).save(other)
+    settings = replace(SETTINGS, views=1, epochs=1)
+    first = replace(plan, settings=settings, out=tmp_path / "a.safetensors", keep_targets=True)
+    other = replace(first, pictures=elsewhere, out=tmp_path / "b.safetensors")
+    alone = replace(other, out=tmp_path / "c.safetensors", keep_targets=False)
+    for each in (first, other, alone):
+        adapt_clip(each, _silent)
+    assert other.out.read_bytes() == alone.out.read_bytes() != first.out.read_bytes()
+    entries = list((tmp_path / "cache" / "adaptation").glob("*.json"))
+    adapt_clip(replace(other, out=tmp_path / "d.safetensors"), _silent)
+    assert list((tmp_path / "cache" / "adaptation").glob("*.json")) == entries, "taken again"
+    assert len(entries) == 2
 
 
 def _same_up_to_order(plan, out):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import tarfile
 from dataclasses import replace
 
@@ -13,7 +15,7 @@ from safetensors.torch import load_file
 from loreal_plugin.adapt.clip_at_phi import adapt_clip
 from loreal_plugin.adapt.pictures import pictures_below
 from loreal_plugin.adapt.settings import AdaptSettings
-from loreal_plugin.adapt.tar_pictures import identity_of, open_source, sources_below
+from loreal_plugin.adapt.tar_pictures import identity_of, open_source, sources_below, stamps_of
 from loreal_plugin.adapt.tower_plan import TowerPlan
 from loreal_plugin.errors import DataError
 from loreal_plugin.pictures import read_picture
@@ -46,6 +48,20 @@ def test_members_are_the_files_in_the_order_of_their_shards(places):
     for member, path in zip(inside, files, strict=True):
         assert open_source(member).tobytes() == read_picture(path).tobytes()
     assert identity_of(inside[-1], folder / "shards")[0].startswith("deeper/b.tar::")
+
+
+def test_pictures_of_equal_names_have_stamps_of_their_own(places, tmp_path):
+    for name in ("shards", "files"):
+        inside = sources_below(places[0] / name, "--pictures")
+        stamps = stamps_of(inside, places[0] / name)
+        assert [stamp[:2] for stamp in stamps] == [identity_of(s, places[0] / name) for s in inside]
+        other = shutil.copytree(places[0] / name, tmp_path / name)
+        copied = stamps_of(sources_below(other, "--pictures"), other)
+        assert copied == stamps, "a copy with its times is the same"
+        for path in other.rglob("*.*"):
+            os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+        later = stamps_of(sources_below(other, "--pictures"), other)
+        assert not any(one in stamps for one in later)
 
 
 def test_files_and_shards_may_lie_side_by_side(places):
