@@ -30,6 +30,7 @@ def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any]
         CheckpointError: there is no record of a run with stage 3, or stage 3 is not where it says.
     """
     folder, record, fault = _record_at(path)
+    own = record.get("stage", "") if (folder / NAME).is_dir() else ""
     if not fault and _of_one_stage(record):
         row = row or (ADAPTED if record["stage"] == ADAPTED else "")
         record = _record_of_run(folder, record)
@@ -41,7 +42,7 @@ def find_run(path: str | Path, row: str = "") -> tuple[Path, str, dict[str, Any]
         )
     asked = _stages_asked(record, row)
     for name in asked:
-        place = _place(folder, record, name)
+        place = _place(folder, own, record, name)
         if place:
             return place[0], name, record, place[1]
     stages = record.get("stages") or {}
@@ -122,18 +123,33 @@ def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:
     return (ADAPTED, LOREAL) if ADAPTED in stages else (LOREAL,)
 
 
-def _place(folder: Path, record: dict[str, Any], name: str) -> tuple[Path, Path | None] | None:
+def _place(
+    folder: Path, own: str, record: dict[str, Any], name: str
+) -> tuple[Path, Path | None] | None:
     """Return where a training of a run lies, and the output folder; None where it is not there.
 
-    The output folder is None where the training was copied alone.
+    The output folder is None where the training was copied alone. Such a copy may lie inside the
+    output folder; it is opened all the same, and not what it was copied from.
+
+    Args:
+        own: the training that the folder itself holds; empty: none.
     """
     stages = record.get("stages") or {}
-    inside = stages[name]["folder"] if name in stages else ""
+    places = {one: facts["folder"] for one, facts in stages.items()}
+    copied = bool(own) and not any(_is_at(folder, o, places.get(own, "")) for o in folder.parents)
+    if copied:
+        return (folder, None) if own == name else None
+    inside = places.get(name, "")
     for out in folder.parents:
         if inside and (out / inside / NAME).is_dir():
             return out / inside, out
-    alone = record.get("stage") == name and (folder / NAME).is_dir()
-    return (folder, None) if alone else None
+    return None
+
+
+def _is_at(folder: Path, out: Path, inside: str) -> bool:
+    """Return whether a folder is that of a stage in an output folder."""
+    place = out / inside
+    return bool(inside) and place.is_dir() and place.samefile(folder)
 
 
 def host_folder(record: dict[str, Any], host: str | None) -> Path:

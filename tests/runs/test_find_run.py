@@ -32,9 +32,9 @@ def test_a_few_shot_training_opens_with_the_record_of_its_run(tmp_path: Path, la
     assert (folder, record["key"], out) == (stage, "another", None), "that run is of other settings"
 
 
-@pytest.mark.parametrize("above", ["out", "adapted_runs/train/adapted_out"])
-def test_a_row_that_is_asked_for_is_opened_from_either_folder(tmp_path: Path, above: str) -> None:
-    out, below = tmp_path / above, Path("base2new", "train_base", "demo", "shots_1", "MaPLe_LOREAL")
+def two_students(out: Path) -> dict[str, Path]:
+    """Write a base-to-new run with both students; return their folders."""
+    below = Path("base2new", "train_base", "demo", "shots_1", "MaPLe_LOREAL")
     places = {"loreal": below / "phi96/demo/seed1", "adapted": below / "adapted_phi96/demo/seed1"}
     stages = {name: {"key": name, "folder": str(place)} for name, place in places.items()}
     for name, place in places.items():
@@ -42,11 +42,37 @@ def test_a_row_that_is_asked_for_is_opened_from_either_folder(tmp_path: Path, ab
         record |= {"stages": stages, "rows": []} if name == "loreal" else {}
         (out / place / "loreal").mkdir(parents=True)
         write_json(out / place / RESULTS, record)
-    whole, own = (out / place for place in places.values())
+    return {name: out / place for name, place in places.items()}
+
+
+def test_a_copy_inside_the_output_folder_is_opened_itself(tmp_path: Path) -> None:
+    places = two_students(tmp_path)
+    for name, place in places.items():
+        for where in (tmp_path / "shared" / name, place.parent / "seed1-copy", place / "kept"):
+            copy = shutil.copytree(place, where)
+            for row in ("", name):
+                assert find_run(copy, row)[:2] == (copy, name)
+            shutil.rmtree(copy)
+        copy = shutil.copytree(place, tmp_path / "shared" / name)
+        (other,) = places.keys() - {name}
+        with pytest.raises(CheckpointError, match="copied alone|which is not there"):
+            find_run(copy, other)
+    tree = shutil.copytree(tmp_path / "base2new", tmp_path / "backup" / "base2new").parent
+    copied = tree / places["loreal"].relative_to(tmp_path)
+    for name, place in places.items():
+        found = find_run(copied, name)
+        assert found[0] == tree / place.relative_to(tmp_path) and found[3] == tree
+
+
+@pytest.mark.parametrize("above", ["out", "adapted_runs/train/adapted_out"])
+def test_a_row_that_is_asked_for_is_opened_from_either_folder(tmp_path: Path, above: str) -> None:
+    out = tmp_path / above
+    places = two_students(out)
+    whole, own = places.values()
     for path in (whole, own):
         for row, name in (("loreal", "loreal"), ("adapted", "adapted"), ("", "adapted")):
             folder, stage, record, found = find_run(path, row)
-            assert (folder, stage, record["key"]) == (out / places[name], name, "loreal")
+            assert (folder, stage, record["key"]) == (places[name], name, "loreal")
             assert found == out
     alone = shutil.copytree(own, tmp_path / "alone")
     assert find_run(alone)[:2] == find_run(alone, "adapted")[:2] == (alone, "adapted")
