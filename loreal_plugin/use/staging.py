@@ -13,11 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from loreal_plugin.data.items import Item
 from loreal_plugin.data.splits import SPLIT_SEED, Split, read_split, save_split
 from loreal_plugin.errors import DataError
 from loreal_plugin.files import read_json, write_json
+from loreal_plugin.files.folders import preparing, put_in_place
+from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.picture_index import PictureIndex
 from loreal_plugin.use.folder import TEST, TRAIN, FolderContent, scan_folder
@@ -62,10 +65,30 @@ def stage(
 
     Raises:
         DataError: a folder that cannot be used (see `folder.scan_folder`), a class with too few
-            pictures, or the name belongs to another folder.
+            pictures, a name that no folder can have, or that belongs to something else.
+        LorealError: nothing can be written below `root`.
     """
+    _check_name(name)
     folder, place = folder.resolve(), root / name
     found = scan_folder(folder)
+    with stage_lock(place, say):
+        return _stage(folder, place, found, hold_out, say)
+
+
+def _check_name(name: str) -> None:
+    """Raise DataError unless a name is that of one folder: `..` and `a/b` would mean others."""
+    if name in ("", ".", "..") or "/" in name:
+        raise DataError(
+            f"the name '{name}' cannot be that of a folder; give a plain one with --name, without"
+            " '/'"
+        )
+
+
+def _stage(
+    folder: Path, place: Path, found: FolderContent, hold_out: float, say: Callable[[str], None]
+) -> Staged:
+    """Return the dataset at `place`, made anew where it is not what the folder has now."""
+    root, name = place.parent, place.name
     note = read_json(place / NOTE) or {}
     if note.get("source", str(folder)) != str(folder):
         raise DataError(
@@ -75,7 +98,7 @@ def stage(
     links = _links(found)
     index = PictureIndex(say)
     if note.get("links") != links or note.get("hold_out") != hold_out:
-        _make_links(place, links)
+        _make_links(place, links, {"source": str(folder), "links": links, "hold_out": hold_out})
     broken = index.unreadable(str(place / link) for link in links)
     named = {links[os.path.relpath(path, place)]: fault for path, fault in broken.items()}
     good = {link: target for link, target in links.items() if str(place / link) not in broken}
@@ -99,13 +122,25 @@ def _links(found: FolderContent) -> dict[str, str]:
     return links
 
 
-def _make_links(place: Path, links: dict[str, str]) -> None:
-    """Make a folder of links anew."""
-    shutil.rmtree(place, ignore_errors=True)
+def _make_links(place: Path, links: dict[str, str], note: dict[str, Any]) -> None:
+    """Make a folder of links anew; it takes the place of an older one as a whole.
+
+    Raises:
+        DataError: it cannot be made, or what lies there is not ours.
+    """
+    if place.is_dir() and any(place.iterdir()) and not (place / NOTE).is_file():
+        raise DataError(
+            f"{place} is in the way: loreal fit did not make it (it has no {NOTE}); move it away,"
+            " or choose another --name"
+        )
     try:
-        for link, target in links.items():
-            (place / link).parent.mkdir(parents=True, exist_ok=True)
-            (place / link).symlink_to(target)
+        with preparing(place) as prepared:
+            new = prepared / "links"
+            for link, target in links.items():
+                (new / link).parent.mkdir(parents=True, exist_ok=True)
+                (new / link).symlink_to(target)
+            write_json(new / NOTE, note)
+            put_in_place(new, place, prepared)
     except OSError as error:
         raise DataError(
             f"links to the pictures cannot be made in {place} ({error}); choose another --out"

@@ -132,6 +132,7 @@ def test_the_table_says_what_a_picture_costs_and_in_which_mode(
         (["FOLDER", "--method", "mapel"], "did you mean 'maple'"),
         (["FOLDER", "--weights", "/no/weights.pt"], "--weights demo only tries the commands out"),
         (["FOLDER", "more"], "unknown argument 'more'"),
+        (["FOLDER", "--name", ".."], "the name '..' cannot be that of a folder"),
     ],
 )
 def test_wrong_words_are_one_line(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from messy import CLASSES, messy_folder
 from PIL import Image
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.use.folder import scan_folder
+from loreal_plugin.use import staging
+from loreal_plugin.use.folder import FolderContent, scan_folder
 from loreal_plugin.use.staging import Staged, stage
 
 
@@ -84,6 +88,63 @@ def test_a_name_belongs_to_one_folder(tmp_path: Path) -> None:
     staged(fill(tmp_path / "one", "a", "b"))
     with pytest.raises(DataError, match=r"belongs to the pictures in .*one; .*--name"):
         staged(fill(tmp_path / "two", "a", "b"))
+
+
+def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "pics", "a", "b", count=12)
+    both, link = Barrier(2, timeout=30), Path.symlink_to
+
+    def scan(place: Path) -> FolderContent:
+        found = scan_folder(place)
+        both.wait()
+        return found
+
+    def slowly(path: Path, target: str) -> None:
+        time.sleep(0.002)
+        link(path, target)
+
+    monkeypatch.setattr(staging, "scan_folder", scan)
+    monkeypatch.setattr(Path, "symlink_to", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(staged, [folder, folder])
+    assert first == second and len(first.split.train) == 18
+    assert all(os.path.isfile(item.path) for item in first.split.train)
+    left = [name for name in os.listdir(first.root) if name not in ("mine", ".mine.lock")]
+    assert left == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/../..", "/tmp"])
+def test_a_name_that_means_another_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder, root = fill(tmp_path / "pics", "a", "b"), tmp_path / "out" / "pictures"
+    (root / "earlier").mkdir(parents=True)
+    (tmp_path / "out" / "run.json").touch()
+    before = tree(tmp_path)
+    with pytest.raises(DataError, match=r"cannot be that of a folder; .* --name"):
+        stage(folder, root, name, 0.25, say=print)
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    folder, theirs = fill(tmp_path / "pics", "a", "b"), tmp_path / "out" / "mine"
+    theirs.mkdir(parents=True)
+    assert staged(folder).classnames == ["a", "b"], "an empty one is in nobody's way"
+    (theirs / staging.NOTE).unlink()
+    before = tree(theirs)
+    with pytest.raises(DataError, match=r"out/mine is in the way.*--name"):
+        staged(folder)
+    assert tree(theirs) == before
+
+
+def test_staging_that_was_interrupted_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill(tmp_path / "pics", "a", "b")
+    for part in ("_draw_split", "put_in_place"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(staging, part, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            staged(folder)
+        assert staged(folder).classnames == ["a", "b"]
+        fill(folder, "a", count=5)
 
 
 @pytest.mark.parametrize(
