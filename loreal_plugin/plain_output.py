@@ -7,11 +7,13 @@ over a line, to turn the text around.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+EXIT_BROKEN_PIPE = 141  # as shells say SIGPIPE
 # C0 without tab, line feed and carriage return (bars go back to the line's start), DEL, C1
 _CONTROLS = {*range(32), *range(127, 160)} - {9, 10, 13}
 # these turn the direction of the text, or end a line for some readers
@@ -53,6 +55,15 @@ class PlainStream:
 def say_line(text: str) -> None:
     """Print one line of progress at once."""
     print(text, flush=True)
+
+
+def reader_gone() -> int:
+    """Return the exit code of a command whose reader (`head`, a pager) has gone.
+
+    Standard output then leads nowhere: the interpreter must not try to flush to it at its end.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_BROKEN_PIPE
 
 
 @contextmanager

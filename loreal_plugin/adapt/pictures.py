@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import PICTURE_ENDINGS
 
 SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
 

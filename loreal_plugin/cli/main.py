@@ -20,7 +20,7 @@ from loreal_plugin.cli.signals import (
 )
 from loreal_plugin.devices import use_one_device
 from loreal_plugin.errors import ConfigError, LorealError, one_line, unknown_name
-from loreal_plugin.plain_output import plain_output
+from loreal_plugin.plain_output import plain_output, reader_gone
 from loreal_plugin.results.protocols import TRAINED
 from loreal_plugin.version import __version__
 
@@ -56,7 +56,6 @@ COMMANDS = {
     "bench": "loreal_plugin.cli.bench",
 }
 EXIT_WRONG_INPUT = 2
-EXIT_BROKEN_PIPE = 141
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -149,9 +148,7 @@ def _main(argv: Sequence[str] | None) -> int:
             " scripts/loreal/ make it), or pip install -e ."
         )
     except BrokenPipeError:
-        # the reader (head, a pager) has gone; the interpreter must not try to flush to it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+        return reader_gone()
     except (OSError, RuntimeError) as error:
         if disk_full(error):
             return _fail(

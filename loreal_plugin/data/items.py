@@ -8,19 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import PICTURE_ENDINGS
 
-PICTURE_ENDINGS = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-)
 _SHOWN = 6  # names of a folder's content that fit in one line
 
 

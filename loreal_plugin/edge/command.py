@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loreal_plugin.errors import ConfigError, DataError, LorealError, one_line
-from loreal_plugin.plain_output import plain_output
+from loreal_plugin.plain_output import plain_output, reader_gone
 
 if TYPE_CHECKING:
     from loreal_plugin.edge.head import Head
@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_intermixed_args(argv)
     with plain_output():
         try:
-            return _run(args)
+            code = _run(args)
+            sys.stdout.flush()  # here, and not at the interpreter's end, a gone reader is no error
+            return code
         except LorealError as error:
             print(f"error: {one_line(error)}", file=sys.stderr)
             return 2
@@ -68,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
             return 2
+        except BrokenPipeError:
+            return reader_gone()
         except KeyboardInterrupt:
             return 130
 

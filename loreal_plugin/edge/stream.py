@@ -18,8 +18,7 @@ import numpy as np
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.pixels import read_rgb, to_pixels
 from loreal_plugin.errors import DataError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below
 
 
 @dataclass
@@ -52,7 +51,7 @@ class Timings:
 
 
 def files_in(words: Iterable[str]) -> list[Path]:
-    """Return files, and the pictures of folders and what lies below them, sorted in each folder.
+    """Return files, and the pictures of folders (`pictures.pictures_below`), in order.
 
     Raises:
         DataError: a folder has no picture.
@@ -63,9 +62,9 @@ def files_in(words: Iterable[str]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+        inside = [Path(picture) for picture in pictures_below(path)]
         if not inside:
-            raise DataError(f"{path} has no picture ({', '.join(ENDINGS)})")
+            raise DataError(f"{path} has no picture ({', '.join(PICTURE_ENDINGS)})")
         found += inside
     return found
 

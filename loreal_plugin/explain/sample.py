@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import ConfigError, DataError, one_line
 from loreal_plugin.explain.runs import OpenRun
-from loreal_plugin.pictures import read_picture
+from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below, read_picture
 from loreal_plugin.plain_output import counted
 
 BATCH = 50
@@ -62,8 +61,7 @@ def _pictures_below(word: str) -> list[str]:
     """
     if "/" not in word or not Path(word).is_dir():
         return []
-    found = (path for path in sorted(Path(word).rglob("*")) if path.is_file())
-    return [str(path) for path in found if path.name.lower().endswith(PICTURE_ENDINGS)]
+    return list(pictures_below(word))
 
 
 def _is_file(word: str) -> bool:

@@ -107,7 +107,7 @@ def export_run(
         LorealError: no such run; a mode, precision or class set that cannot be exported; no
             pictures to compare with; a package that agrees too seldom with its run.
     """
-    plan, out, say = plan or ExportPlan(), Path(out).expanduser(), say or say_line
+    plan, out, say = plan or ExportPlan(), with_a_name(Path(out).expanduser()), say or say_line
     check_target(out)
     need_tools(plan.format)
     if plan.web is not None:
@@ -130,7 +130,10 @@ def export_run(
                 f"{agreed.agreement:.1f} % of {agreed.pictures} {agreed.where} get the run's class;"
                 f" logits differ by up to {agreed.largest:.2g}"
             )
+        current = out.is_dir() and out.samefile(".")
         put_in_place(folder, out, prepared)
+    if current:
+        say("the current folder is a new one now: cd . to see it")
     return out
 
 
@@ -236,6 +239,11 @@ def seal(folder: Path, manifest: dict[str, Any], name: str) -> None:
     size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     write_text(folder / CARD, model_card(manifest, name, size / 1e6))
     write_manifest(folder, manifest, sealed=True)
+
+
+def with_a_name(out: Path) -> Path:
+    """Return a path that ends in a name: `.` and `..` become the folders that they stand for."""
+    return out if out.name not in ("", "..") else out.resolve()
 
 
 def check_target(out: Path) -> None:

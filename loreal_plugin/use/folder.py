@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loreal_plugin.data.items import PICTURE_ENDINGS, folder_content, sub_folders
+from loreal_plugin.data.items import folder_content, sub_folders
 from loreal_plugin.errors import DataError
+from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below
 
 TRAIN, TEST = "train", "test"
 _PARTS = {
@@ -71,15 +72,6 @@ def _parts_of(folder: Path) -> list[tuple[str, Path]]:
     named = [(_PARTS[name.lower()], name) for name in sub_folders(folder) if name.lower() in _PARTS]
     parts = [(part, folder / name) for part, name in named if sub_folders(folder / name)]
     return sorted(parts) if {part for part, _ in parts} == {TRAIN, TEST} else [("", folder)]
-
-
-def pictures_below(folder: str | Path) -> Iterator[str]:
-    """Yield the visible pictures of a folder and of what lies below it, sorted in each folder."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
-                yield os.path.join(place, name)
 
 
 def _check_names(folder: Path, names: set[str]) -> None:

@@ -13,10 +13,8 @@ from typing import Any, TextIO
 
 from PIL import Image
 
-from loreal_plugin.data.items import PICTURE_ENDINGS
 from loreal_plugin.errors import ConfigError, DataError
-from loreal_plugin.pictures import read_picture
-from loreal_plugin.use.folder import pictures_below
+from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below, read_picture
 
 LIST = "-"
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")

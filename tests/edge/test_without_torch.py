@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from python_at_once import python_at_once
 
 from loreal_plugin.edge import Package
 from loreal_plugin.edge.command import main
 from loreal_plugin.edge.layout import MANIFEST, SUMS, sums_of
 from loreal_plugin.edge.stream import Timings, files_in, stream
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError
+from loreal_plugin.use.sources import pictures_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # what a device lacks: only the packages that edge is said to need may be imported
@@ -135,6 +137,38 @@ def test_a_folder_of_pictures_in_order_with_a_broken_one(package_of: Callable, t
     assert timings.pictures == 8 and min(timings.decode, timings.resize, timings.encode) > 0
     with pytest.raises(DataError, match="has no picture"):
         files_in([str(tmp_path / "my pictures" / "below" / "..")] * 0 + [str(copy_empty(tmp_path))])
+
+
+def test_a_folder_has_the_pictures_that_predict_finds(tmp_path: Path):
+    for name in (
+        "b.JPG",
+        "a/c.pgm",
+        "._b.jpg",
+        ".thumbs/b.jpg",
+        "a/.c.png",
+        "notes.txt",
+        "d.png/e",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = files_in([str(tmp_path)])
+    assert found == [tmp_path / "b.JPG", tmp_path / "a" / "c.pgm"]
+    assert [str(path) for path in found] == [one.name for one in pictures_of([str(tmp_path)])]
+
+
+def test_a_reader_that_goes_is_no_error(package_of: Callable):
+    made = package_of("maple", "static")
+    command = [python_at_once(), "-m", "loreal_plugin.edge", str(made.folder)]
+    # more than a pipe takes at once: the writer is still at work when the reader goes
+    command += [*made.files * 40, "--json"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout and json.loads(run.stdout.readline())["picture"] == made.files[0]
+        run.stdout.close()
+        told = run.stderr.read() if run.stderr else ""
+    assert run.returncode == 141 and "Traceback" not in told and "Broken" not in told, told
 
 
 def copy_empty(root: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import random_clip_file, tiny_image_folder
+from PIL import Image
 
 import loreal_plugin
 from loreal_plugin.attach import detach_host
@@ -79,6 +80,30 @@ def test_a_run_becomes_a_package_with_two_heads(
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thing").touch()
     assert main([*words[:2], "--out", str(tmp_path / "other")]) == 2
+    assert "not empty and no package" in capsys.readouterr().err
+
+
+def test_the_current_folder_may_be_the_package(
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    (tmp_path / "mine").mkdir()
+    for name in ("a.png", ".hidden.png", ".thumbs/b.png"):
+        path = tmp_path / "pics" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (9, 99, 199)).save(path)
+    monkeypatch.chdir(tmp_path / "mine")
+    pictures = [str(tmp_path / "pics" / "a.png"), str(tmp_path / "pics")]
+    words = ["export", str(run_folder), "--out", ".", "--mode", "static", "--pictures", *pictures]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "100.0 % of 1 pictures that were named" in said, "hidden ones are left out"
+    assert f"written: {tmp_path / 'mine'} (" in said and "cd . to see it" in said
+    assert Package.open(tmp_path / "mine").manifest["accuracy"]["check"]["pictures"] == 1
+    monkeypatch.chdir(tmp_path / "mine")
+    assert main([*words[:3], "..", *words[4:]]) == 2
     assert "not empty and no package" in capsys.readouterr().err
 
 
