@@ -20,7 +20,8 @@ def digest(value: Any, *, spaced: bool = False, escaped: bool = False) -> str:
     """
     separators = None if spaced else (",", ":")
     text = json.dumps(value, sort_keys=True, separators=separators, ensure_ascii=escaped)
-    return digest_bytes(text.encode("utf-8"))
+    # bytes of a name that are no UTF-8 become the escapes that JSON has for them
+    return digest_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def digest_bytes(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 Control characters of names are shown, not sent. Names of files and classes come from elsewhere. A
 terminal takes some characters in them for commands: to clear the screen, to set its title, to write
-over a line, to turn the text around.
+over a line, to turn the text around. Bytes of a file's name that are no UTF-8 are shown, too.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ _SHOWN = {code: ascii(chr(code))[1:-1] for code in _CONTROLS | _DIRECTIONS}
 
 
 def shown(text: str) -> str:
-    """Return a text with its control characters written out, `\\x1b` for an escape."""
-    return text if text.isascii() and text.isprintable() else text.translate(_SHOWN)
+    """Return a text with its control characters written out, `\\x1b` for an escape.
+
+    Python has a byte of a name that is no UTF-8 as a half of a surrogate pair, here `\\udce9`.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_SHOWN).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def counted(count: int, one: str) -> str:
@@ -33,7 +38,9 @@ def counted(count: int, one: str) -> str:
 
 
 class PlainStream:
-    """A text stream that writes control characters out; all else is the stream's own."""
+    """A text stream that writes control characters out, and what its encoding does not have; all
+    else is the stream's own.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -43,7 +50,11 @@ class PlainStream:
 
     def write(self, text: str) -> int:
         """Write a text; return how many characters it has."""
-        self._stream.write(shown(text) if text.replace(_UP, "").strip() else text)
+        plain = shown(text) if text.replace(_UP, "").strip() else text
+        try:
+            self._stream.write(plain)
+        except UnicodeEncodeError as error:
+            self._stream.write(plain.encode(error.encoding, "backslashreplace").decode())
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

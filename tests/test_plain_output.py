@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 
 import pytest
 
@@ -25,6 +27,18 @@ def test_a_stream_writes_them_out_and_is_else_what_it_was() -> None:
     stream.writelines(["\x1b[31m", "\n\x1b[A"])  # the second: a bar goes back to its line
     assert below.getvalue() == shown(HOSTILE) + "\\x1b[31m\n\x1b[A"
     assert stream.getvalue() == below.getvalue() and not stream.isatty()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-8", "Größe\\udce9 猫"), ("ascii", r"Gr\xf6\xdfe\udce9 \u732b")]
+)
+def test_what_an_output_cannot_say_is_written_out(encoding: str, said: str) -> None:
+    below = io.TextIOWrapper(io.BytesIO(), encoding)
+    name = os.fsdecode("Größe".encode() + b"\xe9") + " 猫"
+    assert PlainStream(below).write(name) == len(name)
+    below.flush()
+    assert below.buffer.getvalue().decode(encoding) == said  # type: ignore[attr-defined]
+    assert json.loads(f'"{shown(name)}"') == name, "in JSON it is the escape of the same name"
 
 
 def test_the_command_line_shows_what_it_was_given(capsys: pytest.CaptureFixture) -> None:

@@ -55,16 +55,8 @@ def sources_below(folder: Path, name: str) -> list[Source]:
     )
     inside = [picture for shard in shards for picture in _members(shard)]
     # without a picture in any tar file, the error of `pictures_below` is the right one
-    files = _files_or_none(folder, name) if inside else pictures_below(folder, name)
+    files = pictures_below(folder, name, needed=not inside)
     return [*(str(path) for path in files), *inside]
-
-
-def _files_or_none(folder: Path, name: str) -> list[Path]:
-    """Return the picture files below a folder, where there may be none."""
-    try:
-        return pictures_below(folder, name)
-    except DataError:
-        return []
 
 
 def _members(shard: Path) -> list[TarPicture]:

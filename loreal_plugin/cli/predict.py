@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from contextlib import suppress
 from itertools import chain
@@ -91,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     )
     from loreal_plugin.use.sources import pictures_of
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
     sources = pictures_of(pictures, sys.stdin, every=every)
     return _print(model, sources, args.format, top=top, batch=batch, threads=threads)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from loreal_plugin.errors import DataError
 from loreal_plugin.pictures import PICTURE_ENDINGS
+from loreal_plugin.plain_output import counted, shown
 
 _SHOWN = 6  # names of a folder's content that fit in one line
 
@@ -75,6 +77,22 @@ def pictures_in(folder: Path) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
 
 
+def check_names(paths: Iterable[str], folder: Path) -> None:
+    """Raise a DataError with the first of the paths that are no UTF-8, as those of old zips.
+
+    Args:
+        folder: what was listed.
+    """
+    wrong = [path for path in paths if any("\ud800" <= letter <= "\udfff" for letter in path)]
+    if wrong:
+        place = shown(shlex.quote(str(folder)))
+        raise DataError(
+            f"{counted(len(wrong), 'picture')} cannot be trained on: the name is not UTF-8, first"
+            f" '{shown(wrong[0])}'; rename, for example: convmv -f latin1 -t utf8 -r --notest"
+            f" {place}"
+        )
+
+
 def class_pictures(
     image_dir: Path, *, ignored: Collection[str] = (), names: Mapping[str, str] | None = None
 ) -> list[ClassPictures]:
@@ -86,7 +104,7 @@ def class_pictures(
         names: class names by folder; a folder that is not in it is its own class name.
 
     Raises:
-        DataError: there is no class folder, or one without a picture.
+        DataError: there is no class folder, or one without a picture; a name is not UTF-8.
     """
     folders = sub_folders(image_dir, ignored)
     if not folders:
@@ -101,6 +119,7 @@ def class_pictures(
                 f"class folder {image_dir / folder} has no picture ({', '.join(PICTURE_ENDINGS)}); "
                 f"add some or remove the folder; {folder_content(image_dir / folder)}"
             )
+        check_names(paths, image_dir)
         classes.append(ClassPictures(label, (names or {}).get(folder, folder), paths))
     return classes
 

@@ -89,7 +89,11 @@ def save_json_file(content: object, path: Path) -> bool:
 def _write(content: object, path: Path) -> bool:
     """Write a JSON file atomically; see `save_json_file`."""
     try:
-        with replacing(path) as part, open(part, "w", encoding="utf-8") as file:
+        # names that are no UTF-8: as `files.write_text`
+        with (
+            replacing(path) as part,
+            open(part, "w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             json.dump(content, file, ensure_ascii=False, indent=1)
     except OSError as error:
         if is_read_only(error):

@@ -8,6 +8,7 @@ from typing import Any
 
 from loreal_plugin.explain.explanation import Explanation, Prediction, Slot
 from loreal_plugin.files import write_bytes
+from loreal_plugin.plain_output import shown
 
 DPI = 100
 RIGHT, WRONG, PLAIN = "#2a7f4f", "#b5483a", "#7a8794"
@@ -64,7 +65,8 @@ def png_bytes(figure: Any, dpi: int, colours: int = 256, cut: float = 0.0) -> by
 def _draw(figure: Any, e: Explanation, title: str) -> None:
     """Put all panels on a figure."""
     native, phi = e.pictures
-    name = f"{Path(e.path).name}, class {e.label}" if e.label else Path(e.path).name
+    name = shown(Path(e.path).name)
+    name = f"{name}, class {e.label}" if e.label else name
     figure.text(0.03, 0.965, name, fontsize=14, weight="bold")
     figure.text(0.97, 0.965, title, fontsize=10, color="#444444", ha="right")
     for x, width, text in (

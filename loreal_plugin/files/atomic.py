@@ -74,8 +74,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text file in UTF-8; see `write_bytes`.
+
+    Bytes of a file's name that are no UTF-8 become `\\udce9`, which JSON reads back as they were.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -26,7 +26,8 @@ def checked_bytes(value: Mapping[str, Any]) -> bytes:
     """Return the file of an object with its own hash."""
     plain = {name: entry for name, entry in value.items() if name not in (CHECKED, OWN)}
     whole = {CHECKED: True, **plain, OWN: _ZEROS.decode()}
-    content = (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    content = text.encode("utf-8", "backslashreplace")  # as `atomic.write_text`
     start = len(content) - len(_ZEROS) - len(b'"\n}\n')
     own = digest_bytes(content).encode()
     return content[:start] + own + content[start + len(own) :]

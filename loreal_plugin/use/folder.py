@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from loreal_plugin.data.items import folder_content, sub_folders
+from loreal_plugin.data.items import check_names, folder_content, sub_folders
 from loreal_plugin.errors import DataError
 from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below
 
@@ -46,7 +46,7 @@ def scan_folder(folder: Path) -> FolderContent:
     """Return the pictures of a folder by part and class.
 
     Raises:
-        DataError: no folder, fewer than two classes, or two of one name.
+        DataError: no folder, fewer than two classes, or two of one name; a name is not UTF-8.
     """
     if not folder.is_dir():
         raise DataError(f"'{folder}' is no folder; name the folder that holds a folder per class")
@@ -58,6 +58,7 @@ def scan_folder(folder: Path) -> FolderContent:
         for name in sub_folders(place):
             # a pipe would wait for ever
             pictures = [path for path in pictures_below(place / name) if os.path.isfile(path)]
+            check_names(pictures, folder)
             if pictures:
                 classes.setdefault(name.strip(), []).extend(pictures)
             else:

@@ -64,6 +64,13 @@ def test_pictures_of_equal_names_have_stamps_of_their_own(places, tmp_path):
         assert not any(one in stamps for one in later)
 
 
+def test_files_whose_names_are_no_utf8_are_named_beside_shards_too(places, tmp_path):
+    shutil.copy(places[0] / "shards" / "a.tar", tmp_path)
+    shutil.copy(places[1][0], tmp_path / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(DataError, match=r"not UTF-8, first '.*caf\\udce9.png'"):
+        sources_below(tmp_path, "--pictures")
+
+
 def test_files_and_shards_may_lie_side_by_side(places):
     folder, files = places
     every = sources_below(folder, "--pictures")

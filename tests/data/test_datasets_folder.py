@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def test_picture_kinds_are_told_from_other_files(tmp_path):
     write_picture(tmp_path / "mine" / "cat" / "._0.jpg")
     dataset = folder(tmp_path)
     assert len(dataset.train_x) + len(dataset.val) + len(dataset.test) == 4
+
+
+def test_names_that_are_no_utf8_are_named(tmp_path):
+    tiny_image_folder(tmp_path / "mine", classes=2, per_class=4, size=8)
+    first = min((tmp_path / "mine").rglob("*.png"))
+    first.rename(first.with_name(os.fsdecode(b"caf\xe9.png")))
+    with pytest.raises(DataError, match=r"1 picture .* not UTF-8, first '.*caf\\udce9.png'"):
+        folder(tmp_path)
 
 
 def test_class_folder_may_be_a_link(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -184,7 +185,8 @@ def test_a_page_that_cannot_be_written_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    save_page(explanation, "title", tmp_path / "page.png")
+    odd = dataclasses.replace(explanation, path=os.fsdecode(b"caf\xe9.png"))
+    save_page(odd, "a name that is no UTF-8", tmp_path / "page.png")
     before = (tmp_path / "page.png").read_bytes()
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(LorealError, match="No space left"):
@@ -239,7 +241,8 @@ def test_files_and_datasets_do_not_mix(toy: Any):
 def test_folders_are_looked_through_and_broken_pictures_left_out(toy: Any, tmp_path: Path):
     whole = next(str(path) for path in toy.pictures.rglob("*.png"))
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "broken.png").write_text("no picture")
+    for name in ("broken.png", ".hidden.png"):
+        (tmp_path / "deep" / name).write_text("no picture")
     (tmp_path / "deep" / "whole.png").write_bytes(Path(whole).read_bytes())
     said: list[str] = []
     files, dataset = split_words([f"{tmp_path}/", whole], said.append)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loreal_plugin.digests import digest_bytes
-from loreal_plugin.files import atomic, read_checked, write_checked, write_json
+from loreal_plugin.digests import digest, digest_bytes
+from loreal_plugin.files import atomic, read_checked, read_json, write_checked, write_json
 from loreal_plugin.files.checked_json import OLD
 from loreal_plugin.files.manifest import Manifest, damage
 
@@ -24,6 +24,15 @@ def test_what_is_written_is_read(tmp_path):
     # what was read and is written again has one hash, of its own
     write_checked(tmp_path / "y.json", json.loads((tmp_path / "x.json").read_text()) | {"n": 2})
     assert read_checked(tmp_path / "y.json") == (VALUE | {"n": 2}, "")
+
+
+def test_names_that_are_no_utf8_are_read_as_they_were(tmp_path):
+    value = {os.fsdecode(b"caf\xe9.png"): [os.fsdecode(b"\xff\xfe"), "é"]}
+    write_checked(tmp_path / "x.json", value)
+    assert read_checked(tmp_path / "x.json") == (value, "")
+    write_json(tmp_path / "y.json", value)
+    assert read_json(tmp_path / "y.json") == value
+    assert digest(value) != digest({"caf?.png": ["??", "é"]})
 
 
 def test_every_single_flipped_bit_is_found(tmp_path):

@@ -91,6 +91,15 @@ def test_a_damaged_memo_is_not_believed(
     assert paths[0] in read
 
 
+def test_names_that_are_no_utf8_are_remembered_too(paths: list[str], read: list[str]) -> None:
+    odd = os.fsdecode(os.fsencode(paths[0]) + b"\xe9")
+    os.rename(paths[0], odd)
+    first, second = PictureIndex(), PictureIndex()
+    first.check([odd])
+    second.check([odd])
+    assert read == [odd] and first.sha256(odd) == second.sha256(odd)
+
+
 def test_long_work_says_so(paths: list[str], monkeypatch: Any) -> None:
     monkeypatch.setattr(pictures, "MANY", 2)
     monkeypatch.setattr(pictures, "CHUNK", 4)

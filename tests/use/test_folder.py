@@ -90,6 +90,19 @@ def test_a_name_belongs_to_one_folder(tmp_path: Path) -> None:
         staged(fill(tmp_path / "two", "a", "b"))
 
 
+@pytest.mark.parametrize("wrong", [b"a/caf\xe9.png", b"b\xfcro/0.png"])
+def test_names_that_are_no_utf8_are_named(tmp_path: Path, wrong: bytes) -> None:
+    folder = fill(tmp_path / "pics", "a", "b")
+    place = os.path.join(os.fsencode(folder), wrong)
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    Path(folder / "a" / "0.png").rename(os.fsdecode(place))
+    escaped = os.fsdecode(wrong).encode("ascii", "backslashreplace").decode()
+    with pytest.raises(DataError, match="1 picture cannot be trained on") as error:
+        staged(folder)
+    assert f"first '{folder}/{escaped}'" in str(error.value) and "convmv" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fill(tmp_path / "pics", "a", "b", count=12)
     both, link = Barrier(2, timeout=30), Path.symlink_to

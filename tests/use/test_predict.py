@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,6 +163,27 @@ def test_a_package_names_pictures_on_the_command_line(
         Path(name).write_bytes(Path(package.files[0]).read_bytes())
     assert main([*words[:2], "a.png", "a longer name.png", "--top", "1"]) == 0
     assert len({len(line) for line in capsys.readouterr().out.splitlines()}) == 1, "one column"
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_names_that_are_no_utf8_do_not_stop_the_others(
+    package: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    odd = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.png", b"gone\xff.png")]
+    odd[0].write_bytes(Path(package.files[0]).read_bytes())
+    names = [str(odd[0]), str(odd[1]), package.files[1]]
+    listed = io.BytesIO(b"".join(os.fsencode(name) + b"\n" for name in names))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(listed, "utf-8"))
+    assert main(["predict", str(package.folder), "-", "--format", form, "--top", "1"]) == 1
+    said = capsys.readouterr()
+    assert "caf\\udce9.png" in said.out and "gone\\udcff.png' does not exist" in said.err
+    assert package.files[1] in said.out
+    if form == "json":
+        assert [json.loads(line)["picture"] for line in said.out.splitlines()] == names
 
 
 @pytest.mark.parametrize(
