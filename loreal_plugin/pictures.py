@@ -13,7 +13,6 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,18 +25,6 @@ from loreal_plugin.errors import DataError
 # Part of the identity of pictures that Pillow's own `open(...).convert("RGB")` reads in another
 # way. Raise it with any change of what `as_rgb` gives.
 READING = 1
-PICTURE_ENDINGS = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-)
 # Pillow's own limit, which other libraries may have switched off.
 MAX_PIXELS = 178_956_970
 _ORIENTATION = 0x0112
@@ -76,18 +63,6 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
         raise DataError(
             f"picture '{path}' cannot be read: {fault}; replace or remove it"
         ) from error
-
-
-def pictures_below(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """Yield the visible pictures of a folder and of what lies below it, sorted in each folder.
-
-    A picture is known by its ending. What begins with a dot is hidden, folders included.
-    """
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
-                yield os.path.join(place, name)
 
 
 def decode(source: str | bytes | BinaryIO) -> Image.Image:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from loreal_plugin.data.items import check_names
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS
+from loreal_plugin.files.listing import PICTURE_ENDINGS
 
 SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
 

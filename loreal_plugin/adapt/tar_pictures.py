@@ -16,7 +16,8 @@ from PIL import Image
 
 from loreal_plugin.adapt.pictures import pictures_below
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS, decode, read_picture
+from loreal_plugin.files.listing import PICTURE_ENDINGS
+from loreal_plugin.pictures import decode, read_picture
 
 TAR = ".tar"
 

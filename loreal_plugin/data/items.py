@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS
-from loreal_plugin.plain_output import counted, shown
+from loreal_plugin.files.listing import PICTURE_ENDINGS
 
 _SHOWN = 6  # names of a folder's content that fit in one line
 
@@ -85,12 +84,12 @@ def check_names(paths: Iterable[str], folder: Path) -> None:
     """
     wrong = [path for path in paths if any("\ud800" <= letter <= "\udfff" for letter in path)]
     if wrong:
-        place = shown(shlex.quote(str(folder)))
-        raise DataError(
-            f"{counted(len(wrong), 'picture')} cannot be trained on: the name is not UTF-8, first"
-            f" '{shown(wrong[0])}'; rename, for example: convmv -f latin1 -t utf8 -r --notest"
-            f" {place}"
+        text = (
+            f"{len(wrong)} picture(s) cannot be trained on: the name is not UTF-8, first"
+            f" '{wrong[0]}'; rename, for example: convmv -f latin1 -t utf8 -r --notest"
+            f" {shlex.quote(str(folder))}"
         )
+        raise DataError(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def class_pictures(

@@ -18,7 +18,7 @@ import numpy as np
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.pixels import read_rgb, to_pixels
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below
+from loreal_plugin.files.listing import PICTURE_ENDINGS, pictures_below
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Timings:
 
 
 def files_in(words: Iterable[str]) -> list[Path]:
-    """Return files, and the pictures of folders (`pictures.pictures_below`), in order.
+    """Return files, and the pictures of folders (`listing.pictures_below`), in order.
 
     Raises:
         DataError: a folder has no picture.

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from loreal_plugin.errors import ConfigError, DataError, one_line
 from loreal_plugin.explain.runs import OpenRun
-from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below, read_picture
+from loreal_plugin.files.listing import PICTURE_ENDINGS, pictures_below
+from loreal_plugin.pictures import read_picture
 from loreal_plugin.plain_output import counted
 
 BATCH = 50

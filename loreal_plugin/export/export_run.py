@@ -130,11 +130,16 @@ def export_run(
                 f"{agreed.agreement:.1f} % of {agreed.pictures} {agreed.where} get the run's class;"
                 f" logits differ by up to {agreed.largest:.2g}"
             )
-        current = out.is_dir() and out.samefile(".")
-        put_in_place(folder, out, prepared)
+        replace_package(folder, out, prepared, say)
+    return out
+
+
+def replace_package(new: Path, out: Path, aside: Path, say: Say) -> None:
+    """Rename a package to its place, as `put_in_place`; say so where that is the current folder."""
+    current = out.is_dir() and out.samefile(".")
+    put_in_place(new, out, aside)
     if current:
         say("the current folder is a new one now: cd . to see it")
-    return out
 
 
 def exported_mode(trained: TrainedRun) -> str:

@@ -5,6 +5,7 @@
 - `caches`: what is said of one that cannot be written.
 - `checked_json`: objects with their own hash.
 - `folders`: made as a whole and renamed to their place.
+- `listing`: the pictures of a folder.
 - `locks`: between processes.
 - `manifest`: hashes of files that a record vouches for.
 - `documents`: parts of a document that a command fills in.

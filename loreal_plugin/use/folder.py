@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loreal_plugin.data.items import check_names, folder_content, sub_folders
 from loreal_plugin.errors import DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below
+from loreal_plugin.files.listing import PICTURE_ENDINGS, pictures_below
 
 TRAIN, TEST = "train", "test"
 _PARTS = {

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 from PIL import Image
 
 from loreal_plugin.errors import ConfigError, DataError
-from loreal_plugin.pictures import PICTURE_ENDINGS, pictures_below, read_picture
+from loreal_plugin.files.listing import PICTURE_ENDINGS, pictures_below
+from loreal_plugin.pictures import read_picture
 
 LIST = "-"
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")

@@ -68,7 +68,7 @@ def test_names_that_are_no_utf8_are_named(tmp_path):
     tiny_image_folder(tmp_path / "mine", classes=2, per_class=4, size=8)
     first = min((tmp_path / "mine").rglob("*.png"))
     first.rename(first.with_name(os.fsdecode(b"caf\xe9.png")))
-    with pytest.raises(DataError, match=r"1 picture .* not UTF-8, first '.*caf\\udce9.png'"):
+    with pytest.raises(DataError, match=r"1 picture\(s\) .* not UTF-8, first '.*caf\\udce9.png'"):
         folder(tmp_path)
 
 

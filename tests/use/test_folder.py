@@ -97,7 +97,7 @@ def test_names_that_are_no_utf8_are_named(tmp_path: Path, wrong: bytes) -> None:
     os.makedirs(os.path.dirname(place), exist_ok=True)
     Path(folder / "a" / "0.png").rename(os.fsdecode(place))
     escaped = os.fsdecode(wrong).encode("ascii", "backslashreplace").decode()
-    with pytest.raises(DataError, match="1 picture cannot be trained on") as error:
+    with pytest.raises(DataError, match=r"1 picture\(s\) cannot be trained on") as error:
         staged(folder)
     assert f"first '{folder}/{escaped}'" in str(error.value) and "convmv" in str(error.value)
     assert not (tmp_path / "out").exists()
