@@ -8,18 +8,39 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.plain_output import counted
+from loreal_plugin.results.layout import shots_text
 from loreal_plugin.results.protocols import BASE2NEW, HALVES
-from loreal_plugin.results.reader import set_aside
+from loreal_plugin.results.published import PUBLISHED_SHOTS
+from loreal_plugin.results.reader import set_aside, setting_of
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.results.row_fields import report_cells, report_heads
 from loreal_plugin.results.run import Row, run_of
 from loreal_plugin.results.statistics import mean_std
 from loreal_plugin.results.variants import Placed, place
 
-Group = tuple[str, str, int, str]  # dataset, configuration folder, phi, weights
+
+class Section(NamedTuple):
+    """What runs of one section share; they differ in method and seed."""
+
+    dataset: str
+    configuration: str
+    phi: int
+    shots: int
+    host: str
+    weights: str
+
+    def title(self, with_shots: bool) -> str:
+        """Return the heading; a host is named where it is not the embedded one."""
+        shots = f"{shots_text(self.shots)}, " if with_shots else ""
+        host = "" if self.host in ("", "embedded") else f", host {self.host}"
+        return (
+            f"### {self.dataset}, phi {self.phi}, {shots}weights {self.weights}{host},"
+            f" configuration `{self.configuration}`"
+        )
 
 
 def read_runs(out: Path) -> list[Placed]:
@@ -62,22 +83,30 @@ def _records(out: Path) -> Iterator[tuple[str, Placed]]:
 
 
 def format_seed_tables(runs: Sequence[Placed]) -> str:
-    """Return one markdown section a dataset, configuration, phi and weights, one table each with
-    every method.
+    """Return one markdown section a dataset, configuration, phi, shots, host and weights, one table
+    each with every method.
+
+    Headings name the shots where they are not the paper's in every run.
     """
-    groups: dict[Group, list[Placed]] = defaultdict(list)
+    groups: dict[Section, list[Placed]] = defaultdict(list)
     for placed in runs:
-        run = placed.run
-        groups[run["dataset"], placed.configuration, run["phi"], run.weights].append(placed)
-    return "\n\n".join(_section(group, groups[group]) for group in sorted(groups)) + "\n"
+        groups[_section_of(placed)].append(placed)
+    with_shots = {section.shots for section in groups} != {PUBLISHED_SHOTS}
+    parts = [_table(name.title(with_shots), groups[name]) for name in sorted(groups)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _section(group: Group, runs: list[Placed]) -> str:
-    """Return the section of one group."""
-    dataset, configuration, phi, weights = group
+def _section_of(placed: Placed) -> Section:
+    """Return the section that a run stands in."""
+    s = setting_of(placed.run)
+    return Section(s.dataset, placed.configuration, s.phi, s.shots, s.host, s.weights)
+
+
+def _table(title: str, runs: list[Placed]) -> str:
+    """Return a section: heading, table, and where its runs come from."""
     heads = ["method", "row", "Base", "New", "HM", *report_heads(), "ms / image", "n"]
     lines = [
-        f"### {dataset}, phi {phi}, weights {weights}, configuration `{configuration}`",
+        title,
         "",
         f"| {' | '.join(heads)} |",
         "|---|---|" + "---:|" * (len(heads) - 2),

@@ -133,6 +133,27 @@ def test_report_takes_finished_runs_only_and_averages_over_seeds(tmp_path: Path)
     assert "71.00 ± 1.41" in line and line.endswith("| 2 |")
 
 
+def test_runs_of_other_shots_or_of_another_host_are_no_seeds(tmp_path: Path) -> None:
+    home = tmp_path / "base2new" / "train_base" / "demo"
+    another = {"host": {"name": "maple-main"}}
+    runs: tuple[dict[str, Any], ...] = (
+        record(1),
+        record(2, shift=1.0) | another,
+        record(3, shift=2.0) | {"shots": 4},
+    )
+    for found in runs:
+        folder = home / f"shots_{found['shots']}" / "MaPLe_LOREAL" / "phi96" / "demo"
+        write_json(folder / f"seed{found['seed']}" / RESULTS, found)
+    lines = format_seed_tables(read_runs(tmp_path)).splitlines()
+    assert [line for line in lines if line.startswith("### ")] == [
+        "### demo, phi 96, 4 shots, weights demo, configuration `demo`",
+        "### demo, phi 96, 16 shots, weights demo, configuration `demo`",
+        "### demo, phi 96, 16 shots, weights demo, host maple-main, configuration `demo`",
+    ]
+    averaged = [line.split("|")[3].strip() for line in lines if "row loreal" in line]
+    assert averaged == ["72.00", "70.00", "71.00"]
+
+
 def test_report_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LorealError, match="no finished run below"):
         read_runs(tmp_path)
