@@ -22,18 +22,31 @@ _STAGES = {
 
 
 class Lookup:
-    """Stage records by folder, and evaluation records by what they tested."""
+    """Stage records by folder, evaluation records by what they tested, whole runs without
+    overrides.
+    """
 
     def __init__(self, out: Path, records: Mapping[Path, Record]) -> None:
         self._out, self._records = out, records
         tests = [r for r in records.values() if r["kind"] == "evaluation" and "row" in r]
         self._tests = {_name(r, r["row"], r["subset"]): r for r in tests}
+        # a run that was stopped after stage 2 has left a record without stage 3, too
+        runs = [
+            r for r in records.values() if r.get("rows") and "loreal" in (r.get("stages") or {})
+        ]
+        self._plain = {_run_name(r): r for r in runs if not r.get("overrides")}
 
     def test(self, record: Record, row: str, subset: str) -> Record:
         """Return the evaluation of a run's row, empty where the final test of the training stands
         for it.
         """
         return self._tests.get(_name(record, row, subset), {})
+
+    def unchanged(self, record: Record) -> Record | None:
+        """Return the record of the whole run without a run's overrides, None where it is not
+        there.
+        """
+        return self._plain.get(_run_name(record))
 
     def stage(self, record: Record, name: str) -> Record:
         """Return the record of a run's stage, empty where its folder holds another run by now."""
@@ -48,6 +61,14 @@ def _name(record: Record, row: str, subset: str) -> tuple[Any, ...]:
     overrides = tuple(map(tuple, record.get("overrides") or ()))
     protocol = record.get("protocol", BASE2NEW.name)
     return protocol, *facts, record["weights"]["sha256"], overrides, row, subset
+
+
+def _run_name(record: Record) -> tuple[Any, ...]:
+    """Return what a run is found by, its overrides apart."""
+    facts = (record.get(key) for key in ("dataset", "method", "phi", "seed", "shots", "recipe"))
+    host, weights = record.get("host") or {}, record.get("weights") or {}
+    protocol = record.get("protocol", BASE2NEW.name)
+    return protocol, *facts, host.get("name"), weights.get("name")
 
 
 def stages_of(row: str) -> tuple[str, ...]:

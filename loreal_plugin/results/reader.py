@@ -171,7 +171,7 @@ def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
 def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Result]:
     """Yield a run's or rivals' rows; of a control only the row that its run's table needs."""
     run = run_of(record)
-    placed = place(run, path.parent.parent.name)
+    placed = place(run, path.parent.parent.name, lookup.unchanged(record))
     if placed.order == PLAIN:
         # what the tests of the four rows took may stand in records of their own
         timed = run_of(record, lambda row, name: lookup.test(record, row, name))

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.plain_output import counted
 from loreal_plugin.results.layout import shots_text
+from loreal_plugin.results.lookup import Lookup
 from loreal_plugin.results.protocols import BASE2NEW, HALVES
 from loreal_plugin.results.published import PUBLISHED_SHOTS
 from loreal_plugin.results.reader import set_aside, setting_of
@@ -69,17 +70,20 @@ def read_runs(out: Path) -> list[Placed]:
 
 def _records(out: Path) -> Iterator[tuple[str, Placed]]:
     """Yield the records that have rows, each with the name of its configuration folder."""
+    records: dict[Path, Mapping[str, Any]] = {}
     for kind in (BASE2NEW.record, "rivals"):
         for path in sorted((out / BASE2NEW.name / kind).rglob(RESULTS)):
-            record = None if set_aside(path) else read_results(path.parent)
-            if record and record.get("rows"):
-                if "label" not in record["rows"][0]:
-                    raise LorealError(
-                        f"{path} is of an older release; run `loreal rivals` with its arguments"
-                        " again"
-                    )
-                folder = path.parent.parent.name
-                yield folder, place(run_of(record), folder)
+            found = None if set_aside(path) else read_results(path.parent)
+            if found and found.get("rows"):
+                records[path] = found
+    lookup = Lookup(out, records)
+    for path, record in records.items():
+        if "label" not in record["rows"][0]:
+            raise LorealError(
+                f"{path} is of an older release; run `loreal rivals` with its arguments again"
+            )
+        folder = path.parent.parent.name
+        yield folder, place(run_of(record), folder, lookup.unchanged(record))
 
 
 def format_seed_tables(runs: Sequence[Placed]) -> str:

@@ -5,11 +5,12 @@ of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.run import Row, Run
 
@@ -45,12 +46,16 @@ class Placed:
         return self.order == PLAIN and bool(self.run.overrides)
 
 
-def place(run: Run, configuration: str) -> Placed:
+def place(run: Run, configuration: str, unchanged: Mapping[str, Any] | None = None) -> Placed:
     """Return where a run's rows belong.
 
-    A run whose one override is a control (constant conditioning; a longer stage 2) gets the folder
-    of the run it controls and one row under a name of its own, and so does one that predicts in
-    another inference mode. Any other run stays as it is.
+    A run whose one override is a control (constant conditioning; a stage 2 that is as much longer
+    as stage 3 takes) gets the folder of the run it controls and one row under a name of its own,
+    and so does one that predicts in another inference mode. Any other run stays as it is.
+
+    Args:
+        configuration: name of the run's folder.
+        unchanged: record of the same run without overrides; without it no stage 2 is a control.
     """
     if run.rivals:
         # what was fitted differs between seeds
@@ -66,14 +71,32 @@ def place(run: Run, configuration: str) -> Placed:
         # its overrides are those of the training that it tests
         trained = Path(run["stages"]["loreal"]["folder"]).parent.name
         return Placed(run, trained, CONTROL, _other_inference(run))
-    if [(scope, key) for scope, key, _ in overrides] == [("beta", LONGER)]:
+    if _is_longer(overrides, unchanged):
         change = "trained on for as many steps as stage 3 takes"
-        text = f"{run['trainer']} at {run['phi']}, {change}"
+        text = f"{_host_trainer(run)} at {run['phi']}, {change}"
         return Placed(run, controlled, CONTROL, _renamed(run, "phi", "phi_longer", text, change))
     return Placed(run, configuration, PLAIN, run.rows)
 
 
-def longer_epochs(beta: dict[str, Any], stage3_steps: int) -> int:
+def _is_longer(overrides: Sequence[tuple[str, ...]], unchanged: Mapping[str, Any] | None) -> bool:
+    """Return whether all that a run changes is that stage 2 takes stage 3's steps, too."""
+    if [words[:2] for words in overrides] != [("beta", LONGER)]:
+        return False
+    stages = (unchanged or {}).get("stages") or {}
+    beta, loreal = stages.get("beta"), stages.get("loreal")
+    if not beta or not loreal:
+        return False
+    epochs = longer_epochs(beta, loreal["epochs"] * loreal["steps_per_epoch"])
+    return overrides[0][2:] == (str(epochs),)
+
+
+def _host_trainer(run: Run) -> str:
+    """Return the trainer of a run's stages 1 and 2: its record names that of its last stage."""
+    contract = CONTRACTS.get(run["method"])
+    return contract.trainer if contract else run["trainer"].removesuffix("_LOREAL")
+
+
+def longer_epochs(beta: Mapping[str, Any], stage3_steps: int) -> int:
     """Return how many epochs stage 2 (its facts in a run's record) takes with stage 3's steps on
     top of its own.
     """

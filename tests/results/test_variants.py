@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_runs import write_run
 from test_run_table import record
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import write_json
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
+from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.results.run import run_of
 from loreal_plugin.results.seed_tables import format_seed_tables, read_runs
@@ -27,8 +29,20 @@ def controlled(*override: str) -> dict[str, Any]:
     return record() | {"overrides": [list(override)]}
 
 
-def placed(found: dict[str, Any], configuration: str = "demo-0123abcd") -> Placed:
-    return place(run_of(found), configuration)
+UNCHANGED = {
+    "stages": {
+        "beta": {"epochs": 20, "steps_per_epoch": 10},
+        "loreal": {"epochs": 5, "steps_per_epoch": 40},
+    }
+}
+
+
+def placed(
+    found: dict[str, Any],
+    configuration: str = "demo-0123abcd",
+    unchanged: dict[str, Any] | None = UNCHANGED,
+) -> Placed:
+    return place(run_of(found), configuration, unchanged)
 
 
 def test_constant_conditioning_becomes_one_row_of_the_run_it_controls() -> None:
@@ -59,9 +73,24 @@ def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
 
 
 def test_a_longer_stage_2_becomes_a_row_of_the_host() -> None:
-    merged = placed(controlled("beta", LONGER, "40"))
-    assert [(row.name, row.summary) for row in merged.rows] == [("phi_longer", 60.0)]
-    assert "trained on for as many steps" in merged.rows[0].label
+    longer = controlled("beta", LONGER, "40")
+    for trainer in ("MaPLe", "MaPLe_LOREAL"):
+        # a record names the trainer of its last stage: of stage 3 where that was run, too
+        merged = placed(longer | {"trainer": trainer})
+        assert [(row.name, row.summary) for row in merged.rows] == [("phi_longer", 60.0)]
+        assert merged.rows[0].label == (
+            "MaPLe at 96, trained on for as many steps as stage 3 takes"
+        )
+
+
+def test_another_length_of_stage_2_stays_a_run_of_its_own() -> None:
+    for epochs in ("20", "39", "41", "40.5"):
+        other = placed(controlled("beta", LONGER, epochs))
+        assert other.configuration == "demo-0123abcd" and len(other.rows) == 4 and other.ablation
+    longer = controlled("beta", LONGER, "40")
+    assert not placed(longer, unchanged=None).control, "nobody knows how long stage 3 is"
+    until_beta = {"stages": {"beta": UNCHANGED["stages"]["beta"]}}
+    assert not placed(longer, unchanged=until_beta).control
 
 
 def test_any_other_override_stays_a_table_of_its_own() -> None:
@@ -79,6 +108,25 @@ def test_only_runs_with_overrides_of_their_own_are_ablations() -> None:
     assert not placed(controlled("loreal", CONSTANT, "True")).ablation
     assert not placed(controlled("beta", LONGER, "40")).ablation
     assert placed(controlled("loreal", "OPTIM.LR", "1")).ablation
+
+
+def test_tables_and_reports_compare_the_length_with_the_run_it_would_control(
+    tmp_path: Path,
+) -> None:
+    """Of the made runs stage 2 has 5 epochs of 40 steps, and so has stage 3."""
+    write_run(tmp_path)
+    for epochs in (10, 12):
+        longer = [["beta", LONGER, str(epochs)]]
+        write_run(tmp_path, label=f"demo-{epochs:08x}", overrides=longer)
+    for rows in (
+        [(p.run["overrides"], r.name) for p in read_runs(tmp_path) for r in p.rows],
+        [([o.split() for o in r.asked], r.row) for r in collect(tmp_path).results],
+    ):
+        of = {
+            n: [name for asked, name in rows if asked[:1] == [["beta", LONGER, n]]]
+            for n in ("10", "12")
+        }
+        assert of == {"10": ["phi_longer"], "12": ["native", "native_at_phi", "phi", "loreal"]}
 
 
 def test_longer_epochs_round_up_to_whole_epochs() -> None:
