@@ -12,15 +12,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError, unknown_name
+from loreal_plugin.results.changed_runs import ADDED, ChangedRuns
 from loreal_plugin.results.cost_plots import cost_pictures
 from loreal_plugin.results.group import Group, group_results
-from loreal_plugin.results.layout import (
-    is_variant,
-    method_name,
-    overrides_text,
-    shots_text,
-    weights_text,
-)
+from loreal_plugin.results.layout import changes_text, method_name, shots_text, weights_text
 from loreal_plugin.results.plots import Picture
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import collect
@@ -59,8 +54,7 @@ class Choice:
     def text(self) -> str:
         """Return the choice in words."""
         s = self.group.setting
-        changed = overrides_text(s.overrides).replace("loreal TRAINER.LOREAL.", "")
-        changed = f" ({changed})" if changed else ""
+        changed = f" ({changes_text(s.overrides)})" if s.overrides else ""
         return f"{method_name(s.method)}: {self.group.label}{changed}"
 
     @property
@@ -112,13 +106,7 @@ def advise(
             raise LorealError(f"no finished run{of} below {out}; loreal sweep makes some")
         kind = f"{protocol} runs" if protocol else "runs"
         raise LorealError(unknown_name(f"dataset with {kind} in {out}", dataset, known))
-    # a run that changes stage 3 alone has the host's rows of the run that it changes
-    mine = [
-        g
-        for g in groups
-        if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
-        and (g.row.startswith("loreal") or not is_variant(g, groups))
-    ]
+    mine = _own_choices(groups, protocol, dataset)
     parts, pictures = [], []
     settings = sorted({(g.setting.weights, g.setting.shots) for g in mine})
     for number, (weights, shots) in enumerate(settings, start=1):
@@ -134,6 +122,18 @@ def advise(
         )
     parts += [f"left out: {refusal}" for refusal in refusals if refusal.setting.dataset == dataset]
     return Advice("\n\n".join(parts), tuple(pictures))
+
+
+def _own_choices(groups: Sequence[Group], protocol: str, dataset: str) -> list[Group]:
+    """Return the groups of a dataset; what a run shares with the one that it changes is one."""
+    changed = ChangedRuns(groups)
+    return [
+        g
+        for g in groups
+        if (g.setting.protocol, g.setting.dataset) == (protocol, dataset)
+        and (g.row in ADDED or g not in changed)
+        and not changed.repeats(g)
+    ]
 
 
 def _first_protocol(groups: Sequence[Group], dataset: str) -> str:

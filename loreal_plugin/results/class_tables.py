@@ -104,7 +104,7 @@ def _class_table(block: Block, groups: Sequence[Group], name: str) -> Table | No
         [label for one in ones for label in one.predicted],
     )
     setting = groups[0].setting
-    where = f"{name} of {setting.dataset}, {setting.method}, phi {setting.phi}"
+    where = f"{name} of {setting.dataset}, {setting.method}, {block.title}"
     confused = [f"{a} is called {b} ({n} of {m})" for a, b, n, m in pooled.frequent()]
     row = short_name(last, sizes)
     notes = [f"{counted(rest, 'class')} with a higher recall left out."] if rest else []

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.plain_output import counted
+from loreal_plugin.results.changed_runs import ChangedRuns
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.results.statistics import mean_std
@@ -75,7 +76,7 @@ class Block:
         shots = f", {shots_text(k.shots)}" if k.shots and free != "shots" else ""
         phi = "" if free == "phi" else f"phi {k.phi}"
         host = "" if k.host == "embedded" else f", host {k.host}"
-        changed = f", {overrides_text(k.overrides)}" if k.overrides else ""
+        changed = f", {changes_text(k.overrides)}" if k.overrides else ""
         text = f"{phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
         return text.removeprefix(", ")
 
@@ -131,6 +132,11 @@ def overrides_text(overrides: Sequence[str]) -> str:
     return "; ".join(" ".join(map(weights_text, text.split(" "))) for text in overrides)
 
 
+def changes_text(overrides: Sequence[str]) -> str:
+    """Return overrides in one line; of those of stage 3 the names without what they all share."""
+    return overrides_text(overrides).replace("loreal TRAINER.LOREAL.", "")
+
+
 def method_order() -> list[str]:
     """Return zero-shot CLIP and the methods that have a row, in the order of tables."""
     return [ZERO_SHOT_METHOD, *CONTRACTS]
@@ -146,10 +152,12 @@ def _place(name: tuple[str, str]) -> tuple[int, int, int, str]:
 
 
 def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
-    """Return a protocol's blocks without variants, zero-shot CLIP's results of the same phi and
-    weights beside them.
+    """Return a protocol's blocks, zero-shot CLIP's results of the same phi and weights beside them.
+
+    Runs that keep the students of another run, which they change, have no block of their own.
     """
-    plain = [g for g in groups if g.setting.protocol == protocol and not is_variant(g, groups)]
+    changed = ChangedRuns(groups)
+    plain = [g for g in groups if g.setting.protocol == protocol and g not in changed]
     found: dict[Setting, list[Group]] = defaultdict(list)
     for group in plain:
         found[table_key(group.setting)].append(group)
@@ -165,17 +173,6 @@ def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
 def table_key(setting: Setting) -> Setting:
     """Return a setting without method and dataset."""
     return replace(setting, method="", dataset="")
-
-
-def is_variant(group: Group, groups: Sequence[Group]) -> bool:
-    """Return whether a run changes only stage 3 of another that is there, too: it then stands among
-    the variants.
-    """
-    overrides = group.setting.overrides
-    if not overrides or not all(text.startswith("loreal ") for text in overrides):
-        return False
-    plain = replace(group.setting, overrides=())
-    return any(other.setting == plain for other in groups)
 
 
 def average(groups: Sequence[Group], get: Callable[[Group], list[float]]) -> list[float]:

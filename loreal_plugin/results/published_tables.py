@@ -14,8 +14,8 @@ from loreal_plugin.results.layout import (
     Cell,
     Table,
     average,
+    changes_text,
     method_order,
-    overrides_text,
     table_key,
 )
 from loreal_plugin.results.protocols import PROTOCOLS
@@ -112,7 +112,7 @@ def _line(name: tuple[str, tuple[str, ...]], groups: Sequence[Group]) -> tuple[C
 
 def _settings(overrides: Sequence[str]) -> str:
     """Return what a run's settings are called in the table."""
-    return overrides_text(overrides).replace("loreal TRAINER.LOREAL.", "") or "default"
+    return changes_text(overrides) or "default"
 
 
 def _why_not(groups: Sequence[Group]) -> str:

@@ -41,7 +41,8 @@ class Result:
 
     `content` has the row's scores and costs. `identity` holds the settings that the row depends on,
     without the seed. `asked` are the run's overrides as given; the setting of a control has none,
-    because it stands in the table of the run that it controls.
+    because it stands in the table of the run that it controls. `stages` are the keys of the run's
+    stages by name, nothing where the record does not tell them.
     """
 
     setting: Setting
@@ -53,6 +54,7 @@ class Result:
     path: Path
     asked: tuple[str, ...] = ()
     native_size: int = 0
+    stages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def row(self) -> str:
@@ -177,6 +179,7 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
         timed = run_of(record, lambda row, name: lookup.test(record, row, name))
         placed = replace(placed, rows=timed.rows)
     setting = setting_of(run, () if placed.control else None)
+    stages = {name: facts["key"] for name, facts in (record.get("stages") or {}).items()}
     for row in placed.rows:
         # zero-shot CLIP is the same whichever method's run it was measured beside
         shared = row.model == ZERO_SHOT_MODEL
@@ -191,4 +194,5 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
             path=path,
             asked=run.overrides,
             native_size=record.get("native_size") or 0,
+            stages=stages,
         )

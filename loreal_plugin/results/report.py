@@ -24,8 +24,8 @@ from loreal_plugin.results.sections import (
     few_shot,
     targets,
     uncertainty,
-    variants,
 )
+from loreal_plugin.results.variant_table import VARIANTS, variants
 from loreal_plugin.results.verdict import verdict_lines
 
 
@@ -73,11 +73,7 @@ def build_report(out: Path, title: str = "LOREAL: results") -> Report:
     sections += _costs(blocks)
     changed = variants(groups)
     if changed:
-        text = (
-            "Each line changes stage 3 of a run that stands above; the frozen students are the"
-            " same."
-        )
-        sections.append(Section("Variants of LOREAL", (text,), tuple(changed)))
+        sections.append(Section("Variants of LOREAL", (VARIANTS,), tuple(changed)))
     if refusals:
         text = "These rows are left out, because their runs differ in more than the seed:"
         sections.append(Section("Not averaged", (text, *(f"- {refusal}" for refusal in refusals))))

@@ -1,4 +1,4 @@
-"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, own pictures, variants."""
+"""The tables of a report: LR-B2N, LR-CE, LR-DG, few-shot, own pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from loreal_plugin.results.comparable import why_not
-from loreal_plugin.results.comparisons import compare, difference_cells, summary_interval
+from loreal_plugin.results.comparisons import summary_interval
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import (
     Block,
@@ -17,10 +17,8 @@ from loreal_plugin.results.layout import (
     Line,
     Table,
     average,
-    is_variant,
     mark_best,
     method_name,
-    overrides_text,
     shots_text,
     table_key,
 )
@@ -104,13 +102,17 @@ def _accuracies(
     caption: str, lines: list[Line], heads: Sequence[str], columns: Sequence[Sequence[Cell]]
 ) -> Table:
     """Return a table of accuracies, and of what a picture costs where a record says it."""
-    known = {name: [_cost(line, name) for line in lines] for name in ("picture_ms", "tokens")}
-    costs = {name: cells for name, cells in known.items() if any(c.text != "-" for c in cells)}
+    costs = cost_columns(lines)
     whole = [*columns, *costs.values()]
     body = [(*row_names(line), *(column[i] for column in whole)) for i, line in enumerate(lines)]
-    words = {"picture_ms": "ms / picture", "tokens": "tokens"}
-    head = ("method", "row", *heads, *(words[name] for name in costs))
-    return Table(caption, head, tuple(body))
+    return Table(caption, ("method", "row", *heads, *costs), tuple(body))
+
+
+def cost_columns(lines: Sequence[Line]) -> dict[str, list[Cell]]:
+    """Return what a picture costs in each line, by head; nothing of what no record says."""
+    heads = {"picture_ms": "ms / picture", "tokens": "tokens"}
+    known = {head: [_cost(line, name) for line in lines] for name, head in heads.items()}
+    return {head: cells for head, cells in known.items() if any(c.text != "-" for c in cells)}
 
 
 def _cost(line: Line, name: str) -> Cell:
@@ -218,49 +220,6 @@ def few_shot(blocks: Sequence[Block]) -> list[Table]:
         head = ("method", "row", *map(shots_text, shots), "seeds")
         tables.append(
             Table(f"{key.dataset}, all classes, {Block(key, ()).title}", head, tuple(body))
-        )
-    return tables
-
-
-def variants(groups: Sequence[Group]) -> list[Table]:
-    """Return runs that change only stage 3, against the same run without the change, one table a
-    setting.
-    """
-    found: dict[Setting, list[Group]] = defaultdict(list)
-    for group in groups:
-        if group.row == "loreal" and is_variant(group, groups):
-            found[replace(group.setting, method="", overrides=())].append(group)
-    unchanged = {group.setting: group for group in groups if group.row == "loreal"}
-    tables = []
-    for key in sorted(
-        found, key=lambda k: (k.protocol, k.dataset, k.weights, k.host, k.shots, k.phi, k.recipe)
-    ):
-        members, body = found[key], []
-        for group in sorted(members, key=lambda g: (g.setting.method, g.setting.overrides)):
-            plain = unchanged.get(replace(group.setting, overrides=()))
-            if plain is None:
-                continue
-            changed = overrides_text(group.setting.overrides).replace("loreal TRAINER.LOREAL.", "")
-            against = difference_cells(compare(group, plain))
-            cells = (
-                group.setting.method,
-                changed,
-                mean_std(group.summaries()),
-                *against,
-                str(len(group.seeds)),
-            )
-            body.append(tuple(map(Cell, cells)))
-        head = (
-            "method",
-            "changed",
-            "accuracy with LOREAL",
-            "against the unchanged run",
-            INTERVAL,
-            "p",
-            "seeds",
-        )
-        tables.append(
-            Table(f"{key.protocol}, {key.dataset}, {Block(key, ()).title}", head, tuple(body))
         )
     return tables
 

@@ -15,7 +15,7 @@ from loreal_plugin.results.layout import (
     Block,
     average,
     blocks_of,
-    overrides_text,
+    changes_text,
     shots_text,
     weights_text,
 )
@@ -158,7 +158,7 @@ def _settings(key: Setting) -> Iterator[str]:
     yield f"weights {weights_text(key.weights)}"
     yield f"recipe {key.recipe}"
     yield f"host {key.host}"
-    yield overrides_text(key.overrides)
+    yield changes_text(key.overrides)
 
 
 def _sentences(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:

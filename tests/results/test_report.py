@@ -253,10 +253,10 @@ def test_variants_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
     write_run(tmp_path, gain=0.05, label="demo-0123abcd", overrides=change)
     section = next(s for s in build_report(tmp_path).sections if s.title == "Variants of LOREAL")
     (row,) = section.tables[0].body
-    assert row[1].text == "LLD_WEIGHT 0.0" and float(row[3].text) > 0
-    assert float(row[4].text.split(" to ")[0]) > 0 and row[5].text == "< 0.001"
+    assert row[1].text == "LLD_WEIGHT 0.0" and float(row[4].text) > 0
+    assert float(row[5].text.split(" to ")[0]) > 0 and row[6].text == "< 0.001"
     words = [["loreal", "TRAINER.LOREAL.ATTRIBUTES", str(tmp_path / "words.json")]]
-    write_run(tmp_path, label="demo-4567abcd", overrides=words)
+    write_run(tmp_path, gain=0.01, label="demo-4567abcd", overrides=words)
     assert "| ATTRIBUTES words.json |" in to_markdown(build_report(tmp_path))
 
 
