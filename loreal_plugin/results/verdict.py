@@ -97,9 +97,9 @@ class Verdict:
 def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], list[str]]:
     """Return the sentences that a page opens with, and one on each host by itself.
 
-    At most `FIRST` sentences open a page, the largest gain first. Hosts of one setting share a
-    sentence. Of few-shot runs, those with the most shots count. The second list is empty where it
-    would say the same.
+    At most `FIRST` sentences open a page, runs without overrides and the largest gain first. Hosts
+    of one setting share a sentence. Of few-shot runs, those with the most shots count. The second
+    list is empty where it would say the same.
 
     Args:
         blocks: by name of the protocol.
@@ -121,13 +121,19 @@ def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], lis
     for v in every:
         if v.key.shots == most[v.key.protocol]:
             found[v.key, v.giver, v.where].append(v)
-    order = list(blocks)
+    places = {name: number for number, name in enumerate(blocks)}
     ranked = sorted(
-        found.values(), key=lambda vs: (order.index(vs[0].key.protocol), -max(v.given for v in vs))
+        found.values(),
+        # what somebody changed comes after what everybody has
+        key=lambda vs: (
+            places[vs[0].key.protocol],
+            bool(vs[0].key.overrides),
+            -max(v.given for v in vs),
+        ),
     )
     first = [some for vs in ranked for some in _sentences(vs)][:FIRST]
     heads = [named(vs[0], _together(vs)) for vs in first]
-    alone = [named(v, v.text) for v in sorted(every, key=lambda v: order.index(v.key.protocol))]
+    alone = [named(v, v.text) for v in sorted(every, key=lambda v: places[v.key.protocol])]
     return heads, [] if set(alone) <= set(heads) else alone
 
 

@@ -17,6 +17,7 @@ from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS, harmonic_mean
 from loreal_plugin.results.report import build_report
 from loreal_plugin.results.variant_table import variants
+from loreal_plugin.results.verdict import opening
 
 PLAIN = "phi 96, 16 shots, weights demo"
 OPTION = "TRAINER.LOREAL."
@@ -86,6 +87,14 @@ def test_a_run_with_another_beta_has_a_block_with_its_own_host(tmp_path: Path) -
     assert "Variants" not in text, "it is no change of stage 3 alone"
     assert "**LOREAL against each baseline, phi 96, 16 shots, weights demo, PRESET paper**" in text
     assert "At 96 (demo, PRESET paper), LOREAL gives MaPLe back" in text
+
+
+def test_a_page_opens_with_runs_that_nobody_changed(tmp_path: Path) -> None:
+    write(tmp_path, rate=0.70)
+    change = ("loreal", f"{OPTION}PRESET", "mine")
+    write(tmp_path, *change, rate=0.80, keys={"beta": "b", "loreal": "c", "adapted": "d"})
+    said = [line.split("), ")[0] for line in opening(tmp_path, "base2new")]
+    assert said == ["- At 96 (demo", "- At 96 (demo", "- At 96 (demo, PRESET mine"]
 
 
 def test_the_records_say_whether_a_preset_trains_another_beta(tmp_path: Path) -> None:
