@@ -160,6 +160,40 @@ class Schedule:
             self._changed.notify_all()
 
 
+class _Work:
+    """What the threads of a sweep share: the runs, who hears of their ends, and what went wrong."""
+
+    def __init__(self, runs: Sequence[Run], logs: Callable[[Run], Path], on_end: OnEnd) -> None:
+        self._schedule, self._logs, self._on_end = Schedule(runs), logs, on_end
+        self._reporting, self._stopping = threading.Lock(), threading.Event()
+        self.faults: list[Exception] = []
+
+    def do(self, worker: Worker) -> None:
+        """Make runs until there is none left, or a thread fails."""
+        try:
+            self._make_runs(worker)
+        except Exception as error:  # of a thread it would only be printed: the sweep raises it
+            self.faults.append(error)
+            self.stop()
+
+    def stop(self) -> None:
+        """Let no other run begin, and report nothing more."""
+        self._stopping.set()
+        self._schedule.stop()
+
+    def _make_runs(self, worker: Worker) -> None:
+        last: Run | None = None
+        while (run := self._schedule.take(last)) is not None:
+            start = time.monotonic()
+            # a thread here waits, the process computes
+            code, error = worker.run(run, self._logs(run))
+            self._schedule.give_back(run)
+            last = run
+            with self._reporting:
+                if not self._stopping.is_set():
+                    self._on_end(run, Outcome(code == 0, error, time.monotonic() - start))
+
+
 def run_local(
     runs: Sequence[Run],
     logs: Callable[[Run], Path],
@@ -174,32 +208,22 @@ def run_local(
 
     Raises:
         KeyboardInterrupt: after the processes were ended.
+        Exception: the first that `on_end` raised, or that kept a process from starting; the
+            processes were ended, and no other run was started.
     """
-    schedule, reporting, stopping = Schedule(runs), threading.Lock(), threading.Event()
-    count = max(1, min(jobs, len(runs)))
+    work, count = _Work(runs, logs, on_end), max(1, min(jobs, len(runs)))
     workers = [Worker(number, gpus, count) for number in range(count)]
-
-    def work(worker: Worker) -> None:
-        last: Run | None = None
-        while (run := schedule.take(last)) is not None:
-            start = time.monotonic()
-            code, error = worker.run(run, logs(run))  # a thread here waits, the process computes
-            schedule.give_back(run)
-            last = run
-            with reporting:
-                if not stopping.is_set():
-                    on_end(run, Outcome(code == 0, error, time.monotonic() - start))
-
-    threads = [threading.Thread(target=work, args=(worker,), daemon=True) for worker in workers]
+    threads = [threading.Thread(target=work.do, args=(worker,), daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     try:
         for thread in threads:
-            while thread.is_alive():
+            while thread.is_alive() and not work.faults:
                 thread.join(0.2)  # in short steps, so that Ctrl-C is heard
+        if work.faults:
+            raise work.faults[0]
     except BaseException:
-        stopping.set()
-        schedule.stop()
+        work.stop()
         raise
     finally:
         for worker in workers:

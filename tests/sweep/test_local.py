@@ -12,11 +12,13 @@ import pytest
 from sweep.test_plan import SMALL, write
 
 from loreal_plugin.cli.main import main
+from loreal_plugin.errors import LorealError
 from loreal_plugin.files import read_json
 from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep import local
 from loreal_plugin.sweep.local import Schedule, Worker, device_of, run_local, threads_of
 from loreal_plugin.sweep.slurm import families, parse_settings
+from loreal_plugin.sweep.sweep_record import SweepRecord
 
 
 def run(
@@ -105,6 +107,46 @@ def test_one_failure_does_not_end_a_sweep(
     states = [(run["title"].split()[-1], run["state"]) for run in record["runs"]]
     assert states == [("1", "done")] * 2 + [("2", "failed")] * 2 + [("3", "done")] * 2
     assert (record["done"], record["failed"], record["jobs"]) == (4, 2, 2)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_record_that_cannot_be_written_ends_the_sweep_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: int,
+) -> None:
+    made: list[Any] = []
+
+    class Counting(Stub):
+        def run(self, run: Any, log: Path) -> tuple[int, str]:
+            made.append(run)
+            return 0, ""
+
+    def full(self: SweepRecord, run: Any, outcome: Any) -> None:
+        raise LorealError(f"cannot write {self.path}: No space left on device")
+
+    monkeypatch.setattr(local, "Worker", Counting)
+    monkeypatch.setattr(SweepRecord, "note", full)
+    plan = write(tmp_path, SMALL | {"seeds": [1, 2, 3, 4, 5, 6]})
+    words = ["sweep", str(plan), "--out", str(tmp_path / "out"), "--jobs", str(jobs)]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: cannot write ") and said.err.count("\n") == 1
+    assert "runs done" not in said.out and len(made) <= 2 * jobs < 12, "none was started after it"
+
+
+def test_a_process_that_cannot_be_started_ends_the_sweep_and_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(Worker):
+        def run(self, run: Any, log: Path) -> tuple[int, str]:
+            raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(local, "Worker", Broken)
+    runs = [run("first", "a"), run("rivals", "a", "rivals")]
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        run_local(runs, lambda _: Path("log"), 2, lambda run, outcome: None)
 
 
 def test_two_sweeps_of_one_name_do_not_mix(
