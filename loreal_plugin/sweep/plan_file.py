@@ -25,7 +25,7 @@ import yaml
 from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.paths import bundle_root
-from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, TRAINED
+from loreal_plugin.results.protocols import ACROSS, BASE2NEW, PROTOCOLS, TRAINED
 from loreal_plugin.runs.spec import STAGES
 from loreal_plugin.sweep.factors import Factor, read_factors, value_words
 
@@ -62,7 +62,7 @@ class BlockPlan:
     Attributes:
         axes: every axis with its values.
         variants: named sets of overrides.
-        until: the last stage; None: all of them.
+        until: the last stage of what trains; None: all of them.
         targets: datasets that xd and dg test on; empty: those of the source.
     """
 
@@ -125,10 +125,11 @@ def _read(path: Path, above: tuple[Path, ...]) -> PlanFile:
         for name in _strings(content.get("include", []), f"{where}: include")
     ]
     top = {key: value for key, value in content.items() if key in BLOCK}
-    blocks = [
-        _block(top | entry, f"{where}: runs[{i}]")
-        for i, entry in enumerate(_entries(content, where))
-    ]
+    blocks = []
+    for i, entry in enumerate(_entries(content, where)):
+        blocks.append(_block(top | entry, f"{where}: runs[{i}]"))
+        if entry.get("targets") and not _across(blocks[-1]):
+            raise _unused_targets(f"{where}: runs[{i}]")
     factors = read_factors(content.get("factors", []), f"{where}: factors")
     for factor in factors:
         variants = tuple(
@@ -140,6 +141,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> PlanFile:
         raise ConfigError(
             f"{where}: nothing to run; give methods and phis, or runs, factors or include"
         )
+    if top.get("targets") and not any(map(_across, blocks)):
+        raise _unused_targets(where)
     return PlanFile(
         name=_word(content.get("name", path.stem), f"{where}: name"),
         title=str(content.get("title", "")),
@@ -195,6 +198,18 @@ def _block(
     named = variants or _variants(given.get("variants", {"": {}}), f"{where}: variants")
     return BlockPlan(
         axes, named, until, tuple(_strings(given.get("targets", []), f"{where}: targets"))
+    )
+
+
+def _across(block: BlockPlan) -> bool:
+    """Return whether a block has runs that test other datasets than their source."""
+    return any(RIVALS.get(name, name) in ACROSS for name in block.axes["protocols"])
+
+
+def _unused_targets(where: str) -> ConfigError:
+    known = ", ".join(name for name in KNOWN if RIVALS.get(name, name) in ACROSS)
+    return ConfigError(
+        f"{where}: targets are what {known} test on, and there is none of them; leave targets out"
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.errors import LorealError
 from loreal_plugin.paths import embedded_host, typed
-from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, TRAINED
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.sweep.plan_file import RIVALS, BlockPlan, PlanFile
@@ -167,7 +167,7 @@ def _of_block(
                 raise type(error)(
                     f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}"
                 ) from error
-            until = block.until if protocol == BASE2NEW.name else None
+            until = block.until if protocol in TRAINED else None
             words = run_words(protocol, spec, opts, until, block.targets)
             yield Run(protocol, spec, words, "" if alone else variant.name, until, number)
 

@@ -68,9 +68,10 @@ def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> No
     plan = SMALL | {
         "protocols": [protocol],
         "shots": [2],
-        "targets": ["demo-marks", "demo-shapes"],
         "variants": {"v": {"TRAINER.LOREAL.LLD_WEIGHT": 0.5}},
     }
+    if protocol.removeprefix("rivals_") in ("xd", "dg"):
+        plan |= {"targets": ["demo-marks", "demo-shapes"]}
     for run in runs_of(write(tmp_path, plan)):
         args = parse(run.words)
         command, _, of = (
@@ -80,6 +81,39 @@ def test_the_words_are_those_of_the_command(tmp_path: Path, protocol: str) -> No
         assert not of or args.protocol == of == run.setting.protocol
         if run.table in ("xd", "dg"):
             assert target_names(args.targets) == ["demo-marks", "demo-shapes"]
+
+
+def test_until_stops_everything_that_trains(tmp_path: Path) -> None:
+    names = ["base2new", "xd", "dg", "few_shot", "rivals", "rivals_xd", "zero_shot"]
+    plan = SMALL | {"protocols": names, "until": "beta", "shots": [2]}
+    for run in runs_of(write(tmp_path, plan)):
+        trains = run.protocol in names[:4]
+        assert run.until == ("beta" if trains else None) and ("--until" in run.words) == trains
+        if trains:
+            assert parse(run.words).until == "beta"
+
+
+def test_targets_of_the_top_serve_the_blocks_that_test_on_any(tmp_path: Path) -> None:
+    blocks = [{"protocols": ["few_shot"], "shots": [1]}, {"protocols": ["dg"]}]
+    plan = SMALL | {"targets": ["demo-marks"], "runs": blocks}
+    found = {run.protocol: "--targets" in run.words for run in runs_of(write(tmp_path, plan))}
+    assert found == {"few_shot": False, "dg": True}
+
+
+@pytest.mark.parametrize(
+    "change, place",
+    [
+        ({"targets": ["demo-marks"]}, "plan.yaml"),
+        ({"runs": [{"protocols": ["xd"]}, {"targets": ["demo-marks"]}]}, r"runs\[1\]"),
+        ({"protocols": ["few_shot", "rivals"], "targets": ["demo-marks"]}, "plan.yaml"),
+    ],
+)
+def test_targets_that_nothing_tests_on_are_refused(
+    tmp_path: Path, change: dict[str, object], place: str
+) -> None:
+    said = f"{place}: targets are what xd, dg, rivals_xd, rivals_dg test on, and there is none"
+    with pytest.raises(ConfigError, match=said):
+        read_plan(write(tmp_path, SMALL | change))
 
 
 def test_blocks_take_the_place_of_the_top_and_repetitions_go(tmp_path: Path) -> None:
