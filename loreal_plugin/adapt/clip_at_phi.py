@@ -131,7 +131,8 @@ def _training(plan: TowerPlan, files: list[Source], ranks: Ranks) -> Distillatio
     share_clip_tensors(alpha, beta)
     pupil, teacher = Tower(beta, plan.half), Tower(alpha, plan.half)
     root = plan.pictures.expanduser()
-    store = VerifiedStore(cache_root() / "adaptation", "cache of the teacher's targets")
+    # not where runs keep theirs: these were asked for, and no bound takes them away
+    store = VerifiedStore(cache_root() / "kept_targets", "cache of the teacher's targets")
     shards = Shards(
         teacher,
         files,

@@ -104,12 +104,21 @@ class Shards:
                 self._bytes_in_memory += shard.n_bytes
         return shard
 
+    @property
+    def entries(self) -> frozenset[str]:
+        """Return the names of the entries of the store that a training reads or writes."""
+        return frozenset(self._entry(*one)[0] for one in self.passes(1))
+
+    def _entry(self, view: int, part: int) -> tuple[str, dict[str, Any]]:
+        """Return the name of a shard's targets in the store, and what they are made from."""
+        grid = {"grid": self.grids[0]} if len(self.grids) == 1 else {"grids": list(self.grids)}
+        facts = {**self.ingredients, "view": view, "part": part, **grid}
+        return store_key(facts, 32), facts
+
     def _make(self, view: int, part: int) -> Shard:
         """Return a shard with targets from the store, or computed and stored."""
         indices = self.parts[part].tolist()
-        grid = {"grid": self.grids[0]} if len(self.grids) == 1 else {"grids": list(self.grids)}
-        facts = {**self.ingredients, "view": view, "part": part, **grid}
-        name = store_key(facts, 32)
+        name, facts = self._entry(view, part)
         stored = self.store.read(name, facts) if self.store else None
         known = self.ranks.all_have(stored is not None)
         # a process without a share makes one picture, which `gather` leaves out again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
 from loreal_plugin.adapt.train import Distillation, Progress
+from loreal_plugin.files.caches import limit_mb, prune, without_cache
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.runs.adaptation_facts import other_pictures
@@ -21,6 +23,7 @@ from loreal_plugin.students.student import Student
 from loreal_plugin.students.views import build_recipe
 
 SAVES = 20  # checkpoints of a training
+VARIABLE, DEFAULT_MB = "LOREAL_ADAPT_CACHE", 1024  # what alpha's targets may take between runs
 
 
 def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any]:
@@ -34,11 +37,14 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
         journal: vouches for checkpoints.
 
     Raises:
-        ConfigError: the loss is no number any more; the rank does not fit.
+        ConfigError: the loss is no number any more; the rank does not fit; LOREAL_ADAPT_CACHE is
+            no number of MB.
         DataError: a picture cannot be read, or a folder has none.
     """
     facts = engine.identity.adaptation_facts()
-    training = _training(engine, stage, facts)
+    limit = limit_mb(VARIABLE, DEFAULT_MB)
+    training = _training(engine, stage, facts, kept=limit > 0)
+    _make_room(training.shards, limit, keep=training.shards.entries)
     checkpoints = _Checkpoints(stage.folder / FOLDER, journal)
     if checkpoints.resume(training):
         done, whole = training.passes_done, len(training.order)
@@ -52,6 +58,7 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
     count = sum(value.numel() for value in tensors.values())
     write_adaptation(adaptation_file(stage.folder), tensors, facts)
     checkpoints.remove()
+    _make_room(training.shards, limit)
     return {
         "parameters": count,
         "epochs": training.settings.epochs,
@@ -62,8 +69,12 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
     }
 
 
-def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
-    """Return the training at its start: two students, their pictures, updates on one of them."""
+def _training(engine: Any, stage: Any, facts: dict[str, Any], *, kept: bool) -> Distillation:
+    """Return the training at its start: two students, their pictures, updates on one of them.
+
+    Args:
+        kept: whether alpha's targets are read from the cache, and stored there.
+    """
     cfg, identity, plan = engine.cfgs[stage.name], engine.identity, engine.plan
     settings = AdaptSettings.of(identity.options_of(stage.name), cfg.SEED)
     names = list(identity.dataset(plan.source).classnames)
@@ -79,10 +90,25 @@ def _training(engine: Any, stage: Any, facts: dict[str, Any]) -> Distillation:
         recipe=build_recipe(cfg),
         seed=cfg.SEED,
         views=settings.views,
-        store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets"),
+        store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets")
+        if kept
+        else None,
         ingredients=_target_facts(facts),
     )
     return Distillation(pupil, adapt(beta, settings), shards, settings)
+
+
+def _make_room(shards: Shards, limit: int, keep: Collection[str] = ()) -> None:
+    """Remove the oldest targets of the cache down to `limit` MB, but none of those named in `keep`.
+
+    What another process trains on may go, too: it makes them again.
+    """
+    if shards.store is None:
+        return
+    try:
+        prune(shards.store.folder, limit, keep)
+    except OSError as error:
+        without_cache(shards.store.folder, error)
 
 
 def _target_facts(facts: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from torch.utils.data import SequentialSampler
 
 from loreal_plugin.config import flatten, method_settings
 from loreal_plugin.contract.base import bare_model
-from loreal_plugin.errors import ConfigError, LorealError
+from loreal_plugin.errors import LorealError
 from loreal_plugin.files import read_checked, write_checked
-from loreal_plugin.files.caches import without_cache
+from loreal_plugin.files.caches import limit_mb, prune, without_cache
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
@@ -71,10 +71,7 @@ def budget_mb(env: Mapping[str, str] = os.environ) -> int:
     Raises:
         ConfigError: the variable is no whole number of at least 0.
     """
-    text = env.get(VARIABLE, "").strip() or str(DEFAULT_MB)
-    if not text.isdecimal():
-        raise ConfigError(f"{VARIABLE} must be a whole number of MB (0: keep none), not '{text}'")
-    return int(text)
+    return limit_mb(VARIABLE, DEFAULT_MB, env)
 
 
 def folder() -> Path:
@@ -256,21 +253,3 @@ def _replaced(
         yield
     finally:
         del module.forward
-
-
-def prune(where: Path, limit_mb: int) -> None:
-    """Remove the entries that were written first until the folder holds at most `limit_mb` MB."""
-    arrays = sorted(where.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in arrays)
-    for path in arrays:
-        if total <= limit_mb * 2**20:
-            return
-        total -= path.stat().st_size
-        # the note first: without it there is no entry, whoever looks meanwhile
-        for part in (
-            path.with_suffix(".json"),
-            path,
-            path.with_suffix(".seconds"),
-            path.with_suffix(".lock"),
-        ):
-            part.unlink(missing_ok=True)

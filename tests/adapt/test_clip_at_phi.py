@@ -157,7 +157,7 @@ def test_kept_targets_and_parts_of_batches_give_the_same(plan, made, monkeypatch
     kept = replace(plan, out=tmp_path / "kept.safetensors", keep_targets=True)
     adapt_clip(kept, _silent)
     assert kept.out.read_bytes() == plan.out.read_bytes()
-    assert len(list((tmp_path / "cache" / "adaptation").glob("*.json"))) == SETTINGS.views
+    assert len(list((tmp_path / "cache" / "kept_targets").glob("*.json"))) == SETTINGS.views
     in_parts = replace(kept, out=tmp_path / "parts.safetensors", accumulate=3)
     adapt_clip(in_parts, _silent)
     _same_up_to_order(plan, in_parts.out)

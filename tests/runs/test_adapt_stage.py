@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import random_clip_file, tiny_image_folder, whole_runs
+from adapted_world import AdaptedWorld, adapted_world
 from safetensors.torch import load_file
 
 from loreal_plugin import load_run
 from loreal_plugin.adapt.files import adaptation_file, read_adaptation
-from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.explain.explanation import Explainer
@@ -25,47 +25,14 @@ from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.results.record import read_results
 from loreal_plugin.runs import adapt_stage
 
-FEW = ("TRAINER.LOREAL.ADAPT_VIEWS", "2", "TRAINER.LOREAL.ADAPT_EPOCHS", "2")
 LOW_RANK = ("TRAINER.LOREAL.ADAPT", "patch_lora")
-FAST = ("OPTIM.MAX_EPOCH", "1", *FEW)
-
-
-class World:
-    """Data, weights and results of some runs that share an output folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.out = root, root / "out"
-        self.pictures = tiny_image_folder(root / "data" / "pics", classes=6, per_class=8)
-        self.weights = random_clip_file(root)
-
-    def run(self, method: str, *opts: str, out: Path | None = None, until: str = "adapted") -> int:
-        """Run base-to-new and return its exit code."""
-        words = ["base2new", method, "32", "pics", "1", "--until", until]
-        return main([*words, "--out", str(out or self.out), "--", *FAST, *opts])
-
-    def folders(self, pattern: str, out: Path | None = None) -> list[Path]:
-        """Return the seed folders of a stage, by the folder of its trainer and variant."""
-        home = (out or self.out) / "base2new/train_base/pics/shots_2"
-        return sorted(home.glob(f"{pattern}/*/seed1"))
-
-    def runs(self, trainer: str, out: Path | None = None) -> list[Path]:
-        """Return the folders with the record of a whole run; stage 3 may lie in another."""
-        return whole_runs(out or self.out, f"{trainer}_LOREAL/phi32/*/seed1")
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdaptedWorld]:
     """Give a world with one finished run of CoOp and one of MMRL."""
-    made = World(tmp_path_factory.mktemp("adapted"))
-    with pytest.MonkeyPatch.context() as patch:
-        env = {"DATA": made.root / "data", "SHOTS": "2", "RECIPE": "demo"}
-        env |= {"CLIP_WEIGHTS": made.weights, "LOREAL_CACHE": made.root / "cache"}
-        for name, value in env.items():
-            patch.setenv(name, str(value))
-        detach_host()
-        assert made.run("coop") == 0 and made.run("mmrl") == 0
+    with adapted_world(tmp_path_factory.mktemp("adapted"), "coop", "mmrl") as made:
         yield made
-        detach_host()
 
 
 def _updates(folder: Path) -> dict[str, torch.Tensor]:
@@ -73,7 +40,7 @@ def _updates(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_explain_looks_at_the_student_that_predict_uses(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: AdaptedWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder,) = world.runs("CoOp")
     (apart,) = world.folders("CoOp_LOREAL/adapted_phi32")
@@ -101,7 +68,7 @@ def test_explain_looks_at_the_student_that_predict_uses(
     assert names == ["CoOp, trained at 64", "+ adapted image side"]
 
 
-def test_answers_that_a_page_leaves_out_are_those_that_it_shows(world: World) -> None:
+def test_answers_that_a_page_leaves_out_are_those_that_it_shows(world: AdaptedWorld) -> None:
     for trainer in ("CoOp", "MMRL"):
         (folder,) = world.runs(trainer)
         run = open_run(folder, say=lambda text: None)
@@ -116,7 +83,7 @@ def test_answers_that_a_page_leaves_out_are_those_that_it_shows(world: World) ->
             assert left_out.probabilities == pytest.approx(like.probabilities, rel=1e-5)
 
 
-def test_the_row_adds_the_image_side_alone(world: World) -> None:
+def test_the_row_adds_the_image_side_alone(world: AdaptedWorld) -> None:
     (folder,) = world.runs("CoOp")
     record = read_results(folder)
     assert record["stage"] == "loreal" and list(record["stages"])[3:] == ["adapt", "adapted"]
@@ -130,14 +97,18 @@ def test_the_row_adds_the_image_side_alone(world: World) -> None:
     assert all(value.dtype == torch.float16 for value in _updates(adapt).values())
 
 
-def test_where_the_method_learns_nothing_of_the_images_the_result_is_shared(world: World) -> None:
+def test_where_the_method_learns_nothing_of_the_images_the_result_is_shared(
+    world: AdaptedWorld,
+) -> None:
     # CoOp's lies with CLIP, MMRL's with MMRL: its image encoder has representation tokens
     assert len(world.folders("CLIP/adapt_phi32")) == len(world.folders("MMRL_LOREAL/adapt_phi32"))
     assert not world.folders("CoOp_LOREAL/adapt_phi32")
 
 
 @pytest.mark.parametrize("method", ["CoOp", "MMRL"])
-def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_path: Path) -> None:
+def test_an_opened_run_predicts_what_was_tested(
+    world: AdaptedWorld, method: str, tmp_path: Path
+) -> None:
     (run,) = world.runs(method)
     (alone,) = world.folders(f"{method}_LOREAL/adapted_phi32")
     shutil.copytree(alone, tmp_path / "alone")
@@ -156,7 +127,7 @@ def test_an_opened_run_predicts_what_was_tested(world: World, method: str, tmp_p
         load_run(run, row="adaptd")
 
 
-def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) -> None:
+def test_pictures_are_enlarged_inside_the_student(world: AdaptedWorld, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     words = ("TRAINER.LOREAL.ADAPT_ENLARGE", "48", "TRAINER.LOREAL.INFERENCE", "exact")
@@ -195,7 +166,7 @@ def test_pictures_are_enlarged_inside_the_student(world: World, tmp_path: Path) 
     assert "enlarge" not in kept  # keys of runs without it are those of before
 
 
-def test_progress_is_that_of_every_stage(world: World) -> None:
+def test_progress_is_that_of_every_stage(world: AdaptedWorld) -> None:
     (folder,) = world.folders("CLIP/adapt_phi32")
     lines = [line for line in (folder / "log.txt").read_text().splitlines() if "batch [" in line]
     assert [line.split(" loss")[0] for line in (lines[0], lines[-1])] == [
@@ -219,7 +190,7 @@ def _kernels(model: Callable[[torch.Tensor], Any], images: torch.Tensor) -> list
 
 
 @pytest.mark.parametrize("method", ["CoOp", "MMRL"])
-def test_the_graph_is_that_of_the_host(world: World, method: str) -> None:
+def test_the_graph_is_that_of_the_host(world: AdaptedWorld, method: str) -> None:
     (run,) = world.runs(method)
     images = torch.randn(2, 3, 32, 32)
     adapted = load_run(run).beta.encode_image
@@ -228,7 +199,7 @@ def test_the_graph_is_that_of_the_host(world: World, method: str) -> None:
 
 
 def test_what_is_complete_is_not_trained_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: AdaptedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapt_stage, "_training", lambda *_: pytest.fail("trained again"))
     assert world.run("coop") == 0
@@ -237,7 +208,7 @@ def test_what_is_complete_is_not_trained_again(
     assert len(world.folders("CoOp_LOREAL/adapted_phi32")) == 1
 
 
-def test_a_preset_without_it_has_no_row(world: World, tmp_path: Path) -> None:
+def test_a_preset_without_it_has_no_row(world: AdaptedWorld, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert world.run("coop", "TRAINER.LOREAL.PRESET", "paper", out=out) == 0
     (folder,) = world.runs("CoOp", out)
@@ -245,7 +216,7 @@ def test_a_preset_without_it_has_no_row(world: World, tmp_path: Path) -> None:
     assert not world.folders("CLIP/adapt_phi32", out)
 
 
-def test_slots_on_top_are_asked_for_by_name(world: World, tmp_path: Path) -> None:
+def test_slots_on_top_are_asked_for_by_name(world: AdaptedWorld, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     words = ("adapted:TRAINER.LOREAL.SLOT_PARTS", "both", "adapted:TRAINER.LOREAL.DRIFT", "ridge")
@@ -257,7 +228,7 @@ def test_slots_on_top_are_asked_for_by_name(world: World, tmp_path: Path) -> Non
 
 
 def test_killed_it_goes_on_to_the_same_bits(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: AdaptedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
@@ -282,8 +253,34 @@ def test_killed_it_goes_on_to_the_same_bits(
     assert [path.name for path in (folder / "loreal").iterdir()] == ["adaptation.safetensors"]
 
 
+def test_old_targets_go_but_not_those_that_the_training_needs(
+    world: AdaptedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, kept = tmp_path / "out", world.root / "cache" / "adaptation"
+    shutil.copytree(world.out, out)
+    assert world.run("coop", out=out, until="adapt") == 0
+    old = kept / "old.safetensors"
+    old.write_bytes(b"0" * 4096)
+    os.utime(old, (1, 1))
+    there: list[set[str]] = []
+    entries: list[set[str]] = []
+
+    def looked(shards: Any, limit: int, keep: Any = ()) -> None:
+        make_room(shards, limit, keep)
+        there.append({path.stem for path in kept.glob("*.safetensors")})
+        entries.append(set(shards.entries))
+
+    make_room = adapt_stage._make_room
+    monkeypatch.setattr(adapt_stage, "_make_room", looked)
+    monkeypatch.setattr(adapt_stage, "limit_mb", lambda *_: 2**-10)  # 1 KiB
+    # another training on the same targets, which are more than the bound
+    assert world.run("coop", "TRAINER.LOREAL.ADAPT_LR", "0.001", out=out, until="adapt") == 0
+    assert len(entries[0]) == 2 and there[0] == entries[0], "old and others' are gone, its own not"
+    assert there[1] == set(), "what is kept between runs stays within the bound"
+
+
 def test_a_damaged_adaptation_is_trained_again(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: AdaptedWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
@@ -300,7 +297,9 @@ def test_a_damaged_adaptation_is_trained_again(
     assert all(torch.equal(want[name], value) for name, value in load_file(path).items())
 
 
-def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path: Path) -> None:
+def test_pictures_without_labels_make_another_adaptation(
+    world: AdaptedWorld, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     words = (*LOW_RANK, "TRAINER.LOREAL.ADAPT_PICTURES", str(world.pictures))
@@ -322,7 +321,7 @@ def test_pictures_without_labels_make_another_adaptation(world: World, tmp_path:
     ],
 )
 def test_bad_values_are_one_line(
-    world: World,
+    world: AdaptedWorld,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
@@ -333,7 +332,7 @@ def test_bad_values_are_one_line(
     assert error in said and len(said.strip().splitlines()) == 1
 
 
-def test_the_settings_are_written_beside_the_updates(world: World) -> None:
+def test_the_settings_are_written_beside_the_updates(world: AdaptedWorld) -> None:
     (folder,) = world.folders("CLIP/adapt_phi32")
     note = read_adaptation(adaptation_file(folder))[1]
     assert note["phi"] == 32 and note["method"] == "CLIP" and note["parents"] == {}

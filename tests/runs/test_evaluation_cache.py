@@ -18,6 +18,7 @@ from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import write_json
+from loreal_plugin.files.caches import prune
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs import engine, evaluation_cache
 from loreal_plugin.runs.run import final_test
@@ -184,13 +185,17 @@ def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
         array.write_bytes(b"0" * 2**20)
         array.with_suffix(".json").write_text("{}")
         os.utime(array, (age, age))
-    evaluation_cache.prune(tmp_path, 2)
+    prune(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "b.json",
         "b.safetensors",
         "c.json",
         "c.safetensors",
     ]
+    prune(tmp_path, 1, keep={"b"})
+    assert {path.stem for path in tmp_path.iterdir()} == {"b"}
+    prune(tmp_path, 0, keep={"b"})
+    assert {path.stem for path in tmp_path.iterdir()} == {"b"}
 
 
 def test_a_bound_that_is_no_number_is_refused() -> None:
