@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.cli.run_options import add_choices, add_run_parser, spec_of
+from loreal_plugin.cli.run_options import add_choices, add_row, add_run_parser, spec_of
 
 EPILOG = """\
-Measures a finished run's stage 3: agreement with INFERENCE exact, accuracy, time and memory of
+Measures a student of a finished run: agreement with INFERENCE exact, accuracy, time and memory of
 every mode, on pictures of the training classes that stage 3 never saw. Makes the tables that the
 modes need, finds the threshold of `auto`, names the cheapest mode that agrees often enough, and
-keeps all of it beside the checkpoint, in loreal/inference/. Pairs after -- are those of the
-base2new run; TANGENT_* and SHORTLIST_K may be given, too.
+keeps all of it beside the checkpoint, in loreal/inference/. The student is the one that loreal
+predict uses: with the adapted image side where the run has one; --row loreal measures the one
+without, which `base2new ... -- TRAINER.LOREAL.INFERENCE auto` tests. Pairs after -- are those of
+the base2new run; TANGENT_* and SHORTLIST_K may be given, too.
 
 examples:
   loreal calibrate maple 96
+  loreal calibrate maple 96 --row loreal
   loreal calibrate coop 96 demo 1 --target 99.9 -- TRAINER.LOREAL.TANGENT_RANK 16
   loreal base2new maple 96 demo 1 -- TRAINER.LOREAL.INFERENCE auto
 """
@@ -31,6 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--pictures", metavar="N", default="1000", help="held-out embeddings, at least (1000)"
     )
+    add_row(parser)
     add_choices(parser)
     parser.set_defaults(run=run)
 
@@ -52,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     target = number(args.target, lambda n: 0 < n <= 100, rule) / 100
     pictures = whole_number("--pictures", args.pictures, minimum=2)
     spec = spec_of(args)
-    print(format_calibration(run_calibrate(spec, target=target, pictures=pictures)))
-    again = f"loreal base2new {spec.method} {spec.phi} {spec.dataset} {spec.seed}"
-    print(f"\n{next_line(f'{again} -- TRAINER.LOREAL.INFERENCE auto')}")
+    record = run_calibrate(spec, row=args.row, target=target, pictures=pictures)
+    print(format_calibration(record))
+    if record["expansion"] is not None:  # without contents all modes give the same
+        again = f"loreal base2new {spec.method} {spec.phi} {spec.dataset} {spec.seed}"
+        scope = "adapted:" if record["row"] == "adapted" else ""
+        print(f"\n{next_line(f'{again} -- {scope}TRAINER.LOREAL.INFERENCE auto')}")
     return 0

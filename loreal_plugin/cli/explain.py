@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.cli.run_options import add_row
 from loreal_plugin.plain_output import counted
 
 EXPLAIN = "a page a picture with predictions, attention, and words of the slots"
@@ -123,13 +124,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="classes in prompts (as trained)",
     )
-    parser.add_argument(
-        "--row",
-        choices=("loreal", "adapted"),
-        default="",
-        help="which student of the run: LOREAL's (loreal), or that with the adapted image side (the"
-        " one that predict uses: adapted where there is one)",
-    )
+    add_row(parser)
     parser.add_argument(
         "--host",
         help="root of the CoOp-family checkout that the run used (HOST; the embedded host)",

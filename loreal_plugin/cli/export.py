@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from loreal_plugin.cli.run_options import add_row
+
 TEXT = "write a finished run as a package of ONNX or LiteRT files for a device"
 EPILOG = """\
 A package is a folder: encoder.onnx (uint8 picture in, features out), a head for each class set
@@ -16,9 +18,11 @@ With --format litert the encoder is encoder.tflite, which takes one picture, and
 safetensors alone; the package runs with numpy, pillow and ai-edge-litert. The export then needs
 pip install 'loreal-plugin[litert]'. It has fp32, fp16 and int8, and neither --text nor --web.
 
-RUN is the results.json of a finished run with stage 3, or the folder it lies in. Before a package
-is written it is compared with the run on pictures that no training saw; one that gives another
-class too often is refused. docs/DEVICE.md says what each precision costs.
+RUN is the results.json of a finished run with stage 3, or the folder it lies in. The student is the
+one that loreal predict uses: with the adapted image side where the run has one; --row loreal takes
+the one without. Before a package is written it is compared with the run on pictures that no
+training saw; one that gives another class too often is refused. docs/DEVICE.md says what each
+precision costs.
 
 examples:
   loreal export RUN --out flowers
@@ -55,6 +59,7 @@ def _add_content(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="fp32, fp16, int8, int8-static or int4 (fp32)",
     )
+    add_row(parser)
     parser.add_argument("--mode", default="", help="static or tangent (the run's own, else static)")
     parser.add_argument(
         "--classes",
@@ -124,6 +129,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         data=args.data,
         weights=args.weights,
+        row=args.row,
     )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"written: {out} ({size / 1e6:.1f} MB)")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from loreal_plugin.cli.run_options import add_row
 from loreal_plugin.cli.signals import EXIT_INTERRUPTED
 
 TEXT = "name pictures with a finished run or an exported package"
@@ -57,6 +58,7 @@ def add_parser(subparsers: Any) -> None:
         " trained)",
     )
     parser.add_argument("--inference", help="inference mode of a run (the one it was tested in)")
+    add_row(parser)
     parser.add_argument("--host", help="root of the checkout that the run used (HOST)")
     parser.add_argument("--weights", help="the run's CLIP weights, where they lie elsewhere now")
     parser.set_defaults(run=run, takes_extra=True)
@@ -86,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         classes=args.classes,
         inference=args.inference,
+        row=args.row,
         threads=threads,
         host=args.host,
         weights=args.weights,
@@ -108,7 +111,8 @@ def _print(
     from loreal_plugin.use.predict import Tally, answers
     from loreal_plugin.use.sources import first_of
 
-    print(model.title, file=sys.stderr, flush=True)
+    for line in filter(None, (model.title, model.note)):
+        print(line, file=sys.stderr, flush=True)
     if head_of(form):
         print(head_of(form))
     tally, code = Tally(), EXIT_INTERRUPTED  # which is how a camera ends

@@ -69,6 +69,17 @@ def add_environment_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_row(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which student of a finished run is meant."""
+    parser.add_argument(
+        "--row",
+        choices=("loreal", "adapted"),
+        default="",
+        help="which student of the run: LOREAL's (loreal), or that with the adapted image side (the"
+        " one that predict uses: adapted where there is one)",
+    )
+
+
 def add_choices(parser: argparse.ArgumentParser) -> None:
     """Add what chooses a run beside its words: where things lie, shots and recipe."""
     add_environment_options(parser)

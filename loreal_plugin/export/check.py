@@ -37,6 +37,13 @@ class Agreement:
     pixels: float
     where: str
 
+    def text(self) -> str:
+        """Return one line."""
+        return (
+            f"{self.agreement:.1f} % of {self.pictures} {self.where} get the run's class; logits"
+            f" differ by up to {self.largest:.2g}"
+        )
+
     def facts(self) -> dict[str, Any]:
         """Return the comparison in JSON's types."""
         return asdict(self)

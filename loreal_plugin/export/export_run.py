@@ -92,6 +92,7 @@ def export_run(
     host: str | None = None,
     data: str | None = None,
     weights: str | None = None,
+    row: str = "",
     say: Say | None = None,
 ) -> Path:
     """Export a finished run as a package; return the package's folder.
@@ -101,6 +102,7 @@ def export_run(
         out: the package; a package that lies there is replaced, anything else is left alone.
         pictures: files and folders to calibrate on and to compare with, instead of the dataset's.
         host, data, weights: where these lie, as for `load_run` and `loreal base2new`.
+        row: `loreal` or `adapted`; empty: `adapted` where the run has it.
         say: gets one line of progress; None: it is printed.
 
     Raises:
@@ -112,7 +114,7 @@ def export_run(
     need_tools(plan.format)
     if plan.web is not None:
         find_runtime(plan.web)
-    trained = TrainedRun.open(run, host=host, weights=weights, row="")
+    trained = TrainedRun.open(run, host=host, weights=weights, row=row)
     found = pictures_of(trained, pictures, host=host, data=data)
     check_pictures(plan, found)
     mode = plan.mode or exported_mode(trained)
@@ -121,15 +123,14 @@ def export_run(
         for name, names in class_sets(trained, plan)
     }
     first = next(iter(deployed.values()))
-    say(f"exporting {first.beta.contract.title} at {first.phi}, {mode}, {plan.precision}")
+    head = f"exporting {first.beta.contract.title} at {first.phi}, {first.inference}"
+    for line in filter(None, (first.another_mode(mode), f"{head}, {plan.precision}")):
+        say(line)
     with preparing(make_folder(out.parent) / out.name) as prepared:
         folder = prepared / "package"
         agreed = write_package(folder, deployed, trained.record, plan, found, out.name, say)
         if agreed:
-            say(
-                f"{agreed.agreement:.1f} % of {agreed.pictures} {agreed.where} get the run's class;"
-                f" logits differ by up to {agreed.largest:.2g}"
-            )
+            say(agreed.text())
         replace_package(folder, out, prepared, say)
     return out
 

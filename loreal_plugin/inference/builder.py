@@ -71,7 +71,7 @@ class ModeBuilder:
                 they themselves are there.
             ConfigError: `auto` has no threshold.
         """
-        model, name, beta = self.model, options.inference, self.beta
+        model, name, beta = self.model, self.acting(options.inference), self.beta
         expansion = mean = None
         if name != "exact":
             mean = self._mean_activations().to(beta.device)
@@ -82,9 +82,23 @@ class ModeBuilder:
         k, fusion = options.shortlist_k, model.fusion
         return Mode(name, beta, model.meta_nets, fusion, mean, expansion, k, margin or 0.0)
 
+    @property
+    def with_contents(self) -> bool:
+        """Return whether the slots have contents, which differ from image to image."""
+        return self.model.options.slot_parts in WITH_CONTENTS
+
+    def acting(self, name: str) -> str:
+        """Return the mode that gives what a mode is asked for.
+
+        Without contents all images have the text features of `static`, so there is nothing to
+        expand, and nothing to check.
+        """
+        expands = name in MODES and first_pass(name) == "tangent"
+        return "static" if expands and not self.with_contents else name
+
     def _mean_activations(self) -> Tensor:
         """Return the mean activations (H,) in training; zeros without contents in slots."""
-        if self.model.options.slot_parts in WITH_CONTENTS:
+        if self.with_contents:
             return self.statistics().mean
         o = self.model.options
         return torch.zeros(o.n_attributes * o.hidden_dim)
@@ -175,7 +189,8 @@ class ModeBuilder:
         if options.auto_margin >= 0:
             return options.auto_margin
         path = self.store.folder / CALIBRATION
-        advice = "run loreal calibrate, or set TRAINER.LOREAL.AUTO_MARGIN"
+        row = "adapted" if self.beta.adaptation else "loreal"
+        advice = f"run loreal calibrate --row {row}, or set TRAINER.LOREAL.AUTO_MARGIN"
         found, fault = read_checked(path)
         if not found:
             raise ConfigError(f"INFERENCE auto has no threshold: {path} {fault}; {advice}")

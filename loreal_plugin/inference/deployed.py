@@ -92,6 +92,17 @@ class Deployed:
         exact = options.inference == "exact"
         self.model.mode = None if exact else self.modes.mode(options, margin)
 
+    def another_mode(self, asked: str | None) -> str:
+        """Return in one line why the mode in use is another than was asked for; empty where it is
+        not, or where none was.
+        """
+        if asked is None or self.modes.acting(asked) == asked:
+            return ""
+        return (
+            f"INFERENCE {asked} is {self.modes.acting(asked)} here: the slots of this student have"
+            " no contents, so all pictures have the same text features"
+        )
+
     # ---- tensors ---------------------------------------------------------------------------------
 
     @torch.no_grad()

@@ -49,6 +49,11 @@ def _table(record: dict[str, Any]) -> str:
 def _series(record: dict[str, Any]) -> str:
     """Return how far the series of the text features goes, and how wrong it is."""
     facts = record["expansion"]
+    if facts is None:
+        return (
+            "series: none, for the slots have no contents: all pictures have the same text"
+            " features, and tangent and auto are static"
+        )
     return (
         f"series: {facts['directions']} directions ({100 * facts['share_of_variance']:.2f}"
         f" % of the variance), {facts['products']} of them in products; error of a feature"

@@ -26,8 +26,10 @@ from loreal_plugin.options import LorealOptions
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.runs.deployed_stage import open_stage
-from loreal_plugin.runs.engine import Say
+from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.find_run import ADAPTED, LOREAL, check_row
 from loreal_plugin.runs.locks import stage_lock
+from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import clock_of, interleave
@@ -40,41 +42,63 @@ _ROUNDS, _SECONDS = 7, 20.0
 
 
 def run_calibrate(
-    spec: RunSpec, *, target: float = TARGET, pictures: int = PICTURES
+    spec: RunSpec, *, row: str = "", target: float = TARGET, pictures: int = PICTURES
 ) -> dict[str, Any]:
-    """Measure every mode of a run's stage 3, write the table beside its checkpoint and return it.
+    """Measure every mode of a run's student, write the table beside its checkpoint and return it.
 
     Args:
+        row: `loreal`, or `adapted`: the student with the adapted image side; empty: the one that
+            `loreal predict` uses, `adapted` where the run has it.
         target: share of images whose predicted class has to be that of `exact`, in (0, 1].
         pictures: how many held-out embeddings are compared, at least.
 
     Raises:
-        ConfigError: the method or the run's options allow no mode but `exact`.
-        CheckpointError: stage 3 of the run is not complete.
+        ConfigError: the method or the run's options allow no mode but `exact`, or no such row.
+        CheckpointError: the student's stage is not complete.
         DataError: there is no picture to measure on.
         LorealError: see `loreal_plugin.runs.prepare.prepare`.
     """
     engine = prepare(spec)
-    stage = engine.plan.stages["loreal"]
     with using_weights(spec.weights):
-        if engine.finished(stage) is None:
-            raise CheckpointError(
-                f"stage 3 ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
-            )
+        stage = _stage_of(engine, row)
+        cfg, options = engine.cfgs[stage.name], engine.identity.options_of(stage.name)
         with stage_lock(stage.folder, engine.say):
             dataset = engine.identity.dataset(engine.plan.source)
-            pictures_of = held_out(dataset, engine.cfgs["loreal"], spec.seed)
-            parts = engine.host, engine.plan, engine.identity, engine.cfgs["loreal"]
+            pictures_of = held_out(dataset, cfg, spec.seed)
+            parts = engine.host, engine.plan, engine.identity, cfg
             deployed = open_stage(*parts, stage, engine.plan.source, torch.device("cpu"))
-            options = engine.identity.options
             record = calibrate(
                 deployed, pictures_of, options, target=target, pictures=pictures, say=engine.say
             )
+            record |= {"row": stage.name}
             path = deployed.modes.store.folder / CALIBRATION
-            facts = {"stage": engine.identity.stage_key("loreal"), "method": spec.method}
+            facts = {"stage": engine.identity.stage_key(stage.name), "method": spec.method}
             write_checked(path, record | facts)
     engine.say(f"written: {path}")
     return record
+
+
+def _stage_of(engine: Engine, row: str) -> Stage:
+    """Return the finished stage of a row, and say which it is where none was named.
+
+    Raises:
+        ConfigError, CheckpointError: see `run_calibrate`.
+    """
+    stages = engine.plan.stages
+    check_row(row, stages)
+    names = [row] if row else [name for name in (ADAPTED, LOREAL) if name in stages]
+    for name in names:
+        if engine.finished(stages[name]) is not None:
+            if len(names) > 1 and name == ADAPTED:
+                engine.say(
+                    "the student with the adapted image side, which predict uses, too;"
+                    " --row loreal: the one without it"
+                )
+            return stages[name]
+    stage, number = stages[names[-1]], [*stages].index(names[-1]) + 1
+    raise CheckpointError(
+        f"stage {number} ({stage.title}) is not in {stage.folder}; run {BASE2NEW.script}.sh first"
+    )
 
 
 def calibrate(
@@ -117,7 +141,7 @@ def calibrate(
         "classes": exact.shape[1],
         "batch": min(BATCH, len(features)),
         "image_encoder_ms": _encoder_ms(deployed.beta),
-        "expansion": builder.expansion(options)[1],
+        "expansion": builder.expansion(options)[1] if builder.with_contents else None,
         "rows": rows,
         "chosen": {"mode": chosen["mode"], **chosen["keys"]},
         "device": str(device),

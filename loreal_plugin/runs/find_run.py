@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,8 @@ def _places_of_runs(folder: Path) -> list[Path]:
 
 def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:
     """Return which trainings of a run may be opened, the best first; ConfigError: no such row."""
-    if row not in ("", LOREAL, ADAPTED):
-        raise ConfigError(unknown_name("row of a run", row, (LOREAL, ADAPTED)))
     stages = record.get("stages") or {}
-    if row == ADAPTED and ADAPTED not in (record.get("stage"), *stages):
-        raise CheckpointError(
-            "the run has no student with an adapted image side; it was made with"
-            " TRAINER.LOREAL.ADAPT none, or stopped before"
-        )
+    check_row(row, (record.get("stage"), *stages))
     alone = not stages and record.get("stage") == ADAPTED
     if alone and row == LOREAL:
         raise CheckpointError(
@@ -121,6 +116,22 @@ def _stages_asked(record: dict[str, Any], row: str) -> tuple[str, ...]:
     if row or alone:
         return (row or ADAPTED,)
     return (ADAPTED, LOREAL) if ADAPTED in stages else (LOREAL,)
+
+
+def check_row(row: str, stages: Collection[str | None]) -> None:
+    """Check that a run of these stages can be opened as a row (empty: as any).
+
+    Raises:
+        ConfigError: no such row.
+        CheckpointError: the run has no adapted student.
+    """
+    if row not in ("", LOREAL, ADAPTED):
+        raise ConfigError(unknown_name("row of a run", row, (LOREAL, ADAPTED)))
+    if row == ADAPTED and ADAPTED not in stages:
+        raise CheckpointError(
+            "the run has no student with an adapted image side; it was made with"
+            " TRAINER.LOREAL.ADAPT none, or stopped before"
+        )
 
 
 def _place(

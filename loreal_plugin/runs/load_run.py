@@ -28,7 +28,8 @@ def load_run(
             a folder or archive that `loreal pack` wrote.
         classes: a test set of the run (`base`, `new`, `all`, a target), or class names of your own;
             empty: the classes that were trained on.
-        inference: an inference mode; None: the one that the run was tested in.
+        inference: an inference mode; None: the one that the run was tested in. Without contents in
+            the slots (the adapted student's default) `tangent` and `auto` are `static`.
         host: the checkout that the run was made on; not needed for the embedded host.
         weights: the CLIP weights, where they lie elsewhere than when the run was made.
         device: where the model goes.

@@ -28,7 +28,7 @@ from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.runs.deployment import read_deployment
-from loreal_plugin.runs.find_run import find_run, host_folder
+from loreal_plugin.runs.find_run import ADAPTED, LOREAL, find_run, host_folder
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
@@ -258,7 +258,9 @@ class TrainedRun(RunFacts):
         return quietly(lambda: build(resized(cfg, size), is_train=False))
 
     def _no_pictures(self) -> Tensor:
+        row = ADAPTED if self.options.adapt_dir else LOREAL
         raise CheckpointError(
             "this inference mode needs statistics of the training pictures, and none are stored in"
-            f" {self.folder / NAME}; run loreal calibrate where the pictures are, or use exact"
+            f" {self.folder / NAME}; run loreal calibrate --row {row} where the pictures are, or"
+            " use exact"
         )

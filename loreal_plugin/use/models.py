@@ -29,6 +29,10 @@ class Model(Protocol):
         """One line: what it is, on which pixels, among how many classes."""
 
     @property
+    def note(self) -> str:
+        """One line: what was asked for and cannot be as it was asked; mostly empty."""
+
+    @property
     def classnames(self) -> Sequence[str]:
         """C class names."""
 
@@ -40,10 +44,15 @@ class Model(Protocol):
 
 
 class RunModel:
-    """A trained run."""
+    """A trained run.
 
-    def __init__(self, deployed: Deployed) -> None:
+    Args:
+        asked: the inference mode that was asked for; None: none was.
+    """
+
+    def __init__(self, deployed: Deployed, asked: str | None = None) -> None:
         self.deployed = deployed
+        self.note = deployed.another_mode(asked)
 
     @property
     def classnames(self) -> Sequence[str]:
@@ -71,6 +80,8 @@ class RunModel:
 
 class PackageModel:
     """An exported package, in the runtime of its format."""
+
+    note = ""
 
     def __init__(self, package: Package) -> None:
         self.package = package
@@ -104,6 +115,7 @@ def open_model(
     threads: int | None = None,
     host: str | None = None,
     weights: str | None = None,
+    row: str = "",
 ) -> Model:
     """Return the run or package in a folder.
 
@@ -112,6 +124,7 @@ def open_model(
         inference: an inference mode of a run; None: the one that it was tested in.
         threads: processor threads; None: all.
         host, weights: of a run, where they lie elsewhere than its record says.
+        row: of a run, `loreal` or `adapted`; empty: `adapted` where the run has it.
 
     Raises:
         LorealError: there is neither, or it cannot be opened as asked.
@@ -123,6 +136,8 @@ def open_model(
             raise ConfigError(
                 f"{path} is a package, whose head is its inference mode; leave --inference out"
             )
+        if row:
+            raise ConfigError(f"{path} is a package, which has one student; leave --row out")
         count = torch.get_num_threads() if threads is None else threads
         return PackageModel(Package.open(path, head=classes, threads=count))
     if not Path(path).exists():
@@ -132,10 +147,10 @@ def open_model(
             f"{path} is neither a run ({RESULTS}) nor a package ({MANIFEST}); name the folder of a"
             " run's stage 3, or one that loreal export wrote"
         )
-    run = TrainedRun.open(path, host=host, weights=weights, row="")
+    run = TrainedRun.open(path, host=host, weights=weights, row=row)
     names = class_set(run, classes)[1] if classes else ""
     deployed = run.deployed(names, inference)
     deployed.slim()
     if threads is not None:
         torch.set_num_threads(threads)
-    return RunModel(deployed)
+    return RunModel(deployed, inference)

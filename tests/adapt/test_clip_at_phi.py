@@ -178,9 +178,9 @@ def test_kept_targets_are_not_those_of_other_pictures(plan, made, monkeypatch, t
     for each in (first, other, alone):
         adapt_clip(each, _silent)
     assert other.out.read_bytes() == alone.out.read_bytes() != first.out.read_bytes()
-    entries = list((tmp_path / "cache" / "adaptation").glob("*.json"))
+    entries = list((tmp_path / "cache" / "kept_targets").glob("*.json"))
     adapt_clip(replace(other, out=tmp_path / "d.safetensors"), _silent)
-    assert list((tmp_path / "cache" / "adaptation").glob("*.json")) == entries, "taken again"
+    assert list((tmp_path / "cache" / "kept_targets").glob("*.json")) == entries, "taken again"
     assert len(entries) == 2
 
 
