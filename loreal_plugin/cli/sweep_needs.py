@@ -40,7 +40,8 @@ def wanted_datasets(runs: Sequence[Run]) -> list[str]:
     """Return the public datasets that runs train or test on, in the order of the table."""
     found = set()
     for run in runs:
-        found |= {run.spec.dataset, *PROTOCOLS[run.table].known_targets.get(run.spec.dataset, ())}
+        known = PROTOCOLS[run.table].known_targets.get(run.spec.dataset, ())
+        found |= {run.spec.dataset, *(run.targets or known)}
     return [name for name in datasets() if name in found]
 
 

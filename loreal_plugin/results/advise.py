@@ -15,7 +15,7 @@ from loreal_plugin.errors import LorealError, unknown_name
 from loreal_plugin.results.changed_runs import ADDED, ChangedRuns
 from loreal_plugin.results.cost_plots import cost_pictures
 from loreal_plugin.results.group import Group, group_results
-from loreal_plugin.results.layout import changes_text, method_name, shots_text, weights_text
+from loreal_plugin.results.layout import changes_text, kind_of, method_name
 from loreal_plugin.results.plots import Picture
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import collect
@@ -108,13 +108,13 @@ def advise(
         raise LorealError(unknown_name(f"dataset with {kind} in {out}", dataset, known))
     mine = _own_choices(groups, protocol, dataset)
     parts, pictures = [], []
-    settings = sorted({(g.setting.weights, g.setting.shots) for g in mine})
-    for number, (weights, shots) in enumerate(settings, start=1):
-        of_weights = [g for g in mine if (g.setting.weights, g.setting.shots) == (weights, shots)]
-        title = f"{dataset}, {protocol}, {shots_text(shots)}, weights {weights_text(weights)}"
-        parts += _of_weights(title, of_weights, ms, mb)
-        name = "front" if len(settings) == 1 else f"front_{number}"
-        pictures += cost_pictures(name, title, of_weights, PROTOCOLS[protocol].unit)
+    kinds = sorted({kind_of(group) for group in mine})
+    for number, one in enumerate(kinds, start=1):
+        of_kind = [group for group in mine if kind_of(group) == one]
+        title = f"{dataset}, {protocol}, {one.title}"
+        parts += _of_kind(title, of_kind, ms, mb)
+        name = "front" if len(kinds) == 1 else f"front_{number}"
+        pictures += cost_pictures(name, title, of_kind, PROTOCOLS[protocol].unit)
     if not parts:
         raise LorealError(
             f"nothing for {dataset} within the limits; give a larger --ms or --mb, or leave"
@@ -142,9 +142,7 @@ def _first_protocol(groups: Sequence[Group], dataset: str) -> str:
     return next((name for name in PROTOCOLS if name in found), "")
 
 
-def _of_weights(
-    title: str, groups: Sequence[Group], ms: float | None, mb: float | None
-) -> list[str]:
+def _of_kind(title: str, groups: Sequence[Group], ms: float | None, mb: float | None) -> list[str]:
     """Return a table of all choices whose time alone is known, with a sentence for each size, and
     which choices are not in it because theirs is not.
 

@@ -51,6 +51,20 @@ class Line(NamedTuple):
     groups: list[Group]
 
 
+class Kind(NamedTuple):
+    """What the groups of one list of choices have in common, a dataset and a protocol apart."""
+
+    weights: str
+    shots: int
+    targets: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Return it in words."""
+        text = f"{shots_text(self.shots)}, weights {weights_text(self.weights)}"
+        return text + targets_text(self.targets)
+
+
 @dataclass(frozen=True)
 class Block:
     """The groups of one table or family of tables, by setting; `key` is a setting without method
@@ -74,7 +88,7 @@ class Block:
         """Return the block's settings in words, `phi` or `shots` left out."""
         k = self.key
         shots = f", {shots_text(k.shots)}" if k.shots and free != "shots" else ""
-        phi = "" if free == "phi" else f"phi {k.phi}"
+        phi = ("" if free == "phi" else f"phi {k.phi}") + targets_text(k.targets)
         host = "" if k.host == "embedded" else f", host {k.host}"
         changed = f", {changes_text(k.overrides)}" if k.overrides else ""
         text = f"{phi}{shots}, weights {weights_text(k.weights)}{host}{changed}"
@@ -137,6 +151,16 @@ def changes_text(overrides: Sequence[str]) -> str:
     return overrides_text(overrides).replace("loreal TRAINER.LOREAL.", "")
 
 
+def targets_text(targets: Sequence[str]) -> str:
+    """Return the targets that a run named as the rest of a title; nothing for those of a source."""
+    return f", targets {' '.join(targets)}" if targets else ""
+
+
+def kind_of(group: Group) -> Kind:
+    """Return what the groups of one list of choices have in common."""
+    return Kind(group.setting.weights, group.setting.shots, group.setting.targets)
+
+
 def method_order() -> list[str]:
     """Return zero-shot CLIP and the methods that have a row, in the order of tables."""
     return [ZERO_SHOT_METHOD, *CONTRACTS]
@@ -163,7 +187,8 @@ def blocks_of(groups: Sequence[Group], protocol: str) -> list[Block]:
         found[table_key(group.setting)].append(group)
     blocks = []
     for key in sorted(
-        found, key=lambda k: (k.weights, k.host, k.overrides, k.shots, k.phi, k.recipe)
+        found,
+        key=lambda k: (k.weights, k.host, k.overrides, k.targets, k.shots, k.phi, k.recipe),
     ):
         members = found[key]
         blocks.append(Block(key, (*members, *zero_shot_rows(groups, key, members))))

@@ -6,6 +6,7 @@ pictures a protocol tests is worked out in `loreal_plugin.runs.protocol`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 SOURCE, TARGET = "source", "target"
@@ -219,3 +220,16 @@ PROTOCOLS = {row.name: row for row in (BASE2NEW, XD, DG, FEW_SHOT, ZERO_SHOT, FI
 # `fit` has a command of its own, in which a folder takes the place of a benchmark
 TRAINED = {name: row for name, row in PROTOCOLS.items() if row.trains and row.script}
 ACROSS = {name: row for name, row in PROTOCOLS.items() if row.across}
+
+
+def own_targets(name: str, source: str, targets: Iterable[str]) -> tuple[str, ...]:
+    """Return the targets of a run, sorted, where they are others than those of its source.
+
+    Args:
+        name: of the protocol.
+        source: the dataset that is trained on.
+        targets: the datasets that are tested beside it; none: those of the source.
+    """
+    protocol, found = PROTOCOLS.get(name), set(targets)
+    known = protocol.known_targets.get(source, ()) if protocol else ()
+    return () if found == set(known) else tuple(sorted(found))

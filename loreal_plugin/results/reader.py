@@ -12,6 +12,7 @@ from typing import Any
 from loreal_plugin.errors import LorealError
 from loreal_plugin.plain_output import counted
 from loreal_plugin.results.lookup import Lookup, row_identity, train_pictures
+from loreal_plugin.results.protocols import TARGET, own_targets
 from loreal_plugin.results.record import RESULTS, STARTED, read_record
 from loreal_plugin.results.run import Row, Run, Score, run_of
 from loreal_plugin.results.variants import PLAIN, place
@@ -22,7 +23,10 @@ ZERO_SHOT_MODEL = "zero-shot"
 
 @dataclass(frozen=True)
 class Setting:
-    """What has to be equal for two runs to be repetitions of each other, the seed apart."""
+    """What has to be equal for two runs to be repetitions of each other, the seed apart.
+
+    `targets`: the datasets that are tested, where they are others than those of the source.
+    """
 
     protocol: str
     dataset: str
@@ -33,6 +37,7 @@ class Setting:
     recipe: str
     host: str
     overrides: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ def set_aside(path: Path) -> bool:
 def setting_of(run: Run, overrides: tuple[str, ...] | None = None) -> Setting:
     """Return a run's setting, with `overrides` in place of its own where they are given."""
     host = run["host"] or {}
+    tested = [name for name, role in run.roles.items() if role == TARGET]
     return Setting(
         run.protocol,
         run["dataset"],
@@ -139,6 +145,7 @@ def setting_of(run: Run, overrides: tuple[str, ...] | None = None) -> Setting:
         run.facts.get("recipe", ""),
         host.get("name", ""),
         run.overrides if overrides is None else overrides,
+        own_targets(run.protocol, run["dataset"], tested),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from loreal_plugin.contract import get_contract
 from loreal_plugin.files import digest
 from loreal_plugin.options import ADAPTATION
-from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.results.protocols import BASE2NEW, Protocol, own_targets
 from loreal_plugin.runs.keys import changed_positions, inference_only
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.spec import REACH, Override, RunSpec
@@ -63,6 +63,15 @@ def config_label(
     if spec.weights not in usual:
         changed["CLIP_WEIGHTS"] = spec.weights
     return f"{label}-{digest(changed)[:8]}" if changed else label
+
+
+def with_targets(label: str, protocol: Protocol, source: str) -> str:
+    """Return the folder name of a record of a protocol; targets that were named have their own.
+
+    Those that belong to the source need not be named, and change nothing.
+    """
+    own = own_targets(protocol.name, source, protocol.targets)
+    return f"{label}-to-{digest(list(own))[:8]}" if own else label
 
 
 def _of_adaptation(spec: RunSpec) -> dict[str, str]:

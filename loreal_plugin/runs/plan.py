@@ -8,7 +8,7 @@ from typing import Any
 
 from loreal_plugin.contract import get_contract
 from loreal_plugin.results.protocols import BASE2NEW, TARGET, Protocol
-from loreal_plugin.runs.folders import config_label, run_folder
+from loreal_plugin.runs.folders import config_label, run_folder, with_targets
 from loreal_plugin.runs.protocol import TestSet, test_sets
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import PUBLISHED, RunSpec
@@ -70,7 +70,8 @@ class Plan:
     """Everything a run will do, before anything is done.
 
     `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where
-    stage 3 does not predict exactly or its adaptation is another than the default. `tests` are what
+    stage 3 does not predict exactly, its adaptation is another than the default, or targets are
+    named. `tests` are what
     is tested, by name; the first is what the stages are trained on.
     """
 
@@ -125,6 +126,7 @@ def build_plan(
     sets = test_sets(spec, protocol)
     ours = get_contract(spec.method).loreal_trainer
     label = config_label(spec, "loreal", testing=True, whole_run=True)
+    label = with_targets(label, protocol, spec.dataset)
     record = run_folder(
         spec, protocol.record, ours, label, f"phi{spec.phi}", protocol=protocol.name
     )

@@ -18,7 +18,7 @@ from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.reader import ZERO_SHOT_MODEL
 from loreal_plugin.results.record import RowFacts, finished_record, is_complete, write_record
 from loreal_plugin.runs.engine import Engine, Say
-from loreal_plugin.runs.folders import run_folder
+from loreal_plugin.runs.folders import run_folder, with_targets
 from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
@@ -130,10 +130,9 @@ def _random_row(engine: Engine, at_random: RandomSizes) -> RowFacts:
 
 def _folder(engine: Engine, trainer: str) -> Path:
     """Return where rivals of a trainer lie."""
-    spec, label = engine.plan.spec, engine.plan.stages["alpha"].folder.parent.name
-    return run_folder(
-        spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=engine.plan.protocol.name
-    )
+    spec, protocol = engine.plan.spec, engine.plan.protocol
+    label = with_targets(engine.plan.stages["alpha"].folder.parent.name, protocol, spec.dataset)
+    return run_folder(spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=protocol.name)
 
 
 def _zero_shot(engine: Engine, alpha: Stage, tower: str) -> list[RowFacts]:

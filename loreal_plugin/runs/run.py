@@ -52,8 +52,8 @@ def run_protocol(
 
     Args:
         test_only: train nothing; test every stage that is there, again.
-        until: the last stage to run (of `spec.STAGES`); rows of later stages are left out; None:
-            as the variable UNTIL says, else all.
+        until: the last stage to run (of `spec.STAGES`); None: as the variable UNTIL says, else
+            all. Rows of later stages are left out, unless the run's record has them already.
 
     Raises:
         LorealError: see `prepare`; with `test_only`, CheckpointError when no stage is there.
@@ -61,8 +61,11 @@ def run_protocol(
     engine = prepare(spec, protocol=protocol, say=say, verbose=verbose)
     named = STAGES[: STAGES.index(until or last_stage()) + 1]
     wanted = [stage for name, stage in engine.plan.stages.items() if name in named]
+    last = wanted[-1]
+    folder = record_folder(engine, last)
     remove_leftovers_of(engine)
     with using_weights(spec.weights):
+        wanted += _kept_stages(engine, folder, wanted)
         clock = TimeLeft(work_of(engine, [stage.name for stage in wanted]))
         engine.tell = clock.line
         stages, missing = run_stages(engine, wanted, clock, test_only=test_only)
@@ -75,18 +78,33 @@ def run_protocol(
         record = run_record(engine.plan, engine.identity, stages, scores)
         if notes := run_notes(engine):
             record["notes"] = notes
-        folder = record_folder(engine, wanted[-1])
         times = known_times(read_results(folder), record) or picture_times(engine, scores)
         for row in record["rows"]:
             if row["name"] in times:
                 row["picture_ms"] = times[row["name"]]
     # a record beside the stages tells of its own stage; one apart from them needs every row
-    whole = wanted[-1].name in stages if protocol.record_is_stage else not missing
+    whole = last.name in stages if protocol.record_is_stage else not missing
     if whole:
         _write(engine, folder, record)
     say("")
     say(format_run(record))
     return Outcome(record, folder, missing)
+
+
+def _kept_stages(engine: Engine, folder: Path, wanted: list[Stage]) -> list[Stage]:
+    """Return the stages after the wanted ones that the record in a folder tells of, where all of
+    them are complete under their keys.
+
+    A run that stops before them would else take their rows out of that record.
+    """
+    told = (read_results(folder) or {}).get("stages") or {}
+    stages = engine.plan.stages.items()
+    later = [stage for name, stage in stages if name in told and stage not in wanted]
+    if not later or any(engine.finished(stage) is None for stage in later):
+        return []
+    names = ", ".join(stage.name for stage in later)
+    engine.say(f"complete after '{wanted[-1].name}', and kept in the table: {names}")
+    return later
 
 
 def remove_leftovers_of(engine: Engine) -> None:

@@ -160,7 +160,7 @@ class _EvidenceTimes:
     @staticmethod
     def _keys(setting: Setting, name: str) -> list[tuple[object, ...]]:
         """Return the keys of a unit: its own setting, then any shots, phi, method, protocol."""
-        plain = replace(setting, recipe="", host="")
+        plain = replace(setting, recipe="", host="", targets=())
         steps = [plain, replace(plain, overrides=())]
         steps += [replace(steps[-1], shots=0), replace(steps[-1], shots=0, phi=0)]
         steps += [replace(steps[-1], method=""), replace(steps[-1], protocol="")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from loreal_plugin.contract import PLAIN_METHOD
 from loreal_plugin.errors import LorealError
 from loreal_plugin.paths import embedded_host, typed
-from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, TRAINED
+from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, TRAINED, own_targets
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Setting
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.sweep.plan_file import RIVALS, BlockPlan, PlanFile
@@ -36,6 +36,7 @@ class Run:
     words: tuple[str, ...]
     variant: str = ""
     until: str | None = None
+    targets: tuple[str, ...] = ()  # none: those of the source
     block: int = 0  # which block of the plan; the first come first
 
     @property
@@ -79,8 +80,9 @@ class Run:
             return Setting(
                 self.table, s.dataset, ZERO_SHOT_METHOD, s.phi, 0, s.weights, s.recipe, host
             )
+        own = own_targets(self.table, s.dataset, self.targets)
         return Setting(
-            self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts
+            self.table, s.dataset, s.method, s.phi, s.shots, s.weights, s.recipe, host, texts, own
         )
 
     @property
@@ -135,6 +137,7 @@ def _of_block(
         methods = (PLAIN_METHOD,) if alone else axes["methods"]
         seeds = (1,) if alone else axes["seeds"]
         shots = (None,) if alone else axes["shots"]
+        targets = _targets(block, protocol, env)
         variants = block.variants[:1] if alone or protocol in RIVALS else block.variants
         # seeds outside: a sweep that is broken off has whole tables of fewer seeds
         for seed, phi, dataset, shot, weights, recipe, method, variant in itertools.product(
@@ -168,8 +171,16 @@ def _of_block(
                     f"plan {plan.name}, {protocol} {method} {phi} {dataset}: {error}"
                 ) from error
             until = block.until if protocol in TRAINED else None
-            words = run_words(protocol, spec, opts, until, block.targets)
-            yield Run(protocol, spec, words, "" if alone else variant.name, until, number)
+            words = run_words(protocol, spec, opts, until, targets)
+            name = "" if alone else variant.name
+            yield Run(protocol, spec, words, name, until, targets, number)
+
+
+def _targets(block: BlockPlan, protocol: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the targets that a block's runs of a protocol name, or TARGETS does."""
+    if not PROTOCOLS[RIVALS.get(protocol, protocol)].across:
+        return ()
+    return block.targets or tuple(env.get("TARGETS", "").replace(",", " ").split())
 
 
 def run_words(
@@ -188,7 +199,7 @@ def run_words(
     rest += [] if spec.host == embedded_host() else ["--host", str(spec.host)]
     rest += ["--until", until] if until else []
     rest += ["--protocol", table.name] if protocol in RIVALS and table != BASE2NEW else []
-    rest += ["--targets", " ".join(targets)] if targets and table.across else []
+    rest += ["--targets", " ".join(targets)] if targets else []
     rest += ["--", *opts] if opts else []
     command = "rivals" if protocol in RIVALS else protocol
     return (command, spec.method, str(spec.phi), spec.dataset, str(spec.seed), *rest)

@@ -115,3 +115,13 @@ def test_calibrating_helps_where_an_adapted_student_has_contents(
     assert f"-- adapted:{L}INFERENCE auto" in capsys.readouterr().out
     assert main(predict) == 0
     assert "inference auto" in capsys.readouterr().err
+
+
+def test_a_run_that_stops_earlier_leaves_predict_the_same_student(
+    world: AdaptedWorld, out: Path
+) -> None:
+    (run,) = world.runs("CoOp", out)
+    images = torch.randn(3, 3, 32, 32)
+    before = load_run(run).logits(images)
+    assert world.run("coop", out=out, until="loreal") == 0
+    assert torch.equal(load_run(run).logits(images), before)

@@ -49,6 +49,22 @@ def test_tests_on_targets_count(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(3 * STAGE + 4 * 3 * 2)
 
 
+def test_runs_of_other_targets_are_other_runs(
+    tmp_path: Path,
+) -> None:
+    write_targets(tmp_path / "out", "xd", names=("far", "near"))
+    evidence = collect(tmp_path / "out")
+    base = {"methods": ["maple"], "phis": [96], "protocols": ["xd"]}
+
+    def there(env: dict[str, str], **plan: object) -> list[bool]:
+        runs = expand(read_plan(write(tmp_path, base | plan)), Locations(tmp_path / "out"), env=env)
+        return [finished(run, evidence) for run in runs]
+
+    assert there({}, targets=["near", "far"]) == [True]
+    assert there({}, targets=["far"]) == there({}) == [False]
+    assert there({"TARGETS": "far, near"}) == [True], "as the run's process reads it"
+
+
 def test_the_host_at_the_native_size_is_tested_once_for_every_phi(tmp_path: Path) -> None:
     write_targets(tmp_path / "out", "xd")
     found = estimates(tmp_path, protocols=["xd"], seeds=[2], phis=[96, 144])
