@@ -45,9 +45,9 @@ class Result:
     """One row of one run.
 
     `content` has the row's scores and costs. `identity` holds the settings that the row depends on,
-    without the seed. `asked` are the run's overrides as given; the setting of a control has none,
-    because it stands in the table of the run that it controls. `stages` are the keys of the run's
-    stages by name, nothing where the record does not tell them.
+    without the seed. `asked` are the overrides of the command that made it; the setting of a
+    control has those of the run that it controls, because it stands in that run's table. `stages`
+    are the keys of the run's stages by name, nothing where the record does not tell them.
     """
 
     setting: Setting
@@ -185,7 +185,7 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
         # what the tests of the four rows took may stand in records of their own
         timed = run_of(record, lambda row, name: lookup.test(record, row, name))
         placed = replace(placed, rows=timed.rows)
-    setting = setting_of(run, () if placed.control else None)
+    setting = setting_of(run, placed.overrides)
     stages = {name: facts["key"] for name, facts in (record.get("stages") or {}).items()}
     for row in placed.rows:
         # zero-shot CLIP is the same whichever method's run it was measured beside
@@ -199,7 +199,7 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
             roles=run.roles,
             identity={"weights": record["weights"]["sha256"]} if shared else identity,
             path=path,
-            asked=run.overrides,
+            asked=placed.asked,
             native_size=record.get("native_size") or 0,
             stages=stages,
         )

@@ -14,6 +14,7 @@ from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.run import Row, Run
 
+LOREAL = "TRAINER.LOREAL."
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
 INFERENCE = "TRAINER.LOREAL.INFERENCE"
 LONGER = "OPTIM.MAX_EPOCH"
@@ -28,12 +29,16 @@ class Placed:
         configuration: name of the folder of the run whose table it is.
         order: place in that table: a run's own rows (`PLAIN`), a `CONTROL`, a `RIVAL`.
         rows: those that the table needs.
+        overrides: of the run whose table it is.
+        asked: of the command that made this run.
     """
 
     run: Run
     configuration: str
     order: int
     rows: tuple[Row, ...]
+    overrides: tuple[str, ...]
+    asked: tuple[str, ...]
 
     @property
     def control(self) -> bool:
@@ -60,22 +65,35 @@ def place(run: Run, configuration: str, unchanged: Mapping[str, Any] | None = No
     if run.rivals:
         # what was fitted differs between seeds
         rows = tuple(replace(row, label=row.name) for row in run.rows)
-        return Placed(run, configuration, RIVAL, rows)
+        return Placed(run, configuration, RIVAL, rows, run.overrides, run.overrides)
     overrides = [tuple(words) for words in run.facts.get("overrides") or ()]
     controlled = re.sub(r"-[0-9a-f]{8}$", "", configuration)
     if overrides == [("loreal", CONSTANT, "True")]:
         change = "constant conditioning"
         rows = _renamed(run, "loreal", "loreal_constant", f"+ LOREAL, {change}", change)
-        return Placed(run, controlled, CONTROL, rows)
+        return Placed(run, controlled, CONTROL, rows, (), run.overrides)
     if _mode_was_asked_for(run, overrides):
-        # its overrides are those of the training that it tests
         trained = Path(run["stages"]["loreal"]["folder"]).parent.name
-        return Placed(run, trained, CONTROL, _other_inference(run))
+        training = tuple(text for text in run.overrides if not _is_inference(text))
+        asked = run.overrides if training != run.overrides else (*training, *_mode_keys(run))
+        return Placed(run, trained, CONTROL, _other_inference(run), training, asked)
     if _is_longer(overrides, unchanged):
         change = "trained on for as many steps as stage 3 takes"
         text = f"{_host_trainer(run)} at {run['phi']}, {change}"
-        return Placed(run, controlled, CONTROL, _renamed(run, "phi", "phi_longer", text, change))
-    return Placed(run, configuration, PLAIN, run.rows)
+        rows = _renamed(run, "phi", "phi_longer", text, change)
+        return Placed(run, controlled, CONTROL, rows, (), run.overrides)
+    return Placed(run, configuration, PLAIN, run.rows, run.overrides, run.overrides)
+
+
+def _is_inference(override: str) -> bool:
+    """Return whether an override changes how a run predicts, and no training."""
+    key = override.split()[1]
+    return key.startswith(LOREAL) and key.removeprefix(LOREAL) in INFERENCE_ONLY
+
+
+def _mode_keys(run: Run) -> tuple[str, ...]:
+    """Return the overrides that ask for the mode that a run predicts in."""
+    return tuple(f"loreal {LOREAL}{key} {value}" for key, value in _acting(run).items())
 
 
 def _is_longer(overrides: Sequence[tuple[str, ...]], unchanged: Mapping[str, Any] | None) -> bool:
@@ -111,14 +129,19 @@ def _mode_was_asked_for(run: Run, overrides: Sequence[tuple[str, ...]]) -> bool:
     return overrides == [("loreal", INFERENCE, "exact")]
 
 
-def _other_inference(run: Run) -> tuple[Row, ...]:
-    """Return the row of a run that does not predict exactly, named by the keys that say how."""
+def _acting(run: Run) -> dict[str, Any]:
+    """Return the keys of a run's inference mode that are not as usual."""
     mode, usual = run["inference"] or {"INFERENCE": "exact"}, options_dict(LorealOptions())
-    acting = {
+    return {
         key: mode[key]
         for key in usual
         if key in INFERENCE_ONLY and mode.get(key, usual[key]) != usual[key]
     }
+
+
+def _other_inference(run: Run) -> tuple[Row, ...]:
+    """Return the row of a run that does not predict exactly, named by the keys that say how."""
+    acting = _acting(run)
     name = "_".join(["loreal", *map(str, acting.values())])
     texts = [f"{key} {value}" for key, value in acting.items()]
     change = texts[-1] if texts else ""

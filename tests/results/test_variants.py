@@ -65,6 +65,12 @@ def test_another_inference_mode_is_a_row_beside_the_training_it_tests() -> None:
         controlled("loreal", "OPTIM.LR", "1") | {"inference": inference, "stages": stages}
     )
     assert merged.configuration == "demo-89abcdef"
+    assert merged.overrides == ("loreal OPTIM.LR 1",)
+    assert merged.asked == (
+        "loreal OPTIM.LR 1",
+        "loreal TRAINER.LOREAL.INFERENCE auto",
+        "loreal TRAINER.LOREAL.SHORTLIST_K 3",
+    )
     (row,) = merged.rows
     assert (row.name, row.label) == (
         "loreal_auto_3",

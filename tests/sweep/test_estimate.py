@@ -8,6 +8,7 @@ import pytest
 from made_runs import write_run, write_targets
 from sweep.test_plan import write
 
+from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.reader import collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.plan_file import read_plan
@@ -81,6 +82,27 @@ def test_a_control_is_found_under_its_own_override(tmp_path: Path) -> None:
     words = [["loreal", *constant, "True"]]
     write_run(tmp_path / "out", label="demo-aaaaaaaa", overrides=words)
     assert estimates(tmp_path, variants=both) == [Estimate(0.0), Estimate(0.0)]
+
+
+def test_a_run_in_another_mode_is_found_beside_the_training_it_tests(tmp_path: Path) -> None:
+    usual = options_dict(LorealOptions())
+    mode = {key: usual[key] for key in INFERENCE_ONLY} | {"INFERENCE": "auto", "calibration": 0.1}
+    drift = {"overrides": [["loreal", "TRAINER.LOREAL.DRIFT", "none"]]}
+    write_run(tmp_path / "out", inference=mode, **drift)
+    evidence = collect(tmp_path / "out")
+    wanted = {"TRAINER.LOREAL.DRIFT": "none"}
+    assert {r.setting.overrides for r in evidence.results} == {
+        ("loreal TRAINER.LOREAL.DRIFT none",)
+    }
+    variants = {
+        "plain": wanted,
+        "auto": wanted | {"TRAINER.LOREAL.INFERENCE": "auto"},
+        "alone": {"TRAINER.LOREAL.INFERENCE": "auto"},
+    }
+    plan = {"methods": ["maple"], "phis": [96], "seeds": [1], "variants": variants}
+    plan = read_plan(write(tmp_path, plan | {"until": "loreal"}))
+    runs = expand(plan, Locations(tmp_path / "out"), env={})
+    assert [finished(run, evidence) for run in runs] == [False, True, False]
 
 
 def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:
