@@ -31,7 +31,7 @@ from loreal_plugin.sweep.factors import Factor, read_factors, value_words
 
 # what measures rivals -> the protocol whose stages and test sets it takes
 RIVALS = {"rivals" if p == BASE2NEW else f"rivals_{p.name}": p.name for p in TRAINED.values()}
-KNOWN = (*PROTOCOLS, *RIVALS)
+KNOWN = (*(name for name, row in PROTOCOLS.items() if row.script), *RIVALS)  # without `fit`
 # key -> (default, kind of a member); a default of None leaves the choice to the run
 AXES: dict[str, tuple[tuple[Any, ...], type]] = {
     "protocols": ((BASE2NEW.name,), str),

@@ -176,6 +176,7 @@ def test_factors_become_variants_of_their_basis(tmp_path: Path) -> None:
     [
         ({"method": ["coop"]}, "unknown key 'method'; did you mean 'methods'?"),
         ({"methods": ["mapel"]}, "unknown method 'mapel'; did you mean 'maple'?"),
+        ({"protocols": ["fit"]}, "unknown protocol 'fit'"),
         ({"protocols": ["base2now"]}, "unknown protocol 'base2now'; did you mean 'base2new'?"),
         ({"phis": ["small"]}, "phis must be one or more whole numbers"),
         ({"phis": []}, "phis must be one or more whole numbers"),
