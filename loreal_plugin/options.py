@@ -26,12 +26,21 @@ __all__ = [
     "SLOT_PARTS",
     "WITH_CONTENTS",
     "WITH_WORDS",
+    "LOREAL",
     "LorealOptions",
     "add_loreal_node",
+    "inference_only",
     "options_dict",
     "position_resampling",
     "resolve_options",
 ]
+
+LOREAL = "TRAINER.LOREAL."  # what the names of the keys begin with in a config
+
+
+def inference_only(key: str) -> bool:
+    """Return whether a config key acts after training alone."""
+    return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)
 
 
 def add_loreal_node(cfg: Any) -> None:

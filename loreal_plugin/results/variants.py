@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
-from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
+from loreal_plugin.options import (
+    INFERENCE_ONLY,
+    LOREAL,
+    LorealOptions,
+    inference_only,
+    options_dict,
+)
 from loreal_plugin.results.run import Row, Run
 
-LOREAL = "TRAINER.LOREAL."
 CONSTANT = "TRAINER.LOREAL.CONSTANT_CONDITIONING"
 INFERENCE = "TRAINER.LOREAL.INFERENCE"
 LONGER = "OPTIM.MAX_EPOCH"
@@ -74,7 +79,7 @@ def place(run: Run, configuration: str, unchanged: Mapping[str, Any] | None = No
         return Placed(run, controlled, CONTROL, rows, (), run.overrides)
     if _mode_was_asked_for(run, overrides):
         trained = Path(run["stages"]["loreal"]["folder"]).parent.name
-        training = tuple(text for text in run.overrides if not _is_inference(text))
+        training = tuple(text for text in run.overrides if not inference_only(text.split()[1]))
         asked = run.overrides if training != run.overrides else (*training, *_mode_keys(run))
         return Placed(run, trained, CONTROL, _other_inference(run), training, asked)
     if _is_longer(overrides, unchanged):
@@ -83,12 +88,6 @@ def place(run: Run, configuration: str, unchanged: Mapping[str, Any] | None = No
         rows = _renamed(run, "phi", "phi_longer", text, change)
         return Placed(run, controlled, CONTROL, rows, (), run.overrides)
     return Placed(run, configuration, PLAIN, run.rows, run.overrides, run.overrides)
-
-
-def _is_inference(override: str) -> bool:
-    """Return whether an override changes how a run predicts, and no training."""
-    key = override.split()[1]
-    return key.startswith(LOREAL) and key.removeprefix(LOREAL) in INFERENCE_ONLY
 
 
 def _mode_keys(run: Run) -> tuple[str, ...]:

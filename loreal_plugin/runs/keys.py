@@ -10,7 +10,13 @@ from typing import Any
 
 from loreal_plugin.config import flatten, is_method_key
 from loreal_plugin.files import digest
-from loreal_plugin.options import ADAPTATION, INFERENCE_ONLY, LorealOptions, options_dict
+from loreal_plugin.options import (
+    ADAPTATION,
+    LOREAL,
+    LorealOptions,
+    inference_only,
+    options_dict,
+)
 
 # Raise it by one in the same commit as any change of code after which the same configuration, seed
 # and pictures give other numbers: the embedded host's trainers, datasets or transforms, the method,
@@ -37,7 +43,6 @@ VOLATILE = frozenset(
 )
 
 
-LOREAL = "TRAINER.LOREAL."
 # keys that came after runs had been made: left out of a key where their value says "as before"
 LATER = {
     f"{LOREAL}{spec.name.upper()}": spec.default
@@ -58,11 +63,6 @@ def changed_positions(resampling: str) -> dict[str, str]:
     """
     key = f"{LOREAL}POSITION_RESAMPLING"
     return {} if resampling == LATER[key] else {key: resampling}
-
-
-def inference_only(key: str) -> bool:
-    """Return whether a config key acts after training alone."""
-    return key.removeprefix(LOREAL) in INFERENCE_ONLY and key.startswith(LOREAL)
 
 
 def stage_config(cfg: Mapping[str, Any], *, host_node: str | None, loreal: bool) -> dict[str, Any]:

@@ -71,8 +71,7 @@ class Plan:
 
     `record` is the folder of the whole run's results: in base-to-new stage 3's own, another where
     stage 3 does not predict exactly, its adaptation is another than the default, or targets are
-    named. `tests` are what
-    is tested, by name; the first is what the stages are trained on.
+    named. `tests` are what is tested, by name; the first is what the stages are trained on.
     """
 
     spec: RunSpec

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from loreal_plugin.files import digest
-from loreal_plugin.options import ADAPTATION
+from loreal_plugin.options import ADAPTATION, inference_only
 from loreal_plugin.results.answers import pack_labels
 from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol
 from loreal_plugin.results.provenance import git_revision, versions
@@ -27,7 +27,6 @@ from loreal_plugin.results.record import (
     harmonic_mean,
 )
 from loreal_plugin.runs.identity import Identity
-from loreal_plugin.runs.keys import inference_only
 from loreal_plugin.runs.plan import Plan, Row, Stage
 from loreal_plugin.runs.spec import Override
 from loreal_plugin.students.build import device_of

@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 
 from loreal_plugin.contract import get_contract
-from loreal_plugin.options import resolve_options
+from loreal_plugin.options import LOREAL, resolve_options
 from loreal_plugin.runs.spec import RunSpec
 
 RESAMPLING = "POSITION_RESAMPLING"
-_LOREAL = "TRAINER.LOREAL."
 
 
 def resampling_of(spec: RunSpec) -> str:
@@ -41,8 +40,8 @@ def _given(spec: RunSpec, stage: str, key: str) -> dict[str, Any]:
     wanted = ("PRESET", key)
     given = {name: node[name] for name in wanted if node.get(name)}
     for one in spec.overrides_for(stage):
-        name = one.key.removeprefix(_LOREAL)
-        if one.key.startswith(_LOREAL) and name in wanted:
+        name = one.key.removeprefix(LOREAL)
+        if one.key.startswith(LOREAL) and name in wanted:
             given[name] = _plain(one.value)
     return given
 
