@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
@@ -106,7 +107,8 @@ class OpenRun:
     @cached_property
     def alpha_at_phi(self) -> Student:
         """The host trained at the native size, reading pictures at phi."""
-        student = self.trained.student(self.phi, self.beta.classnames, "alpha")
+        names, of = self.beta.classnames, self.beta.cfg.DATASET.NAME
+        student = self.trained.student(self.phi, names, "alpha", of_dataset=of)
         share_clip_tensors(self.alpha, student)
         return student
 
@@ -179,10 +181,13 @@ def open_run(
     trained_on = record["config"]["DATASET.SUBSAMPLE_CLASSES"]
     named, looked_at = classes or trained_on, dataset or record["dataset"]
 
+    @cache
+    def identity() -> Identity:
+        return reopened_engine(trained, dataset=looked_at, host=host, data=data, say=say).identity
+
     def read_dataset() -> Any:
-        engine = reopened_engine(trained, dataset=looked_at, host=host, data=data, say=say)
         with using_weights(trained.weights), saves_held_back():
-            return engine.identity.dataset(named)
+            return identity().dataset(named)
 
     # a run that tests on all classes keeps them under its dataset's name
     kept = known.trained_on if named == trained_on else named
@@ -190,7 +195,10 @@ def open_run(
     names = list(known.classnames[kept]) if at_home else list(read_dataset().classnames)
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
     words = trained.words_for(names, looked_at)
-    deployed = trained.deployed(names, inference="exact", words=words, with_alpha=True)
+    of = known.datasets.get(kept, "") if at_home else identity().dataset_name(named)
+    deployed = trained.deployed(
+        names, inference="exact", words=words, with_alpha=True, of_dataset=of
+    )
     run = OpenRun(trained, deployed, looked_at, named, read_dataset)
     say(which_student(run, asked=bool(row)))
     return run

@@ -54,8 +54,8 @@ def open_stage(
     def features() -> Tensor:
         return training_features(plan, identity, cfg, deployed)
 
-    words = identity.words_on(subset, names)
-    deployed = trained.deployed(names, "exact", features, words=words)
+    words, of = identity.words_on(subset, names), identity.dataset_name(subset)
+    deployed = trained.deployed(names, "exact", features, words=words, of_dataset=of)
     return deployed
 
 

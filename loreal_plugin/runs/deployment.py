@@ -41,6 +41,7 @@ class Deployment:
         learned: beta's learned tensors by name; None: they lie in stage 2's folder.
         adaptation: updates of beta's image side; none: it is the host's.
         adaptation_note: what the updates belong to.
+        datasets: the host's name of the dataset by test set; runs of earlier releases have none.
     """
 
     settings: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Deployment:
     learned: Mapping[str, Tensor] | None
     adaptation: Mapping[str, Tensor] = field(default_factory=dict)
     adaptation_note: Mapping[str, Any] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
 
 
 def student_settings(cfg: Any, node: str | None) -> dict[str, Any]:
@@ -66,13 +68,18 @@ def student_settings(cfg: Any, node: str | None) -> dict[str, Any]:
 
 
 def write_deployment(
-    folder: Path, trainer: Any, classnames: Mapping[str, list[str]], trained_on: str
+    folder: Path,
+    trainer: Any,
+    classnames: Mapping[str, list[str]],
+    datasets: Mapping[str, str],
+    trained_on: str,
 ) -> None:
     """Write the deployment of a trained stage 3 into its folder.
 
     Args:
         trainer: the `<X>_LOREAL` trainer after its training.
         classnames: by test set.
+        datasets: the host's name of the dataset by test set.
 
     Raises:
         CheckpointError: the folder cannot be written.
@@ -88,6 +95,7 @@ def write_deployment(
         "sha256": sha256,
         "settings": student_settings(trainer.cfg, trainer.contract.counted_node),
         "classnames": {name: list(names) for name, names in classnames.items()},
+        "datasets": dict(datasets),
         "trained_on": trained_on,
     }
     if updates:
@@ -144,4 +152,5 @@ def read_deployment(
         learned,
         adaptation=updates,
         adaptation_note=note.get("adaptation", {}),
+        datasets=note.get("datasets", {}),
     )

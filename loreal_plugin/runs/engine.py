@@ -156,7 +156,8 @@ class Engine:
             self._train_tracked(stage, trainer)
         if stage.loreal:
             names = {name: self.identity.dataset(name).classnames for name in self.plan.tests}
-            write_deployment(stage.folder, trainer, names, self.plan.source)
+            of = {name: self.identity.dataset_name(name) for name in names}
+            write_deployment(stage.folder, trainer, names, of, self.plan.source)
         outcome = {
             "parameters": tunable,
             "seconds": journal.earlier + meter.seconds,

@@ -126,6 +126,10 @@ class Identity:
         classes = plan.tests[subset].classes if subset in plan.tests else subset
         return with_settings(self._cfgs["alpha"], {"DATASET.SUBSAMPLE_CLASSES": classes})
 
+    def dataset_name(self, subset: str) -> str:
+        """Return the host's name of the dataset that a test set of the plan is of."""
+        return str(self._dataset_cfg(subset).DATASET.NAME)
+
     def dataset(self, subset: str) -> Any:
         """Return the host's dataset of a test set of the plan, or of the source's classes `subset`.
 

@@ -111,13 +111,18 @@ class TrainedRun(RunFacts):
 
     # ---- students and models ---------------------------------------------------------------------
 
-    def cfg_for(self, classnames: Sequence[str]) -> Any:
-        """Return the configuration that students of these classes are built from."""
-        contract = self.host.contract
+    def cfg_for(self, classnames: Sequence[str], of_dataset: str = "") -> Any:
+        """Return the configuration that students of these classes are built from.
+
+        Args:
+            of_dataset: the host's name of the dataset whose test set has these classes; empty: that
+                of the training, or of the test set of the run that has them.
+        """
+        contract, names = self.host.contract, list(classnames)
         stored = self.deployment.settings
         argv = ["--trainer", contract.loreal_trainer, "MODEL.BACKBONE.NAME", repr(self.weights)]
         # some hosts set further keys by the dataset, and fail on one that they do not know
-        argv += ["DATASET.NAME", repr(stored["DATASET.NAME"])]
+        argv += ["DATASET.NAME", repr(of_dataset or stored["DATASET.NAME"])]
         cfg = self.host.setup_cfg(argv)
         known = flatten(cfg)
         wanted = ("INPUT.", "DATASET.NAME", "TASK")
@@ -129,10 +134,14 @@ class TrainedRun(RunFacts):
             and key in known
         }
         settings["TRAINER.LOREAL.POSITION_RESAMPLING"] = self.options.position_resampling
-        of_training = list(classnames) == self.names_of("")
-        subset = self.deployment.settings["DATASET.SUBSAMPLE_CLASSES"]
-        # MMRL predicts classes that it was not trained on from its class feature alone.
+        # MMRL chooses by these keys what it predicts from: where it was trained on ImageNet, or
+        # knows the classes, from both of its features, else from its class feature alone
+        if of_dataset:
+            settings["DATASET.NAME"] = of_dataset
+        subset, of_training = stored["DATASET.SUBSAMPLE_CLASSES"], names == self.names_of("")
         settings["DATASET.SUBSAMPLE_CLASSES"] = subset if of_training or subset == "all" else "new"
+        if not of_dataset and names not in self.deployment.classnames.values():  # a user's own
+            settings |= {"DATASET.SUBSAMPLE_CLASSES": "new", **contract.cli_defaults}
         return with_settings(cfg, settings)
 
     def student(
@@ -142,6 +151,7 @@ class TrainedRun(RunFacts):
         stage: str,
         learned: Any = None,
         enlarge: int = 0,
+        of_dataset: str = "",
     ) -> Student:
         """Return a student at an input size with what a stage learned, without slots.
 
@@ -149,6 +159,7 @@ class TrainedRun(RunFacts):
             stage: `alpha` or `beta`: whose folder has the learned tensors.
             learned: the tensors themselves, where they are at hand.
             enlarge: side to which the student enlarges its pictures; 0: it does not.
+            of_dataset: as for `cfg_for`.
 
         Raises:
             CheckpointError: the stage's folder is not there.
@@ -166,29 +177,36 @@ class TrainedRun(RunFacts):
         epoch = getattr(self.options, f"{stage}_epoch")
         place = self.host, self.weights, self.device
         opened = TrainedStage(*place, folder=folder, epoch=epoch, learned=learned)
-        return opened.student(self.cfg_for(classnames), classnames, size, enlarge)
+        return opened.student(self.cfg_for(classnames, of_dataset), classnames, size, enlarge)
 
-    def beta(self, classnames: Sequence[str]) -> Student:
-        """Return the student at phi, without slots."""
+    def beta(self, classnames: Sequence[str], of_dataset: str = "") -> Student:
+        """Return the student at phi, without slots; `of_dataset` as for `cfg_for`."""
         same = self.options.students == "same" and self.deployment.learned is None
         stage = "alpha" if same else "beta"
         note = self.deployment.adaptation_note
         enlarge = settings_of(note).enlarge if self.deployment.adaptation else 0
-        return self.student(self.phi, classnames, stage, self.deployment.learned, enlarge)
+        learned = self.deployment.learned
+        return self.student(self.phi, classnames, stage, learned, enlarge, of_dataset)
 
     def model(
-        self, classnames: Sequence[str], words: Sequence[Any], *, with_alpha: bool = False
+        self,
+        classnames: Sequence[str],
+        words: Sequence[Any],
+        *,
+        with_alpha: bool = False,
+        of_dataset: str = "",
     ) -> Loreal:
         """Return the trained model for these classes.
 
         Args:
             words: in the slots, as `words_for` gives them.
             with_alpha: also the student at the native size; needs stage 1's folder.
+            of_dataset: as for `cfg_for`.
         """
         o = self.options
-        beta, alpha = self.beta(classnames), None
+        beta, alpha = self.beta(classnames, of_dataset), None
         if with_alpha:
-            plain = self.student(self.native_size, classnames, "alpha")
+            plain = self.student(self.native_size, classnames, "alpha", of_dataset=of_dataset)
             share_clip_tensors(plain, beta)
             alpha = with_slots(plain, words, o)
             alpha.mean = self.tensors.get("means.alpha")
@@ -216,6 +234,7 @@ class TrainedRun(RunFacts):
         *,
         words: Sequence[Any] | None = None,
         with_alpha: bool = False,
+        of_dataset: str = "",
     ) -> Deployed:
         """Return what predicts; arguments as in `load_run`.
 
@@ -223,11 +242,14 @@ class TrainedRun(RunFacts):
             training_features: returns beta's features (N, F, D_v) of the training pictures, for
                 modes whose tables are not stored yet.
             words, with_alpha: as for `model`; None: those that the run was tested with.
+            of_dataset: as for `cfg_for`; empty: that of a test set of the run.
         """
         names = self.names_of(classes)
+        if isinstance(classes, str):
+            of_dataset = of_dataset or self.deployment.datasets.get(classes, "")
         if words is None:
             words = self.words_for(names, self.dataset_of(classes))
-        model = self.model(names, words, with_alpha=with_alpha)
+        model = self.model(names, words, with_alpha=with_alpha, of_dataset=of_dataset)
         host = self.host
         facts = {
             "backbone": self.record["weights"]["sha256"],
