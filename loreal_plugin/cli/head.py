@@ -22,6 +22,7 @@ examples:
 def add_parser(subparsers: Any) -> None:
     """Add the sub-command."""
     from loreal_plugin.cli.export import add_places
+    from loreal_plugin.cli.run_options import add_row
 
     parser = subparsers.add_parser(
         "head",
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--half", action="store_true", help="half precision: half the size, logits off by about .01"
     )
+    add_row(parser)
     add_places(parser)
     parser.set_defaults(run=run)
 
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         data=args.data,
         weights=args.weights,
+        row=args.row,
     )
     print("written: " + ", ".join(f"{p} ({p.stat().st_size / 1e3:,.0f} kB)" for p in files))
     return 0

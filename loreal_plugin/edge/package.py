@@ -255,7 +255,8 @@ def _checked(
 ) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]:
     if source != manifest["run"]["key"]:
         raise CheckpointError(
-            f"{where} belongs to another run ({source[:12]}) than the package"
-            f" ({manifest['run']['key'][:12]}); make it with loreal head from the same run"
+            f"{where} belongs to another run, or to the run's other student ({source[:12]}), than"
+            f" the package ({manifest['run']['key'][:12]}); make it with loreal head from the same"
+            " run, and with the --row that the package was exported with"
         )
     return call, labels

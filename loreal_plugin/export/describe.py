@@ -96,7 +96,7 @@ def _encoder_facts(head: Head, precision: str, kind: str) -> dict[str, Any]:
 
 def _run_facts(deployed: Deployed, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return which run it was, on what host and weights, with which settings."""
-    found = {name: record.get(name) for name in _OF_RUN}
+    found = {name: record.get(name) for name in _OF_RUN} | {"key": deployed.facts["key"]}
     found |= {"host": record["host"], "weights": weights_facts(record["weights"])}
     # which row of the run's table the package is
     found |= {"image_side": "adapted" if deployed.beta.adaptation else "the host's"}

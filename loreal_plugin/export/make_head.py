@@ -30,6 +30,7 @@ def make_head(
     host: str | None = None,
     data: str | None = None,
     weights: str | None = None,
+    row: str = "",
 ) -> list[Path]:
     """Write a head of class sets, joined where there are several; return its two files.
 
@@ -41,6 +42,8 @@ def make_head(
             `static` heads.
         half: keep the large tensors in half precision.
         host, data, weights: where these lie, as for `load_run`.
+        row: of a run, `loreal` or `adapted`, as the package was exported; empty: `adapted` where
+            the run has it.
 
     Raises:
         LorealError: no such run, package or class set; heads that cannot be joined.
@@ -53,9 +56,11 @@ def make_head(
         raise ConfigError(f"--out '{out}' must end in .onnx or .safetensors; both are written")
     folder = Path(source).expanduser()
     if (folder / MANIFEST).is_file():
+        if row:
+            raise ConfigError(f"{folder} is a package, which has one student; leave --row out")
         parts = [_stored(word) or _of_package(folder, word, mode) for word in classes]
     else:
-        trained = TrainedRun.open(folder, host=host, weights=weights, row="")
+        trained = TrainedRun.open(folder, host=host, weights=weights, row=row)
         found = pictures_of(trained, host=host, data=data)
         mode = mode or exported_mode(trained)
         parts = [_stored(word) or _of_run(trained, word, mode, found) for word in classes]

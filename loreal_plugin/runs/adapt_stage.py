@@ -17,6 +17,7 @@ from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
 from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
+from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.students.build import build_student, device_of
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
@@ -93,7 +94,7 @@ def _training(engine: Any, stage: Any, facts: dict[str, Any], *, kept: bool) -> 
         store=VerifiedStore(cache_root() / "adaptation", "cache of alpha's targets")
         if kept
         else None,
-        ingredients=_target_facts(facts),
+        ingredients=_target_facts(facts, alpha),
     )
     return Distillation(pupil, adapt(beta, settings), shards, settings)
 
@@ -111,10 +112,12 @@ def _make_room(shards: Shards, limit: int, keep: Collection[str] = ()) -> None:
         without_cache(shards.store.folder, error)
 
 
-def _target_facts(facts: dict[str, Any]) -> dict[str, Any]:
+def _target_facts(facts: dict[str, Any], alpha: Student) -> dict[str, Any]:
     """Return what alpha's targets depend on: all but how the pupil is trained on them."""
     return {key: value for key, value in facts.items() if key != "settings"} | {
-        "seed": facts["settings"]["seed"]
+        "seed": facts["settings"]["seed"],
+        "method_version": METHOD_VERSION,
+        "computed": [str(alpha.dtype), alpha.device.type],
     }
 
 

@@ -25,6 +25,9 @@ def facts_of_adaptation(row: HostContract, plan: Plan, cfg: Any) -> dict[str, An
         cfg: of the stage `adapt`.
     """
     options = resolve_options(cfg.TRAINER.LOREAL)
+    epoch = options.alpha_epoch if row.learns_images else 0
+    # of a method that learns of the image side this is among its settings
+    half = not row.learns_images and cfg.TRAINER[row.cfg_node].get("PREC") == "fp16"
     return {
         "settings": AdaptSettings.of(options, cfg.SEED).facts(),
         "phi": plan.spec.phi,
@@ -33,6 +36,9 @@ def facts_of_adaptation(row: HostContract, plan: Plan, cfg: Any) -> dict[str, An
         "recipe": build_recipe(cfg).fingerprint(),
         "method": row.method if row.learns_images else "CLIP",
         "host_settings": method_settings(cfg, row.counted_node) if row.learns_images else {},
+        # keys of full precision and of stage 1's last epoch are those of before these were asked
+        **({"alpha_epoch": epoch} if epoch else {}),
+        **({"half": True} if half else {}),
     }
 
 

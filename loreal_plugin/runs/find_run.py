@@ -144,6 +144,9 @@ def _place(
 
     Args:
         own: the training that the folder itself holds; empty: none.
+
+    Raises:
+        CheckpointError: another run has trained into its place since.
     """
     stages = record.get("stages") or {}
     places = {one: facts["folder"] for one, facts in stages.items()}
@@ -153,8 +156,25 @@ def _place(
     inside = places.get(name, "")
     for out in folder.parents:
         if inside and (out / inside / NAME).is_dir():
+            check_owner(out / inside, stages[name].get("key"))
             return out / inside, out
     return None
+
+
+def check_owner(folder: Path, key: str | None) -> None:
+    """Check that a stage's folder holds the training of a key (None: of any).
+
+    Raises:
+        CheckpointError: another run has trained there since; what was there was moved beside it.
+    """
+    found, fault = read_record(folder / RESULTS)
+    theirs = None if fault else found.get("key")
+    if key and theirs and theirs != key:
+        moved = folder.parent.with_name(f"{folder.parent.name}.replaced") / key[:8] / folder.name
+        raise CheckpointError(
+            f"{folder} holds the training of another run by now; this run's own was moved to"
+            f" {moved}: run its command again, in another output folder if both are wanted"
+        )
 
 
 def _is_at(folder: Path, out: Path, inside: str) -> bool:

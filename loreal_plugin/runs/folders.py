@@ -14,7 +14,7 @@ from loreal_plugin.options import ADAPTATION, inference_only
 from loreal_plugin.results.protocols import BASE2NEW, Protocol, own_targets
 from loreal_plugin.runs.keys import changed_positions
 from loreal_plugin.runs.resampling import resampling_of
-from loreal_plugin.runs.spec import REACH, Override, RunSpec
+from loreal_plugin.runs.spec import ALPHA_EPOCH, Override, RunSpec
 
 
 def config_label(
@@ -48,7 +48,7 @@ def config_label(
     ]
     if stage == "loreal" and not whole_run:
         acting = [o for o in acting if not sets_adaptation(o)]
-    changed = {o.key: o.value for o in acting if stage in REACH[o.scope]}
+    changed = {o.key: o.value for o in acting if o.reaches(stage)}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
     if stage in ("adapt", "adapted"):  # what stands on another adaptation is another student
@@ -75,7 +75,7 @@ def with_targets(label: str, protocol: Protocol, source: str) -> str:
 
 
 def _of_adaptation(spec: RunSpec) -> dict[str, str]:
-    """Return the overrides that change an adaptation: its own keys, and what changes its teacher.
+    """Return the overrides that change an adaptation: its own keys, its pictures, its teacher.
 
     Where the method learns nothing of the image side, the teacher is CLIP: only its input counts.
     """
@@ -84,7 +84,10 @@ def _of_adaptation(spec: RunSpec) -> dict[str, str]:
     def counts(o: Override) -> bool:
         if sets_adaptation(o):
             return True
-        return "alpha" in REACH[o.scope] and (learns or o.key.startswith(("INPUT.", "MODEL.")))
+        if learns and (o.reaches("alpha") or (o.key == ALPHA_EPOCH and o.reaches("adapt"))):
+            return True
+        reads = o.key.startswith(("INPUT.", "MODEL.")) or o.key.endswith(".PREC")
+        return reads and (o.reaches("alpha") or o.reaches("adapt"))
 
     return {o.key: o.value for o in spec.overrides if counts(o)}
 

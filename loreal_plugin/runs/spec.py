@@ -28,6 +28,7 @@ REACH = {
     "loreal": ("loreal", "adapt"),
     "adapted": ("adapt", "adapted"),
 }
+ALPHA_EPOCH = "TRAINER.LOREAL.ALPHA_EPOCH"
 
 # keys that the protocol sets itself, and the argument or variable that steers each
 PROTOCOL_KEYS = {
@@ -62,6 +63,14 @@ class Override:
     key: str
     value: str
 
+    def reaches(self, stage: str) -> bool:
+        """Return whether a stage (one of `STAGES`) sees it.
+
+        Which epoch of stage 1 is alpha holds for both students that learn from alpha.
+        """
+        alpha = (self.scope, self.key, stage) == ("loreal", ALPHA_EPOCH, "adapted")
+        return alpha or stage in REACH[self.scope]
+
 
 @dataclass(frozen=True)
 class RunSpec:
@@ -89,7 +98,7 @@ class RunSpec:
         found = [
             o
             for o in self.overrides
-            if stage in REACH[o.scope] or (later and o.scope == "host" and describes_student(o.key))
+            if o.reaches(stage) or (later and o.scope == "host" and describes_student(o.key))
         ]
         return sorted(found, key=_narrowness) if later else found
 

@@ -28,7 +28,7 @@ from loreal_plugin.method.correction import correction_from_tensors
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.runs.deployment import read_deployment
-from loreal_plugin.runs.find_run import ADAPTED, LOREAL, find_run, host_folder
+from loreal_plugin.runs.find_run import ADAPTED, LOREAL, check_owner, find_run, host_folder
 from loreal_plugin.runs.logs import quietly
 from loreal_plugin.runs.run_facts import RunFacts
 from loreal_plugin.runs.stage_files import check_files
@@ -51,6 +51,7 @@ class TrainedRun(RunFacts):
         weights: name or file of the CLIP weights.
         device: where models go.
         tensors: of stage 3's checkpoint.
+        stage: which stage 3 it is, `loreal` or `adapted`.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class TrainedRun(RunFacts):
     weights: str
     device: torch.device
     tensors: dict[str, Tensor]
+    stage: str
 
     @classmethod
     def open(
@@ -107,7 +109,8 @@ class TrainedRun(RunFacts):
         check_files(folder)
         tensors, checkpoint = read_checkpoint(folder / NAME / file_name(epochs))
         deployment = read_deployment(folder, record, checkpoint)
-        return cls(record, checkpoint, deployment, folder, out, host, weights, device, tensors)
+        parts = record, checkpoint, deployment, folder, out, host, weights, device, tensors
+        return cls(*parts, stage)
 
     # ---- students and models ---------------------------------------------------------------------
 
@@ -173,6 +176,7 @@ class TrainedRun(RunFacts):
                     " needed here; open the run in its output folder"
                 )
             folder = self.out / facts["folder"]
+            check_owner(folder, facts.get("key"))
             check_files(folder)
         epoch = getattr(self.options, f"{stage}_epoch")
         place = self.host, self.weights, self.device
@@ -270,9 +274,11 @@ class TrainedRun(RunFacts):
         return deployed
 
     def facts(self) -> dict[str, Any]:
-        """Return which run this is, in JSON's types."""
-        names = ("key", "method", "phi", "native_size", "seed", "shots", "dataset", "weights")
-        return {name: self.record[name] for name in names}
+        """Return which run this is, in JSON's types; `key` is that of its stage 3."""
+        names = ("method", "phi", "native_size", "seed", "shots", "dataset", "weights")
+        own = (self.record.get("stages") or {}).get(self.stage) or {}
+        key = own.get("key") or self.record["key"]
+        return {"key": key, **{name: self.record[name] for name in names}}
 
     def transform(self, cfg: Any, size: int) -> Callable[[Any], Tensor]:
         """Return the host's test transform at a size."""

@@ -16,7 +16,7 @@ from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, Result, Setting
 from loreal_plugin.runs.folders import sets_adaptation
 from loreal_plugin.runs.resampling import adapts
-from loreal_plugin.runs.spec import PUBLISHED, REACH, STAGES, last_stage
+from loreal_plugin.runs.spec import PUBLISHED, STAGES, last_stage
 from loreal_plugin.sweep.planned_runs import Run
 
 UNTRAINED = "untrained"
@@ -118,7 +118,7 @@ def _units(run: Run) -> dict[str, Unit]:
     s = run.spec
     if run.rivals or not run.trained:
         return {"rivals" if run.rivals else UNTRAINED: (run.protocol, run.family, s.phi)}
-    reach = {stage: tuple(o for o in s.overrides if stage in REACH[o.scope]) for stage in STAGES}
+    reach = {stage: tuple(o for o in s.overrides if o.reaches(stage)) for stage in STAGES}
     host = (*reach["alpha"], *reach["beta"])
     units: dict[str, Unit] = {
         "alpha": ("alpha", run.family, reach["alpha"]),

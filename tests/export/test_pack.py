@@ -22,6 +22,8 @@ from helpers import random_clip_file, tiny_image_folder, whole_runs
 import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.cli.main import main
+from loreal_plugin.edge.package import Package
+from loreal_plugin.errors import CheckpointError
 from loreal_plugin.export.machine_paths import without_paths
 from loreal_plugin.export.pack_card import pack_card
 from loreal_plugin.files import read_json
@@ -88,7 +90,7 @@ def test_each_student_predicts_the_same_elsewhere(made: Made, tmp_path: Path, na
     assert not torch.equal(made.said[""], made.said["loreal"])
 
 
-def test_verify_predict_and_export_take_it(made: Made, tmp_path: Path, capsys):
+def test_verify_predict_export_and_head_take_it(made: Made, tmp_path: Path, capsys):
     said = []
     for name in ("a folder", "b.zip"):
         pack = str(made.root / name)
@@ -99,6 +101,15 @@ def test_verify_predict_and_export_take_it(made: Made, tmp_path: Path, capsys):
     assert said[0] and said[1] and said[0] != said[1]  # of two students
     words = ["export", pack, "--out", str(tmp_path / "package"), "--check", "0"]
     assert main(words) == 0 and (tmp_path / "package" / "encoder.onnx").is_file()
+    # b.zip is LOREAL's student, the folder the adapted one
+    for pack, fits in (("b.zip", True), ("a folder", False)):
+        head = str(tmp_path / "head.onnx")
+        assert main(["head", str(made.root / pack), "--classes", "new", "--out", head]) == 0
+        if fits:
+            Package.open(tmp_path / "package", head=head)
+            continue
+        with pytest.raises(CheckpointError, match="the run's other student.*--row"):
+            Package.open(tmp_path / "package", head=head)
 
 
 def test_a_pack_holds_what_is_needed_and_no_path_of_the_machine(made: Made, tmp_path: Path):

@@ -48,7 +48,7 @@ def opened(host: Any, task: str, subset: str, **known: Any) -> TrainedRun:
     checkpoint = {"options": options_dict(LorealOptions())}
     place = Path("nowhere")
     device = torch.device("cpu")
-    return TrainedRun({}, checkpoint, deployment, place, None, host, "demo", device, {})
+    return TrainedRun({}, checkpoint, deployment, place, None, host, "demo", device, {}, "loreal")
 
 
 def fusion(host: Any, run: TrainedRun, names: list[str], of_dataset: str = "") -> tuple[bool, str]:

@@ -64,6 +64,17 @@ def test_a_copy_inside_the_output_folder_is_opened_itself(tmp_path: Path) -> Non
         assert found[0] == tree / place.relative_to(tmp_path) and found[3] == tree
 
 
+def test_a_student_that_another_run_has_replaced_is_not_opened(tmp_path: Path) -> None:
+    whole, own = two_students(tmp_path).values()
+    write_json(own / RESULTS, facts("maple", 96, 1, stage="adapted", key="another"))
+    moved = own.parent.with_name("demo.replaced") / "adapted" / "seed1"
+    for row in ("", "adapted"):
+        with pytest.raises(CheckpointError, match="holds the training of another run") as caught:
+            find_run(whole, row)
+        assert str(moved) in str(caught.value)
+    assert find_run(whole, "loreal")[:2] == (whole, "loreal")
+
+
 @pytest.mark.parametrize("above", ["out", "adapted_runs/train/adapted_out"])
 def test_a_row_that_is_asked_for_is_opened_from_either_folder(tmp_path: Path, above: str) -> None:
     out = tmp_path / above
