@@ -121,6 +121,14 @@ def options_dict(options: LorealOptions) -> dict[str, Any]:
     return {name.upper(): value for name, value in asdict(options).items()}
 
 
+def changed_positions(resampling: str) -> dict[str, str]:
+    """Return what a key has of POSITION_RESAMPLING: nothing for the value that means what runs did
+    before the option came.
+    """
+    usual = LorealOptions.position_resampling
+    return {} if resampling == usual else {"TRAINER.LOREAL.POSITION_RESAMPLING": resampling}
+
+
 def position_resampling(cfg: Any) -> str:
     """Return POSITION_RESAMPLING of a host's configuration, which a host's own trainer obeys, too.
 

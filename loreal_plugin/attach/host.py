@@ -34,6 +34,7 @@ from loreal_plugin.attach.value_types import numbers_that_fit, undeclared_keys_n
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.part_checks import raise_for_missing
 from loreal_plugin.errors import ConfigError, HostError, LorealError, unknown_name
+from loreal_plugin.paths import embedded_host
 from loreal_plugin.weights.package import pkg_resources_with_packaging
 
 
@@ -83,6 +84,20 @@ class AttachedHost:
     def clip_version(self) -> str:
         """The CLIP package that builds the models, the host's or an installed one: its hash."""
         return sources_digest(Path(sys.modules["clip"].__file__).parent)
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The code that builds the models, in JSON's types: for caches on this machine."""
+        return {"host": self.revision, "shims": list(self.shims), "clip": self.clip_version}
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """The same for what travels with a run.
+
+        The embedded host is part of the project, which says by the keys of stages when results
+        change: a run of an earlier release, or from a machine with another CLIP package, opens.
+        """
+        return {"host": "embedded"} if self.path == embedded_host() else self.sources
 
     @property
     def tokenize(self) -> Callable[..., Any]:

@@ -160,7 +160,7 @@ def open_deployed(
 
     def features() -> Tensor:
         assert engine is not None, "asked for where there is one"
-        parts = engine.plan, engine.identity, engine.cfgs["loreal"]
+        parts = trained.host, engine.plan, engine.identity, engine.cfgs[trained.stage]
         return training_features(*parts, deployed)
 
     deployed = trained.deployed(names, "exact", features if engine else None)

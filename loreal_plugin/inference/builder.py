@@ -31,7 +31,12 @@ from loreal_plugin.inference.modes import Mode
 from loreal_plugin.inference.table_store import FOLDER, TableStore
 from loreal_plugin.inference_modes import MODES, first_pass
 from loreal_plugin.method.loreal import Loreal
-from loreal_plugin.options import WITH_CONTENTS, LorealOptions
+from loreal_plugin.options import (
+    WITH_CONTENTS,
+    LorealOptions,
+    changed_positions,
+    position_resampling,
+)
 from loreal_plugin.students.student import Student
 from loreal_plugin.text import PrefixTextPath
 
@@ -131,6 +136,7 @@ class ModeBuilder:
             "condition": model.options.mmrl_condition,
             "host": self.facts["host"],
             "host_settings": method_settings(beta.cfg, beta.contract.counted_node),
+            **changed_positions(position_resampling(beta.cfg)),
             "dtype": str(beta.dtype),
         }
 

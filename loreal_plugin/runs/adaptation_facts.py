@@ -9,8 +9,12 @@ from loreal_plugin.adapt.pictures import SHOTS, pictures_below
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.config import method_settings
 from loreal_plugin.contract import HostContract
-from loreal_plugin.options import LorealOptions, position_resampling, resolve_options
-from loreal_plugin.runs.keys import changed_positions
+from loreal_plugin.options import (
+    LorealOptions,
+    changed_positions,
+    position_resampling,
+    resolve_options,
+)
 from loreal_plugin.runs.plan import Plan
 from loreal_plugin.students.views import build_recipe
 

@@ -180,19 +180,31 @@ def check_slots(engine: Engine) -> None:
     An attribute that tokenises to nothing, or a class without words, is an error here and not after
     two stages.
     """
-    identity, options = engine.identity, engine.identity.options
-    if identity.attribute_file.fallback:
+    if engine.identity.attribute_file().fallback:
         engine.say(
             f"no attribute file for dataset '{engine.plan.spec.dataset}': the generic words are"
             " used"
         )
-    encode = tokenizer()
+    for stage in ("loreal", "adapted"):
+        if stage == "loreal" or _has_slots(engine, stage):
+            check_slots_of(engine, stage)
+
+
+def _has_slots(engine: Engine, stage: str) -> bool:
+    """Return whether the run has a stage, and that stage has slots."""
+    return stage in engine.cfgs and engine.identity.options_of(stage).slot_parts != "none"
+
+
+def check_slots_of(engine: Engine, stage: str) -> None:
+    """Raise unless every prompt of the classes that are tested takes the slots of a stage."""
+    options, encode = engine.identity.options_of(stage), tokenizer()
+    source = engine.identity.attribute_file(stage).source
     parts = {
         "words": options.slot_parts in WITH_WORDS,
         "contents": options.slot_parts in WITH_CONTENTS,
     }
-    for name, words, prompt in host_prompts(engine):
-        attributes = tokenise_attributes(words, encode, identity.attribute_file.source)
+    for name, words, prompt in host_prompts(engine, stage):
+        attributes = tokenise_attributes(words, encode, source)
         slots = slot_length(
             attributes, order=options.slot_order, n_content=options.n_content, **parts
         )
@@ -226,15 +238,15 @@ def tokenizer() -> Callable[[str], list[int]]:
     return import_clip().clip._tokenizer.encode
 
 
-def host_prompts(engine: Engine) -> Iterator[tuple[str, list[str], str]]:
-    """Give class name, its K words and the text of the host's own prompt, of all classes that are
-    tested.
+def host_prompts(engine: Engine, stage: str = "loreal") -> Iterator[tuple[str, list[str], str]]:
+    """Give class name, its K words in the slots of a stage, and the text of the host's own prompt,
+    of all classes that are tested.
     """
-    cfg = engine.cfgs["loreal"]
+    cfg = engine.cfgs[stage]
     template = engine.host.contract.prompt_template(cfg)
     for subset in engine.plan.tests:
         names = list(engine.identity.dataset(subset).classnames)
-        words = engine.identity.words_on(subset, names)
+        words = engine.identity.words_on(subset, names, stage)
         for index, name in enumerate(names):
             own = words if isinstance(words[0], str) else words[index]
             yield name, own, template.format(name.replace("_", " "))

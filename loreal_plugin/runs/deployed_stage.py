@@ -14,6 +14,7 @@ from torch import Tensor
 
 from loreal_plugin.attach import AttachedHost
 from loreal_plugin.inference.deployed import Deployed
+from loreal_plugin.options import resolve_options
 from loreal_plugin.results.record import finished_record
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.plan import Plan, Stage
@@ -52,24 +53,26 @@ def open_stage(
 
     # called when a mode needs tables that are not stored: `deployed` is there by then
     def features() -> Tensor:
-        return training_features(plan, identity, cfg, deployed)
+        return training_features(host, plan, identity, cfg, deployed)
 
-    words, of = identity.words_on(subset, names), identity.dataset_name(subset)
+    words, of = identity.words_on(subset, names, stage.name), identity.dataset_name(subset)
     deployed = trained.deployed(names, "exact", features, words=words, of_dataset=of)
     return deployed
 
 
-def training_features(plan: Plan, identity: Identity, cfg: Any, deployed: Deployed) -> Tensor:
+def training_features(
+    host: AttachedHost, plan: Plan, identity: Identity, cfg: Any, deployed: Deployed
+) -> Tensor:
     """Return beta's corrected features (N, F, D_v) of the training pictures, from the cache.
 
     Args:
         cfg: the configuration of stage 3.
     """
-    o = identity.options
+    o = resolve_options(cfg.TRAINER.LOREAL)
     options = dataclasses.replace(o, cache_views=o.cache_views or 1)
     items = identity.dataset(plan.source).train_x
     data = DataPlan(cfg, options, items, plan.spec.seed)
-    facts = {**deployed.modes.facts["host"], "weights": deployed.modes.facts["backbone"]}
+    facts = {**host.sources, "weights": deployed.modes.facts["backbone"]}
     beta, correction = deployed.beta, deployed.model.correction
     # (pictures, views, F, D_v) -> (N, F, D_v)
     features = data.features("beta", beta, facts, beta.device).flatten(0, 1)

@@ -27,9 +27,9 @@ from loreal_plugin.contract.base import bare_model
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import read_checked, write_checked
 from loreal_plugin.files.caches import limit_mb, prune, without_cache
-from loreal_plugin.options import position_resampling
+from loreal_plugin.options import changed_positions, position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
-from loreal_plugin.runs.keys import METHOD_VERSION, changed_positions
+from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.runs.loaders import LabelLoader, TimedLoader, batch_slices
 from loreal_plugin.students.embedding_cache import EmbeddingCache, cache_key
 from loreal_plugin.students.learned import fingerprint

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from loreal_plugin.contract import get_contract
 from loreal_plugin.files import digest
-from loreal_plugin.options import ADAPTATION, inference_only
+from loreal_plugin.options import ADAPTATION, changed_positions, inference_only
 from loreal_plugin.results.protocols import BASE2NEW, Protocol, own_targets
-from loreal_plugin.runs.keys import changed_positions
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.spec import ALPHA_EPOCH, Override, RunSpec
 

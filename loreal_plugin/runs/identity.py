@@ -14,14 +14,18 @@ from typing import Any
 from loreal_plugin.attributes import AttributeSet, dataset_of, load_attributes
 from loreal_plugin.config import with_settings
 from loreal_plugin.files import digest
-from loreal_plugin.options import LorealOptions, position_resampling, resolve_options
+from loreal_plugin.options import (
+    LorealOptions,
+    changed_positions,
+    position_resampling,
+    resolve_options,
+)
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.protocols import TARGET
 from loreal_plugin.runs.adaptation_facts import facts_of_adaptation, other_pictures
 from loreal_plugin.runs.keys import (
     METHOD_VERSION,
     as_meant,
-    changed_positions,
     dataset_items,
     images_digest,
     preset_filled,
@@ -74,44 +78,44 @@ class Identity:
         """Return the resolved options of a stage after 2; ConfigError with every fault."""
         return resolve_options(self._cfgs[stage].TRAINER.LOREAL)
 
-    @cached_property
-    def attribute_file(self) -> AttributeSet:
-        """Return the attribute file of stage 3; AttributeFileError where it is unusable."""
-        return load_attributes(self.options.attributes, dataset_of(self._cfgs["loreal"]))
+    def attribute_file(self, stage: str = "loreal") -> AttributeSet:
+        """Return the attribute file of a stage after 2; AttributeFileError: it is unusable."""
+        cfg = self._cfgs[stage]
+        return load_attributes(self.options_of(stage).attributes, dataset_of(cfg))
 
-    def words_on(self, subset: str, classnames: list[str]) -> list[Any]:
-        """Return the words of stage 3's slots when `subset` is tested: on a target, by
+    def words_on(self, subset: str, classnames: list[str], stage: str = "loreal") -> list[Any]:
+        """Return the words of a stage's slots when `subset` is tested: on a target, by
         TEST_ATTRIBUTES, its own.
 
         Words of a class (ATTRIBUTE_SCOPE) are always those of the classes at hand.
         """
-        return self._select(self._words_file(subset), classnames)
+        return self._select(self._words_file(subset, stage), classnames, stage)
 
-    def attributes_on(self, subset: str) -> list[str]:
-        """Return what keys and records hold of the attributes when `subset` is tested: the words,
-        or the file's hash where classes have words of their own.
+    def attributes_on(self, subset: str, stage: str = "loreal") -> list[str]:
+        """Return what keys and records hold of a stage's attributes when `subset` is tested: the
+        words, or the file's hash where classes have words of their own.
         """
-        file = self._words_file(subset)
-        if self.options.attribute_scope == "class":
+        file = self._words_file(subset, stage)
+        if self.options_of(stage).attribute_scope == "class":
             return [f"per class: {file.sha256}"]
-        return self._select(file, [])
+        return self._select(file, [], stage)
 
-    def _words_file(self, subset: str) -> AttributeSet:
+    def _words_file(self, subset: str, stage: str) -> AttributeSet:
         """Return the attribute file of what is tested: the target's own where its words are asked
         for.
         """
-        test, o = self._plan.tests.get(subset), self.options
+        test, o = self._plan.tests.get(subset), self.options_of(stage)
         if (
             test is None
             or test.role != TARGET
             or (o.attribute_scope == "dataset" and o.test_attributes == "source")
         ):
-            return self.attribute_file
+            return self.attribute_file(stage)
         return load_attributes(o.attributes, dataset_of(self._dataset_cfg(subset)))
 
-    def _select(self, file: AttributeSet, classnames: list[str]) -> list[Any]:
+    def _select(self, file: AttributeSet, classnames: list[str], stage: str) -> list[Any]:
         """Return the K words of a file, or K for every class; AttributeFileError for fewer."""
-        o = self.options
+        o = self.options_of(stage)
         if o.attribute_scope == "class":
             return file.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
         return file.select(o.n_attributes, o.attr_shuffle_seed)
@@ -202,7 +206,7 @@ class Identity:
         options = self.options_of(name)
         if options.slot_parts == "none":
             return None
-        return [options.attributes, *self.attributes_on(self._plan.source)]
+        return [options.attributes, *self.attributes_on(self._plan.source, name)]
 
     def adaptation_facts(self) -> dict[str, Any]:
         """Return everything that can change an adaptation, in JSON's types."""
@@ -228,7 +232,7 @@ class Identity:
         parts = [self.stage_key(name), as_meant(self.config(name, cfg)), self.images(subset)]
         # what came later than the first keys stands in a key only where it says something
         if self._plan.stages[name].loreal and self._plan.tests[subset].role == TARGET:
-            parts.append(self.attributes_on(subset))
+            parts.append(self.attributes_on(subset, name))
         inference = self.inference(name)
         return digest(parts if inference is None else [*parts, inference])
 

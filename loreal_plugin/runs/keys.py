@@ -57,14 +57,6 @@ REVISED: dict[str, dict[Any, str]] = {
 }
 
 
-def changed_positions(resampling: str) -> dict[str, str]:
-    """Return what a key has of POSITION_RESAMPLING: nothing for the value that means what runs did
-    before the option came.
-    """
-    key = f"{LOREAL}POSITION_RESAMPLING"
-    return {} if resampling == LATER[key] else {key: resampling}
-
-
 def stage_config(cfg: Mapping[str, Any], *, host_node: str | None, loreal: bool) -> dict[str, Any]:
     """Return the resolved settings that can change what a stage trains, flat.
 

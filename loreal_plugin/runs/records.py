@@ -78,7 +78,7 @@ def head(
         "weights": {"name": spec.weights, "sha256": identity.weights},
         "recipe": spec.recipe,
         "overrides": [list(vars(o).values()) for o in _overrides(plan, identity, kind, stage)],
-        "attributes": identity.attributes_on(subset) if stage.loreal else None,
+        "attributes": identity.attributes_on(subset, stage.name) if stage.loreal else None,
         "config": identity.config(stage.name, cfg),
         "inference": identity.inference(stage.name),
         "images": identity.images(subset),

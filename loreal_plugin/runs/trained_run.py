@@ -254,15 +254,7 @@ class TrainedRun(RunFacts):
         if words is None:
             words = self.words_for(names, self.dataset_of(classes))
         model = self.model(names, words, with_alpha=with_alpha, of_dataset=of_dataset)
-        host = self.host
-        facts = {
-            "backbone": self.record["weights"]["sha256"],
-            "host": {
-                "host": host.revision,
-                "shims": list(host.shims),
-                "clip": host.clip_version,
-            },
-        }
+        facts = {"backbone": self.record["weights"]["sha256"], "host": self.host.code}
         missing = training_features or self._no_pictures
         modes = ModeBuilder(model, self.folder / NAME, facts, missing)
         transform = self.transform(modes.beta.cfg, self.phi)

@@ -21,6 +21,7 @@ from loreal_plugin.contract.base import HostModel
 from loreal_plugin.data.templates import template_of
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.files import digest
+from loreal_plugin.options import changed_positions
 from loreal_plugin.paths import embedded_host
 from loreal_plugin.results.answers import score_facts
 from loreal_plugin.results.protocols import EVERY_CLASS, ZERO_SHOT
@@ -34,7 +35,6 @@ from loreal_plugin.results.record import (
 )
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import config_label, run_folder
-from loreal_plugin.runs.keys import changed_positions
 from loreal_plugin.runs.loaders import host_test_loader
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter

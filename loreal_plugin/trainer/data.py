@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.config import method_settings, with_settings
-from loreal_plugin.options import LorealOptions
+from loreal_plugin.options import LorealOptions, changed_positions, position_resampling
 from loreal_plugin.paths import cache_root
 from loreal_plugin.plain_output import counted
 from loreal_plugin.students.embedding_cache import EmbeddingCache, encode_views, pictures_digest
@@ -96,6 +96,7 @@ class DataPlan:
             "learned": student.fingerprint(),
             # how learned tensors are used: adapter scale, layers with tokens, precision
             "host_settings": method_settings(student.cfg, student.contract.counted_node),
+            **changed_positions(position_resampling(student.cfg)),
             "size": student.input_size,
             "dtype": str(student.dtype),
             "device": device.type,

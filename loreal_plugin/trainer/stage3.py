@@ -52,7 +52,7 @@ class Stage3:
         model: students and meta-nets; there after `build`.
         words: the attributes in the slots.
         identity: what the meta-nets belong to, in JSON's types.
-        host_facts: revision, shims and CLIP package of the host.
+        host_facts, host_code: the host's `sources` and `code`.
         loaded: folder and record of the checkpoint that was loaded; None for a model trained here.
 
     Raises:
@@ -64,6 +64,7 @@ class Stage3:
     words: list[Any]
     identity: dict[str, Any]
     host_facts: dict[str, Any]
+    host_code: dict[str, Any]
 
     def __init__(self, cfg: Any, contract: HostContract) -> None:
         self.cfg, self.contract = cfg, contract
@@ -150,11 +151,7 @@ class Stage3:
         if adapted:
             use_adaptation_of(beta, adapted)
             print(f"Student beta: image side adapted to {o.phi}, from {adapted}")
-        self.host_facts = {
-            "host": host.revision,
-            "shims": list(host.shims),
-            "clip": host.clip_version,
-        }
+        self.host_facts, self.host_code = host.sources, host.code
         return alpha, beta
 
     def _attribute_words(self, classnames: list[str]) -> list[Any]:
@@ -243,7 +240,7 @@ class Stage3:
     def modes(self, device: torch.device) -> ModeBuilder:
         """Return what builds inference modes; tables lie beside the checkpoint in use."""
         directory = self.loaded[0] if self.loaded else Path(self.cfg.OUTPUT_DIR)
-        facts = {"backbone": self.identity["backbone"], "host": self.host_facts}
+        facts = {"backbone": self.identity["backbone"], "host": self.host_code}
         return ModeBuilder(
             self.model, directory / NAME, facts, lambda: self._statistics_features(device)
         )

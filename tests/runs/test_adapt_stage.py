@@ -220,11 +220,17 @@ def test_slots_on_top_are_asked_for_by_name(world: AdaptedWorld, tmp_path: Path)
     out = tmp_path / "out"
     shutil.copytree(world.out, out)
     words = ("adapted:TRAINER.LOREAL.SLOT_PARTS", "both", "adapted:TRAINER.LOREAL.DRIFT", "ridge")
+    words += ("adapted:TRAINER.LOREAL.N_ATTRIBUTES", "1")
     assert world.run("coop", *words, "adapted:TRAINER.LOREAL.INFERENCE", "exact", out=out) == 0
     (old,) = world.folders("CoOp_LOREAL/adapted_phi32")
     new = set(world.folders("CoOp_LOREAL/adapted_phi32", out)) - {out / old.relative_to(world.out)}
     record = read_results(new.pop())
     assert record["parameters"] > 0 and record["config"]["TRAINER.LOREAL.SLOT_PARTS"] == "both"
+    # it is tested with its own words, and not with those of the stage `loreal`
+    of_loreal = [f for f in world.folders("CoOp_LOREAL/phi32", out) if (f / "loreal").is_dir()]
+    assert record["attributes"] == read_results(of_loreal[0])["attributes"][:1]
+    tests = (out / "base2new/test_new").rglob("CoOp_LOREAL/adapted_phi32/*/seed1/log.txt")
+    assert record["attributes"] in [read_results(log.parent)["attributes"] for log in tests]
 
 
 def test_killed_it_goes_on_to_the_same_bits(

@@ -212,7 +212,7 @@ def test_words_of_every_class_are_checked_for_base_and_new(place: Path) -> None:
     write_words(place, ["color"], words)
     engine = prepare(spec(place, *scope), say=lambda line: None)
     assert engine.identity.attributes_on("base") == [
-        f"per class: {engine.identity.attribute_file.sha256}"
+        f"per class: {engine.identity.attribute_file().sha256}"
     ]
 
 
