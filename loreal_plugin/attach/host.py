@@ -87,15 +87,13 @@ class AttachedHost:
 
     @property
     def sources(self) -> dict[str, Any]:
-        """The code that builds the models, in JSON's types: for caches on this machine."""
+        """The code that builds the models: for caches on this machine."""
         return {"host": self.revision, "shims": list(self.shims), "clip": self.clip_version}
 
     @property
     def code(self) -> dict[str, Any]:
-        """The same for what travels with a run.
-
-        The embedded host is part of the project, which says by the keys of stages when results
-        change: a run of an earlier release, or from a machine with another CLIP package, opens.
+        """The same for what travels with a run: the embedded host is the project's, which says by
+        the keys of stages when results change.
         """
         return {"host": "embedded"} if self.path == embedded_host() else self.sources
 

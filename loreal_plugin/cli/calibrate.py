@@ -9,12 +9,12 @@ from loreal_plugin.cli.run_options import add_choices, add_row, add_run_parser, 
 
 EPILOG = """\
 Measures a student of a finished run: agreement with INFERENCE exact, accuracy, time and memory of
-every mode, on pictures of the training classes that stage 3 never saw. Makes the tables that the
-modes need, finds the threshold of `auto`, names the cheapest mode that agrees often enough, and
-keeps all of it beside the checkpoint, in loreal/inference/. The student is the one that loreal
-predict uses: with the adapted image side where the run has one; --row loreal measures the one
-without, which `base2new ... -- TRAINER.LOREAL.INFERENCE auto` tests. Pairs after -- are those of
-the base2new run; TANGENT_* and SHORTLIST_K may be given, too.
+every mode, on the processor, with pictures of the training classes that stage 3 never saw. Makes
+the tables that the modes need, finds the threshold of `auto`, names the cheapest mode that agrees
+often enough, and keeps all of it beside the checkpoint, in loreal/inference/. The student is the
+one that loreal predict uses: with the adapted image side where the run has one; --row loreal
+measures the one without, which `base2new ... -- TRAINER.LOREAL.INFERENCE auto` tests. Pairs after
+-- are those of the base2new run; TANGENT_* and SHORTLIST_K may be given, too.
 
 examples:
   loreal calibrate maple 96

@@ -196,9 +196,7 @@ def open_run(
     say(f"loading {trained.host.contract.loreal_trainer} of {trained.folder}")
     words = trained.words_for(names, looked_at)
     of = known.datasets.get(kept, "") if at_home else identity().dataset_name(named)
-    deployed = trained.deployed(
-        names, inference="exact", words=words, with_alpha=True, of_dataset=of
-    )
+    deployed = trained.deployed(names, "exact", words=words, with_alpha=True, of_dataset=of)
     run = OpenRun(trained, deployed, looked_at, named, read_dataset)
     say(which_student(run, asked=bool(row)))
     return run

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.contract import HostContract
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import ConfigError, unknown_name
 from loreal_plugin.inference.expansion import Expansion
-from loreal_plugin.inference_modes import CALIBRATED, MODES, first_pass
+from loreal_plugin.inference_modes import CALIBRATED, CHOICES, MODES, first_pass
 from loreal_plugin.method.meta_nets import MetaNets
 from loreal_plugin.options import LorealOptions
 from loreal_plugin.students.student import Student
@@ -27,9 +27,12 @@ def check_inference(contract: HostContract, options: LorealOptions) -> None:
     """Check that a method and the other options allow the inference mode.
 
     Raises:
-        ConfigError: the host's prompts differ from image to image; or the contents are those of
-            the batch mean, or one for all images. `calibrated` then stands for `exact`.
+        ConfigError: there is no such mode; the host's prompts differ from image to image; or the
+            contents are those of the batch mean, or one for all images. `calibrated` then stands
+            for `exact`.
     """
+    if options.inference not in CHOICES:
+        raise ConfigError(unknown_name("inference mode", options.inference, CHOICES))
     if options.inference in ("exact", CALIBRATED):
         return
     asked = f"INFERENCE {options.inference}"

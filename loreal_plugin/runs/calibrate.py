@@ -46,6 +46,8 @@ def run_calibrate(
 ) -> dict[str, Any]:
     """Measure every mode of a run's student, write the table beside its checkpoint and return it.
 
+    All of it is measured on the processor, the device that modes without a text encoder are for.
+
     Args:
         row: `loreal`, or `adapted`: the student with the adapted image side; empty: the one that
             `loreal predict` uses, `adapted` where the run has it.
@@ -188,7 +190,7 @@ def _row(
         **found,
         **_checks(mode, features),
         "table_mib": mode.n_bytes / 2**20,
-        "peak_mib": peak_bytes(lambda: mode(features[:BATCH]), features.device) / 2**20,
+        "peak_mib": peak_bytes(lambda: mode(features[:BATCH])) / 2**20,
     }
 
 
@@ -238,14 +240,11 @@ def _encoder_ms(beta: Student) -> float:
     return 1000 * statistics.median(samples["encoder"][clock_of(device)]) / BATCH
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Return the most bytes that a call holds at once in tensors, beyond what is held before it."""
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Return the most bytes that a call on the processor holds at once in tensors, beyond what is
+    held before it.
+    """
     call()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:

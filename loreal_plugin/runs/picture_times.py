@@ -36,7 +36,7 @@ def known_times(
         previous: the record that lies in the run's folder, with rows where it is a run's.
         record: the run's new one.
     """
-    same = ("stages", "inference", "device", "threads")
+    same = ("phi", "stages", "inference", "device", "threads")
     if not previous or any(previous.get(name) != record.get(name) for name in same):
         return None
     rows = previous.get("rows") or ()

@@ -14,7 +14,7 @@ from loreal_plugin.config import flatten
 from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_checked, write_checked
-from loreal_plugin.options import changed_positions
+from loreal_plugin.options import LorealOptions, changed_positions, resolve_options
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.reader import ZERO_SHOT_MODEL
 from loreal_plugin.results.record import RowFacts, finished_record, is_complete, write_record
@@ -81,7 +81,7 @@ def _run(engine: Engine, tower: str, random_sizes: bool) -> dict[str, Any]:
                 f" run {plan.protocol.script}.sh first"
             )
     folder = _folder(engine, alpha.trainer)
-    views = engine.identity.options.cache_views or 1
+    views = _views(engine.identity.options)
     tests = {name: engine.identity.images(name) for name in plan.tests}
     own_key = digest([*keys, spec.phi, tests, views, RIVALS_VERSION])
     at_random = RandomSizes(engine)
@@ -130,10 +130,19 @@ def _random_row(engine: Engine, at_random: RandomSizes) -> RowFacts:
 
 
 def _folder(engine: Engine, trainer: str) -> Path:
-    """Return where rivals of a trainer lie."""
+    """Return where rivals of a trainer lie, or zero-shot CLIP's rows."""
     spec, protocol = engine.plan.spec, engine.plan.protocol
-    label = with_targets(engine.plan.stages["alpha"].folder.parent.name, protocol, spec.dataset)
+    # the settings of beta are alpha's, and its own
+    stage = engine.plan.stages["alpha" if trainer == CLIP else "beta"]
+    label = with_targets(stage.folder.parent.name, protocol, spec.dataset)
+    if _views(engine.identity.options) != _views(resolve_options({})):
+        label = f"{label}-views{_views(engine.identity.options)}"
     return run_folder(spec, "rivals", trainer, label, f"phi{spec.phi}", protocol=protocol.name)
+
+
+def _views(options: LorealOptions) -> int:
+    """Return on how many views of a picture corrections are fitted: as many as stage 3 sees."""
+    return options.cache_views or 1
 
 
 def _zero_shot(engine: Engine, alpha: Stage, tower: str) -> list[RowFacts]:
@@ -147,7 +156,7 @@ def _zero_shot(engine: Engine, alpha: Stage, tower: str) -> list[RowFacts]:
         "weights": engine.identity.weights,
         "images": {name: engine.identity.images(name) for name in engine.plan.tests},
         "sizes": [spec.phi, engine.plan.native_size],
-        "views": [engine.identity.options.cache_views or 1, spec.seed],
+        "views": [_views(engine.identity.options), spec.seed],
         "input": {key: value for key, value in flatten(cfg).items() if key.startswith("INPUT.")},
         "precision": cfg.TRAINER[model.host.contract.cfg_node].PREC,
         "host": engine.identity.host_facts()["code"],

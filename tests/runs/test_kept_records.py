@@ -14,6 +14,7 @@ from loreal_plugin.results.protocols import XD, own_targets
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs import rivals
+from loreal_plugin.runs.picture_times import known_times
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.protocol import protocol_of
 from loreal_plugin.runs.spec import build_spec
@@ -50,6 +51,27 @@ def test_rivals_of_other_targets_lie_apart(place: Path) -> None:  # noqa: F811
     assert rivals._folder(made, "MaPLe").parent.name.startswith(
         f"{made.plan.stages['alpha'].folder.parent.name}-to-"
     )
+
+
+def test_rivals_of_another_beta_or_of_other_views_lie_apart(place: Path) -> None:  # noqa: F811
+    plain = engine()
+    label = rivals._folder(plain, "MaPLe").parent.name
+    for words in (
+        ("beta:OPTIM.MAX_EPOCH", "3"),
+        ("TRAINER.LOREAL.CACHE_VIEWS", "2"),
+        ("TRAINER.LOREAL.PRESET", "paper"),
+    ):
+        made = engine("xd", "maple", *words)
+        assert rivals._folder(made, "MaPLe").parent.name != label
+    other_beta = engine("xd", "maple", "beta:OPTIM.MAX_EPOCH", "3")
+    assert rivals._folder(other_beta, rivals.CLIP) == rivals._folder(plain, rivals.CLIP)
+
+
+def test_times_at_another_phi_are_not_those_of_this_one() -> None:
+    row = {"name": "native_at_phi", "picture_ms": 2.0}
+    record = {"phi": 96, "stages": {"alpha": {"key": "k"}}, "device": "cpu", "rows": [row]}
+    assert known_times(record, record) == {"native_at_phi": 2.0}
+    assert known_times(record, record | {"phi": 144}) is None
 
 
 def test_targets_of_the_source_are_where_they_always_were() -> None:

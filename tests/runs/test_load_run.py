@@ -16,6 +16,7 @@ from PIL import Image
 import loreal_plugin
 from loreal_plugin.attach import detach_host
 from loreal_plugin.attach.clip_source import using_weights
+from loreal_plugin.attach.host import AttachedHost
 from loreal_plugin.attributes import load_attributes
 from loreal_plugin.errors import CheckpointError, ConfigError, DataError, WeightsError
 from loreal_plugin.files import read_json, write_checked
@@ -178,7 +179,10 @@ def test_other_class_names_are_predicted_as_new_classes(alone: Alone):
         loreal_plugin.load_run(alone.folder, classes="bse")
 
 
-def test_tables_of_a_mode_travel_with_the_run(alone: Alone):
+def test_tables_of_a_mode_travel_with_the_run(alone: Alone, monkeypatch: pytest.MonkeyPatch):
+    # on another machine, with a later release: the tables are those of the run all the same
+    sources = {"host": "later", "shims": [], "clip": "another"}
+    monkeypatch.setattr(AttachedHost, "sources", property(lambda self: sources))
     deployed = loreal_plugin.load_run(alone.folder, inference="static")
     assert deployed.inference == "static"
     assert torch.equal(deployed.logits(alone.images), alone.static)
@@ -241,6 +245,8 @@ def test_other_weights_and_pictures_that_are_none_are_refused(alone: Alone, tmp_
     with pytest.raises(DataError, match="is it normalised already.* goes to `logits`") as caught:
         deployed.predict(torch.full((1, 3, 8, 8), -0.5))
     assert len(str(caught.value)) < 200
+    with pytest.raises(ConfigError, match="unknown inference mode 'statik'.*static"):
+        loreal_plugin.load_run(alone.folder, inference="statik")
     with pytest.raises(ConfigError, match="top and batch"):
         deployed.predict(alone.pictures, top=0)
 
