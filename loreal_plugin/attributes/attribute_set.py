@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loreal_plugin.errors import AttributeFileError, unknown_name
 from loreal_plugin.files import digest_bytes
+from loreal_plugin.options import LorealOptions
 from loreal_plugin.paths import bundle_root
 from loreal_plugin.plain_output import counted
 
@@ -71,6 +72,17 @@ class AttributeSet:
             )
             for name in classnames
         ]
+
+    def select_for(self, options: LorealOptions, classnames: Sequence[str]) -> list[Any]:
+        """Return the words of slots as ATTRIBUTE_SCOPE says: K, or K for every class.
+
+        Raises:
+            AttributeFileError: the file has fewer, or none for a class.
+        """
+        k, seed = options.n_attributes, options.attr_shuffle_seed
+        if options.attribute_scope == "class":
+            return self.select_per_class(list(classnames), k, seed)
+        return self.select(k, seed)
 
 
 def dataset_of(cfg: Any) -> str:

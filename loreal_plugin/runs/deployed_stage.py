@@ -5,7 +5,6 @@ Shapes: B images, C classes, N training embeddings, F features an image, D_v joi
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from typing import Any
 
@@ -19,7 +18,7 @@ from loreal_plugin.results.record import finished_record
 from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.plan import Plan, Stage
 from loreal_plugin.runs.trained_run import TrainedRun
-from loreal_plugin.trainer.data import DataPlan
+from loreal_plugin.trainer.data import DataPlan, corrected_features
 
 
 def open_stage(
@@ -66,17 +65,12 @@ def training_features(
     """Return beta's corrected features (N, F, D_v) of the training pictures, from the cache.
 
     Args:
-        cfg: the configuration of stage 3.
+        cfg: the stage's configuration.
     """
-    o = resolve_options(cfg.TRAINER.LOREAL)
-    options = dataclasses.replace(o, cache_views=o.cache_views or 1)
-    items = identity.dataset(plan.source).train_x
-    data = DataPlan(cfg, options, items, plan.spec.seed)
+    items, beta = identity.dataset(plan.source).train_x, deployed.beta
+    data = DataPlan(cfg, resolve_options(cfg.TRAINER.LOREAL), items, plan.spec.seed)
     facts = {**host.sources, "weights": deployed.modes.facts["backbone"]}
-    beta, correction = deployed.beta, deployed.model.correction
-    # (pictures, views, F, D_v) -> (N, F, D_v)
-    features = data.features("beta", beta, facts, beta.device).flatten(0, 1)
-    return features if correction is None else correction(features)
+    return corrected_features(data, beta, facts, beta.device, deployed.model.correction)
 
 
 def deployed_tester(

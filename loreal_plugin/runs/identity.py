@@ -89,16 +89,16 @@ class Identity:
 
         Words of a class (ATTRIBUTE_SCOPE) are always those of the classes at hand.
         """
-        return self._select(self._words_file(subset, stage), classnames, stage)
+        return self._words_file(subset, stage).select_for(self.options_of(stage), classnames)
 
     def attributes_on(self, subset: str, stage: str = "loreal") -> list[str]:
         """Return what keys and records hold of a stage's attributes when `subset` is tested: the
         words, or the file's hash where classes have words of their own.
         """
-        file = self._words_file(subset, stage)
-        if self.options_of(stage).attribute_scope == "class":
+        file, options = self._words_file(subset, stage), self.options_of(stage)
+        if options.attribute_scope == "class":
             return [f"per class: {file.sha256}"]
-        return self._select(file, [], stage)
+        return file.select_for(options, [])
 
     def _words_file(self, subset: str, stage: str) -> AttributeSet:
         """Return the attribute file of what is tested: the target's own where its words are asked
@@ -112,13 +112,6 @@ class Identity:
         ):
             return self.attribute_file(stage)
         return load_attributes(o.attributes, dataset_of(self._dataset_cfg(subset)))
-
-    def _select(self, file: AttributeSet, classnames: list[str], stage: str) -> list[Any]:
-        """Return the K words of a file, or K for every class; AttributeFileError for fewer."""
-        o = self.options_of(stage)
-        if o.attribute_scope == "class":
-            return file.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
-        return file.select(o.n_attributes, o.attr_shuffle_seed)
 
     def _dataset_cfg(self, subset: str) -> Any:
         """Return the config of a test set, or of the source's classes `subset`."""

@@ -91,6 +91,4 @@ class RunFacts:
         if at_home or not own:
             return self.checkpoint["words"]
         found = load_attributes(o.attributes, dataset if elsewhere else self.checkpoint["dataset"])
-        if o.attribute_scope == "class":
-            return found.select_per_class(list(classnames), o.n_attributes, o.attr_shuffle_seed)
-        return found.select(o.n_attributes, o.attr_shuffle_seed)
+        return found.select_for(o, classnames)

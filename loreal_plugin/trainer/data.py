@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from loreal_plugin.config import method_settings, with_settings
+from loreal_plugin.method.correction import Correction
 from loreal_plugin.options import LorealOptions, changed_positions, position_resampling
 from loreal_plugin.paths import cache_root
 from loreal_plugin.plain_output import counted
@@ -122,3 +124,24 @@ class DataPlan:
                 f" student {name}",
             ),
         )
+
+
+def corrected_features(
+    plan: DataPlan,
+    beta: Student,
+    facts: Mapping[str, Any],
+    device: torch.device,
+    correction: Correction | None,
+) -> Tensor:
+    """Return beta's corrected features (N * V, F, D_v) of every training picture and view.
+
+    Where stage 3 draws its views anew in every epoch, one view of each is seen here.
+
+    Args:
+        facts: as for `DataPlan.feature_loader`.
+    """
+    options = replace(plan.options, cache_views=plan.options.cache_views or 1)
+    seen = DataPlan(plan.cfg, options, plan.items, plan.seed)
+    # (pictures, views, F, D_v) -> (N * V, F, D_v)
+    features = seen.features("beta", beta, facts, device).flatten(0, 1)
+    return features if correction is None else correction(features)

@@ -30,7 +30,7 @@ from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student, check_text_path, with_slots
 from loreal_plugin.students.views import build_recipe
 from loreal_plugin.trainer.checkpoint import NAME
-from loreal_plugin.trainer.data import DataPlan
+from loreal_plugin.trainer.data import DataPlan, corrected_features
 from loreal_plugin.trainer.notices import untrained_note
 from loreal_plugin.trainer.step import FeatureLoader, RunningMean, ViewLoader
 from loreal_plugin.weights import clip_sizes, weights_fingerprint
@@ -161,10 +161,9 @@ class Stage3:
         attributes = load_attributes(o.attributes, dataset)
         if attributes.fallback:
             print(f"No attribute file for dataset '{dataset}': {attributes.source.name} is used")
-        if o.attribute_scope == "class":
-            return attributes.select_per_class(classnames, o.n_attributes, o.attr_shuffle_seed)
-        words = attributes.select(o.n_attributes, o.attr_shuffle_seed)
-        print(f"Attributes ({attributes.source.name}): {', '.join(words)}")
+        words = attributes.select_for(o, classnames)
+        if o.attribute_scope != "class":
+            print(f"Attributes ({attributes.source.name}): {', '.join(words)}")
         return words
 
     def _identity(self, visual_dim: int, text_dim: int) -> dict[str, Any]:
@@ -266,10 +265,5 @@ class Stage3:
 
     def training_features(self, device: torch.device) -> Tensor:
         """Return beta's corrected features (N * V, F, D_v) of every training picture and view."""
-        o, plan = self.options, self.data
-        if not o.cache_views:
-            once = dataclasses.replace(o, cache_views=1)
-            plan = DataPlan(self.cfg, once, plan.items, plan.seed)
-        beta = self.students[-1]
-        features = plan.features("beta", beta, self._cache_facts(), device).flatten(0, 1)
-        return features if self.model.correction is None else self.model.correction(features)
+        parts = self.data, self.students[-1], self._cache_facts(), device
+        return corrected_features(*parts, self.model.correction)
