@@ -12,7 +12,7 @@ import numpy as np
 
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.layout import Block, Cell, Table, method_name
-from loreal_plugin.results.protocols import HALVES, TARGET
+from loreal_plugin.results.protocols import HALVES, judged
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD
 from loreal_plugin.results.statistics import (
     Interval,
@@ -92,8 +92,7 @@ def compare(ours: Group, other: Group) -> Comparison | None:
 def judged_sets(ours: Group, other: Group) -> list[str]:
     """Return the test sets of the summary: the targets, or all where no role is told."""
     first = ours.results[0]
-    targets = [n for n in first.scores if first.roles.get(n) == TARGET]
-    names = targets or list(first.scores)
+    names = judged(first.scores, first.roles)
     return [name for name in names if name in other.results[0].scores]
 
 

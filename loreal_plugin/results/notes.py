@@ -11,7 +11,7 @@ import numpy as np
 
 from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
 from loreal_plugin.results.answers import decode_hits
-from loreal_plugin.results.protocols import HALVES, TARGET
+from loreal_plugin.results.protocols import HALVES, judged
 from loreal_plugin.results.run import Row, Run, Score
 from loreal_plugin.results.statistics import (
     Interval,
@@ -73,8 +73,7 @@ def difference_interval(first: Row, second: Row, names: Sequence[str]) -> Interv
 
 def summary_sets(run: Run) -> list[str]:
     """Return the test sets that a run's summary is made of: its targets, or all."""
-    names = run.test_sets
-    return [name for name in names if run.roles.get(name) == TARGET] or names
+    return judged(run.test_sets, run.roles)
 
 
 def _means(first: Score, second: Score, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

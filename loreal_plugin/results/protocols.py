@@ -6,7 +6,7 @@ pictures a protocol tests is worked out in `loreal_plugin.runs.protocol`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 SOURCE, TARGET = "source", "target"
@@ -220,6 +220,17 @@ PROTOCOLS = {row.name: row for row in (BASE2NEW, XD, DG, FEW_SHOT, ZERO_SHOT, FI
 # `fit` has a command of its own, in which a folder takes the place of a benchmark
 TRAINED = {name: row for name, row in PROTOCOLS.items() if row.trains and row.script}
 ACROSS = {name: row for name, row in PROTOCOLS.items() if row.across}
+
+
+def judged(names: Iterable[str], roles: Mapping[str, str]) -> list[str]:
+    """Return the test sets that a summary is over: the targets, or all where none is a target.
+
+    Args:
+        names: of the test sets.
+        roles: `source` or `target` by test set; nothing for base-to-new.
+    """
+    every = list(names)
+    return [name for name in every if roles.get(name) == TARGET] or every
 
 
 def own_targets(name: str, source: str, targets: Iterable[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from loreal_plugin.results.group import Group
-from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, TARGET, ZERO_SHOT
+from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, ZERO_SHOT, judged
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Result, Setting
 from loreal_plugin.results.run import Score
 
@@ -56,8 +56,7 @@ def _for_table(member: Group, row: str, zero: Mapping[tuple[str, str], Result]) 
         if result is None or EVERY_CLASS not in result.scores:
             return None
         scores[name] = result.scores[EVERY_CLASS]
-    judged = [n for n in scores if first.roles.get(n) == TARGET] or list(scores)
-    average = statistics.fmean(scores[name].accuracy for name in judged)
+    average = statistics.fmean(scores[name].accuracy for name in judged(scores, first.roles))
     basis = own or zero[next(iter(scores)), row]
     return replace(_with(basis, scores, average), roles=first.roles)
 

@@ -14,7 +14,7 @@ import torch
 from loreal_plugin.files import digest
 from loreal_plugin.options import ADAPTATION, inference_only
 from loreal_plugin.results.answers import pack_labels
-from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol
+from loreal_plugin.results.protocols import HALVES, SOURCE, TARGET, Protocol, judged
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.results.record import (
     SCHEMA_VERSION,
@@ -174,8 +174,10 @@ def average(of_role: Mapping[str, str], scores: Mapping[str, ScoreFacts]) -> flo
     """Return the mean accuracy over the targets in percent; without targets that on the first test
     set.
     """
-    targets = [score["accuracy"] for name, score in scores.items() if of_role[name] == TARGET]
-    return statistics.fmean(targets or [next(iter(scores.values()))["accuracy"]])
+    names = judged(scores, of_role)
+    # of zero-shot CLIP the first is all classes, and the others are parts of it
+    counted = names if of_role[names[0]] == TARGET else names[:1]
+    return statistics.fmean(scores[name]["accuracy"] for name in counted)
 
 
 def roles(plan: Plan) -> dict[str, str]:

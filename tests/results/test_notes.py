@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from loreal_plugin.results.notes import difference_interval, table_notes
+from loreal_plugin.results.protocols import judged
 from loreal_plugin.results.run import Row, Score, run_of
 from loreal_plugin.results.run_table import format_run, sentences
 
@@ -54,6 +55,13 @@ def record(lost: int, gained: int, *, hits: bool = True, **more: Any) -> dict[st
         "weights": {"name": "demo"},
         "rows": rows,
     } | more
+
+
+def test_a_summary_is_over_the_targets_or_over_all_where_none_is_one() -> None:
+    roles = {"pics": "source", "far": "target", "near": "target"}
+    assert judged(roles, roles) == ["far", "near"]
+    assert judged(("all", "base"), dict.fromkeys(("all", "base"), "source")) == ["all", "base"]
+    assert judged(("base", "new"), {}) == ["base", "new"]
 
 
 def test_a_share_of_a_loss_that_is_certain_is_told() -> None:
