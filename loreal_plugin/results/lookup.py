@@ -56,19 +56,21 @@ class Lookup:
 
 
 def _name(record: Record, row: str, subset: str) -> tuple[Any, ...]:
-    """Return what an evaluation is found by."""
-    facts = (record[key] for key in ("dataset", "method", "phi", "seed", "shots"))
+    """Return what an evaluation is found by: its run, and what of it was tested."""
     overrides = tuple(map(tuple, record.get("overrides") or ()))
-    protocol = record.get("protocol", BASE2NEW.name)
-    return protocol, *facts, record["weights"]["sha256"], overrides, row, subset
+    return *_asked(record), record["weights"].get("sha256"), overrides, row, subset
 
 
 def _run_name(record: Record) -> tuple[Any, ...]:
     """Return what a run is found by, its overrides apart."""
+    return *_asked(record), (record.get("weights") or {}).get("name")
+
+
+def _asked(record: Record) -> tuple[Any, ...]:
+    """Return what was asked for, weights and overrides apart."""
     facts = (record.get(key) for key in ("dataset", "method", "phi", "seed", "shots", "recipe"))
-    host, weights = record.get("host") or {}, record.get("weights") or {}
     protocol = record.get("protocol", BASE2NEW.name)
-    return protocol, *facts, host.get("name"), weights.get("name")
+    return protocol, *facts, (record.get("host") or {}).get("name")
 
 
 def stages_of(row: str) -> tuple[str, ...]:
