@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from loreal_plugin.results.answers import decode_hits
+from loreal_plugin.results.lookup import differing
 from loreal_plugin.results.reader import Result, Setting
 
 SHOWN = 6
@@ -151,9 +153,9 @@ def _without_copies(results: Sequence[Result]) -> list[Result]:
 
 def _why_not(results: Sequence[Result]) -> str:
     """Return why results are no repetitions of each other, "" when they are."""
-    first = results[0]
-    for other in results[1:]:
-        differences = differing(first.identity, other.identity)
+    # each with each: what one record does not tell, two others may tell differently
+    for first, other in combinations(results, 2):
+        differences = _differences(first.identity, other.identity)
         if differences:
             return f"seed {first.seed} and seed {other.seed} differ in {differences}"
         if first.scores.keys() != other.scores.keys():
@@ -167,9 +169,9 @@ def _why_not(results: Sequence[Result]) -> str:
     return ""
 
 
-def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return the settings that differ as text, "" when none does."""
-    keys = sorted(k for k in one.keys() | other.keys() if one.get(k) != other.get(k))
+    keys = differing(one, other)
     shown = [f"{key} ({one.get(key)!r} and {other.get(key)!r})" for key in keys[:SHOWN]]
     more = [f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else []
     return ", ".join(shown + more)

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.files import digest
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.record import RESULTS
 
 Record = Mapping[str, Any]
+# settings that records of earlier releases do not tell
+_ADAPTED, _LISTED = "adaptation: ", "test list of "
+_LATER = (_ADAPTED, _LISTED)
 # the stages that a row depends on; the last one is its own
 _STAGES = {
     "native": ("alpha",),
@@ -89,18 +93,47 @@ def train_pictures(record: Record, row: str, lookup: Lookup) -> int | None:
 
 def row_identity(record: Record, row: str, lookup: Lookup) -> dict[str, Any]:
     """Return the settings that a row depends on, flat, without the seed."""
-    facts = {"weights": record["weights"]["sha256"], "host": (record["host"] or {}).get("code")}
+    facts = {"weights": record["weights"].get("sha256"), "host": (record["host"] or {}).get("code")}
     if not record.get("stages"):
-        return facts | _seedless(record.get("config") or {}, "")
+        return facts | _seedless(record.get("config") or {}, "") | tested_on(record)
     for name in stages_of(row):
         stored = lookup.stage(record, name) or (record if name == record.get("stage") else {})
         facts |= _seedless(stored.get("config") or {}, f"{name}: ")
+        facts |= _adaptation(stored.get("adaptation") or {})
     if row.startswith("loreal"):
         facts["attributes"] = record.get("attributes")
-    targets = record.get("targets") or {}
-    return facts | {
-        f"test pictures of {name}": part.get("test_images") for name, part in targets.items()
+    return facts | tested_on(record)
+
+
+def tested_on(record: Record) -> dict[str, Any]:
+    """Return what tells the test pictures of a run: their hash where the record has one, and the
+    hash of their classes and labels.
+    """
+    targets, lists = record.get("targets") or {}, record.get("test_sets") or {}
+    hashes = {f"test pictures of {name}": part.get("test_images") for name, part in targets.items()}
+    return hashes | {
+        f"{_LISTED}{name}": digest([part["classnames"], part["labels"]])[:12]
+        for name, part in lists.items()
     }
+
+
+def _adaptation(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage's record says of an adaptation, flat, without the seed."""
+    if not facts:
+        return {}
+    # settings name the size of enlarged pictures only where they are enlarged
+    settings = {"enlarge": 0} | dict(facts["settings"]) | {"pictures": facts.get("pictures")}
+    return {f"{_ADAPTED}{name}": value for name, value in settings.items() if name != "seed"}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return which settings of two rows differ, sorted.
+
+    What one of two records does not tell, because it is of an earlier release, is no difference.
+    """
+    lacking = {key for key in one.keys() ^ other.keys() if key.startswith(_LATER)}
+    keys = (one.keys() | other.keys()) - lacking
+    return sorted(key for key in keys if one.get(key) != other.get(key))
 
 
 def _seedless(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:

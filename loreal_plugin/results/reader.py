@@ -11,7 +11,7 @@ from typing import Any
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.plain_output import counted
-from loreal_plugin.results.lookup import Lookup, row_identity, train_pictures
+from loreal_plugin.results.lookup import Lookup, row_identity, tested_on, train_pictures
 from loreal_plugin.results.protocols import TARGET, own_targets
 from loreal_plugin.results.record import RESULTS, STARTED, read_record
 from loreal_plugin.results.run import Row, Run, Score, run_of
@@ -190,14 +190,14 @@ def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Res
     for row in placed.rows:
         # zero-shot CLIP is the same whichever method's run it was measured beside
         shared = row.model == ZERO_SHOT_MODEL
-        identity = row_identity(record, row.name, lookup)
+        alone = {"weights": record["weights"].get("sha256")} | tested_on(record)
         yield Result(
             setting=replace(setting, method=ZERO_SHOT_METHOD) if shared else setting,
             seed=record["seed"],
             content=row,
             train_pictures=train_pictures(record, row.name, lookup),
             roles=run.roles,
-            identity={"weights": record["weights"]["sha256"]} if shared else identity,
+            identity=alone if shared else row_identity(record, row.name, lookup),
             path=path,
             asked=placed.asked,
             native_size=record.get("native_size") or 0,

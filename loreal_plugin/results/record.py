@@ -106,6 +106,15 @@ class StageFacts(TypedDict):
     steps_per_epoch: int
 
 
+class AdaptationFacts(TypedDict):
+    """What the record of the stage `adapt` says of its adaptation: the settings, and the hash of
+    the pictures, None where they are the few shots.
+    """
+
+    settings: dict[str, Any]
+    pictures: str | None
+
+
 class TestSetFacts(TypedDict):
     """What a record says of a test set."""
 

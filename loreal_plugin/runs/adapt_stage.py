@@ -8,6 +8,7 @@ from typing import Any
 
 from loreal_plugin.adapt.files import FOLDER, adaptation_file, as_stored, write_adaptation
 from loreal_plugin.adapt.parts import part_files, read_part, write_part
+from loreal_plugin.adapt.pictures import SHOTS
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
@@ -15,6 +16,7 @@ from loreal_plugin.adapt.train import Distillation, Progress
 from loreal_plugin.files.caches import limit_mb, prune, without_cache
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.paths import cache_root
+from loreal_plugin.results.record import AdaptationFacts
 from loreal_plugin.runs.adaptation_facts import other_pictures
 from loreal_plugin.runs.journal import Journal
 from loreal_plugin.runs.keys import METHOD_VERSION
@@ -66,8 +68,17 @@ def train_adaptation(engine: Any, stage: Any, journal: Journal) -> dict[str, Any
         "steps_per_epoch": training.steps // training.settings.epochs,
         "pictures": len(training.shards.paths),
         "enlarge": training.settings.enlarge,
+        "adaptation": _told(engine, facts),
         "base": None,
     }
+
+
+def _told(engine: Any, facts: dict[str, Any]) -> AdaptationFacts:
+    """Return what a record says of an adaptation, so that seeds of it can be told from others: its
+    settings, and the hash of its pictures where they are a folder's.
+    """
+    shots = engine.identity.options_of("adapt").adapt_pictures == SHOTS
+    return {"settings": facts["settings"], "pictures": None if shots else facts["pictures"]}
 
 
 def _training(engine: Any, stage: Any, facts: dict[str, Any], *, kept: bool) -> Distillation:

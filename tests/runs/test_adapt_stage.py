@@ -310,8 +310,11 @@ def test_pictures_without_labels_make_another_adaptation(
     shutil.copytree(world.out, out)
     words = (*LOW_RANK, "TRAINER.LOREAL.ADAPT_PICTURES", str(world.pictures))
     assert world.run("coop", *words, out=out) == 0
-    counts = {read_results(f)["pictures"] for f in world.folders("CLIP/adapt_phi32", out)}
-    assert counts == {6, 48}
+    records = [read_results(f) for f in world.folders("CLIP/adapt_phi32", out)]
+    told = {record["pictures"]: record["adaptation"] for record in records}
+    assert told.keys() == {6, 48}
+    assert told[6]["pictures"] is None and len(told[48]["pictures"]) == 64
+    assert (told[48]["settings"]["kind"], told[48]["settings"]["seed"]) == ("patch_lora", 1)
 
 
 @pytest.mark.parametrize(
