@@ -125,13 +125,20 @@ def group_results(results: Iterable[Result]) -> tuple[list[Group], list[Refusal]
         found[result.setting, result.row].append(result)
     groups, refusals = [], []
     for (setting, row), members in found.items():
-        unique = _without_copies(members)
-        reason = _why_not(unique)
+        unique, reason = repetitions(members)
         if reason:
             refusals.append(Refusal(setting, row, reason))
         else:
-            groups.append(Group(setting, row, tuple(sorted(unique, key=lambda r: r.seed))))
+            groups.append(Group(setting, row, tuple(unique)))
     return groups, refusals
+
+
+def repetitions(results: Sequence[Result]) -> tuple[list[Result], str]:
+    """Return results of one row without copies, by their seeds, and why they must not be averaged,
+    "" where they may.
+    """
+    unique = _without_copies(results)
+    return sorted(unique, key=lambda result: result.seed), _why_not(unique)
 
 
 def _without_copies(results: Sequence[Result]) -> list[Result]:

@@ -158,7 +158,7 @@ def _add_results(evidence: Evidence, records: dict[Path, dict[str, Any]]) -> Non
         if not record.get("rows"):
             continue
         try:
-            evidence.results += list(_results(path, record, lookup))
+            evidence.results += list(results_of(path, record, lookup))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             evidence.broken[path.relative_to(evidence.out)] = (
                 f"has rows of another form ({error!r})"
@@ -177,8 +177,12 @@ def _note_provenance(evidence: Evidence, record: Mapping[str, Any]) -> None:
         evidence.provenance.setdefault(name, set()).add(value)
 
 
-def _results(path: Path, record: dict[str, Any], lookup: Lookup) -> Iterator[Result]:
-    """Yield a run's or rivals' rows; of a control only the row that its run's table needs."""
+def results_of(path: Path, record: Mapping[str, Any], lookup: Lookup) -> Iterator[Result]:
+    """Yield a run's or rivals' rows; of a control only the row that its run's table needs.
+
+    Raises:
+        KeyError, TypeError, AttributeError, ValueError: they have another form.
+    """
     run = run_of(record)
     placed = place(run, path.parent.parent.name, lookup.unchanged(record))
     if placed.order == PLAIN:

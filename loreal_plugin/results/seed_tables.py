@@ -7,21 +7,32 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.plain_output import counted
+from loreal_plugin.results.group import Refusal, repetitions
 from loreal_plugin.results.layout import shots_text
 from loreal_plugin.results.lookup import Lookup
 from loreal_plugin.results.protocols import BASE2NEW, HALVES
 from loreal_plugin.results.published import PUBLISHED_SHOTS
-from loreal_plugin.results.reader import set_aside, setting_of
+from loreal_plugin.results.reader import Result, results_of, set_aside, setting_of
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.results.row_fields import report_cells, report_heads
 from loreal_plugin.results.run import Row, run_of
 from loreal_plugin.results.statistics import mean_std
 from loreal_plugin.results.variants import Placed, place
+
+
+@dataclass(frozen=True)
+class TableRun(Placed):
+    """A run's rows in the table that they belong to, and what tells whether they are repetitions of
+    those of other runs.
+    """
+
+    results: tuple[Result, ...] = ()
 
 
 class Section(NamedTuple):
@@ -44,14 +55,14 @@ class Section(NamedTuple):
         )
 
 
-def read_runs(out: Path) -> list[Placed]:
+def read_runs(out: Path) -> list[TableRun]:
     """Return every finished base-to-new run and rivals' record below an output folder; what was
     set aside does not count.
 
     Raises:
         LorealError: there is none.
     """
-    found: dict[tuple[object, ...], tuple[Placed, int]] = {}
+    found: dict[tuple[object, ...], tuple[TableRun, int]] = {}
     for folder, placed in _records(out):
         run = placed.run
         facts = (run[key] for key in ("phi", "method", "seed", "shots"))
@@ -68,31 +79,34 @@ def read_runs(out: Path) -> list[Placed]:
     return [placed for placed, _ in found.values()]
 
 
-def _records(out: Path) -> Iterator[tuple[str, Placed]]:
+def _records(out: Path) -> Iterator[tuple[str, TableRun]]:
     """Yield the records that have rows, each with the name of its configuration folder."""
     records: dict[Path, Mapping[str, Any]] = {}
     for kind in (BASE2NEW.record, "rivals"):
         for path in sorted((out / BASE2NEW.name / kind).rglob(RESULTS)):
             found = None if set_aside(path) else read_results(path.parent)
-            if found and found.get("rows"):
-                records[path] = found
-    lookup = Lookup(out, records)
+            records |= {path: found} if found else {}
+    lookup = Lookup(out, records)  # stages without rows tell what those of a run rest on
     for path, record in records.items():
+        if not record.get("rows"):
+            continue
         if "label" not in record["rows"][0]:
             raise LorealError(
                 f"{path} is of an older release; run `loreal rivals` with its arguments again"
             )
         folder = path.parent.parent.name
-        yield folder, place(run_of(record), folder, lookup.unchanged(record))
+        placed = place(run_of(record), folder, lookup.unchanged(record))
+        yield folder, TableRun(**vars(placed), results=tuple(results_of(path, record, lookup)))
 
 
-def format_seed_tables(runs: Sequence[Placed]) -> str:
+def format_seed_tables(runs: Sequence[TableRun]) -> str:
     """Return one markdown section a dataset, configuration, phi, shots, host and weights, one table
     each with every method.
 
-    Headings name the shots where they are not the paper's in every run.
+    Headings name the shots where they are not the paper's in every run. What differs in more than
+    the seed is named below the table instead of averaged, as in a report.
     """
-    groups: dict[Section, list[Placed]] = defaultdict(list)
+    groups: dict[Section, list[TableRun]] = defaultdict(list)
     for placed in runs:
         groups[_section_of(placed)].append(placed)
     with_shots = {section.shots for section in groups} != {PUBLISHED_SHOTS}
@@ -106,8 +120,8 @@ def _section_of(placed: Placed) -> Section:
     return Section(s.dataset, placed.configuration, s.phi, s.shots, s.host, s.weights)
 
 
-def _table(title: str, runs: list[Placed]) -> str:
-    """Return a section: heading, table, and where its runs come from."""
+def _table(title: str, runs: list[TableRun]) -> str:
+    """Return a section: heading, table, where its runs come from, and what was not averaged."""
     heads = ["method", "row", "Base", "New", "HM", *report_heads(), "ms / image", "n"]
     lines = [
         title,
@@ -115,20 +129,28 @@ def _table(title: str, runs: list[Placed]) -> str:
         f"| {' | '.join(heads)} |",
         "|---|---|" + "---:|" * (len(heads) - 2),
     ]
+    refused: list[Refusal] = []
     for method in sorted({placed.run["method"] for placed in runs}):
-        lines += _method_rows(method, [p for p in runs if p.run["method"] == method])
-    return "\n".join([*lines, "", _provenance(runs)])
+        of_method = [placed for placed in runs if placed.run["method"] == method]
+        for results in _by_row(of_method):
+            unique, reason = repetitions(results)
+            if reason:
+                refused.append(Refusal(results[0].setting, results[0].row, reason))
+            else:
+                lines.append(_row_line(method, [result.content for result in unique]))
+    below = [part for refusal in refused for part in ("", f"not averaged: {refusal}")]
+    return "\n".join([*lines, "", _provenance(runs), *below])
 
 
-def _method_rows(method: str, runs: list[Placed]) -> list[str]:
-    """Return one line a row name, over the runs' seeds: the four rows first, then variants, then
+def _by_row(runs: list[TableRun]) -> list[list[Result]]:
+    """Return the results of one method by name of the row: the four rows first, then variants, then
     rivals.
     """
-    by_name: dict[str, list[Row]] = defaultdict(list)
+    by_name: dict[str, list[Result]] = defaultdict(list)
     for placed in sorted(runs, key=lambda placed: placed.order):
-        for row in placed.rows:
-            by_name[row.name].append(row)
-    return [_row_line(method, rows) for rows in by_name.values()]
+        for result in placed.results:
+            by_name[result.row].append(result)
+    return list(by_name.values())
 
 
 def _row_line(method: str, rows: list[Row]) -> str:

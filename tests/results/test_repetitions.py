@@ -12,6 +12,7 @@ from loreal_plugin.files import read_json, write_json
 from loreal_plugin.results.group import Refusal, group_results
 from loreal_plugin.results.reader import collect
 from loreal_plugin.results.record import RESULTS
+from loreal_plugin.results.seed_tables import format_seed_tables, read_runs
 
 TEST = Path("base2new", "test_new", "demo", "shots_16", "maple_LOREAL", "phi96")
 
@@ -109,3 +110,17 @@ def test_seeds_that_were_tested_on_other_pictures_are_not_averaged(tmp_path: Pat
         reasons = {one.reason.split(" (")[0] for one in refused(tmp_path)}
         assert reasons == {"seed 2 and seed 3 differ in test list of new"}
         assert len(refused(tmp_path)) == 4, "of every row"
+
+
+def test_tables_of_results_refuse_what_a_report_refuses(tmp_path: Path) -> None:
+    write_adapted(tmp_path, 1, adaptation(1))
+    write_adapted(tmp_path, 2, adaptation(2, rank=16))
+    text = format_seed_tables(read_runs(tmp_path))
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| maple")]
+    assert len(rows) == 4 and "adapted" not in rows
+    (only,) = refused(tmp_path)
+    assert text.endswith(f"\n\nnot averaged: {only}\n") and text.count("not averaged") == 1
+    write_run(tmp_path, seed=2, config={"OPTIM.LR": 0.5})
+    lines = format_seed_tables(read_runs(tmp_path)).splitlines()
+    said = [line for line in lines if line.startswith("not averaged: ")]
+    assert sorted(said) == sorted(f"not averaged: {one}" for one in refused(tmp_path))
