@@ -232,11 +232,19 @@ def write_rivals(out: Path, *, method: str = "maple", phi: int = 96, seed: int =
     return folder
 
 
-def write_zero_shot(out: Path, dataset: str = "demo", phi: int = 96) -> Path:
-    """Write what `loreal zero_shot` leaves."""
+def write_zero_shot(
+    out: Path,
+    dataset: str = "demo",
+    phi: int = 96,
+    *,
+    label: str = "demo",
+    rate: float = 0.57,
+    **more: Any,
+) -> Path:
+    """Write what `loreal zero_shot` leaves; `rate` is that at phi."""
     rows = []
-    for name, size, rate in (("native", 224, 0.8), ("phi", phi, 0.57)):
-        scores = {part: score(rate, i) for i, part in enumerate(("all", "base", "new"))}
+    for name, size, right in (("native", 224, 0.8), ("phi", phi, rate)):
+        scores = {part: score(right, i) for i, part in enumerate(("all", "base", "new"))}
         base, new = scores["base"], scores["new"]
         rows.append(
             {
@@ -254,8 +262,8 @@ def write_zero_shot(out: Path, dataset: str = "demo", phi: int = 96) -> Path:
             }
         )
     targets = {part: {"dataset": dataset, "role": "source"} for part in ("all", "base", "new")}
-    folder = out / "zero_shot" / "run" / dataset / "CLIP" / f"phi{phi}" / "demo"
-    more = {
+    folder = out / "zero_shot" / "run" / dataset / "CLIP" / f"phi{phi}" / label
+    own = {
         "protocol": "zero_shot",
         "kind": "run",
         "shots": 0,
@@ -263,5 +271,5 @@ def write_zero_shot(out: Path, dataset: str = "demo", phi: int = 96) -> Path:
         "config": {},
         "targets": targets,
     }
-    write_json(folder / RESULTS, facts("clip", phi, 0) | more | {"stages": {}, "rows": rows})
+    write_json(folder / RESULTS, facts("clip", phi, 0) | own | {"stages": {}, "rows": rows} | more)
     return folder

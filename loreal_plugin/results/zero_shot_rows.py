@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from loreal_plugin.options import LOREAL
+from loreal_plugin.presets import PRESETS
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, ZERO_SHOT, judged
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Result, Setting
@@ -16,6 +18,9 @@ from loreal_plugin.results.run import Score
 
 def zero_shot_rows(groups: Sequence[Group], key: Setting, members: Sequence[Group]) -> list[Group]:
     """Return zero-shot CLIP's rows for a table of another protocol, none for its own.
+
+    CLIP reads the pictures of a row in the way that the table's runs do: positions are resampled
+    alike, and no key of INPUT or MODEL differs. Of several recipes the table's own comes first.
 
     Args:
         groups: every group of the report.
@@ -30,7 +35,9 @@ def zero_shot_rows(groups: Sequence[Group], key: Setting, members: Sequence[Grou
         if g.setting.protocol == ZERO_SHOT.name
         and g.setting.weights == key.weights
         and g.setting.phi == key.phi
+        and _input(g.setting) == _input(key)
     ]
+    zero.sort(key=lambda g: g.setting.recipe == key.recipe)  # the last of a place counts
     by_place = {(g.setting.dataset, g.row): g.results[0] for g in zero}
     tables = {g.setting.dataset: g for g in members}
     found = []
@@ -41,6 +48,16 @@ def zero_shot_rows(groups: Sequence[Group], key: Setting, members: Sequence[Grou
                 setting = replace(member.setting, method=ZERO_SHOT_METHOD, overrides=key.overrides)
                 found.append(Group(setting, row, (replace(result, setting=setting),)))
     return found
+
+
+def _input(setting: Setting) -> dict[str, str]:
+    """Return what a run's overrides say of how CLIP reads a picture."""
+    words = [text.partition(" ")[2].partition(" ") for text in setting.overrides]
+    asked = {key: value.strip("'\"") for key, _, value in words}
+    found = {key: value for key, value in asked.items() if key.startswith(("INPUT.", "MODEL."))}
+    preset = PRESETS.get(asked.get(f"{LOREAL}PRESET", ""), PRESETS["default"])
+    name = "position_resampling"
+    return found | {name: asked.get(f"{LOREAL}{name.upper()}", preset[name])}
 
 
 def _for_table(member: Group, row: str, zero: Mapping[tuple[str, str], Result]) -> Result | None:
