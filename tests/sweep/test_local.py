@@ -109,6 +109,34 @@ def test_one_failure_does_not_end_a_sweep(
     assert (record["done"], record["failed"], record["jobs"]) == (4, 2, 2)
 
 
+def test_a_sweep_that_is_broken_off_again_keeps_what_ended_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[Any] = []
+
+    class Breaking(Stub):
+        def run(self, run: Any, log: Path) -> tuple[int, str]:
+            if not ends:
+                raise OSError("broken off")
+            return ends.pop(0)
+
+    def states(*outcomes: tuple[int, str]) -> list[tuple[str, str]]:
+        """Return state and error of each run after a call that is broken off after these."""
+        ends[:] = outcomes
+        with pytest.raises(OSError, match="broken off"):
+            main([*words, "--jobs", "1", "--no-report"])
+        found = read_json(tmp_path / "out" / "sweeps" / "mixed" / RESULTS)["runs"]
+        return sorted((run["state"], run["error"]) for run in found)
+
+    monkeypatch.setattr(local, "Worker", Breaking)
+    plan = write(tmp_path, SMALL | {"seeds": [1, 2], "name": "mixed"})
+    words = ["sweep", str(plan), "--out", str(tmp_path / "out")]
+    first = [("done", ""), ("failed", "disk full"), ("not started", ""), ("not started", "")]
+    assert states((0, ""), (2, "disk full")) == first
+    assert states() == first, "the second call got nowhere"
+    assert states((0, ""), (0, "")) == [("done", "")] * 2 + first[2:], "the failed one is done now"
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_record_that_cannot_be_written_ends_the_sweep_in_one_line(
     tmp_path: Path,
