@@ -4,18 +4,18 @@ picture and a sentence.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from loreal_plugin.errors import LorealError, unknown_name
 from loreal_plugin.results.changed_runs import ADDED, ChangedRuns
+from loreal_plugin.results.choices import Choice, choice_of, once, timed_alone
 from loreal_plugin.results.cost_plots import cost_pictures
 from loreal_plugin.results.group import Group, group_results
-from loreal_plugin.results.layout import changes_text, kind_of, method_name
+from loreal_plugin.results.layout import kind_of
 from loreal_plugin.results.plots import Picture
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import collect
@@ -34,49 +34,6 @@ class Advice:
 
     text: str
     pictures: tuple[Picture, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One way to classify a picture; None where a cost was not measured.
-
-    `alone`: the time is that of one picture alone; memory, which only tests have, is then told but
-    decides nothing.
-    """
-
-    group: Group
-    accuracy: float
-    milliseconds: float | None
-    memory_mb: float | None
-    alone: bool = False
-
-    @property
-    def text(self) -> str:
-        """Return the choice in words."""
-        s = self.group.setting
-        changed = f" ({changes_text(s.overrides)})" if s.overrides else ""
-        return f"{method_name(s.method)}: {self.group.label}{changed}"
-
-    @property
-    def size(self) -> int:
-        """Return the size of the picture that has to be there, in pixels."""
-        return self.group.results[0].content.test_size or self.group.setting.phi
-
-    def beats(self, other: Choice) -> bool:
-        """Return whether this is at least as good in everything that the other tells, and better in
-        something.
-
-        A choice whose cost was not measured never beats one whose cost was.
-        """
-        costs = [(self.milliseconds, other.milliseconds)]
-        costs += [] if self.alone else [(self.memory_mb, other.memory_mb)]
-        if any(mine is None and theirs is not None for mine, theirs in costs):
-            return False
-        pairs = [
-            (self.accuracy, other.accuracy),
-            *((-a, -b) for a, b in costs if a is not None and b is not None),
-        ]
-        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def advise(
@@ -149,7 +106,7 @@ def _of_kind(title: str, groups: Sequence[Group], ms: float | None, mb: float | 
     Where no record has that time: one table for runs and one for rivals, whose times are taken in
     different ways.
     """
-    choices = _once([_alone(g) for g in _no_repeats(groups)])
+    choices = once([timed_alone(g) for g in _no_repeats(groups)])
     timed = [c for c in choices if c.milliseconds is not None]
     alone = [c for c in timed if _within(c.milliseconds, ms) and _within(c.memory_mb, mb)]
     if alone:
@@ -157,7 +114,7 @@ def _of_kind(title: str, groups: Sequence[Group], ms: float | None, mb: float | 
         return [_table(title, ALONE, alone), *what_to_take(alone, ms), *_left_out(untimed)]
     parts = []
     for basis, rival in ((WITH_READING, False), (WITHOUT_READING, True)):
-        choices = _once([_choice(g) for g in groups if g.results[0].rival == rival])
+        choices = once([choice_of(g) for g in groups if g.results[0].rival == rival])
         within = [
             c
             for c in choices
@@ -166,33 +123,6 @@ def _of_kind(title: str, groups: Sequence[Group], ms: float | None, mb: float | 
         if within:
             parts.append(_table(title, basis, within))
     return parts
-
-
-def _once(choices: Sequence[Choice]) -> list[Choice]:
-    """Return each choice once: the host at the native size stands beside every phi, timed beside
-    one of them.
-    """
-    found: dict[tuple[str, int, str], Choice] = {}
-    for choice in sorted(choices, key=lambda c: c.milliseconds is None):
-        found.setdefault((choice.text, choice.size, mean_std(choice.group.summaries())), choice)
-    return list(found.values())
-
-
-def _choice(group: Group) -> Choice:
-    time, memory = group.picture_times() or group.test_milliseconds(), group.test_memory()
-    return Choice(
-        group,
-        statistics.fmean(group.summaries()),
-        statistics.fmean(time) if time else None,
-        statistics.fmean(memory) if memory else None,
-    )
-
-
-def _alone(group: Group) -> Choice:
-    """Return a choice with the time of one picture alone, None where that was not taken."""
-    times = group.picture_times()
-    ms = statistics.fmean(times) if times else None
-    return replace(_choice(group), milliseconds=ms, alone=True)
 
 
 def _left_out(choices: Sequence[Choice]) -> list[str]:

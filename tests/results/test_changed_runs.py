@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from made_runs import score, timed, write_run
 
 from loreal_plugin.files import write_checked
@@ -163,3 +164,22 @@ def test_advice_knows_every_adaptation_and_each_choice_once(tmp_path: Path) -> N
     assert "take maple: + adapted image side, tested at 96 (ADAPT_VIEWS 64)" in text
     # five rows of the plain run, one of ADAPT_VIEWS, two of the preset: alpha's are as they were
     assert "of 8 choices" in text
+
+
+@pytest.mark.parametrize("timed_at_96", [True, False])
+def test_advice_has_the_host_at_the_native_size_once_whatever_seeds_each_phi_has(
+    tmp_path: Path, timed_at_96: bool
+) -> None:
+    for seed in (1, 2, 3):
+        folder = write_run(tmp_path, seed=seed)
+        timed(folder) if timed_at_96 else None
+    timed(write_run(tmp_path, phi=144))
+    lines = [line for line in advise(tmp_path, "demo").text.splitlines() if " 224  " in line]
+    (native,) = (line.split() for line in lines)
+    assert native[-1] == "3" and float(native[-3]) > 0, "most seeds, and the time of either"
+
+
+def test_advice_keeps_recipes_apart(tmp_path: Path) -> None:
+    timed(write_run(tmp_path))
+    timed(write_run(tmp_path, label="other", recipe="other"))
+    assert "of 8 choices" in advise(tmp_path, "demo").text

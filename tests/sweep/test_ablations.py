@@ -12,7 +12,8 @@ from made_runs import write_rivals, write_run, write_targets
 
 from loreal_plugin.cli.main import main
 from loreal_plugin.files import write_json
-from loreal_plugin.results.advise import _choice, front
+from loreal_plugin.results.advise import front
+from loreal_plugin.results.choices import choice_of
 from loreal_plugin.results.comparisons import compare
 from loreal_plugin.results.group import group_results
 from loreal_plugin.results.reader import collect
@@ -203,7 +204,7 @@ def test_choices_that_were_not_timed_alone_are_named(
 def test_a_choice_is_beaten_only_in_what_is_told(tmp_path: Path) -> None:
     write_rivals(tmp_path)
     groups, _ = group_results(collect(tmp_path).results)
-    cheap, good = sorted(map(_choice, groups), key=lambda c: c.accuracy)
+    cheap, good = sorted(map(choice_of, groups), key=lambda c: c.accuracy)
     assert not cheap.beats(good) and not good.beats(cheap) and front([cheap, good]) == [good, cheap]
     assert not good.beats(good)
     untold = replace(good, milliseconds=None)
