@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from loreal_plugin.results.layout import (
     blocks_of,
     changes_text,
     shots_text,
+    targets_text,
     weights_text,
 )
 from loreal_plugin.results.protocols import PROTOCOLS
@@ -97,9 +98,10 @@ class Verdict:
 def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], list[str]]:
     """Return the sentences that a page opens with, and one on each host by itself.
 
-    At most `FIRST` sentences open a page, runs without overrides and the largest gain first. Hosts
-    of one setting share a sentence. Of few-shot runs, those with the most shots count. The second
-    list is empty where it would say the same.
+    At most `FIRST` sentences open a page: what everybody has, with the weights, recipe and host of
+    most results, for most hosts; then the largest gain. Hosts of one setting share a sentence. Of
+    few-shot runs, those with the most shots count. The second list is empty where it would say the
+    same.
 
     Args:
         blocks: by name of the protocol.
@@ -122,19 +124,34 @@ def verdict_lines(blocks: Mapping[str, Sequence[Block]]) -> tuple[list[str], lis
         if v.key.shots == most[v.key.protocol]:
             found[v.key, v.giver, v.where].append(v)
     places = {name: number for number, name in enumerate(blocks)}
-    ranked = sorted(
-        found.values(),
-        # what somebody changed comes after what everybody has
-        key=lambda vs: (
-            places[vs[0].key.protocol],
-            bool(vs[0].key.overrides),
-            -max(v.given for v in vs),
-        ),
-    )
-    first = [some for vs in ranked for some in _sentences(vs)][:FIRST]
+    results = _results(blocks)
+
+    def place(vs: Sequence[Verdict]) -> tuple[float, ...]:
+        """Return where a setting stands: what somebody changed after what everybody has."""
+        key, hosts = vs[0].key, len(_sentences(vs)[0])
+        own = bool(key.overrides), bool(key.targets)
+        gain = max(v.given for v in vs)
+        return places[key.protocol], *own, -results[_basis(key)], -hosts, -gain
+
+    first = [some for vs in sorted(found.values(), key=place) for some in _sentences(vs)][:FIRST]
     heads = [named(vs[0], _together(vs)) for vs in first]
     alone = [named(v, v.text) for v in sorted(every, key=lambda v: places[v.key.protocol])]
     return heads, [] if set(alone) <= set(heads) else alone
+
+
+def _results(blocks: Mapping[str, Sequence[Block]]) -> Counter[tuple[str, ...]]:
+    """Return how many results of runs there are with the same weights, recipe and host: most have
+    those of the main setting, and a few what was tried beside it.
+    """
+    own = [g for of in blocks.values() for block in of for g in block.without_rivals().groups]
+    found: Counter[tuple[str, ...]] = Counter()
+    for group in own:
+        found[_basis(group.setting)] += len(group.results)
+    return found
+
+
+def _basis(key: Setting) -> tuple[str, ...]:
+    return key.weights, key.recipe, key.host
 
 
 def opening(out: Path, protocol: str) -> list[str]:
@@ -165,6 +182,7 @@ def _settings(key: Setting) -> Iterator[str]:
     yield f"recipe {key.recipe}"
     yield f"host {key.host}"
     yield changes_text(key.overrides)
+    yield targets_text(key.targets).removeprefix(", ")
 
 
 def _sentences(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:

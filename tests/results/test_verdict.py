@@ -136,6 +136,27 @@ def test_runs_of_other_weights_do_not_share_a_sentence(tmp_path: Path) -> None:
     assert second.startswith("At 96 (demo, weights demo), LOREAL gives CoOp back")
 
 
+def test_the_setting_of_most_results_comes_first_then_that_of_most_hosts(tmp_path: Path) -> None:
+    for method in ("coop", "maple"):
+        write_run(tmp_path, method=method)
+    write_run(tmp_path, phi=144, gain=0.1)
+    other = {"name": "demo-2", "sha256": "v"}
+    write_run(tmp_path, label="demo-2", weights=other, gain=0.3)
+    heads = [line.split(" of the ")[0] for line in verdicts(tmp_path)]
+    assert heads[0].startswith("At 96 (demo, weights demo), LOREAL gives 2 hosts back")
+    assert heads[1].startswith("At 144 (demo, weights demo), LOREAL gives MaPLe back")
+    assert heads[2].startswith("At 96 (demo, weights demo-2), LOREAL gives MaPLe back")
+
+
+def test_targets_that_a_run_named_come_after_those_of_its_source(tmp_path: Path) -> None:
+    write_targets(tmp_path, "xd", names=PROTOCOLS["xd"].known_targets["demo"])
+    (usual,) = verdicts(tmp_path)
+    folder = write_targets(tmp_path, "xd", seed=2)
+    change(folder, loreal={"average": 99.0})
+    first, named = verdicts(tmp_path)
+    assert first == usual and named.startswith("At 96 (demo, targets far near), LOREAL gives MaPLe")
+
+
 def test_a_host_that_gets_nothing_back_has_a_sentence_of_its_own(tmp_path: Path) -> None:
     for method, gain in (("coop", -0.2), ("maple", 0.1), ("mma", -0.03)):
         folder = write_run(tmp_path, method=method, gain=gain)
