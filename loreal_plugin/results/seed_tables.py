@@ -122,7 +122,7 @@ def _section_of(placed: Placed) -> Section:
 
 def _table(title: str, runs: list[TableRun]) -> str:
     """Return a section: heading, table, where its runs come from, and what was not averaged."""
-    heads = ["method", "row", "Base", "New", "HM", *report_heads(), "ms / image", "n"]
+    heads = ["method", "row", "Base", "New", "HM", *report_heads(), "ms in batches", "n"]
     lines = [
         title,
         "",

@@ -157,6 +157,8 @@ def test_rivals_stand_below_the_run_with_their_cost(tmp_path: Path) -> None:
     lines = format_seed_tables(read_runs(tmp_path)).splitlines()
     table = [line for line in lines if line.startswith("| maple")]
     assert len(table) == 5
+    (head,) = (line for line in lines if line.startswith("| method"))
+    assert head.endswith("| ms / picture | ms in batches | n |"), "as in the table of rivals"
     assert (
         table[-1]
         == "| maple | zero-shot, ridge | 40.00 | 60.00 | 48.00 | - | - | - | - | 1.50 | 1 |"
