@@ -40,7 +40,7 @@ from loreal_plugin.files import (  # noqa: E402
 from loreal_plugin.files.archives import unpack  # noqa: E402
 from loreal_plugin.files.folders import preparing  # noqa: E402
 from loreal_plugin.results.markdown import table_markdown  # noqa: E402
-from loreal_plugin.results.reader import set_aside  # noqa: E402
+from loreal_plugin.results.reader import is_set_aside  # noqa: E402
 from loreal_plugin.results.record import RESULTS, read_record  # noqa: E402
 
 PACKED = ROOT / "results" / "records.tar.xz"
@@ -80,7 +80,7 @@ def pack(outs: Sequence[Path], to: Path) -> int:
 def _records(out: Path) -> Iterator[tuple[str, bytes]]:
     """Give the path and content of each record of a run; those of replaced runs are nobody's."""
     for path in out.rglob(RESULTS):
-        if set_aside(path):
+        if is_set_aside(path):
             continue
         content, fault = read_record(path)
         if fault:

@@ -110,7 +110,7 @@ def collect(out: Path) -> Evidence:
             f"no folder {out}; give the output folder of your runs (OUT, by default ./output)"
         )
     evidence, records = Evidence(out), {}
-    for path in sorted(p for p in out.rglob(RESULTS) if not set_aside(p)):
+    for path in sorted(p for p in out.rglob(RESULTS) if not is_set_aside(p)):
         record, fault = read_record(path)
         if fault:
             evidence.broken[path.relative_to(out)] = fault
@@ -121,12 +121,12 @@ def collect(out: Path) -> Evidence:
     if not (records or evidence.broken or evidence.sweeps):
         raise LorealError(f"no {RESULTS} below {out}; run base2new_train.sh or loreal sweep first")
     _add_results(evidence, records)
-    started = (p.parent for p in out.rglob(STARTED) if not set_aside(p))
+    started = (p.parent for p in out.rglob(STARTED) if not is_set_aside(p))
     evidence.unfinished = sorted(p.relative_to(out) for p in started if not (p / RESULTS).exists())
     return evidence
 
 
-def set_aside(path: Path) -> bool:
+def is_set_aside(path: Path) -> bool:
     """Return whether a file lies in a folder that was moved away for another run."""
     return any(part.endswith(".replaced") for part in path.parts)
 

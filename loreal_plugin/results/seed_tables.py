@@ -18,7 +18,7 @@ from loreal_plugin.results.layout import shots_text
 from loreal_plugin.results.lookup import Lookup
 from loreal_plugin.results.protocols import BASE2NEW, HALVES
 from loreal_plugin.results.published import PUBLISHED_SHOTS
-from loreal_plugin.results.reader import Result, results_of, set_aside, setting_of
+from loreal_plugin.results.reader import Result, is_set_aside, results_of, setting_of
 from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.results.row_fields import report_cells, report_heads
 from loreal_plugin.results.run import Row, run_of
@@ -84,7 +84,7 @@ def _records(out: Path) -> Iterator[tuple[str, TableRun]]:
     records: dict[Path, Mapping[str, Any]] = {}
     for kind in (BASE2NEW.record, "rivals"):
         for path in sorted((out / BASE2NEW.name / kind).rglob(RESULTS)):
-            found = None if set_aside(path) else read_results(path.parent)
+            found = None if is_set_aside(path) else read_results(path.parent)
             records |= {path: found} if found else {}
     lookup = Lookup(out, records)  # stages without rows tell what those of a run rest on
     for path, record in records.items():

@@ -39,7 +39,7 @@ from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.observe_tests import record_answers, record_tests, score_of
 from loreal_plugin.runs.plan import RANDOM, Plan, Row, Stage, family_argv, without_adaptation
 from loreal_plugin.runs.random_state import keep_random_state
-from loreal_plugin.runs.records import head
+from loreal_plugin.runs.records import common_fields
 from loreal_plugin.runs.stage_files import finished_stage, load_checkpoint
 from loreal_plugin.runs.tracker import Tracker, find_tracker, listen, tracked
 from loreal_plugin.trainer.checkpoint import NAME
@@ -111,7 +111,7 @@ class Engine:
             journal.begin(key, int(cfg.OPTIM.MAX_EPOCH))
             self.journals[stage.name] = journal
             outcome = self._train_now(stage)
-            common = dict(head(self.plan, self.identity, "stage", key, stage, cfg))
+            common = dict(common_fields(self.plan, self.identity, "stage", key, stage, cfg))
             record = common | outcome | {"resumed": resumed, "files": journal.note_files()}
             write_record(stage.folder, record)
         return record
@@ -213,7 +213,9 @@ class Engine:
                 sources = [] if again else self._reuse_embeddings(trainer, subset)
                 answers = record_answers(trainer)
                 score = score_of(trainer, trainer.test(), answers)
-            common = dict(head(self.plan, self.identity, "evaluation", key, stage, cfg, subset))
+            common = dict(
+                common_fields(self.plan, self.identity, "evaluation", key, stage, cfg, subset)
+            )
             record = common | {
                 "row": row.name,
                 "subset": subset,

@@ -65,7 +65,7 @@ class _Unfit(Exception):
     """The encoder was not called once a batch, so nothing can be stored."""
 
 
-def budget_mb(env: Mapping[str, str] = os.environ) -> int:
+def cache_limit_mb(env: Mapping[str, str] = os.environ) -> int:
     """Return how many MB stored embeddings may take; 0 stores and reads none.
 
     Raises:
@@ -93,7 +93,7 @@ def reuse_test_embeddings(
         weights: fingerprint of the CLIP weights.
         pictures: returns the hash of the test pictures, in order.
     """
-    limit = budget_mb()
+    limit = cache_limit_mb()
     sources: list[EmbeddingSource] = []
     served = host.path == embedded_host() and isinstance(
         trainer.test_loader.sampler, SequentialSampler

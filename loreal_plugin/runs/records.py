@@ -49,7 +49,7 @@ _OF_EVERY_STAGE = {
 _COSTS = ("parameters", "seconds", "peak_memory_mb", "epochs", "steps_per_epoch")
 
 
-def head(
+def common_fields(
     plan: Plan, identity: Identity, kind: str, key: str, stage: Stage, cfg: Any, subset: str = ""
 ) -> HeadFacts:
     """Return the fields that every results.json has.

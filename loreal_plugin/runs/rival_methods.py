@@ -54,7 +54,7 @@ class RivalScore:
 
 
 @dataclass(frozen=True)
-class Correction:
+class RivalCorrection:
     """What is done to the embeddings of one kind, and what was fitted, in words."""
 
     kind: str
@@ -62,7 +62,7 @@ class Correction:
     fitted: str = ""
 
 
-Timer = Callable[[Mapping[str, Correction]], Mapping[str, float]]
+Timer = Callable[[Mapping[str, RivalCorrection]], Mapping[str, float]]
 
 
 def size_of(kind: str, phi: int) -> int:
@@ -101,7 +101,9 @@ def upsampled(encode: Callable[[Tensor], Tensor], size: int) -> Callable[[Tensor
     )
 
 
-def corrections_of(train: Mapping[str, Embeddings], kinds: Iterable[str]) -> dict[str, Correction]:
+def corrections_of(
+    train: Mapping[str, Embeddings], kinds: Iterable[str]
+) -> dict[str, RivalCorrection]:
     """Return what is tried, by name, fitted on views of the training pictures.
 
     Args:
@@ -112,17 +114,17 @@ def corrections_of(train: Mapping[str, Embeddings], kinds: Iterable[str]) -> dic
     low, standard = train[LOW].features, train["standard"].features
     penalty = choose_ridge_penalty(low, standard, train[LOW].labels)
     found = {
-        "": Correction(LOW, lambda f: f),
-        "mean shift": Correction(LOW, fit_mean_shift(low, standard)),
-        "ridge": Correction(LOW, fit_ridge(low, standard, penalty), f" (penalty {penalty:g})"),
+        "": RivalCorrection(LOW, lambda f: f),
+        "mean shift": RivalCorrection(LOW, fit_mean_shift(low, standard)),
+        "ridge": RivalCorrection(LOW, fit_ridge(low, standard, penalty), f" (penalty {penalty:g})"),
     }
-    return found | {kind: Correction(kind, lambda f: f) for kind in kinds if kind != LOW}
+    return found | {kind: RivalCorrection(kind, lambda f: f) for kind in kinds if kind != LOW}
 
 
 def score_rivals(
     model: str,
     text: str,
-    corrections: Mapping[str, Correction],
+    corrections: Mapping[str, RivalCorrection],
     *,
     test: Mapping[str, Mapping[str, Embeddings]],
     classify: Callable[[str, Tensor], Tensor],

@@ -20,8 +20,8 @@ from loreal_plugin.runs.rival_methods import (
     LOW,
     MERGED,
     UPSAMPLED,
-    Correction,
     Embeddings,
+    RivalCorrection,
     RivalScore,
     Timer,
     corrections_of,
@@ -107,21 +107,21 @@ class RivalModel:
         students = {s: self._student(s, size) for s in self.engine.plan.tests}
         kind = f"{UPSAMPLED} {size}"
         encoders = {kind: upsampled(students[self.source].encode_image, size)}
-        plain = {kind: Correction(kind, lambda f: f)}
+        plain = {kind: RivalCorrection(kind, lambda f: f)}
         return self._score(model, text, plain, students, encoders)[0]
 
     def score_plain(self, model: str, text: str, change: str) -> RivalScore:
         """Return the row of small pictures as they are; `change` says what is new about it."""
         students = {s: self._student(s, self.phi) for s in self.engine.plan.tests}
         encoders = {LOW: students[self.source].encode_image}
-        plain = {change: Correction(LOW, lambda f: f)}
+        plain = {change: RivalCorrection(LOW, lambda f: f)}
         return self._score(model, text, plain, students, encoders)[0]
 
     def _score(
         self,
         model: str,
         text: str,
-        corrections: Mapping[str, Correction],
+        corrections: Mapping[str, RivalCorrection],
         students: Mapping[str, Student],
         encoders: Mapping[str, Encode],
     ) -> list[RivalScore]:
@@ -146,10 +146,10 @@ class RivalModel:
         """Return what times one small picture alone with each correction."""
         classify, picture = self._classify(students), blank_picture(self.phi, self.device)
 
-        def predict(how: Correction) -> Tensor:
+        def predict(how: RivalCorrection) -> Tensor:
             return classify(self.source, how.apply(encoders[how.kind](picture).float()))
 
-        def timer(corrections: Mapping[str, Correction]) -> dict[str, float]:
+        def timer(corrections: Mapping[str, RivalCorrection]) -> dict[str, float]:
             calls = {name: partial(predict, how) for name, how in corrections.items()}
             return picture_milliseconds(calls, self.device)
 

@@ -25,7 +25,7 @@ from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
 from loreal_plugin.runs.prepare import prepare, say_line
 from loreal_plugin.runs.random_sizes import CHANGE, RandomSizes
-from loreal_plugin.runs.records import head, roles, scored, target_facts, test_lists
+from loreal_plugin.runs.records import common_fields, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import resampling_of
 from loreal_plugin.runs.rival_methods import RivalScore, size_of
 from loreal_plugin.runs.rival_model import RivalModel
@@ -91,7 +91,9 @@ def _run(engine: Engine, tower: str, random_sizes: bool) -> dict[str, Any]:
         found = finished_record(folder) if is_complete(folder, own_key) else None
         if found is None:
             cfg = engine.cfgs["alpha"]
-            record: dict[str, Any] = {**head(plan, engine.identity, "rivals", own_key, alpha, cfg)}
+            record: dict[str, Any] = {
+                **common_fields(plan, engine.identity, "rivals", own_key, alpha, cfg)
+            }
             record |= {"protocol": plan.protocol.name, "rows": [], "views": views}
             record["test_sets"] = test_lists(plan, engine.identity)
             if not plan.protocol.halves:

@@ -9,7 +9,7 @@ from typing import Any
 
 from loreal_plugin.files.checked_json import CHECKED, OLD, OWN, parse_checked
 from loreal_plugin.files.manifest import SUMS, damage, read_sums
-from loreal_plugin.results.reader import set_aside
+from loreal_plugin.results.reader import is_set_aside
 from loreal_plugin.results.record import RESULTS, STARTED, is_newer, read_record
 
 CHECKABLE = (".json", ".seconds")
@@ -77,7 +77,7 @@ def _listed(path: Path, found: Verification) -> dict[str, Any]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith(".") and not set_aside(path):
+        if path.is_file() and not path.name.startswith(".") and not is_set_aside(path):
             yield path
 
 

@@ -39,7 +39,7 @@ from loreal_plugin.runs.loaders import host_test_loader
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.meter import Meter
 from loreal_plugin.runs.prepare import prepare
-from loreal_plugin.runs.records import head, roles, scored, target_facts, test_lists
+from loreal_plugin.runs.records import common_fields, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import RESAMPLING, resampling_of
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.students.build import device_of
@@ -155,7 +155,7 @@ def _record(engine: Engine, key: str, tests: list[str]) -> dict[str, Any]:
         "seed": 0,
         "parents": {},
     }
-    common = head(
+    common = common_fields(
         plan, identity, "run", key, plan.stages["alpha"], engine.cfgs["alpha"], EVERY_CLASS
     )
     more = {

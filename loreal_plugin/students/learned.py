@@ -14,7 +14,7 @@ from loreal_plugin.contract.facts import is_named
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files.manifest import vouched_damage
 from loreal_plugin.files.tensors import digest_tensors
-from loreal_plugin.weights.host_checkpoints import read_checkpoint
+from loreal_plugin.weights.host_checkpoints import read_host_checkpoint
 
 _SHOWN = 6  # how many misfits an error spells out
 
@@ -74,7 +74,7 @@ def load_learned(
     fault = vouched_damage(folder, path)
     if fault:
         raise CheckpointError(f"{fault}; run the command of its training again")
-    saved = read_checkpoint(path)["state_dict"]
+    saved = read_host_checkpoint(path)["state_dict"]
     keys = {contract.checkpoint_key(name): value for name, value in learned.items()}
     misfits = _misfits(model, keys, saved, contract)
     if misfits:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loreal_plugin.results.reader import Evidence, set_aside, setting_of
+from loreal_plugin.results.reader import Evidence, is_set_aside, setting_of
 from loreal_plugin.results.record import RESULTS, read_record
 from loreal_plugin.results.run import run_of
 from loreal_plugin.sweep.estimate import clock, estimate, finished
@@ -69,7 +69,7 @@ def result_text(out: Path, run: Run) -> str:
         return ""
     scores: dict[str, float] = {}
     for path in out.glob(f"*/**/phi{run.spec.phi}/*/seed{run.seed}/{RESULTS}"):
-        record = {} if set_aside(path) else read_record(path)[0]
+        record = {} if is_set_aside(path) else read_record(path)[0]
         if not record.get("rows"):
             continue
         found = run_of(record)

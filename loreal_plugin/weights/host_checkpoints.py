@@ -38,7 +38,7 @@ def _others_inert(module: str, name: str) -> Any:
         return _Inert
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_host_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a Dassl checkpoint on the CPU, read as `read_saved` does.
 
     Raises:

@@ -18,7 +18,7 @@ from loreal_plugin.contract import CONTRACTS
 from loreal_plugin.contract.registry import forget_rows
 from loreal_plugin.results.record import read_results
 from loreal_plugin.students.share import share_clip_tensors
-from loreal_plugin.weights.host_checkpoints import read_checkpoint
+from loreal_plugin.weights.host_checkpoints import read_host_checkpoint
 
 METHOD = "promptsrc"
 POSITIONS = (
@@ -75,7 +75,7 @@ def test_an_average_over_epochs_survives_an_interruption(
 
     def learned(out: str) -> dict[str, torch.Tensor]:
         (path,) = (tmp_path / out).rglob("PromptSRC/demo*/seed1/*/model.pth.tar-3")
-        return read_checkpoint(path)["state_dict"]
+        return read_host_checkpoint(path)["state_dict"]
 
     assert run("whole", "adapted") == 0
     (folder,) = whole_runs(tmp_path / "whole", "PromptSRC_LOREAL/phi32/*/seed1")

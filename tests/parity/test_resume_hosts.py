@@ -13,7 +13,7 @@ import torch
 from checkouts import CHECKOUTS, DASSL, checkout, environment, state_of
 from helpers import random_clip_file, tiny_image_folder
 
-from loreal_plugin.weights.host_checkpoints import read_checkpoint
+from loreal_plugin.weights.host_checkpoints import read_host_checkpoint
 
 pytestmark = pytest.mark.hosts
 RECIPES = {
@@ -116,7 +116,10 @@ def assert_same_checkpoints(killed: Path, whole: Path, name: str) -> None:
     )
     assert one.keys() == two.keys() and len(one) == 2  # stages 1 and 2
     for key, path in one.items():
-        first, second = read_checkpoint(path)["state_dict"], read_checkpoint(two[key])["state_dict"]
+        first, second = (
+            read_host_checkpoint(path)["state_dict"],
+            read_host_checkpoint(two[key])["state_dict"],
+        )
         assert first.keys() == second.keys()
         assert all(torch.equal(value, second[item]) for item, value in first.items()), key
     assert not list(killed.rglob("random-state*"))

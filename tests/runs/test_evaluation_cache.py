@@ -200,11 +200,11 @@ def test_the_folder_stays_within_its_bound(tmp_path: Path) -> None:
 
 def test_a_bound_that_is_no_number_is_refused() -> None:
     assert (
-        evaluation_cache.budget_mb({}) == evaluation_cache.DEFAULT_MB
-        and evaluation_cache.budget_mb({evaluation_cache.VARIABLE: "0"}) == 0
+        evaluation_cache.cache_limit_mb({}) == evaluation_cache.DEFAULT_MB
+        and evaluation_cache.cache_limit_mb({evaluation_cache.VARIABLE: "0"}) == 0
     )
     with pytest.raises(ConfigError, match="LOREAL_TEST_CACHE must be a whole number of MB"):
-        evaluation_cache.budget_mb({evaluation_cache.VARIABLE: "-3"})
+        evaluation_cache.cache_limit_mb({evaluation_cache.VARIABLE: "-3"})
 
 
 def test_a_later_test_with_answers_stands_for_a_final_test_without(tmp_path: Path) -> None:
