@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +21,8 @@ from loreal_plugin.pictures import read_picture
 
 LIST = "-"
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
-_MILLISECONDS = 0  # cv2.CAP_PROP_POS_MSEC
+_MILLISECONDS, _RATE = 0, 5  # cv2.CAP_PROP_POS_MSEC, cv2.CAP_PROP_FPS
+_USUAL_RATE = 25.0  # frames a second of a video that does not tell
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,10 @@ def _frames(what: str | int, name: str, every: float) -> Iterator[Source]:
     try:
         if not capture.isOpened():
             raise ConfigError(f"'{name}' cannot be opened as a video; is it one, and free?")
+        second_of = _seconds_here() if live else _seconds_of(capture)
         due = 0.0
         while capture.grab():
-            second = capture.get(_MILLISECONDS) / 1000
+            second = second_of()
             if second + 1e-6 < due:
                 continue
             due = second + every
@@ -121,6 +125,34 @@ def _frames(what: str | int, name: str, every: float) -> Iterator[Source]:
                 yield Source(f"{name}#t={second:.1f}", partial(_from_bgr, pixels), live)
     finally:
         capture.release()
+
+
+def _seconds_here() -> Callable[[], float]:
+    """Return a clock that begins with its first call; not every camera tells the time."""
+    start: list[float] = []
+
+    def second() -> float:
+        now = time.monotonic()
+        start[:] = start or [now]
+        return now - start[0]
+
+    return second
+
+
+def _seconds_of(capture: Any) -> Callable[[], float]:
+    """Return what gives the place of the next frame in a video; call it once a frame.
+
+    Where the file or its reader does not tell, the frame's number says it.
+    """
+    rate = float(capture.get(_RATE))
+    rate = rate if math.isfinite(rate) and rate > 0 else _USUAL_RATE
+    frames = count()
+
+    def second() -> float:
+        number, told = next(frames), capture.get(_MILLISECONDS) / 1000
+        return told if told > 0 else number / rate
+
+    return second
 
 
 def _from_bgr(pixels: Any) -> Image.Image:

@@ -61,7 +61,8 @@ def test_what_is_not_there_says_so_when_it_is_read(place: Path) -> None:
 class Capture:
     """Stands for OpenCV's: 10 frames a second, each with its number as colour."""
 
-    frames = 25
+    frames, rate, tells = 25, 10.0, True
+    now = 0.0  # of the clock that cameras are timed by
 
     def __init__(self, what: Any) -> None:
         self.what, self.at, self.open = what, -1, what != "broken.mp4"
@@ -71,10 +72,12 @@ class Capture:
 
     def grab(self) -> bool:
         self.at += 1
+        Capture.now += 0.1
         return isinstance(self.what, int) or self.at < self.frames
 
-    def get(self, _: int) -> float:
-        return 100.0 * self.at
+    def get(self, what: int) -> float:
+        told = 0.0 if isinstance(self.what, int) or not self.tells else 100.0 * self.at
+        return {0: told, 5: self.rate}[what]
 
     def retrieve(self) -> tuple[bool, np.ndarray]:
         return True, np.full((4, 6, 3), (self.at, 0, 200), np.uint8)
@@ -87,6 +90,7 @@ def test_a_video_and_a_camera_give_a_picture_every_second(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    monkeypatch.setattr("loreal_plugin.use.sources.time.monotonic", lambda: Capture.now)
     for name in ("cat.mp4", "broken.mp4"):
         (place / name).touch()
     found = list(pictures_of(["cat.mp4"], every=1.0))
@@ -98,6 +102,19 @@ def test_a_video_and_a_camera_give_a_picture_every_second(
     assert all(one.live for one in live) and not any(one.live for one in found)
     with pytest.raises(ConfigError, match="'broken.mp4' cannot be opened as a video"):
         next(iter(pictures_of(["broken.mp4"])))
+
+
+@pytest.mark.parametrize(("rate", "pictures"), [(10.0, 6), (5.0, 11), (0.0, 3), (float("nan"), 3)])
+def test_a_video_that_does_not_tell_the_time_is_counted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, rate: float, pictures: int
+) -> None:
+    """One of which the rate is unknown, too, is taken as one of 25 frames a second."""
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    for name, value in (("tells", False), ("rate", rate), ("frames", 51)):
+        monkeypatch.setattr(Capture, name, value)
+    (place / "cat.mp4").touch()
+    found = [source.name for source in pictures_of(["cat.mp4"], every=1.0)]
+    assert found == [f"cat.mp4#t={second}.0" for second in range(pictures)]
 
 
 def test_without_opencv_a_video_says_what_to_install(
