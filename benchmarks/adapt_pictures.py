@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.select_adaptation import Trials, read_settings
-from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.adapt.pictures import unlabelled_pictures
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.demo import render, world
 from loreal_plugin.demo.pictures import as_jpeg
@@ -110,7 +110,7 @@ def _draw(label: int, index: int) -> Path:
 
 def _from_folder(folder: Path, number: int, seed: int) -> list[str]:
     """Return `number` pictures of a folder, drawn with the seed."""
-    found = [str(path) for path in pictures_below(folder, "--folder")]
+    found = [str(path) for path in unlabelled_pictures(folder, "--folder")]
     order = np.random.default_rng(seed).permutation(len(found))
     return [found[i] for i in order[:number]]
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from loreal_plugin.data.items import check_names
 from loreal_plugin.errors import DataError
-from loreal_plugin.files.listing import PICTURE_ENDINGS
+from loreal_plugin.files import listing
 
 SHOTS = "shots"  # the value of ADAPT_PICTURES that means the training pictures
 
 
-def pictures_below(
+def unlabelled_pictures(
     folder: Path, name: str = "ADAPT_PICTURES", *, needed: bool = True
 ) -> list[Path]:
-    """Return the picture files below a folder, sorted; links to files are followed.
+    """Return the visible picture files below a folder, sorted; links to files are followed.
+
+    The order is part of keys: it is that of the whole paths.
 
     Args:
         name: what the user calls the folder, for the message.
@@ -28,14 +29,12 @@ def pictures_below(
     if not folder.is_dir():
         other = f", or '{SHOTS}'" if name == "ADAPT_PICTURES" else ""
         raise DataError(f"{name} '{folder}' is no folder; give a folder of pictures{other}")
-    found = sorted(
-        Path(place) / file
-        for place, _, files in os.walk(folder)
-        for file in files
-        if file.lower().endswith(PICTURE_ENDINGS) and not file.startswith(".")
-    )
+    found = sorted(map(Path, listing.pictures_below(folder)))
     if needed and not found:
-        endings = ", ".join(PICTURE_ENDINGS)
+        endings = ", ".join(listing.PICTURE_ENDINGS)
         raise DataError(f"there is no picture below {folder} (looked for {endings})")
     check_names((str(path) for path in found), folder)
     return found
+
+
+pictures_below = unlabelled_pictures  # its earlier name, by which `runs` still asks for it

@@ -10,13 +10,13 @@ import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.adapt.pictures import unlabelled_pictures
 from loreal_plugin.errors import DataError
-from loreal_plugin.files.listing import PICTURE_ENDINGS
+from loreal_plugin.files.listing import PICTURE_ENDINGS, visible_below
 from loreal_plugin.pictures import decode, read_picture
 
 TAR = ".tar"
@@ -48,26 +48,25 @@ def sources_below(folder: Path, name: str) -> list[Source]:
         DataError: no such folder, no picture in it, or a tar file that cannot be read.
     """
     folder = folder.expanduser()
-    shards = sorted(
-        Path(place) / file
-        for place, _, files in os.walk(folder)
-        for file in files
-        if file.lower().endswith(TAR) and not file.startswith(".")
-    )
+    shards = sorted(map(Path, visible_below(folder, (TAR,))))
     inside = [picture for shard in shards for picture in _members(shard)]
-    # without a picture in any tar file, the error of `pictures_below` is the right one
-    files = pictures_below(folder, name, needed=not inside)
+    # without a picture in any tar file, the error of `unlabelled_pictures` is the right one
+    files = unlabelled_pictures(folder, name, needed=not inside)
     return [*(str(path) for path in files), *inside]
 
 
 def _members(shard: Path) -> list[TarPicture]:
-    """Return the pictures of a tar file, in its order; DataError where it is none or is cut off."""
+    """Return the visible pictures of a tar file, in its order.
+
+    Raises:
+        DataError: it is no plain tar file, or is cut off.
+    """
     try:
         with tarfile.open(shard, "r:") as archive:
             found = [
                 TarPicture(shard, member.name, member.offset_data, member.size)
                 for member in archive
-                if member.isreg() and member.name.lower().endswith(PICTURE_ENDINGS)
+                if member.isreg() and _is_picture(member.name)
             ]
     except (tarfile.TarError, OSError) as error:
         raise DataError(
@@ -77,6 +76,15 @@ def _members(shard: Path) -> list[TarPicture]:
     if found and found[-1].offset + found[-1].size > shard.stat().st_size:
         raise DataError(f"'{shard}' is cut off: '{found[-1].member}' is not whole; fetch it again")
     return found
+
+
+def _is_picture(member: str) -> bool:
+    """Return whether a member's name is that of a visible picture.
+
+    Macs put a file `._a.jpg` of another kind beside each `a.jpg`.
+    """
+    hidden = any(part.startswith(".") and part != ".." for part in PurePosixPath(member).parts)
+    return member.lower().endswith(PICTURE_ENDINGS) and not hidden
 
 
 def open_source(source: Source) -> Image.Image:

@@ -1,4 +1,7 @@
-"""Which files of a folder are pictures: one list of endings and one walker for every command."""
+"""Which files of a folder are pictures: one list of endings, one walker of folders.
+
+Folders of a dataset, one a class, are listed by `loreal_plugin.data.items`.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,18 @@ PICTURE_ENDINGS = (
 def pictures_below(folder: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the visible pictures of a folder and of what lies below it, sorted in each folder.
 
-    A picture is known by its ending. What begins with a dot is hidden, folders included.
+    A picture is known by its ending.
+    """
+    return visible_below(folder, PICTURE_ENDINGS)
+
+
+def visible_below(folder: str | os.PathLike[str], endings: tuple[str, ...]) -> Iterator[str]:
+    """Yield the visible files of these endings in and below a folder, sorted in each folder.
+
+    What begins with a dot is hidden, folders included.
     """
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(PICTURE_ENDINGS) and not name.startswith("."):
+            if name.lower().endswith(endings) and not name.startswith("."):
                 yield os.path.join(place, name)

@@ -18,7 +18,7 @@ from tiny_hosts import METHODS, tiny_student
 from loreal_plugin.adapt import clip_at_phi
 from loreal_plugin.adapt.clip_at_phi import adapt_clip, plain_student
 from loreal_plugin.adapt.parts import part_files
-from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.adapt.pictures import unlabelled_pictures
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.tower import adapt
 from loreal_plugin.adapt.tower_plan import TowerPlan
@@ -94,7 +94,7 @@ def test_teacher_and_pupil_are_compared_on_the_same_crops(plan, made, embedded):
     embeddings = []
     for size in (64, PHI):
         shown = []
-        for index, path in enumerate(pictures_below(plan.pictures)):
+        for index, path in enumerate(unlabelled_pictures(plan.pictures)):
             image = read_picture(str(path))
             number = view_generator(SETTINGS.seed, index, SETTINGS.views)
             view = draw_view(*image.size, recipe, number)
@@ -166,7 +166,7 @@ def test_kept_targets_and_parts_of_batches_give_the_same(plan, made, monkeypatch
 def test_kept_targets_are_not_those_of_other_pictures(plan, made, monkeypatch, tmp_path):
     monkeypatch.setenv("LOREAL_CACHE", str(tmp_path / "cache"))
     elsewhere = tmp_path / "pictures"
-    for path in pictures_below(plan.pictures):
+    for path in unlabelled_pictures(plan.pictures):
         other = elsewhere / path.relative_to(plan.pictures)
         other.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as image:

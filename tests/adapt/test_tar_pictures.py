@@ -13,7 +13,7 @@ from helpers import tiny_image_folder
 from safetensors.torch import load_file
 
 from loreal_plugin.adapt.clip_at_phi import adapt_clip
-from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.adapt.pictures import unlabelled_pictures
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.tar_pictures import identity_of, open_source, sources_below, stamps_of
 from loreal_plugin.adapt.tower_plan import TowerPlan
@@ -28,7 +28,7 @@ SETTINGS = AdaptSettings(kind="patch", views=1, epochs=1, batch=8)
 def places(tmp_path_factory):
     """Give a folder of files, and one with the same pictures in two shards of WebDataset."""
     folder = tmp_path_factory.mktemp("shards")
-    files = pictures_below(tiny_image_folder(folder / "files", per_class=4))
+    files = unlabelled_pictures(tiny_image_folder(folder / "files", per_class=4))
     (folder / "shards" / "deeper").mkdir(parents=True)
     half = len(files) // 2
     for name, part in (("a.tar", files[:half]), ("deeper/b.tar", files[half:])):
@@ -119,6 +119,18 @@ def test_a_broken_picture_in_a_shard_is_named(tmp_path):
     (found,) = sources_below(tmp_path, "--pictures")
     with pytest.raises(DataError, match=r"x\.tar::one\.jpg' cannot be read"):
         open_source(found)
+
+
+def test_hidden_shards_and_members_are_left_out(places, tmp_path):
+    (tmp_path / ".thumbnails").mkdir()
+    shutil.copy(places[0] / "shards" / "a.tar", tmp_path / ".thumbnails")
+    with tarfile.open(tmp_path / "x.tar", "w") as shard:
+        for name in ("./one.png", "./._one.png", "deep/.cache/two.png", "../three.png"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            shard.addfile(member, io.BytesIO(b"hello"))
+    found = sources_below(tmp_path, "--pictures")
+    assert [one.member for one in found] == ["./one.png", "../three.png"]
 
 
 def test_a_folder_with_neither_gets_the_line_about_pictures(tmp_path):

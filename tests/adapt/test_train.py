@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_hosts import tiny_student
 
 from loreal_plugin.adapt import shards as shards_module
-from loreal_plugin.adapt.pictures import pictures_below
+from loreal_plugin.adapt.pictures import unlabelled_pictures
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.shards import Shards
 from loreal_plugin.adapt.tower import Tower, adapt
@@ -32,7 +32,7 @@ SETTINGS = AdaptSettings(rank=2, views=2, epochs=2, batch=4, lr=1e-3, seed=3)
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    return pictures_below(tiny_image_folder(tmp_path_factory.mktemp("pictures"), per_class=4))
+    return unlabelled_pictures(tiny_image_folder(tmp_path_factory.mktemp("pictures"), per_class=4))
 
 
 @pytest.fixture
@@ -164,10 +164,27 @@ def test_a_rate_that_is_too_high_is_said(start):
 
 def test_folders_without_pictures_are_refused(tmp_path):
     with pytest.raises(DataError, match="is no folder"):
-        pictures_below(tmp_path / "nothing")
+        unlabelled_pictures(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(DataError, match="there is no picture below"):
-        pictures_below(tmp_path)
+        unlabelled_pictures(tmp_path)
     (tmp_path / "deep" / "er").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "deep" / "er" / "ONE.JPG", "JPEG")
-    assert [path.name for path in pictures_below(tmp_path)] == ["ONE.JPG"]
+    assert [path.name for path in unlabelled_pictures(tmp_path)] == ["ONE.JPG"]
+
+
+def test_hidden_folders_and_files_are_left_out_and_the_order_is_that_of_paths(tmp_path):
+    names = (
+        "b/1.png",
+        "b.png",
+        "a-b/1.png",
+        "a/1.png",
+        ".thumbnails/1.png",
+        "a/.x/1.png",
+        ".y.png",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in unlabelled_pictures(tmp_path)]
+    assert found == ["a/1.png", "a-b/1.png", "b/1.png", "b.png"]
