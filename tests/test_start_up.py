@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from loreal_plugin.contract import CONTRACTS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +29,25 @@ def test_help_of_every_command_imports_nothing_heavy():
 
 def test_a_run_that_is_refused_early_imports_nothing_heavy():
     program = "from loreal_plugin.cli import main\nassert main(['base2new', 'maple', 'low']) == 2"
+    assert modules_after(program) == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["base2new", "mapel", "96"], "unknown method 'mapel'; did you mean 'maple'?"),
+        (["train", "--trainer", "MaPel_LOREAL"], "'MaPel_LOREAL'; did you mean 'MaPLe_LOREAL'?"),
+        (["train", "--trainer", "CoOpp"], "unknown trainer 'CoOpp'; did you mean 'CoOp'?"),
+        (["train"], "--trainer is missing"),
+    ],
+)
+def test_a_wrong_method_or_trainer_is_told_without_torch(words: list[str], said: str):
+    program = f"""
+import contextlib, io
+from loreal_plugin.cli import main
+with contextlib.redirect_stderr(io.StringIO()) as told:
+    assert main({words!r}) == 2
+assert {said!r} in told.getvalue(), told.getvalue()"""
     assert modules_after(program) == set()
 
 

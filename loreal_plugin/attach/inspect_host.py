@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loreal_plugin.attach.host_sources import top_of
 from loreal_plugin.attach.requirements import import_checks
 from loreal_plugin.contract import CONTRACTS, HostContract, PartCheck
-from loreal_plugin.contract.questions import trainer_without_row
-from loreal_plugin.errors import unknown_name
 from loreal_plugin.files import digest_sources
 
 _TRAIN_FUNCTIONS = ("setup_cfg", "main")
@@ -94,44 +90,6 @@ def methods_of(path: Path) -> list[str]:
         for name, contract in CONTRACTS.items()
         if all(check.ok for check in _trainer_checks(path, contract))
     ]
-
-
-def trainers_of(path: Path) -> dict[str, str]:
-    """Return the trainers that a host folder registers, each with its file; found by parsing."""
-    found: dict[str, str] = {}
-    for file in sorted((path / "trainers").glob("*.py")):
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        except (OSError, SyntaxError, UnicodeDecodeError):
-            continue
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and any(
-                "TRAINER_REGISTRY" in ast.dump(d) for d in node.decorator_list
-            ):
-                found[node.name] = f"trainers/{file.name}"
-    return found
-
-
-def unknown_trainer(kind: str, name: str, known: Iterable[str], host: Path) -> str:
-    """Return the text of the error for a method or trainer that no contract has.
-
-    Where the host does define such a trainer, the text names the questions that a row for it has to
-    answer.
-
-    Args:
-        kind: what `name` is: "method" or "trainer".
-        known: names of that kind.
-    """
-    wanted = name.removesuffix("_LOREAL").lower()
-    mine = {contract.trainer for contract in CONTRACTS.values()}
-    for trainer, file in trainers_of(host).items():
-        stem = Path(file).stem.lower()
-        if trainer not in mine and wanted in (
-            trainer.lower(),
-            stem if kind == "method" else trainer.lower(),
-        ):
-            return trainer_without_row(trainer, file, list(CONTRACTS))
-    return unknown_name(kind, name, known)
 
 
 def revision_of(inspection: HostInspection) -> str:

@@ -18,9 +18,10 @@ def host_findings(host: str, method: str, built: Built) -> list[Finding]:
         method: empty: maple where the host has it, else the first it has.
         built: what its model is built of; where that has no weights, it is not built.
     """
-    from loreal_plugin.attach.inspect_host import inspect_host, methods_of, trainers_of
-    from loreal_plugin.contract import CONTRACTS, get_contract
+    from loreal_plugin.attach.inspect_host import inspect_host, methods_of
+    from loreal_plugin.contract import get_contract
     from loreal_plugin.contract.registry import rows_from_outside
+    from loreal_plugin.contract.trainer_names import trainers_of, trainers_with_rows
     from loreal_plugin.runs.spec import find_host
 
     try:
@@ -30,7 +31,7 @@ def host_findings(host: str, method: str, built: Built) -> list[Finding]:
         contract = get_contract(method)
     except LorealError as error:
         return [Finding("host", one_line(error), False)]
-    known = {c.trainer for c in CONTRACTS.values()} | {c.loreal_trainer for c in CONTRACTS.values()}
+    known = trainers_with_rows()
     others = [name for name in trainers_of(path) if name not in known]
     inspection = inspect_host(path, contract, None)
     rows = [

@@ -53,17 +53,20 @@ def method_of(trainer: str, host: Path) -> str:
         ConfigError: no method has that trainer; the nearest name is offered, or, where the host has
             such a trainer, the questions that a contract row for it has to answer.
     """
-    from loreal_plugin.attach.inspect_host import unknown_trainer
-    from loreal_plugin.contract import CONTRACTS
+    from loreal_plugin.contract.trainer_names import (
+        surely_unknown,
+        trainers_with_rows,
+        unknown_trainer,
+    )
     from loreal_plugin.errors import ConfigError
 
-    names = {
-        name: method for method, c in CONTRACTS.items() for name in (c.trainer, c.loreal_trainer)
-    }
+    if not trainer:
+        raise ConfigError("--trainer is missing")
+    if fault := surely_unknown(trainer, host):  # said without importing torch
+        raise ConfigError(fault)
+    names = trainers_with_rows()
     if trainer not in names:
-        raise ConfigError(
-            unknown_trainer("trainer", trainer, names, host) if trainer else "--trainer is missing"
-        )
+        raise ConfigError(unknown_trainer("trainer", trainer, names, host))
     return names[trainer]
 
 
@@ -73,14 +76,17 @@ def run(args: argparse.Namespace) -> int:
     import os
     from contextlib import nullcontext
 
-    from loreal_plugin.attach import attach_host
-    from loreal_plugin.attach.clip_source import using_weights
     from loreal_plugin.runs.spec import find_host
 
     words = [*args.extra, *args.after]
     chosen, _ = family_parser().parse_known_args(words)
     path = find_host(args.host or os.environ.get("HOST") or "")
-    host = attach_host(path, method_of(chosen.trainer, path))
+    method = method_of(chosen.trainer, path)
+    # these import torch: not before the words are looked at
+    from loreal_plugin.attach import attach_host
+    from loreal_plugin.attach.clip_source import using_weights
+
+    host = attach_host(path, method)
     cfg = host.setup_cfg(words)
     utils = importlib.import_module("dassl.utils")
     if cfg.SEED >= 0:

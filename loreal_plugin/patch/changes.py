@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from loreal_plugin.attach.inspect_host import methods_of, trainers_of
+from loreal_plugin.attach.inspect_host import methods_of
 from loreal_plugin.contract import get_contract
+from loreal_plugin.contract.trainer_names import trainers_of
 from loreal_plugin.errors import HostError, unknown_name
 from loreal_plugin.files import digest_bytes
 from loreal_plugin.patch.lines import with_lines, without_lines

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loreal_plugin.contract import CONTRACTS
+from loreal_plugin.contract.trainer_names import unknown_trainer
 from loreal_plugin.data.demo import DEMO_DATASETS, DEMO_WEIGHTS
 from loreal_plugin.errors import ConfigError, DataError, HostError, near_name, unknown_name
 from loreal_plugin.paths import bundle_root, cache_root, embedded_host
@@ -127,9 +128,6 @@ def build_spec(
         HostError: HOST is no folder.
     """
     if method.lower() not in CONTRACTS:
-        # it imports torch: not before something is wrong
-        from loreal_plugin.attach.inspect_host import unknown_trainer
-
         raise ConfigError(
             unknown_trainer("method", method, CONTRACTS, find_host(host or env.get("HOST") or ""))
         )

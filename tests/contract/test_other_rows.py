@@ -12,12 +12,12 @@ from test_text_of_hosts import assert_paths_agree, spliced
 from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 
 from loreal_plugin.attach import attach_host, detach_host
-from loreal_plugin.attach.inspect_host import unknown_trainer
 from loreal_plugin.cli.main import main
 from loreal_plugin.contract import HostContract, get_contract
 from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.ivlp import rows_of_block
 from loreal_plugin.contract.questions import QUESTIONS
+from loreal_plugin.contract.trainer_names import surely_unknown, trainers_with_rows, unknown_trainer
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.options import resolve_options
@@ -248,3 +248,15 @@ def test_a_run_with_the_usual_settings_is_not_refused(stand_in, method, tmp_path
     words = ["base2new", method, "96", "--host", str(stand_in(method).path), "--dry-run"]
     code = main([*words, "--until", "adapted", "--out", str(tmp_path)])
     assert code == 0, capsys.readouterr().err
+
+
+def test_names_found_by_parsing_are_those_of_the_rows(tmp_path):
+    names = trainers_with_rows()
+    assert [name for name in names if surely_unknown(name, tmp_path)] == []
+    told = surely_unknown("CoOpp", tmp_path)
+    assert told == unknown_trainer("trainer", "CoOpp", names, tmp_path), (
+        "the same list, without rows"
+    )
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "vpt.py").write_text("@TRAINER_REGISTRY.register()\nclass VPT: pass\n")
+    assert not surely_unknown("VPT_LOREAL", tmp_path), "the questions are for a trainer of the host"

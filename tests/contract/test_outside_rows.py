@@ -27,7 +27,7 @@ from stand_ins.outside import (
 from tiny_hosts import RECIPES, tiny_student
 
 from loreal_plugin.attach import attach_host, detach_host
-from loreal_plugin.attach.inspect_host import methods_of, unknown_trainer
+from loreal_plugin.attach.inspect_host import methods_of
 from loreal_plugin.bench.lookup import title_of
 from loreal_plugin.cli.main import main
 from loreal_plugin.contract import CONTRACTS, HostContract, contract_of, get_contract, registry
@@ -35,6 +35,7 @@ from loreal_plugin.contract.facts import HostFacts
 from loreal_plugin.contract.maple import MaPLeContract
 from loreal_plugin.contract.questions import QUESTIONS
 from loreal_plugin.contract.registry import forget_rows
+from loreal_plugin.contract.trainer_names import unknown_trainer
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.patch.changes import plan_patch
 from loreal_plugin.results.layout import method_order
