@@ -14,9 +14,9 @@ from tiny_hosts import CLASSNAMES, save_host_checkpoint, tiny_student
 from loreal_plugin.attach import attach_host, detach_host
 from loreal_plugin.cli.main import main
 from loreal_plugin.contract import HostContract, get_contract
-from loreal_plugin.contract.facts import HostFacts
+from loreal_plugin.contract.facts import HostFacts, missing_facts
 from loreal_plugin.contract.ivlp import rows_of_block
-from loreal_plugin.contract.questions import QUESTIONS
+from loreal_plugin.contract.questions import QUESTIONS, questions
 from loreal_plugin.contract.trainer_names import surely_unknown, trainers_with_rows, unknown_trainer
 from loreal_plugin.errors import ConfigError, HostError
 from loreal_plugin.method.loreal import Loreal
@@ -202,6 +202,14 @@ def test_every_question_is_one_of_the_contract():
     assert {name for name, _ in QUESTIONS} <= known
 
 
+def test_what_every_row_has_to_give_is_asked_first():
+    needed = missing_facts(HostFacts)
+    assert {"method", "loreal_trainer", "trainer"} <= set(needed)
+    asked = [name for name, _ in questions()]
+    assert asked[: len(needed)] == needed and len(asked) == len(set(asked)) == len(QUESTIONS)
+    assert needed == [name for name, _ in QUESTIONS if name in needed], "each has a text"
+
+
 @pytest.mark.parametrize(
     "kind, name", [("trainer", "VPT_LOREAL"), ("trainer", "VPT"), ("method", "vpt")]
 )
@@ -216,7 +224,7 @@ def test_trainer_without_a_row_gets_the_questions(tmp_path, kind, name):
         text.startswith("trainer 'VPT' (trainers/vpt.py) has no row")
         and "docs/ADD_A_HOST.md" in text
     )
-    assert all(question in text for question, _ in QUESTIONS) and "\n" not in text
+    assert all(f"{name} ({what})" in text for name, what in questions()) and "\n" not in text
     assert unknown_trainer(kind, "mapel", ["coop", "maple"], tmp_path).startswith(
         f"unknown {kind} 'mapel'; did you"
     )
