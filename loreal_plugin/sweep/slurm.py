@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.devices import VARIABLE, use_one_device
 from loreal_plugin.errors import ConfigError, LorealError
 from loreal_plugin.sweep.local import OnEnd
 from loreal_plugin.sweep.planned_runs import Run
@@ -59,6 +60,7 @@ class Family:
             env: variables that the submitting process had.
         """
         os.environ.update(env)
+        use_one_device()  # a process of its own, as each command is
         main = importlib.import_module(WORKER_MODULE).main
         outcomes = []
         for words, log in tasks:
@@ -116,7 +118,7 @@ def run_slurm(
     cluster = rest.pop("cluster", "slurm")
     env = {
         name: os.environ[name]
-        for name in ("LOREAL_CACHE", "DASSL", "OMP_NUM_THREADS")
+        for name in ("LOREAL_CACHE", VARIABLE, "DASSL", "OMP_NUM_THREADS")
         if name in os.environ
     }
     groups = families(runs)

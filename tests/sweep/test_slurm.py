@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from loreal_plugin.devices import VARIABLE, VISIBLE
 from loreal_plugin.errors import LorealError
-from loreal_plugin.sweep.slurm import run_slurm
+from loreal_plugin.sweep.slurm import Family, run_slurm
 from loreal_plugin.sweep.sweep_record import Outcome
 
 pytest.importorskip("submitit", reason="submitit is not installed: nothing was submitted")
@@ -42,6 +44,23 @@ def test_every_run_of_every_task_is_reported(
     assert "| `BRIDGE` |" in (tmp_path / "a1.txt").read_text()
     # --version ends the process on its own: the task's failure, told as such
     assert not ended["b1"].done and ended["b1"].error
+
+
+@pytest.mark.parametrize(("chosen", "seen"), [("", "4"), ("1", "6"), ("cpu", ""), ("all", "4,6")])
+def test_a_task_uses_one_device_of_those_that_slurm_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, seen: str
+) -> None:
+    monkeypatch.setenv(VISIBLE, "4,6")
+    monkeypatch.setenv(VARIABLE, "")
+    found: list[str] = []
+
+    def run_logged(*_: Any) -> tuple[int, str]:
+        found.append(os.environ[VISIBLE])
+        return 0, ""
+
+    monkeypatch.setattr("loreal_plugin.sweep.slurm.run_logged", run_logged)
+    Family()([(["options"], str(tmp_path / "log.txt"))], {VARIABLE: chosen})
+    assert found == [seen]
 
 
 @pytest.mark.skipif(
