@@ -88,8 +88,8 @@ class Tower:
             shape = tuple(seen[-1].shape) if seen else "nothing"
             raise HostError(
                 f"the last block of the image encoder was to read rows (T, B, D) with {count}"
-                f" patches among them, it read {shape}; its patch tokens cannot be compared:"
-                " set TRAINER.LOREAL.ADAPT_TOKEN_WEIGHT 0 or ADAPT none"
+                f" patches among them, it read {shape}; its patch tokens cannot be compared,"
+                " so it cannot be adapted; in a run leave that out: -- TRAINER.LOREAL.ADAPT none"
             )
         # A host may use the norm for a branch of its own, too: the rows are the same.
         return features, self.student.contract.patch_rows(seen[0], count)

@@ -96,9 +96,10 @@ class Distillation:
                 first = int((~of_steps.isfinite()).nonzero()[0]) + 1
                 raise ConfigError(
                     f"the adaptation's loss is {loss} in step {first} of {len(of_steps)}, pass"
-                    f" {number + 1} of {len(self.order)}: TRAINER.LOREAL.ADAPT_LR"
-                    f" {self.settings.lr} is too high, or a picture's target is no number; what"
-                    " was saved after earlier passes is kept"
+                    f" {number + 1} of {len(self.order)}: the learning rate {self.settings.lr:g} is"
+                    " too high; choose a smaller one (--lr, in a run TRAINER.LOREAL.ADAPT_LR); if"
+                    " the loss stays so, a picture's target is no number; what was saved after"
+                    " earlier passes is kept"
                 )
             self.passes_done = number + 1
             yield Progress(self.passes_done, len(self.order), time.monotonic() - started, loss)

@@ -72,7 +72,7 @@ def clip_image_tower(model: nn.Module, trainer: str) -> ImageTower:
     except (AttributeError, TypeError) as error:
         raise HostError(
             f"{trainer}: a part of a CLIP vision transformer was looked for and is not there"
-            f" ({error}); the image side of such a model cannot be adapted: set"
-            " TRAINER.LOREAL.ADAPT none"
+            f" ({error}); the image side of such a model cannot be adapted; in a run"
+            " leave that out: -- TRAINER.LOREAL.ADAPT none"
         ) from error
     return found

@@ -56,8 +56,8 @@ class LowRankUpdate(nn.Module):
         d_out, d_in = weight.shape
         if not 1 <= rank <= min(d_out, d_in):
             raise ConfigError(
-                f"ADAPT_RANK {rank} was asked for; this image encoder allows"
-                f" 1 to {min(d_out, d_in)}"
+                f"rank {rank} was asked for; this image encoder allows 1 to {min(d_out, d_in)}"
+                " (--rank, in a run TRAINER.LOREAL.ADAPT_RANK)"
             )
         # Drawn on the CPU, so that one seed gives the same start on every device.
         down = torch.randn(rank, d_in, generator=generator) / d_in**0.5

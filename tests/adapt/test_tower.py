@@ -147,8 +147,19 @@ def test_files_that_are_damaged_or_of_another_student_are_refused(embedded, clip
 def test_bad_ranks_and_towers_are_one_clear_line(embedded, clip_file):
     student = tiny_student(embedded("coop"), clip_file, size=SMALL)
     for rank in (0, 65):
-        with pytest.raises(ConfigError, match=f"ADAPT_RANK {rank} was asked for"):
+        with pytest.raises(
+            ConfigError, match=rf"rank {rank} was.*\(--rank, in a run TRAINER.LOREAL.ADAPT_RANK\)"
+        ):
             adapt(student, AdaptSettings(kind="lora", rank=rank))
     student.model.image_encoder.transformer = torch.nn.Identity()
     with pytest.raises(HostError, match="ADAPT none"):
         adapt(student, AdaptSettings())
+
+
+def test_rows_that_are_no_patches_name_what_helps_in_a_run(embedded, clip_file):
+    """No weight of the loss helps: the tokens are read whatever it is."""
+    student = tiny_student(embedded("coop"), clip_file, size=SMALL)
+    tower = Tower(student)
+    tower.grid += 8
+    with pytest.raises(HostError, match=r"cannot be compared.*-- TRAINER.LOREAL.ADAPT none$"):
+        tower.encode(torch.randn(1, 3, SMALL, SMALL))
