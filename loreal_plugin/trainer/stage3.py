@@ -149,7 +149,7 @@ class Stage3:
         mib = report.bytes_shared / 2**20
         print(f"Students share {report.n_shared} tensors ({mib:.1f} MiB)")
         if adapted:
-            use_adaptation_of(beta, adapted)
+            use_adaptation_of(beta, adapted, weights_fingerprint(weights_name(self.cfg)))
             print(f"Student beta: image side adapted to {o.phi}, from {adapted}")
         self.host_facts, self.host_code = host.sources, host.code
         return alpha, beta

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny_hosts import METHODS, tiny_student
 
-from loreal_plugin.adapt.files import as_stored, read_adaptation, write_adaptation
+from loreal_plugin.adapt.files import adaptation_file, as_stored, read_adaptation, write_adaptation
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.adapt.tower import Tower, adapt
-from loreal_plugin.adapt.use import use_adaptation
+from loreal_plugin.adapt.use import use_adaptation, use_adaptation_of
 from loreal_plugin.contract.image_tower import BLOCK_MAPS
 from loreal_plugin.errors import CheckpointError, ConfigError, HostError
 from loreal_plugin.students.share import share_clip_tensors
@@ -142,6 +142,18 @@ def test_files_that_are_damaged_or_of_another_student_are_refused(embedded, clip
     other = tiny_student(embedded("coop"), clip_file, size=96)
     with pytest.raises(CheckpointError, match="made for phi 32, here 96"):
         use_adaptation(other, tensors, _note(student, settings))
+
+
+def test_an_adaptation_of_other_weights_is_refused(embedded, clip_file, tmp_path):
+    host, settings = embedded("coop"), AdaptSettings(kind="positions")
+    source, student = (tiny_student(host, clip_file, size=SMALL) for _ in range(2))
+    tensors = as_stored(_moved(adapt(source, settings)).state())
+    note = _note(student, settings) | {"weights": "a1"}
+    write_adaptation(adaptation_file(tmp_path), tensors, note)
+    with pytest.raises(CheckpointError, match="made for CLIP weights a1, here b2; train one for"):
+        use_adaptation_of(student, tmp_path, "b2")
+    assert not student.adaptation
+    assert use_adaptation_of(student, tmp_path, "a1")["weights"] == "a1" and student.adaptation
 
 
 def test_bad_ranks_and_towers_are_one_clear_line(embedded, clip_file):
