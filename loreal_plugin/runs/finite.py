@@ -57,8 +57,9 @@ def _fault(
 ) -> ConfigError | DataError:
     """Return the error of a step: single pictures are to blame, else the learning rate."""
     cfg = trainer.cfg
+    size = cfg.TRAINER.LOREAL.PHI if loreal else cfg.INPUT.SIZE[0]
     place = (
-        f"stage '{stage}' ({cfg.TRAINER.NAME} at {cfg.INPUT.SIZE[0]}) stopped at epoch"
+        f"stage '{stage}' ({cfg.TRAINER.NAME} at {size}) stopped at epoch"
         f" {trainer.epoch + 1} of {trainer.max_epoch}, step {trainer.batch_idx + 1} of"
         f" {trainer.num_batches}"
     )

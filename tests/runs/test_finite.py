@@ -105,7 +105,7 @@ def test_stage_3_names_pictures_of_cached_features(
     poisoned("loreal", spoil)
     code, _, said = command_line(world.env)("base2new", *RUN, "--", *FAST)
     assert code == 2 and named[0] in said and "of 1 picture(s)" in said
-    assert "stage 'loreal' (MaPLe_LOREAL at 64) stopped at epoch 2 of 2, step 1" in said
+    assert "stage 'loreal' (MaPLe_LOREAL at 32) stopped at epoch 2 of 2, step 1" in said
 
 
 def picture(name: str) -> Any:
