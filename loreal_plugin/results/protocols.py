@@ -106,12 +106,17 @@ BASE2NEW = Protocol(
 DATASET is a name of configs/datasets/ or a folder of DATA with one sub-folder a class; SEED is a
 whole number.
 
-KEY VALUE pairs after -- override the recipes: TRAINER.LOREAL.* reaches stage 3 only, any other key
-all stages; host:KEY reaches stages 1 and 2 (keys of INPUT, MODEL and the method's own node stage 3
-too, whose students they describe), beta:KEY stage 2 only (the row of the host at PHI is then of
-that training), loreal:KEY stage 3 only.
+The stages are alpha, beta and loreal, and two of our own, which the presets paper and authors
+leave out: adapt and adapted. KEY VALUE pairs after -- override the recipes:
+  TRAINER.LOREAL.KEY, loreal:KEY  loreal, and adapt, which reads the keys ADAPT... of these
+  any other KEY                   all stages
+  host:KEY                        alpha and beta; keys of INPUT, MODEL and the method's own node
+                                  the others, too, whose students they describe
+  beta:KEY                        beta (the row of the host at PHI is then of that training)
+  adapted:KEY                     adapt and adapted
+How positions are resampled (PRESET, POSITION_RESAMPLING) holds for all stages.
 
---until beta stops after stage 2 and prints the rows that exist: for choosing a host's recipe, and
+--until beta stops after beta and prints the rows that exist: for choosing a host's recipe, and
 for "the host at PHI trained on for longer".""",
     examples=(
         "maple 96",
@@ -151,7 +156,7 @@ XD = Protocol(
     help="train on one dataset, test on datasets of other classes",
     notes="""\
 trained on ImageNet, tested on the ten other benchmarks; demo: on things sorted in other ways.
-DATASET is the source, all of its classes are trained on. The three stages are shared by xd and dg.
+DATASET is the source, all of its classes are trained on. xd and dg share all stages.
 On a target, the words of the slots are those of the source; the target's own with
 -- TRAINER.LOREAL.TEST_ATTRIBUTES target.""",
     examples=_ACROSS_EXAMPLES,
@@ -169,8 +174,8 @@ DG = replace(
     help="train on one dataset, test on other renderings of its classes",
     notes="""\
 trained on ImageNet, tested on V2, Sketch, A and R; demo: on fresh pictures, drawings, clutter,
-other colours. DATASET is the source, all of its classes are trained on. The three stages are shared
-by xd and dg. On a target, the words of the slots are those of the source; the target's own with
+other colours. DATASET is the source, all of its classes are trained on. The stages are those of xd.
+On a target, the words of the slots are those of the source; the target's own with
 -- TRAINER.LOREAL.TEST_ATTRIBUTES target.""",
 )
 FEW_SHOT = Protocol(

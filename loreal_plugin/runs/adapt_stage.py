@@ -1,4 +1,7 @@
-"""The stage between 2 and 3: beta's image side learns from alpha's, without labels."""
+"""The stage `adapt`, after `loreal`: beta's image side learns from alpha's, without labels.
+
+It needs stage `alpha` alone, and the stage `adapted` after it stands on it.
+"""
 
 from __future__ import annotations
 

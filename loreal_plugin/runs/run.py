@@ -1,4 +1,7 @@
-"""A run of any protocol that trains: three stages, every row on every test set, one table."""
+"""A run of any protocol that trains: its stages, every row on every test set, one table.
+
+The stages are alpha, beta and loreal, and our own adapt and adapted, which are optional.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@
 #   --dry-run before the -- prints the commands of all stages and tests, and does nothing
 #
 # DATASET is the source: imagenet (V2, Sketch, A, R), demo (four target worlds), or any other with TARGETS.
-# The three stages are those of xd.sh.
+# The stages are those of xd.sh.
 #
 # Environment: DATA (folder of the datasets; not needed for demo), HOST (a CoOp-family checkout; default the
 # embedded host), OUT (default ./output), SHOTS (16), TARGETS (datasets to test on), CLIP_WEIGHTS (demo, demo-2, an OpenAI name or a

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from loreal_plugin.errors import ConfigError, DataError, HostError, LorealError
-from loreal_plugin.paths import cache_root, embedded_host
-from loreal_plugin.runs.spec import Override, build_spec, parse_overrides
+from loreal_plugin.paths import bundle_root, cache_root, embedded_host
+from loreal_plugin.results.protocols import BASE2NEW
+from loreal_plugin.runs.spec import REACH, Override, build_spec, parse_overrides
 
 
 def test_defaults_are_the_demo_on_the_embedded_host() -> None:
@@ -99,3 +100,12 @@ def test_override_scopes() -> None:
 def test_wrong_overrides_are_named(words: list[str], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         parse_overrides(words)
+
+
+@pytest.mark.parametrize("scope", [scope for scope in REACH if scope != "all"])
+def test_help_and_page_say_which_stages_a_scope_reaches(scope: str) -> None:
+    page = (bundle_root() / "docs" / "RUNS.md").read_text(encoding="utf-8")
+    for text in (BASE2NEW.notes, page.replace("`", "").split("### Which stages")[1]):
+        (line,) = [line for line in text.splitlines() if f"{scope}:KEY" in line]
+        told = line.split(f"{scope}:KEY")[1]
+        assert [stage for stage in REACH[scope] if stage not in told] == []
