@@ -2,7 +2,8 @@
 
 - `archives`: zips and tars from elsewhere, unpacked safely.
 - `atomic`: bytes, text, JSON, links; what a killed process left is found and removed.
-- `caches`: what is said of one that cannot be written.
+- `caches`: what they may take, the oldest entries removed; what is said of one that cannot be
+  written.
 - `checked_json`: objects with their own hash.
 - `folders`: made as a whole and renamed to their place.
 - `listing`: the pictures of a folder.
@@ -10,6 +11,7 @@
 - `manifest`: hashes of files that a record vouches for.
 - `documents`: parts of a document that a command fills in.
 - `packed`: a run that somebody packed.
+- `schema`: whether a value is valid under a JSON Schema.
 - `tensors`: safetensors and checkpoints of torch, hashes of tensors (imports torch).
 - `store`: tensors with a note that says what they belong to (imports torch).
 - `sealed`, `torch_files`: what torch wrote, read without running it (imports torch).

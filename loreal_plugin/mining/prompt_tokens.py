@@ -58,7 +58,7 @@ def prompt_parts(
         classname: as the dataset spells it; underscores are spaces.
         words: K attributes.
         n_content: M.
-        order: one of `loreal_plugin.method.SLOT_ORDERS`.
+        order: one of `loreal_plugin.method.slots.SLOT_ORDERS`.
         template: what stands before the class name; a learned context counts as its words.
         slot_parts: see the key SLOT_PARTS.
 

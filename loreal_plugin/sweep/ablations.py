@@ -56,7 +56,7 @@ def write_ablations(out: Path, file: Path, plans: Sequence[str] | None = None) -
     for plan in chosen:
         if not plan.factors:
             raise ConfigError(
-                f"plan {plan.path} has no factors; docs of plans: loreal sweep --help"
+                f"plan {plan.path} has no factors; docs/SWEEPS.md says what these are"
             )
     write_text(file, ablation_page(evidence, chosen, out))
     return file

@@ -123,7 +123,7 @@ def test_plans_without_factors_are_refused(
     assert (
         main(["report", str(tmp_path / "out"), "--ablations", str(file), "--plans", "lr_b2n"]) == 2
     )
-    assert "has no factors" in capsys.readouterr().err and not file.exists()
+    assert "has no factors; docs/SWEEPS.md says" in capsys.readouterr().err and not file.exists()
     assert main(["report", str(tmp_path / "out"), "--plans", "ablations"]) == 2
     assert "--plans belongs to --ablations" in capsys.readouterr().err
 
