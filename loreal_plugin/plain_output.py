@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+Say = Callable[[str], None]  # where lines of progress go, `say_line` or another
 
 EXIT_BROKEN_PIPE = 141  # as shells say SIGPIPE
 # C0 without tab, line feed and carriage return (bars go back to the line's start), DEL, C1

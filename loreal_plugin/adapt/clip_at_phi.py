@@ -9,7 +9,7 @@ is, with resampled positions.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -39,6 +39,7 @@ from loreal_plugin.files import digest, digest_file, write_checked
 from loreal_plugin.files.store import VerifiedStore
 from loreal_plugin.options import position_resampling
 from loreal_plugin.paths import cache_root, embedded_host
+from loreal_plugin.plain_output import Say
 from loreal_plugin.students.build import build_student
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
@@ -50,8 +51,6 @@ SAVES = 20  # checkpoints of a training
 MINUTES = 10  # at most between two checkpoints, up to the length of a pass
 QUIET = 10  # seconds at least between two lines of progress
 COMPARED = 128  # pictures on which pupil and teacher are compared, in a view that does not train
-
-Say = Callable[[str], None]
 
 
 def adapt_clip(plan: TowerPlan, say: Say, ranks: Ranks | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from loreal_plugin.bench.measure_cell import machine_facts
 from loreal_plugin.bench.results_file import BenchStore
 from loreal_plugin.bench.sizes import ModelSize
 from loreal_plugin.errors import ConfigError
+from loreal_plugin.plain_output import Say
 from loreal_plugin.runs.timing import spread
 
-Say = Callable[[str], None]
 _TAIL = 300  # characters of the last line of a failed cell that are recorded
 
 

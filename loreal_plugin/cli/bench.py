@@ -144,7 +144,7 @@ def _measure(args: argparse.Namespace, cells: list[Any], store: Any) -> int:
     """Measure the cells; return how many failed."""
     from loreal_plugin.bench.run_cells import run_cells
     from loreal_plugin.bench.sizes import get_size, weights_file
-    from loreal_plugin.runs.prepare import say_line
+    from loreal_plugin.plain_output import say_line
 
     weights_file(get_size(args.size))
     failed = run_cells(

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"unknown argument '{args.extra[0]}'; see loreal fit --help")
     rule = "--hold-out must be a percentage between 0 and 100"
     hold_out = number(args.hold_out, lambda n: 0 < n < 100, rule) / 100
-    from loreal_plugin.runs.prepare import say_line
+    from loreal_plugin.plain_output import say_line
     from loreal_plugin.use.fit import FitPlan, fit_folder
 
     plan = FitPlan(

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from loreal_plugin.cli.run_options import add_row
+
 TEXT = "make one folder or archive of a finished run, to be shared"
 EPILOG = """\
 What is made opens elsewhere as the run does: loreal predict, loreal export, loreal verify and
@@ -35,11 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--out", metavar="PLACE", required=True, help="a new folder, or a new .zip or .tar"
     )
-    parser.add_argument(
-        "--row",
-        default="",
-        help="loreal or adapted (the adapted image side, where the run has one)",
-    )
+    add_row(parser)
     parser.add_argument(
         "--with-weights",
         action="store_true",

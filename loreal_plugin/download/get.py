@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +27,12 @@ from loreal_plugin.errors import ArchiveError, DataError, TransferError
 from loreal_plugin.files import read_json, write_json
 from loreal_plugin.files.archives import is_archive, unpack
 from loreal_plugin.files.locks import shared_lock
+from loreal_plugin.plain_output import Say
 
 WORK = ".loreal-get"
 RECORD = "loreal_sources.json"  # beside the parts: where each file came from, with its hash
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ROOM = 2.1  # an archive and what is in it
-Say = Callable[[str], None]
 
 
 def get_dataset(

@@ -19,14 +19,12 @@ from loreal_plugin.data.storage import saves_held_back
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.method.loreal import Loreal
 from loreal_plugin.pictures import read_picture
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.runs.identity import Identity
-from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.reopen import reopened_engine
 from loreal_plugin.runs.trained_run import TrainedRun
 from loreal_plugin.students.share import share_clip_tensors
 from loreal_plugin.students.student import Student
-
-Say = Callable[[str], None]
 
 
 @dataclass(eq=False)

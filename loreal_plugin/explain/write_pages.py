@@ -11,11 +11,11 @@ from loreal_plugin.explain.explanation import Explainer, Explanation
 from loreal_plugin.explain.map_page import save_map
 from loreal_plugin.explain.overview import save_overview
 from loreal_plugin.explain.page import save_page
-from loreal_plugin.explain.runs import OpenRun, Say, open_run
+from loreal_plugin.explain.runs import OpenRun, open_run
 from loreal_plugin.explain.sample import choose, labels_of, split_words
 from loreal_plugin.explain.slot_worth import load_vocabulary
 from loreal_plugin.files import write_json
-from loreal_plugin.runs.prepare import say_line
+from loreal_plugin.plain_output import Say, say_line
 
 NUMBERS, OVERVIEW = "explanations.json", "overview.png"
 IGNORED = 0.01  # of its mean: a content that moves less says the same of every picture

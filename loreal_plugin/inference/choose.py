@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,11 +23,11 @@ from loreal_plugin.inference.agreement import choose_margin, in_batches
 from loreal_plugin.inference.builder import ModeBuilder, chosen_file
 from loreal_plugin.inference.modes import Mode
 from loreal_plugin.options import LorealOptions
+from loreal_plugin.plain_output import Say
 
 TARGET, VIEWS, BATCH = 0.995, 400, 32
 CHEAPEST_FIRST = ("static", "tangent", "auto")
 _SECONDS_BETWEEN_LINES = 5.0  # of progress
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from loreal_plugin.inference.fit_expansion import (
     n_samples,
 )
 from loreal_plugin.inference.table_store import TableStore
+from loreal_plugin.plain_output import Say
 
 STATISTICS, EXPANSION, PART = "statistics", "expansion", "expansion-part"
 # Training embeddings kept for fits of other class sets; the last CHECKS of them test a fit.
@@ -32,7 +33,6 @@ SAMPLE, CHECKS = 1024, 32
 PART_CLASSES = 50
 
 Encode = Callable[[Tensor, Tensor], Tensor]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from loreal_plugin.devices import device_choice
 from loreal_plugin.errors import ConfigError
 from loreal_plugin.options import position_resampling, resolve_options
+from loreal_plugin.plain_output import Say
 from loreal_plugin.results.record import (
     finished_record,
     is_complete,
@@ -45,7 +46,6 @@ from loreal_plugin.runs.tracker import Tracker, find_tracker, listen, tracked
 from loreal_plugin.trainer.checkpoint import NAME
 from loreal_plugin.trainer.step_sizes import draw_sizes
 
-Say = Callable[[str], None]
 HOST_STAGES = ("alpha", "beta", RANDOM)  # what the host trains itself, from its own random state
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from loreal_plugin.data.storage import saves_held_back
-from loreal_plugin.plain_output import say_line
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.runs.check_values import check_drawn_place, check_phi, check_places
 from loreal_plugin.runs.checks import check_dry_run, check_run, check_weights
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.plan import build_plan
 from loreal_plugin.runs.spec import RunSpec
 

@@ -6,10 +6,10 @@ import dataclasses
 
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.data.storage import saves_held_back
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.results.protocols import BASE2NEW, PROTOCOLS, Protocol
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.plan import build_plan
-from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.spec import RunSpec, build_spec
 from loreal_plugin.runs.trained_run import TrainedRun
 

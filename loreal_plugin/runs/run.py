@@ -14,15 +14,16 @@ from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.errors import CheckpointError
 from loreal_plugin.files import remove_leftovers
 from loreal_plugin.paths import cache_root
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.record import RESULTS, read_results, write_record
 from loreal_plugin.results.run_table import format_run
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.notes import run_notes
 from loreal_plugin.runs.picture_times import known_times, picture_times
 from loreal_plugin.runs.plan import Plan, Row, Stage
-from loreal_plugin.runs.prepare import prepare, say_line
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.records import run_record
 from loreal_plugin.runs.spec import STAGES, RunSpec, last_stage
 from loreal_plugin.runs.tracker import track_results

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from loreal_plugin.plain_output import Say
 from loreal_plugin.results.reader import Evidence, is_set_aside, setting_of
 from loreal_plugin.results.record import RESULTS, read_record
 from loreal_plugin.results.run import run_of
 from loreal_plugin.sweep.estimate import clock, estimate, finished
 from loreal_plugin.sweep.planned_runs import Run
 from loreal_plugin.sweep.sweep_record import Outcome, SweepRecord
-
-Say = Callable[[str], None]
 
 
 class Progress:

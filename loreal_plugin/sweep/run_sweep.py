@@ -14,14 +14,14 @@ from filelock import Timeout
 
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files.locks import shared_lock
-from loreal_plugin.plain_output import counted
+from loreal_plugin.plain_output import Say, counted
 from loreal_plugin.results.protocols import PROTOCOLS
 from loreal_plugin.results.reader import Evidence, collect
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.local import run_local
 from loreal_plugin.sweep.plan_file import PlanFile
 from loreal_plugin.sweep.planned_runs import Locations, Run, expand
-from loreal_plugin.sweep.progress import Progress, Say
+from loreal_plugin.sweep.progress import Progress
 from loreal_plugin.sweep.sweep_record import DONE, FAILED, OPEN, Outcome, SweepRecord
 
 

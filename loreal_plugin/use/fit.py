@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from loreal_plugin.errors import DataError, WeightsError
 from loreal_plugin.files import write_json
 from loreal_plugin.paths import typed
 from loreal_plugin.pictures import read_picture
-from loreal_plugin.plain_output import counted
+from loreal_plugin.plain_output import Say, counted
 from loreal_plugin.results.per_class import Measured
 from loreal_plugin.results.protocols import FIT
 from loreal_plugin.runs.folders import folder_name
@@ -31,7 +30,6 @@ _WEIGHTS_ADVICE = (
     " nothing on photographs"
 )
 _SHOWN = 5
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

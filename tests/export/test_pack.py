@@ -56,7 +56,8 @@ class Made:
         self.lone = root / "lone.zip"
         assert main(["pack", str(self.run), "--out", str(self.lone)]) == 0
         for row, name in (("", "a folder"), ("loreal", "b.zip"), ("adapted", "c.tar")):
-            words = ["pack", str(self.run), "--out", str(root / name), "--row", row]
+            words = ["pack", str(self.run), "--out", str(root / name)]
+            words += ["--row", row] if row else []
             assert main([*words, "--with-weights"]) == 0
         (root / "kept").mkdir()
         self.weights = weights.rename(root / "kept" / weights.name)
@@ -280,3 +281,8 @@ def test_the_hub_still_has_what_is_called():
     inspect.signature(api.upload_folder).bind(
         None, repo_id="me/run", folder_path="x", commit_message="loreal pack"
     )
+
+
+def test_a_row_that_no_run_has_is_refused_as_elsewhere(capsys: pytest.CaptureFixture[str]):
+    assert main(["pack", "RUN", "--out", "x", "--row", "adaped"]) == 2
+    assert "--row: invalid choice: 'adaped'" in capsys.readouterr().err
