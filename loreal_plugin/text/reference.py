@@ -92,9 +92,6 @@ class ReferenceTextPath:
         numbers = torch.arange(len(classes), device=classes.device)
         return run_in_chunks(run, numbers, max(1, chunk), (contents,))[0]
 
-    def invalidate(self) -> None:
-        """Do nothing: this path keeps nothing between calls."""
-
 
 def materialise(
     prompts: SplicedPrompts,
