@@ -35,6 +35,3 @@ def unlabelled_pictures(
         raise DataError(f"there is no picture below {folder} (looked for {endings})")
     check_names((str(path) for path in found), folder)
     return found
-
-
-pictures_below = unlabelled_pictures  # its earlier name, by which `runs` still asks for it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,11 @@ from loreal_plugin.export.web_page import find_runtime, write_page, write_single
 from loreal_plugin.files import write_bytes, write_text
 from loreal_plugin.files.folders import preparing, put_in_place
 from loreal_plugin.inference.deployed import Deployed
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.runs.deployed_stage import training_features
-from loreal_plugin.runs.prepare import say_line
 from loreal_plugin.runs.trained_run import TrainedRun
 
 CALIBRATION_PICTURES = 128
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

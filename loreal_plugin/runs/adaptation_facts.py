@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from loreal_plugin.adapt.pictures import SHOTS, pictures_below
+from loreal_plugin.adapt.pictures import SHOTS, unlabelled_pictures
 from loreal_plugin.adapt.settings import AdaptSettings
 from loreal_plugin.config import method_settings
 from loreal_plugin.contract import HostContract
@@ -54,4 +54,4 @@ def other_pictures(options: LorealOptions) -> list[str] | None:
     """
     if options.adapt_pictures == SHOTS:
         return None
-    return [str(path) for path in pictures_below(Path(options.adapt_pictures))]
+    return [str(path) for path in unlabelled_pictures(Path(options.adapt_pictures))]

@@ -23,14 +23,15 @@ from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.inference.modes import Mode, check_inference
 from loreal_plugin.inference_modes import MODES
 from loreal_plugin.options import LorealOptions
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.runs.deployed_stage import open_stage
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.find_run import ADAPTED, LOREAL, check_row
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
-from loreal_plugin.runs.prepare import prepare, say_line
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.spec import RunSpec
 from loreal_plugin.runs.timing import clock_of, interleave
 from loreal_plugin.students.student import Student

@@ -15,15 +15,16 @@ from loreal_plugin.contract import get_contract
 from loreal_plugin.errors import CheckpointError, ConfigError
 from loreal_plugin.files import digest, read_checked, write_checked
 from loreal_plugin.options import LorealOptions, changed_positions, resolve_options
+from loreal_plugin.plain_output import Say, say_line
 from loreal_plugin.results.protocols import BASE2NEW, Protocol
 from loreal_plugin.results.reader import ZERO_SHOT_MODEL
 from loreal_plugin.results.record import RowFacts, finished_record, is_complete, write_record
-from loreal_plugin.runs.engine import Engine, Say
+from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import run_folder, with_targets
 from loreal_plugin.runs.keys import METHOD_VERSION
 from loreal_plugin.runs.locks import stage_lock
 from loreal_plugin.runs.plan import Stage
-from loreal_plugin.runs.prepare import prepare, say_line
+from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.random_sizes import CHANGE, RandomSizes
 from loreal_plugin.runs.records import common_fields, roles, scored, target_facts, test_lists
 from loreal_plugin.runs.resampling import resampling_of
