@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 import tarfile
 import tempfile
@@ -55,7 +56,9 @@ def pack(outs: Sequence[Path], to: Path) -> int:
     """Pack the records below output folders; the same records give the same bytes.
 
     Args:
-        outs: where a run is in several of them, the last one's record is taken.
+        outs: where a run is in several of them, the last one's record is taken. The record of a
+            training alone is none of its run: a run with other settings of the adaptation trains
+            the same stage 3 in its folder.
 
     Returns:
         how many there are.
@@ -68,13 +71,23 @@ def pack(outs: Sequence[Path], to: Path) -> int:
         records = dict(_records(out))
         if not records:
             raise LorealError(f"no {RESULTS} below {out}; name the output folder of finished runs")
-        found |= records
+        found |= {name: _fuller(found.get(name), content) for name, content in records.items()}
     with replacing(to) as temporary, tarfile.open(temporary, "w:xz", preset=9) as packed:
         for name, content in sorted(found.items()):
             facts = tarfile.TarInfo(name)
             facts.size = len(content)
             packed.addfile(facts, io.BytesIO(content))
     return len(found)
+
+
+def _fuller(earlier: bytes | None, later: bytes) -> bytes:
+    """Return the later of two records of one place; the earlier, where it alone has a run's rows of
+    the same training.
+    """
+    if earlier is None:
+        return later
+    old, new = json.loads(earlier), json.loads(later)
+    return earlier if old["key"] == new["key"] and "rows" in old.keys() - new.keys() else later
 
 
 def _records(out: Path) -> Iterator[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from made_runs import timed, write_run
 
 from benchmarks import choices, records
 from loreal_plugin.errors import LorealError
-from loreal_plugin.files import write_checked
+from loreal_plugin.files import read_json, write_checked
 from loreal_plugin.files.archives import unpack
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
 
@@ -60,6 +60,19 @@ def test_of_two_folders_the_last_one_is_taken(project: Path, tmp_path: Path) -> 
     both, name = contents(tmp_path / "both"), (again / RESULTS).relative_to(later).as_posix()
     assert both == contents(project / "output") | contents(later)
     assert both[name] != contents(project / "output")[name]
+
+
+def test_a_training_alone_does_not_take_the_place_of_its_run(project: Path, tmp_path: Path) -> None:
+    later = shutil.copytree(project / "output", tmp_path / "later")
+    path = next(path for path in later.rglob(RESULTS) if "rows" in read_json(path))
+    name = path.relative_to(later).as_posix()
+    record = read_json(path)
+    alone = {key: value for key, value in record.items() if key not in ("rows", "stages")}
+    for key, kept in ((record["key"], True), ("another", False)):
+        write_checked(path, alone | {"key": key})
+        records.pack([project / "output", later], tmp_path / "a")
+        unpack(tmp_path / "a", tmp_path / key)
+        assert (contents(tmp_path / key)[name] == contents(project / "output")[name]) is kept
 
 
 def test_sweeps_and_replaced_runs_are_not_packed(project: Path, tmp_path: Path) -> None:
