@@ -10,6 +10,7 @@ from typing import Any
 from loreal_plugin.errors import CheckpointError, ConfigError, HostError, unknown_name
 from loreal_plugin.files.packed import unpacked
 from loreal_plugin.results.record import RESULTS, read_record
+from loreal_plugin.runs.folders import place_aside
 from loreal_plugin.runs.spec import find_host
 from loreal_plugin.trainer.checkpoint import NAME
 
@@ -170,10 +171,10 @@ def check_owner(folder: Path, key: str | None) -> None:
     found, fault = read_record(folder / RESULTS)
     theirs = None if fault else found.get("key")
     if key and theirs and theirs != key:
-        moved = folder.parent.with_name(f"{folder.parent.name}.replaced") / key[:8] / folder.name
         raise CheckpointError(
             f"{folder} holds the training of another run by now; this run's own was moved to"
-            f" {moved}: run its command again, in another output folder if both are wanted"
+            f" {place_aside(folder, key)}: run its command again, in another output folder if both"
+            " are wanted"
         )
 
 

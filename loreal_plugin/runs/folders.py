@@ -137,12 +137,18 @@ def lock_file(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
 
+def place_aside(folder: Path, key: str) -> Path:
+    """Return where `set_aside` moves a folder that belongs to the run `key`."""
+    home = folder.parent.with_name(f"{folder.parent.name}.replaced")
+    return home / (key[:8] or "unknown") / folder.name
+
+
 def set_aside(folder: Path, key: str) -> Path:
     """Move a folder that belongs to the run `key` to `<label>.replaced/<key8>/seedN` and return its
     new place.
     """
-    home = folder.parent.with_name(f"{folder.parent.name}.replaced") / (key[:8] or "unknown")
-    target, n = home / folder.name, 1
+    target, n = place_aside(folder, key), 1
+    home = target.parent
     while target.exists():
         n += 1
         target = home / f"{folder.name}-{n}"
