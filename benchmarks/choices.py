@@ -44,6 +44,7 @@ SERIES = {
     "native_at_phi": ("host, trained at 224", "#7f7f7f", "v-"),
     "loreal": ("+ LOREAL", "#ff7f0e", "D-"),
     "adapted": ("+ adapted image side", "#2ca02c", "^-"),
+    "views": ("+ adapted image side, ADAPT_VIEWS set", "#17becf", "P"),
     "enlarged": ("+ adapted, enlarged inside", "#d62728", "*"),
     UPSAMPLED: ("host trained at 224, small picture enlarged", "#9467bd", ">--"),
     "merged": ("the same at 224, tokens merged", "#8c564b", "h"),
@@ -158,7 +159,7 @@ def _adaptation(group: Group) -> tuple[str, str]:
         return "", ""
     said = [f"enlarged to {asked[ENLARGED]} inside"] if ENLARGED in asked else []
     said += [f"{asked[VIEWS]} views"] if VIEWS in asked else []
-    return ("enlarged" if ENLARGED in asked else "adapted"), ", ".join(said)
+    return ("enlarged" if ENLARGED in asked else "views"), ", ".join(said)
 
 
 @cache

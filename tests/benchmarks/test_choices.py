@@ -62,7 +62,7 @@ def test_a_smaller_picture_has_fewer_bytes() -> None:
 @pytest.mark.parametrize(
     ("row", "overrides", "kind", "words"),
     [
-        ("adapted", {"ADAPT_VIEWS": 128}, "adapted", "128 views"),
+        ("adapted", {"ADAPT_VIEWS": 128}, "views", "128 views"),
         ("adapted", {"ADAPT_ENLARGE": 112}, "enlarged", "enlarged to 112 inside"),
         (
             "adapted",
