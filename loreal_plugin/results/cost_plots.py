@@ -16,7 +16,7 @@ from loreal_plugin.results.plots import (
     colour_of,
     finished,
     frame,
-    legend_inside,
+    legend_below,
     panel,
     proxy,
 )
@@ -115,7 +115,7 @@ def cost_picture(name: str, caption: str, dots: Sequence[Dot], x: str, unit: str
         for kind, marker in markers.items()
     ]
     entries.append((proxy("0.75", "-", ""), "no other beats these"))
-    legend_inside(axes, entries)
+    legend_below(axes, entries)
     return finished(figure, name, caption)
 
 

@@ -1,6 +1,6 @@
 """The report's pictures as PNG: accuracy and gain against phi, accuracy against shots.
 
-Each is narrow and has its legend inside, so that it can be read on a telephone.
+Each is narrow and has its legend below, so that it can be read on a telephone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STYLES = {
 # Where no model was trained.
 UNTRAINED = {"native": "at the native size", "phi": "at phi"}
 ZERO_SHOT_COLOUR, UNKNOWN_COLOUR = "0.4", "black"
-WIDTH, HEIGHT, DPI = 4.4, 3.5, 160  # inches; 700 pixels, which a page shows at 400 or 540
-LEGEND_ROOM = 0.09  # of the height, for a line of the legend
+WIDTH, HEIGHT, DPI = 4.4, 3.1, 160  # inches; 700 pixels, which a page shows at 400 or 540
+LEGEND_COLUMNS, LEGEND_LINE, LABEL_ROOM = 2, 0.17, 0.38  # inches; room for the label of x
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def accuracy_pictures(
             handles += [(proxy(colour, line, marker), names[row])] if values else []
         title = method if method != ZERO_SHOT_METHOD else "CLIP, zero-shot"
         frame(axes, title, axis, unit, xs)
-        legend_inside(axes, handles)
+        legend_below(axes, handles)
         own, shown = (
             (name, caption) if len(methods) == 1 else (f"{name}_{method}", f"{caption}, {title}")
         )
@@ -106,7 +106,7 @@ def gain_picture(name: str, caption: str, groups: Sequence[Group]) -> Picture | 
         _line(axes, values, color=colour_of(method), marker="D")
     axes.axhline(0, color="0.5", linewidth=0.8)
     frame(axes, "", "phi", "LOREAL minus the host at phi (points)", xs)
-    legend_inside(axes, [(proxy(colour_of(m), "-", "D"), m) for m in gains])
+    legend_below(axes, [(proxy(colour_of(m), "-", "D"), m) for m in gains])
     return finished(figure, name, caption)
 
 
@@ -173,17 +173,25 @@ def proxy(colour: str, line: str, marker: str) -> Any:
     return Line2D([], [], color=colour, markersize=5, **style)
 
 
-def legend_inside(axes: Any, entries: Sequence[tuple[Any, str]]) -> None:
-    """Put a legend at the bottom of the axes, and make room there so that it hides no point."""
+def legend_below(axes: Any, entries: Sequence[tuple[Any, str]]) -> None:
+    """Put a legend below the axes, and make the figure as much higher as the legend is."""
+    from matplotlib.transforms import ScaledTranslation
+
     if not entries:
         return
-    columns = 2
-    lines = -(-len(entries) // columns)
-    low, high = axes.get_ylim()
-    share = min(0.6, LEGEND_ROOM * lines + 0.05)
-    axes.set_ylim(high - (high - low) / (1 - share), high)
+    figure, lines = axes.figure, -(-len(entries) // LEGEND_COLUMNS)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines)
     handles, names = zip(*entries, strict=True)
-    axes.legend(handles, names, loc="lower center", ncols=columns, fontsize=7.5, framealpha=0.9)
+    axes.legend(
+        handles,
+        names,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -LABEL_ROOM, figure.dpi_scale_trans),
+        ncols=LEGEND_COLUMNS,
+        fontsize=7.5,
+        frameon=False,
+    )
 
 
 def finished(figure: Any, name: str, caption: str) -> Picture:
