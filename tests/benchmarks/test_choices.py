@@ -52,7 +52,7 @@ def test_a_budget_takes_the_most_accurate_that_fits() -> None:
     assert best_within([fast, slow], 96, 45) is slow
     assert best_within([fast, slow], 144, 100) is None
     text = table_markdown(table([fast, slow]))
-    assert "| 40 % | fast: **60.0** |" in text and "| 50 % | slow: **70.0** |" in text
+    assert "| 30 % | fast: **60.0** |" in text and "| 45 % | slow: **70.0** |" in text
 
 
 def test_a_smaller_picture_has_fewer_bytes() -> None:
