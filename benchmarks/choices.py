@@ -37,8 +37,8 @@ from loreal_plugin.results.reader import Result, collect
 
 PART = "choices"
 PER_CLASS = 5  # test pictures whose files are weighed
-# Percent of the host's time at the native size: between the times of 37, 50, 65 ... tokens, so
-# that the noise of a measurement moves no choice.
+# Percent of the host's time at the native size: between the times of 37 and 50 tokens, 82 and 101,
+# 145 and 170, so that the noise of a measurement moves few choices.
 SHARES = (30, 45, 60, 75, 110)
 ENLARGED, VIEWS = "ADAPT_ENLARGE", "ADAPT_VIEWS"
 SERIES = {
