@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -29,9 +30,9 @@ def main(path: str, python: str, argv: list[str]) -> int:
     server.sendall(content)
     os.close(alive)
     number = int.from_bytes(server.recv(8), "big")
-    for name in PASSED_ON:
-        if signal.getsignal(name) is not signal.SIG_IGN:
-            signal.signal(name, lambda which, _: os.kill(number, which))
+    told_of_signals = _pass_signals_on(number)
+    while server not in select.select([server, told_of_signals], [], [])[0]:
+        os.read(told_of_signals, 64)
     answer = server.recv(8)
     if not answer:
         return 1
@@ -42,6 +43,21 @@ def main(path: str, python: str, argv: list[str]) -> int:
         os.kill(os.getpid(), -code)
     os.close(writer)
     return code
+
+
+def _pass_signals_on(number: int) -> int:
+    """Pass our signals on to a process; return a file that can be read after each.
+
+    Python calls a handler between its own steps. A signal that comes just before a system call
+    that waits would be kept until that call ends; the file ends a `select` at once.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for name in PASSED_ON:
+        if signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, lambda which, _: os.kill(number, which))
+    return reader
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def test_a_program_dies_with_its_stand_in(python: str, how: signal.Signals, tmp_
         pytest.skip(f"these tests were started with {how.name} ignored, as by `&` in a script")
     mark = tmp_path / "number"
     code = (
-        "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid()))\n"
+        "import os, sys\n"
+        # `with`: a KeyboardInterrupt while a dropped file is closed would be lost
+        "with open(sys.argv[1], 'w') as file: file.write(str(os.getpid()))\n"
         "while True: sum(range(1000))"
     )
     words = [python, "-c", code, str(mark)]
