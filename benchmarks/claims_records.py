@@ -32,9 +32,11 @@ def _each(
 
 
 def ratio(context: Context, claim: Claim) -> Iterator[Line]:
-    """Yield how many times longer one variant takes than another, beside the published factor: not
-    longer than published agrees, where quartiles reach down to it is open.
+    """Yield how many times longer one variant takes than another, beside the published factor or
+    our own bound: not longer agrees, where quartiles reach down to it is open.
     """
+    said = "published" if "published" in claim else "at_most"
+    bound = claim[said]
 
     def of(results: Results, place: Place) -> Told | None:
         kind = claim["kind"]
@@ -44,10 +46,10 @@ def ratio(context: Context, claim: Claim) -> Iterator[Line]:
         if found is None:
             return None
         text = f"x {found['median']:.2f} ({found['q1']:.2f} to {found['q3']:.2f}, quartiles)"
-        text += f", published x {claim['published']:.2f}"
-        if found["median"] <= claim["published"]:
+        text += f", {said.replace('_', ' ')} x {bound:.2f}"
+        if found["median"] <= bound:
             return text, AGREES
-        return text, UNDECIDED if found["q1"] <= claim["published"] else DISAGREES
+        return text, UNDECIDED if found["q1"] <= bound else DISAGREES
 
     return _each(context, claim, of)
 

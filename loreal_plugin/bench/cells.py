@@ -8,6 +8,7 @@ Variants of a cell are timed in turns, so ratios inside a cell are of one run. N
   image encoders
 - `MODE:ORDER`: our prediction in an inference mode (`exact`, ...); `auto@R` checks R percent of the
   pictures exactly
+- `adapted`: the host with an adapted image side, its updates merged, as `host` predicts
 - `published`: the published formulation of benchmarks/published.py
 - `phiN`: the host's image encoder at N pixels
 """
@@ -30,7 +31,6 @@ AUTO_RATES = (5, 25)  # percent of the pictures
 GROWTH_CLASSES = (10, 100, 1000)
 GROWTH_BATCHES = (1, 4, 32)
 SHORT_WORDS = ("color", "shape", "texture", "size", "background")  # of one token each
-KINDS = ("train", "infer", "versus-train", "versus-infer", "image", "memory-train", "memory-infer")
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,14 @@ def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iter
             yield replace(
                 at, kind="train", n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH, variants=_steps()
             )
-            for batch in (1, 32):
-                every = batch == 1 or (method, phi) == (methods[0], min(phis))
-                yield replace(at, kind="infer", batch=batch, variants=_predictions(batch, every))
+            # of many pictures `exact` takes as many times longer: there the other modes are timed
+            # at the lowest phi alone
+            alone = ("host", "exact:class_first")
+            many = _predictions(32) if phi == min(phis) else alone
+            yield replace(at, kind="infer", variants=_predictions(1))
+            yield replace(at, kind="infer", batch=32, variants=many)
+            for batch in (1, 32) if phi == min(phis) else (1,):
+                yield replace(at, kind="adapted", batch=batch, variants=("host", "adapted"))
 
 
 def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
@@ -175,6 +180,10 @@ def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
 def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
     """Yield one cell a variant, because only a fresh process tells its peak."""
     places = [(method, phi, TEST_CLASSES, 1) for method in methods for phi in phis]
+    yield from (
+        replace(base, kind="memory-infer", method=m, phi=phi, variants=("adapted",))
+        for m, phi, *_ in places
+    )
     places += [(methods[0], min(phis), n_classes, 1) for n_classes in GROWTH_CLASSES]
     places += [(methods[0], phi, TEST_CLASSES, 32) for phi in phis]
     for method, phi, n_classes, batch in places:
@@ -202,17 +211,12 @@ def _steps() -> tuple[str, ...]:
     return ("host", "cached:class_first", "uncached:class_first")
 
 
-def _predictions(batch: int, every: bool = True) -> tuple[str, ...]:
-    """Return host and modes; of one picture `auto` checks nothing or everything, of many the rates.
-
-    Without `every`, `exact` is left out: of many pictures it takes as many times longer as there
-    are pictures.
-    """
+def _predictions(batch: int) -> tuple[str, ...]:
+    """Return host and modes; of one picture `auto` checks none or all, of many the rates."""
     rates = (0, 100) if batch == 1 else AUTO_RATES
     modes = [
         name
         for mode in MODES
-        if mode != "exact" or every
         for name in ([f"{mode}@{r}" for r in rates] if MODES[mode].needs_margin else [mode])
     ]
     return ("host", *(f"{mode}:class_first" for mode in modes))

@@ -25,6 +25,8 @@ from loreal_plugin.bench.variant_calls import PUBLISHED, PUBLISHED_ORDER, Call, 
 from loreal_plugin.results.provenance import git_revision, versions
 from loreal_plugin.runs.timing import interleave
 
+MANY = 32  # pictures of one call
+
 
 def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str, Any]:
     """Return the record of a cell: samples or memory by variant, facts, and the machine."""
@@ -39,12 +41,10 @@ def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str
         calls = {
             name: _recording(outputs, name, build_variant(models, name)) for name in cell.variants
         }
-        versus = cell.kind.startswith("versus")
-        cold = (PUBLISHED,) if versus else ()
         record["samples"] = interleave(
-            calls, rounds=rounds, budget_s=budget_s, device=models.device, cold=cold
+            calls, rounds=rounds, budget_s=budget_s, device=models.device, cold=cold_of(cell)
         )
-        if versus:
+        if cell.kind.startswith("versus"):
             record["facts"]["rows"] = {
                 order: rows_computed(models, order) for order in _orders(cell)
             }
@@ -54,6 +54,14 @@ def measure(cell: Cell, host: Path, *, rounds: int, budget_s: float) -> dict[str
         "load_after": os.getloadavg()[0],
     }
     return record
+
+
+def cold_of(cell: Cell) -> list[str]:
+    """Return the variants without a warm-up: those whose one call takes minutes on a processor."""
+    long = cell.device == "cpu" and cell.batch >= MANY
+    return [
+        name for name in cell.variants if name == PUBLISHED or (long and name.startswith("exact:"))
+    ]
 
 
 def _memory(models: CellModels, name: str) -> dict[str, Any]:
@@ -73,6 +81,10 @@ def cell_facts(models: CellModels) -> dict[str, Any]:
     }
     if models.cell.kind.startswith("memory"):
         return facts  # counting would build, and hold, more than the variant
+    if models.cell.kind == "adapted":
+        return facts | {
+            "adapted_parameters": sum(t.numel() for t in models.adapted.adaptation.values())
+        }
     return facts | {
         "host_parameters": sum(p.numel() for p in models.beta.learned.values()),
         "loreal_parameters": sum(p.numel() for p in models.nets.parameters()),

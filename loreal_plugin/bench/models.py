@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loreal_plugin.adapt.settings import AdaptSettings
+from loreal_plugin.adapt.tower import adapt
 from loreal_plugin.attach import attach_host
 from loreal_plugin.attach.clip_source import using_weights
 from loreal_plugin.attributes import load_attributes
@@ -91,6 +93,18 @@ class CellModels:
     def beta(self) -> Student:
         """The student at phi."""
         return self.student_at(self.cell.phi)
+
+    @cached_property
+    def adapted(self) -> Student:
+        """The student at phi with an adapted image side: random updates, merged."""
+        student = self.student_at(self.cell.phi)
+        adaptation = adapt(student, AdaptSettings())
+        generator = torch.Generator().manual_seed(SEED)
+        for part in adaptation.parameters():
+            part.data = 0.01 * torch.randn(part.shape, generator=generator).to(part)
+        student.adaptation = {k: v.clone() for k, v in adaptation.state().items()}
+        adaptation.merge()
+        return student
 
     def student_at(self, input_size: int) -> Student:
         """Return a student with the host's initial values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from loreal_plugin.bench.adapted_table import adapted_table
 from loreal_plugin.bench.cells import (
     GROWTH_BATCHES,
     GROWTH_CLASSES,
@@ -253,7 +254,7 @@ def _phi(results: Results) -> str:
 def _memory(results: Results) -> str:
     rows = []
     for cell, record in results.records.items():
-        if cell.kind != "memory-infer" or cell.variants == ("host",):
+        if cell.kind != "memory-infer" or cell.variants[0] in ("host", "adapted"):
             continue
         host = results.peak(cell.method, cell.phi, cell.n_classes, cell.batch, "host")
         found = record["memory"][cell.variants[0]]
@@ -278,6 +279,7 @@ PARTS: dict[str, Callable[[Results], str]] = {
     "machine": _machine,
     "versus": _versus,
     "efficiency": _efficiency,
+    "adapted": adapted_table,
     "modes": _modes,
     "growth": _growth,
     "phi": _phi,

@@ -97,4 +97,5 @@ def slim(models: CellModels, variant: str) -> None:
         models.deployed.slim()
         models.beta.slim(text=MODES[models.deployed.inference].needs_text)
     else:
-        models.beta.slim(text=variant != "host")
+        student = models.adapted if variant == "adapted" else models.beta
+        student.slim(text=variant not in ("host", "adapted"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from loreal_plugin.bench.models import CellModels, published_module
 from loreal_plugin.bench.predictions import build_prediction
+from loreal_plugin.students.student import Student
 
 Call = Callable[[], object]
 PUBLISHED, PUBLISHED_ORDER = "published", "class_first"  # it costs the same in both slot orders
@@ -90,8 +91,9 @@ def _published(models: CellModels, order: str, students: dict[str, Any]) -> Any:
 def _prediction(models: CellModels, name: str) -> Call:
     """Return the logits of a batch of pictures at phi."""
     pictures = models.pictures["beta"]
-    if name == "host":
-        return _host_prediction(models, pictures)
+    if name in ("host", "adapted"):
+        student = models.adapted if name == "adapted" else models.beta
+        return _host_prediction(models, student, pictures)
     if name == PUBLISHED:
         predict = published_logits(models, PUBLISHED_ORDER)
         return lambda: predict(pictures)
@@ -105,9 +107,8 @@ def published_logits(models: CellModels, order: str) -> Callable[[Tensor], Tenso
     return _published(models, order, {"beta": models.beta}).predict
 
 
-def _host_prediction(models: CellModels, pictures: Tensor) -> Call:
+def _host_prediction(models: CellModels, student: Student, pictures: Tensor) -> Call:
     """Return the host's own prediction; its text features (C, D_v) are made once, before."""
-    student = models.beta
     prompts = student.prompts()
     with torch.no_grad():
         text = student.encode_text(prompts.embeddings, prompts.tokens)

@@ -49,10 +49,13 @@ def filled(path: Path) -> BenchStore:
         "cached:class_first": {"loss_absolute": 1e-6, "gradient_relative": 2e-6}
     }
     store.add(versus, made)
-    for variant, peak in (("host", 500.0), ("exact:class_first", 533.0)):
+    for variant, peak in (("host", 500.0), ("exact:class_first", 533.0), ("adapted", 500.0)):
         one = cell("memory-infer", variant)
         memory = {variant: {"held_mib": 450.0, "peak_mib": peak, "how": "high-water mark"}}
         store.add(one, {"cell": one.as_dict(), "memory": memory, "facts": {}, "where": WHERE})
+    adapted = cell("adapted", "host", "adapted")
+    made = record(adapted, host=0.1, adapted=0.102)
+    store.add(adapted, made | {"facts": {"adapted_parameters": 3_000_000}})
     image = cell("image", "phi96", "phi224", phi=224, c=10)
     store.add(image, record(image, phi96=0.02, phi224=0.08))
     return store
@@ -116,6 +119,10 @@ def test_tables_have_ratios_and_say_what_is_missing(tmp_path: Path):
     assert (
         "| MaPLe | 96 | 100 | 1 | `exact` | 50 (50 to 50) | 150 (150 to 150) | 3 (3 to 3) |"
         in found["modes"]
+    )
+    assert (
+        "| MaPLe | 96 | 1 | 3,000,000 | 50 (50 to 50) | 51 (51 to 51) | 1.02 (1.02 to 1.02) | 500 |"
+        " +0 |" in found["adapted"]
     )
     assert "+166,560" in found["efficiency"] and "not measured" in found["efficiency"]
     assert "107, 32, 612" in found["efficiency"]

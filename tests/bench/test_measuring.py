@@ -17,7 +17,7 @@ from loreal_plugin.bench.cells import (
     orders_of,
     plan,
 )
-from loreal_plugin.bench.measure_cell import measure
+from loreal_plugin.bench.measure_cell import cold_of, measure
 from loreal_plugin.bench.memory import peak_of
 from loreal_plugin.bench.predictions import build_prediction, margin_for, slim
 from loreal_plugin.bench.sizes import SIZES, class_names, get_size, random_state_dict
@@ -148,6 +148,7 @@ def test_orders_are_those_that_the_contracts_allow():
         ),
         Cell("versus-infer", "coop", 32, 6, 2, ("published", "exact:class_first"), size="tiny"),
         Cell("image", "coop", 64, 6, 2, ("phi32", "phi64"), size="tiny"),
+        Cell("adapted", "mmrl", 32, 6, 2, ("host", "adapted"), size="tiny"),
         Cell("memory-infer", "coop", 32, 6, 2, ("host",), size="tiny"),
     ],
     ids=lambda cell: cell.kind,
@@ -164,6 +165,8 @@ def test_a_cell_gives_a_record_with_all_its_variants(cell_models, cell: Cell):
     if cell.kind == "train":
         assert record["facts"]["loreal_parameters"] == 5 * (32 * 128 + 32 + 64)
         assert record["facts"]["host_parameters"] > 0
+    if cell.kind == "adapted":
+        assert record["facts"]["adapted_parameters"] > 0
     if cell.kind == "versus-train":
         assert record["facts"]["agreement"].keys() == {"cached:class_first"}
         apart = record["facts"]["agreement"]["cached:class_first"]
@@ -175,20 +178,38 @@ def test_a_cell_gives_a_record_with_all_its_variants(cell_models, cell: Cell):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("variant", ["host", "static:class_first", "tangent:class_first"])
+@pytest.mark.parametrize(
+    "variant", ["host", "adapted", "static:class_first", "tangent:class_first"]
+)
 def test_what_needs_no_text_encoder_is_measured_without_it(cell_models, method: str, variant: str):
     made = cell_models("memory-infer", method, variant)
     call = build_variant(made, variant)
     before = call()
-    blocks = weakref.ref(made.beta.model.text_encoder.transformer)
+    student = made.adapted if variant == "adapted" else made.beta
+    blocks = weakref.ref(student.model.text_encoder.transformer)
     slim(made, variant)
     gc.collect()
     assert blocks() is None
-    assert made.beta.model.text_encoder is None and len(made.beta.token_weight) == 1
+    assert student.model.text_encoder is None and len(student.token_weight) == 1
     assert torch.equal(call(), before)
-    if variant != "host":
+    if ":" in variant:
         with pytest.raises(RuntimeError, match="no slots"):
             made.deployed.beta.text_path(torch.zeros(1, 5, 64))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_adapted_host_is_the_same_graph_with_other_weights(cell_models, method: str):
+    made = cell_models("adapted", method)
+    host, adapted = (build_variant(made, name)() for name in ("host", "adapted"))
+    assert host.shape == adapted.shape and not torch.equal(host, adapted)
+    shapes = [
+        {name: value.shape for name, value in student.model.named_parameters()}
+        for student in (made.beta, made.adapted)
+    ]
+    assert shapes[0] == shapes[1]
+    assert {type(m) for m in made.beta.model.modules()} == {
+        type(m) for m in made.adapted.model.modules()
+    }
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -200,6 +221,15 @@ def test_every_mode_gives_logits_of_its_own(cell_models, mode: str):
     )
     assert logits.shape == (8, 6) and made.deployed is not None
     assert torch.equal(logits, exact) == (mode == "exact")
+
+
+def test_calls_that_take_minutes_have_no_warm_up():
+    modes = ("host", "exact:class_first", "static:class_first")
+    assert cold_of(Cell("infer", "coop", 96, 100, 32, modes)) == ["exact:class_first"]
+    assert cold_of(Cell("infer", "coop", 96, 100, 1, modes)) == []
+    assert cold_of(Cell("infer", "coop", 96, 100, 32, modes, device="cuda")) == []
+    versus = Cell("versus-infer", "coop", 96, 100, 1, ("published", "exact:class_first"))
+    assert cold_of(versus) == ["published"]
 
 
 def test_auto_checks_the_rate_of_pictures_that_its_name_says():

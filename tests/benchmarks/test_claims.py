@@ -183,6 +183,10 @@ def test_costs_of_the_bench_are_its_records(tmp_path: Path) -> None:
     claim = next(c for c in ALL if c.get("slow") == "static:class_first")
     (line,) = FORMS["ratio"](context, claim)
     assert line.measured.startswith(f"x {ratios[len(ratios) // 2]:.2f} (")
+    for bound, verdict in ((1e-9, DISAGREES), (1e9, AGREES)):  # a bound of our own
+        own = {k: v for k, v in claim.items() if k != "published"} | {"at_most": bound}
+        (line,) = FORMS["ratio"](context, own)
+        assert ", at most x" in line.measured and line.verdict == verdict
     claim = next(c for c in ALL if c.get("what") == "time")
     (line,) = FORMS["saving"](context, claim)
     large = cells["infer/vit_b16/cpu/t1/fp32/maple/phi224/C100/B1"]["samples"]["host"]["cpu"]
