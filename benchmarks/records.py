@@ -58,7 +58,8 @@ def pack(outs: Sequence[Path], to: Path) -> int:
     Args:
         outs: where a run is in several of them, the last one's record is taken. The record of a
             training alone is none of its run: a run with other settings of the adaptation trains
-            the same stage 3 in its folder.
+            the same stage 3 in its folder. Of the same test, the first record is taken: it stands
+            for the run that made it.
 
     Returns:
         how many there are.
@@ -81,13 +82,14 @@ def pack(outs: Sequence[Path], to: Path) -> int:
 
 
 def _fuller(earlier: bytes | None, later: bytes) -> bytes:
-    """Return the later of two records of one place; the earlier, where it alone has a run's rows of
-    the same training.
+    """Return the later of two records of one place; the earlier, where it is the same test, or it
+    alone has a run's rows of the same training.
     """
     if earlier is None:
         return later
     old, new = json.loads(earlier), json.loads(later)
-    return earlier if old["key"] == new["key"] and "rows" in old.keys() - new.keys() else later
+    kept = old["kind"] == "evaluation" or "rows" in old.keys() - new.keys()
+    return earlier if old["key"] == new["key"] and kept else later
 
 
 def _records(out: Path) -> Iterator[tuple[str, bytes]]:

@@ -34,17 +34,26 @@ class Lookup:
         self._out, self._records = out, records
         tests = [r for r in records.values() if r["kind"] == "evaluation" and "row" in r]
         self._tests = {_name(r, r["row"], r["subset"]): r for r in tests}
+        self._alike = {
+            _answers(r, r["row"], r["subset"], r["score"]): r
+            for r in tests
+            if r["score"].get("hits")
+        }
         # a run that was stopped after stage 2 has left a record without stage 3, too
         runs = [
             r for r in records.values() if r.get("rows") and "loreal" in (r.get("stages") or {})
         ]
         self._plain = {_run_name(r): r for r in runs if not r.get("overrides")}
 
-    def test(self, record: Record, row: str, subset: str) -> Record:
+    def test(self, record: Record, row: str, subset: str, score: Record) -> Record:
         """Return the evaluation of a run's row, empty where the final test of the training stands
         for it.
+
+        A host's row is tested once for runs at several phi and with several overrides; then it is
+        known by its answers.
         """
-        return self._tests.get(_name(record, row, subset), {})
+        own = self._tests.get(_name(record, row, subset))
+        return own or self._alike.get(_answers(record, row, subset, score), {})
 
     def unchanged(self, record: Record) -> Record | None:
         """Return the record of the whole run without a run's overrides, None where it is not
@@ -63,6 +72,13 @@ def _name(record: Record, row: str, subset: str) -> tuple[Any, ...]:
     """Return what an evaluation is found by: its run, and what of it was tested."""
     overrides = tuple(map(tuple, record.get("overrides") or ()))
     return *_asked(record), record["weights"].get("sha256"), overrides, row, subset
+
+
+def _answers(record: Record, row: str, subset: str, score: Record) -> tuple[Any, ...]:
+    """Return what an evaluation is known by whatever run asked for it: what it answered."""
+    keys = ("dataset", "method", "seed", "shots", *(() if row == "native" else ("phi",)))
+    facts = (record.get(key) for key in keys)
+    return *facts, row, subset, score.get("hits"), score.get("mistaken")
 
 
 def _run_name(record: Record) -> tuple[Any, ...]:

@@ -187,7 +187,7 @@ def results_of(path: Path, record: Mapping[str, Any], lookup: Lookup) -> Iterato
     placed = place(run, path.parent.parent.name, lookup.unchanged(record))
     if placed.order == PLAIN:
         # what the tests of the four rows took may stand in records of their own
-        timed = run_of(record, lambda row, name: lookup.test(record, row, name))
+        timed = run_of(record, lambda row, name, score: lookup.test(record, row, name, score))
         placed = replace(placed, rows=timed.rows)
     setting = setting_of(run, placed.overrides)
     stages = {name: facts["key"] for name, facts in (record.get("stages") or {}).items()}

@@ -11,7 +11,7 @@ from loreal_plugin.results.protocols import BASE2NEW, HALVES, TARGET
 from loreal_plugin.results.record import TestListFacts
 from loreal_plugin.results.row_fields import row_numbers
 
-TestOf = Callable[[str, str], Mapping[str, Any]]
+TestOf = Callable[[str, str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def run_of(record: Mapping[str, Any], test_of: TestOf | None = None) -> Run:
 
     Args:
         record: from `loreal_plugin.results.record.read_record`.
-        test_of: (row, test set) -> the evaluation's record, which knows costs that a row may not.
+        test_of: (row, test set, score) -> the evaluation's record; it knows costs a row may not.
 
     Raises:
         KeyError, TypeError, ValueError: its rows have another form.
@@ -172,7 +172,7 @@ def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | No
         name=row["name"],
         label=row["label"],
         scores={
-            name: _score(part, test_of(row["name"], name) if test_of else {}, lists.get(name))
+            name: _score(part, test_of(row["name"], name, part) if test_of else {}, lists.get(name))
             for name, part in _parts(row).items()
         },
         summary=float(row["average"] if hm is None else hm),

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import timed, write_run
+from made_runs import facts, timed, write_run
 
 from benchmarks import choices, records
 from loreal_plugin.errors import LorealError
@@ -73,6 +73,15 @@ def test_a_training_alone_does_not_take_the_place_of_its_run(project: Path, tmp_
         records.pack([project / "output", later], tmp_path / "a")
         unpack(tmp_path / "a", tmp_path / key)
         assert (contents(tmp_path / key)[name] == contents(project / "output")[name]) is kept
+
+
+def test_of_the_same_test_the_first_record_is_taken(tmp_path: Path) -> None:
+    for name, overrides in (("a", []), ("b", [["ADAPT_VIEWS", "128"]])):
+        record = facts("maple", 96, 1, kind="evaluation", key="k", overrides=overrides)
+        write_checked(tmp_path / name / "test" / RESULTS, record)
+    records.pack([tmp_path / "a", tmp_path / "b"], tmp_path / "packed")
+    unpack(tmp_path / "packed", tmp_path / "unpacked")
+    assert contents(tmp_path / "unpacked") == contents(tmp_path / "a")
 
 
 def test_sweeps_and_replaced_runs_are_not_packed(project: Path, tmp_path: Path) -> None:
