@@ -191,6 +191,11 @@ def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator
             base, kind="memory-infer", method=method, phi=phi, n_classes=n_classes, batch=batch
         )
         yield from _one_each(at, _predictions(batch))
+    yield from (
+        replace(base, kind="memory-infer", method=m, phi=phi, batch=32, variants=("host",))
+        for m in methods
+        for phi in phis
+    )
     for method in methods:
         at = replace(
             base, kind="memory-train", method=method, n_classes=TRAIN_CLASSES, batch=TRAIN_BATCH
