@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from loreal_plugin.attach.inspect_host import methods_of
-from loreal_plugin.bench.sizes import ModelSize
+from loreal_plugin.bench.sizes import ModelSize, get_size
 from loreal_plugin.contract import get_contract
 from loreal_plugin.inference_modes import MODES
 
@@ -145,6 +145,8 @@ def _versus(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
 
 def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
     """Yield the rows of the published table: host, and host with LOREAL."""
+    for at in _adapted(base, methods, phis):
+        yield replace(at, kind="adapted", variants=("host", "adapted"))
     for method in methods:
         for phi in phis:
             at = replace(base, method=method, phi=phi)
@@ -157,8 +159,15 @@ def _efficiency(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iter
             many = _predictions(32) if phi == min(phis) else alone
             yield replace(at, kind="infer", variants=_predictions(1))
             yield replace(at, kind="infer", batch=32, variants=many)
-            for batch in (1, 32) if phi == min(phis) else (1,):
-                yield replace(at, kind="adapted", batch=batch, variants=("host", "adapted"))
+
+
+def _adapted(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
+    """Yield where an adapted image side is looked at; at the native size there is none."""
+    for method in methods:
+        for phi in phis:
+            if phi < get_size(base.size).native:
+                for batch in (1, 32) if phi == min(phis) else (1,):
+                    yield replace(base, method=method, phi=phi, batch=batch)
 
 
 def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
@@ -180,10 +189,8 @@ def _growth(base: Cell, methods: Sequence[str], low: int) -> Iterator[Cell]:
 def _memory(base: Cell, methods: Sequence[str], phis: Sequence[int]) -> Iterator[Cell]:
     """Yield one cell a variant, because only a fresh process tells its peak."""
     places = [(method, phi, TEST_CLASSES, 1) for method in methods for phi in phis]
-    yield from (
-        replace(base, kind="memory-infer", method=m, phi=phi, variants=("adapted",))
-        for m, phi, *_ in places
-    )
+    for at in _adapted(base, methods, phis):
+        yield replace(at, kind="memory-infer", variants=("adapted",))
     places += [(methods[0], min(phis), n_classes, 1) for n_classes in GROWTH_CLASSES]
     places += [(methods[0], phi, TEST_CLASSES, 32) for phi in phis]
     for method, phi, n_classes, batch in places:

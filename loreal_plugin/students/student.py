@@ -55,6 +55,7 @@ class Student:
         condition_on: which feature the meta-nets read where there are two (MMRL_CONDITION).
         mean: (F, D_v) features of the mean training picture; None before there is one.
         adaptation: updates of its image side, already merged into `model`; empty: as the host's.
+            After `slim` their names alone tell something.
         encoder_size: side of the images that the host's encoder reads; 0 stands for `input_size`.
 
     Bound to the model when the student is made:
@@ -85,6 +86,7 @@ class Student:
     mean: Tensor | None = None
     adaptation: dict[str, Tensor] = field(default_factory=dict)
     encoder_size: int = 0
+    _fingerprint: str = ""  # once it cannot be computed any more
 
     def __post_init__(self) -> None:
         contract, model = self.contract, self.model
@@ -152,17 +154,21 @@ class Student:
     # ---- what it holds ---------------------------------------------------------------------------
 
     def slim(self, *, text: bool) -> None:
-        """Let go of what predictions do not need: token embeddings, and the text encoder.
+        """Let go of what predictions do not need: token embeddings, merged updates, text encoder.
 
         Args:
             text: predictions need the text encoder, so it stays.
         """
         self.token_weight = self.token_weight[:1].clone()  # it also says where the model is
+        self._fingerprint = self.fingerprint()
+        self.adaptation = {name: value.new_empty(0) for name, value in self.adaptation.items()}
         if not text:
             self.text_path, self.model.text_encoder = _no_text_path, None
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over what was learned: names, types, shapes and values."""
+        if self._fingerprint:
+            return self._fingerprint
         updates = {f"adaptation.{name}": value for name, value in self.adaptation.items()}
         return fingerprint({**self.learned, **updates})
 

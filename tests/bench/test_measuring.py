@@ -186,11 +186,14 @@ def test_what_needs_no_text_encoder_is_measured_without_it(cell_models, method: 
     call = build_variant(made, variant)
     before = call()
     student = made.adapted if variant == "adapted" else made.beta
+    told = student.fingerprint()
     blocks = weakref.ref(student.model.text_encoder.transformer)
     slim(made, variant)
     gc.collect()
     assert blocks() is None
     assert student.model.text_encoder is None and len(student.token_weight) == 1
+    assert sum(update.numel() for update in student.adaptation.values()) == 0
+    assert student.fingerprint() == told and bool(student.adaptation) == (variant == "adapted")
     assert torch.equal(call(), before)
     if ":" in variant:
         with pytest.raises(RuntimeError, match="no slots"):
@@ -221,6 +224,14 @@ def test_every_mode_gives_logits_of_its_own(cell_models, mode: str):
     )
     assert logits.shape == (8, 6) and made.deployed is not None
     assert torch.equal(logits, exact) == (mode == "exact")
+
+
+def test_no_adapted_image_side_is_looked_at_at_the_native_size():
+    cells = plan(get_size("tiny"), ["coop"], [32, 64])
+    adapted = [c for c in cells if "adapted" in c.variants]
+    assert {(c.kind, c.phi, c.batch) for c in adapted} == {
+        (kind, 32, batch) for kind in ("adapted", "memory-infer") for batch in (1, 32)
+    }
 
 
 def test_calls_that_take_minutes_have_no_warm_up():
