@@ -65,7 +65,8 @@ def saving(context: Context, claim: Claim) -> Iterator[Line]:
         saved = 100 * (1 - low / high)
         word = AGREES if saved >= claim["published"] else DISAGREES
         unit = "ms" if claim["what"] == "time" else "MiB"
-        return f"{saved:.0f} % ({low:.1f} {unit} of {high:.1f})", word
+        whole = "" if unit == "ms" else ", interpreter and weights included"
+        return f"{saved:.0f} % ({low:.1f} {unit} of {high:.1f}{whole})", word
 
     return _each(context, claim, of)
 
