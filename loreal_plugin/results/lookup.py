@@ -35,9 +35,9 @@ class Lookup:
         tests = [r for r in records.values() if r["kind"] == "evaluation" and "row" in r]
         self._tests = {_name(r, r["row"], r["subset"]): r for r in tests}
         self._alike = {
-            _answers(r, r["row"], r["subset"], r["score"]): r
+            _answers(r, r["row"], r["subset"], r.get("score") or {}): r
             for r in tests
-            if r["score"].get("hits")
+            if (r.get("score") or {}).get("hits")
         }
         # a run that was stopped after stage 2 has left a record without stage 3, too
         runs = [
@@ -76,9 +76,9 @@ def _name(record: Record, row: str, subset: str) -> tuple[Any, ...]:
 
 def _answers(record: Record, row: str, subset: str, score: Record) -> tuple[Any, ...]:
     """Return what an evaluation is known by whatever run asked for it: what it answered."""
-    keys = ("dataset", "method", "seed", "shots", *(() if row == "native" else ("phi",)))
-    facts = (record.get(key) for key in keys)
-    return *facts, row, subset, score.get("hits"), score.get("mistaken")
+    asked = _asked({**record, "phi": 0} if row == "native" else record)  # the same at every phi
+    weights = (record.get("weights") or {}).get("sha256")
+    return *asked, weights, row, subset, score.get("hits"), score.get("mistaken")
 
 
 def _run_name(record: Record) -> tuple[Any, ...]:
