@@ -1,8 +1,11 @@
 """The records that the pages of results/ are made from, packed and kept beside the pages.
 
-    python benchmarks/records.py pack OUTPUT [OUTPUT ...]
+    python benchmarks/records.py [--packed FILE] pack OUTPUT [OUTPUT ...]
     python benchmarks/records.py pages [--check]
-    python benchmarks/records.py unpack FOLDER
+    python benchmarks/records.py [--packed FILE] unpack FOLDER
+
+Kept are results/records.tar.xz (the plan `evidence`), and beside it ablations.tar.xz (the plans
+`ablations_published` and `ablations`) and scale.tar.xz (the plan `scale`).
 
 `pack` takes every results.json of runs, stages and rivals below output folders; records of sweeps,
 which name paths of a machine, stay out. A sweep that ended early goes on elsewhere so: unpack the
@@ -10,39 +13,33 @@ records, let a plan of the runs that are not among them (`loreal sweep PLAN --ou
 says which) write into another folder, and pack both.
 
 `pages` makes results/EVIDENCE.md with its pictures, the tables of results/RESULTS.md with the plot
-of choices, and docs/CLAIMS.md from the packed records; with --check it changes nothing, names each
-page whose text differs, and its exit code is 1 where one does. `unpack` writes the records into a
-new folder, for `loreal report FOLDER` and the other commands that read finished runs.
+of choices, results/ABLATIONS.md, the table and plot of "More classes" in docs/WORLD.md, and
+docs/CLAIMS.md; with --check it changes nothing, names each page whose text differs, and its exit
+code is 1 where one does. `unpack` writes the records into a new folder, for `loreal report FOLDER`
+and the other commands that read finished runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import sys
-import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import choices, claims  # noqa: E402  (needs the path above)
+from benchmarks.demo_world import scale_table  # noqa: E402
+from benchmarks.record_archive import pack, unpacked  # noqa: E402
 from loreal_plugin.cli import main as loreal  # noqa: E402
 from loreal_plugin.errors import LorealError  # noqa: E402
-from loreal_plugin.files import (  # noqa: E402
-    replace_between,
-    replacing,
-    write_bytes,
-    write_text,
-)
-from loreal_plugin.files.archives import unpack  # noqa: E402
+from loreal_plugin.files import replace_between, write_bytes, write_text  # noqa: E402
 from loreal_plugin.files.folders import preparing  # noqa: E402
 from loreal_plugin.results.markdown import table_markdown  # noqa: E402
-from loreal_plugin.results.reader import is_set_aside  # noqa: E402
-from loreal_plugin.results.record import RESULTS, read_record  # noqa: E402
+from loreal_plugin.sweep.ablations import write_ablations  # noqa: E402
 
 PACKED = ROOT / "results" / "records.tar.xz"
 EVIDENCE = "results/EVIDENCE.md"
@@ -50,79 +47,43 @@ TABLES = "results/RESULTS.md"
 LEDGER = "docs/CLAIMS.md"
 PICTURES = "results/pictures/evidence"
 CHOICES = "results/pictures/choices.png"
+ABLATIONS = "results/ABLATIONS.md"
+WORLD = "docs/WORLD.md"
+SCALE = "docs/pictures/scale.png"
 
 
-def pack(outs: Sequence[Path], to: Path) -> int:
-    """Pack the records below output folders; the same records give the same bytes.
+class Kept(NamedTuple):
+    """What is kept, by plans: archives, or the folders that they were unpacked into."""
 
-    Args:
-        outs: where a run is in several of them, the last one's record is taken. The record of a
-            training alone is none of its run: a run with other settings of the adaptation trains
-            the same stage 3 in its folder. Of the same test, the first record is taken: it stands
-            for the run that made it.
-
-    Returns:
-        how many there are.
-
-    Raises:
-        LorealError: a folder has none, or a damaged one.
-    """
-    found: dict[str, bytes] = {}
-    for out in outs:
-        records = dict(_records(out))
-        if not records:
-            raise LorealError(f"no {RESULTS} below {out}; name the output folder of finished runs")
-        found |= {name: _fuller(found.get(name), content) for name, content in records.items()}
-    with replacing(to) as temporary, tarfile.open(temporary, "w:xz", preset=9) as packed:
-        for name, content in sorted(found.items()):
-            facts = tarfile.TarInfo(name)
-            facts.size = len(content)
-            packed.addfile(facts, io.BytesIO(content))
-    return len(found)
+    evidence: Path
+    ablations: Path | None
+    scale: Path | None
 
 
-def _fuller(earlier: bytes | None, later: bytes) -> bytes:
-    """Return the later of two records of one place; the earlier, where it is the same test, or it
-    alone has a run's rows of the same training.
-    """
-    if earlier is None:
-        return later
-    old, new = json.loads(earlier), json.loads(later)
-    kept = old["kind"] == "evaluation" or "rows" in old.keys() - new.keys()
-    return earlier if old["key"] == new["key"] and kept else later
+def kept_beside(packed: Path) -> Kept:
+    """Return the archive of the plan `evidence` with those of other plans that stand beside it."""
+    others = [packed.with_name(f"{name}.tar.xz") for name in Kept._fields[1:]]
+    return Kept(packed, *(path if path.is_file() else None for path in others))
 
 
-def _records(out: Path) -> Iterator[tuple[str, bytes]]:
-    """Give the path and content of each record of a run; those of replaced runs are nobody's."""
-    for path in out.rglob(RESULTS):
-        if is_set_aside(path):
-            continue
-        content, fault = read_record(path)
-        if fault:
-            raise LorealError(f"{path} {fault}")
-        if content["kind"] != "sweep":
-            yield path.relative_to(out).as_posix(), path.read_bytes()
-
-
-def unpacked(packed: Path, folder: Path) -> Path:
-    """Write packed records into a folder; return it.
+def all_unpacked(kept: Kept, folder: Path) -> Kept:
+    """Write the archives into subfolders; return these.
 
     Raises:
-        LorealError: there is no archive, or a damaged one.
+        LorealError: the first is not there, or one is damaged.
     """
-    if not packed.is_file():
-        raise LorealError(f"{packed} is not there; `pack` makes it from finished runs")
-    unpack(packed, folder)
-    return folder
+    return Kept(*(path and unpacked(path, folder / path.name) for path in kept))
 
 
-def pages(out: Path, root: Path = ROOT) -> dict[str, str | bytes]:
-    """Return the files that the records below a folder give, by their paths in the project.
+def pages(kept: Kept, root: Path = ROOT) -> dict[str, str | bytes]:
+    """Return the files that the records below folders give, by their paths in the project.
 
     Args:
-        out: the records.
-        root: the project whose results/RESULTS.md has the text around the tables.
+        kept: folders of records; pages of plans without any are not made.
+        root: the project whose results/RESULTS.md and docs/WORLD.md have the text around the
+            tables.
     """
+    out = kept.evidence
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
         if loreal(["report", str(out), "--out", str(made)]):
@@ -133,10 +94,40 @@ def pages(out: Path, root: Path = ROOT) -> dict[str, str | bytes]:
         }
         files[EVIDENCE] = text.replace("](pictures/", "](pictures/evidence/")
         files |= choices_in(tables(out, made, root), out)
+        if kept.ablations:
+            page = write_ablations(kept.ablations, made / "ablations.md")
+            files[ABLATIONS] = page.read_text(encoding="utf-8")
+        if kept.scale:
+            files |= more_classes(kept.scale, made, root)
         page = made / "claims.md"
-        claims.main(["--out", str(out), "--write", str(page)])
+        claims.main(["--out", str(together(kept, made)), "--write", str(page)])
         files[LEDGER] = page.read_text(encoding="utf-8")
     return files
+
+
+def together(kept: Kept, made: Path) -> Path:
+    """Return a folder of the records of evidence and ablations, which share runs.
+
+    Args:
+        made: a folder to write in.
+    """
+    if kept.ablations is None:
+        return kept.evidence
+    pack([kept.ablations, kept.evidence], made / "both.tar.xz")
+    return unpacked(made / "both.tar.xz", made / "both")
+
+
+def more_classes(out: Path, made: Path, root: Path = ROOT) -> dict[str, str | bytes]:
+    """Return docs/WORLD.md with the table of the plan `scale`, and its plot.
+
+    Args:
+        made: a folder to write in.
+    """
+    found = scale_table.collect(out)
+    scale_table.plot(found, made / "scale.png")
+    page = (root / WORLD).read_text(encoding="utf-8")
+    text = replace_between(page, scale_table.PART, scale_table.markdown(found))
+    return {WORLD: text, SCALE: (made / "scale.png").read_bytes()}
 
 
 def tables(out: Path, made: Path, root: Path = ROOT) -> str:
@@ -224,7 +215,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"written: {args.folder}")
         return 0
     with tempfile.TemporaryDirectory() as temporary:
-        files = pages(unpacked(args.packed, Path(temporary)))
+        files = pages(all_unpacked(kept_beside(args.packed), Path(temporary)))
     if args.check:
         different = differing(files)
         for name in different:

@@ -9,10 +9,12 @@ import pytest
 from made_runs import facts, timed, write_run
 
 from benchmarks import choices, records
+from benchmarks.demo_world import scale_table
 from loreal_plugin.errors import LorealError
 from loreal_plugin.files import read_json, write_checked
 from loreal_plugin.files.archives import unpack
 from loreal_plugin.results.record import RESULTS, SCHEMA_VERSION
+from loreal_plugin.runs.spec import parse_overrides
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / records.TABLES).write_text("By hand.\n\n" + parts)
     (root / records.PICTURES).mkdir(parents=True)
     (root / records.PICTURES / "old.png").write_bytes(b"no longer shown")
-    records.write(records.pages(root / "output", root), root)
+    records.write(records.pages(records.Kept(root / "output", None, None), root), root)
     return root
 
 
@@ -159,7 +161,7 @@ def test_the_choices_are_in_the_table_and_drawn(project: Path) -> None:
 
 
 def test_a_number_that_was_changed_by_hand_is_seen(project: Path, tmp_path: Path) -> None:
-    files = records.pages(project / "output", project)
+    files = records.pages(records.Kept(project / "output", None, None), project)
     assert records.differing(files, project) == []
     page = project / records.EVIDENCE
     whole = page.read_text(encoding="utf-8")
@@ -168,3 +170,31 @@ def test_a_number_that_was_changed_by_hand_is_seen(project: Path, tmp_path: Path
     )
     assert records.differing(files, project) == [records.EVIDENCE]
     page.write_text(whole, encoding="utf-8")
+
+
+def test_ablations_that_share_runs_with_the_evidence_count_once(project: Path) -> None:
+    alone = records.pages(records.Kept(project / "output", None, None), project)
+    both = records.pages(records.Kept(project / "output", project / "output", None), project)
+    assert both.keys() - alone.keys() == {records.ABLATIONS}
+    assert both[records.LEDGER] == alone[records.LEDGER]
+    assert "| default | - | 73.00 |" in str(both[records.ABLATIONS])
+
+
+def test_more_classes_are_a_table_and_a_plot(project: Path, tmp_path: Path) -> None:
+    words = parse_overrides(["TRAINER.LOREAL.ATTRIBUTES", "demo"])  # the variant "default"
+    asked = [[o.scope, o.key, o.value] for o in words]
+    write_run(tmp_path / "out", method="coop", dataset="scale-60", overrides=asked)
+    (tmp_path / "docs").mkdir()
+    marks = f"<!-- begin {scale_table.PART} -->\n<!-- end {scale_table.PART} -->\n"
+    (tmp_path / records.WORLD).write_text("By hand.\n" + marks, encoding="utf-8")
+    files = records.more_classes(tmp_path / "out", tmp_path, tmp_path)
+    page = str(files[records.WORLD])
+    assert page.startswith("By hand.") and "| base / new / HM | 60 base classes |" in page
+    plot = files[records.SCALE]
+    assert isinstance(plot, bytes) and plot.startswith(b"\x89PNG")
+
+
+def test_archives_beside_the_first_are_found(tmp_path: Path) -> None:
+    (tmp_path / "scale.tar.xz").write_bytes(b"")
+    found = records.kept_beside(tmp_path / "records.tar.xz")
+    assert found == (tmp_path / "records.tar.xz", None, tmp_path / "scale.tar.xz")
