@@ -104,6 +104,7 @@ def test_an_override_reruns_exactly_what_it_changes(place: Path, trained: Count)
     assert trained(phi="48") == ["beta", "loreal"]
     assert trained("TRAINER.LOREAL.BRIDGE", "self") == ["loreal"]
     assert trained("loreal:OPTIM.LR", "0.1") == ["loreal"]
+    assert trained("OPTIM.LR", "0.1") == [], "the same key and value of a narrower scope"
     assert trained("host:TRAINER.MAPLE.N_CTX", "3") == ALL
     assert trained("beta:OPTIM.MAX_EPOCH", "9", until="beta") == ["beta"]
     assert trained("beta:OPTIM.MAX_EPOCH", "9") == ["loreal"]
