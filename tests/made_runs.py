@@ -197,7 +197,8 @@ def write_targets(
     )
     folder = folder / f"seed{seed}"
     record = facts(method, phi, seed, protocol=protocol, kind="run", shots=shots) | more
-    write_json(folder / RESULTS, record | {"targets": targets, "stages": {}, "rows": rows})
+    found = {"stages": {}} | record | {"targets": targets, "rows": rows}
+    write_json(folder / RESULTS, found)
     return folder
 
 

@@ -167,7 +167,9 @@ def run_of(record: Mapping[str, Any], test_of: TestOf | None = None) -> Run:
 
 
 def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | None) -> Row:
-    hm, lists = row.get("hm"), record.get("test_sets") or {}
+    lists = record.get("test_sets") or {}
+    # zero-shot CLIP has both: its own protocol is judged by the accuracy on all classes
+    summary = row["hm"] if row.get("average") is None else row["average"]
     return Row(
         name=row["name"],
         label=row["label"],
@@ -175,7 +177,7 @@ def _row(row: Mapping[str, Any], record: Mapping[str, Any], test_of: TestOf | No
             name: _score(part, test_of(row["name"], name, part) if test_of else {}, lists.get(name))
             for name, part in _parts(row).items()
         },
-        summary=float(row["average"] if hm is None else hm),
+        summary=float(summary),
         train_size=row.get("train_size"),
         test_size=row.get("test_size", record["phi"]),
         numbers=row_numbers(row),

@@ -13,6 +13,7 @@ from loreal_plugin.presets import PRESETS
 from loreal_plugin.results.group import Group
 from loreal_plugin.results.protocols import EVERY_CLASS, HALVES, ZERO_SHOT, judged
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, Result, Setting
+from loreal_plugin.results.record import harmonic_mean
 from loreal_plugin.results.run import Score
 
 
@@ -66,7 +67,9 @@ def _for_table(member: Group, row: str, zero: Mapping[tuple[str, str], Result]) 
     own = zero.get((member.setting.dataset, row))
     if not first.roles:
         halves = {name: own.scores[name] for name in HALVES if own and name in own.scores}
-        return _with(own, halves, own.summary) if own and len(halves) == 2 else None
+        if not own or len(halves) < len(HALVES):
+            return None
+        return _with(own, halves, harmonic_mean(*(halves[name].accuracy for name in HALVES)))
     scores: dict[str, Score] = {}
     for name in first.scores:
         result = zero.get((name, row))

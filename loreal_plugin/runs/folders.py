@@ -47,7 +47,7 @@ def config_label(
     ]
     if stage == "loreal" and not whole_run:
         acting = [o for o in acting if not sets_adaptation(o)]
-    changed = {o.key: o.value for o in acting if o.reaches(stage)}
+    changed = {_told(o, stage): o.value for o in acting if o.reaches(stage)}
     if resampled:
         changed |= changed_positions(resampling_of(spec))
     if stage in ("adapt", "adapted"):  # what stands on another adaptation is another student
@@ -88,7 +88,20 @@ def _of_adaptation(spec: RunSpec) -> dict[str, str]:
         reads = o.key.startswith(("INPUT.", "MODEL.")) or o.key.endswith(".PREC")
         return reads and (o.reaches("alpha") or o.reaches("adapt"))
 
-    return {o.key: o.value for o in spec.overrides if counts(o)}
+    # where stage 1 is no parent of it, who else sees the key does not matter
+    of = "adapt" if learns else ""
+    return {_told(o, of): o.value for o in spec.overrides if counts(o)}
+
+
+def _told(override: Override, stage: str) -> str:
+    """Return what stands for an override's key in the hash of a stage's name.
+
+    After stage 2 it says so where all stages see the key: what a narrower scope asks for changes
+    no student. Keys of MODEL and TRAINER need not: students have them in all stages alike.
+    """
+    everywhere = override.scope == "all" and stage in ("loreal", "adapt", "adapted")
+    told = everywhere and not override.key.startswith(("MODEL.", "TRAINER."))
+    return f"all:{override.key}" if told else override.key
 
 
 def sets_adaptation(override: Override) -> bool:

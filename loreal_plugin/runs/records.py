@@ -129,7 +129,8 @@ def run_record(
         "test_sets": test_lists(plan, identity),
     }
     if not apart:
-        return _without_files(plan, last, stages[last]) | asked | facts
+        stage = _as_tested_now(plan, stages[last], facts["inference"], scores)
+        return _without_files(plan, last, stage) | asked | facts
     tested = {row: {name: s["key"] for name, s in of.items()} for row, of in scores.items()}
     keys = {name: record["key"] for name, record in stages.items()}
     own = {
@@ -140,6 +141,17 @@ def run_record(
     }
     common = {key: value for key, value in stages[last].items() if key not in _OF_STAGE}
     return common | own | asked | facts
+
+
+def _as_tested_now(
+    plan: Plan, stage: Mapping[str, Any], inference: Any, scores: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a stage's record whose `base` is of the run's inference mode: where another one was
+    chosen since, the score of the training's own test is not.
+    """
+    own = [row.name for row in plan.rows if row.stage == stage["stage"] and row.name in scores]
+    other = own and stage.get("inference") != inference
+    return dict(stage) | ({"base": scores[own[0]][plan.source]} if other else {})
 
 
 def _without_files(plan: Plan, last: str, stage: Mapping[str, Any]) -> dict[str, Any]:

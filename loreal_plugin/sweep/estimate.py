@@ -21,7 +21,6 @@ from loreal_plugin.sweep.planned_runs import Run
 
 UNTRAINED = "untrained"
 STAGE_OF_ROW = {"native": "alpha", "phi": "beta", "loreal": "loreal", "adapted": "adapted"}
-LAST_ROW = {"alpha": "native", "beta": "phi", "loreal": "loreal"}
 Unit = tuple[object, ...]
 
 
@@ -48,14 +47,12 @@ def finished(run: Run, evidence: Evidence | None) -> bool:
     if evidence is None:
         return False
     for result in evidence.results:
-        # a control stands in the table of another run, under a row name of its own
-        control = result.asked != result.setting.overrides
+        # a control stands in the table of another run
         same = replace(result.setting, overrides=result.asked) == run.setting
         same = same or not run.trained and _same_zero_shot(result, run)
         if same and result.seed == run.seed and result.rival == run.rivals:
-            last = _last_row(run)
-            whole = result.row == last or control and result.row.startswith(f"{last}_")
-            if run.rivals or not run.trained or whole:
+            # not every stage adds a row, and a control has one row of its run's
+            if run.rivals or not run.trained or _until(run) in result.stages:
                 return True
     return False
 
@@ -65,11 +62,6 @@ def _until(run: Run) -> str:
     asked = run.until or last_stage()
     with_adaptation = asked not in PUBLISHED and run.trained and adapts(run.spec)
     return asked if with_adaptation or asked in PUBLISHED else PUBLISHED[-1]
-
-
-def _last_row(run: Run) -> str:
-    """Return the name of the row that the last stage of a run adds to the table."""
-    return LAST_ROW.get(_until(run), "adapted")
 
 
 def _same_zero_shot(result: Result, run: Run) -> bool:

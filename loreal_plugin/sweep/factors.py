@@ -14,6 +14,7 @@ factors:
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,9 +124,17 @@ def value_words(keys: Any, where: str) -> tuple[str, ...]:
         words += [str(key), str(value)]
         name = str(key).rpartition(":")[2]
         if name.startswith("TRAINER.LOREAL."):
-            loreal[name.removeprefix("TRAINER.LOREAL.")] = value
+            loreal[name.removeprefix("TRAINER.LOREAL.")] = _as_read(value)
     try:
         resolve_options(loreal)
     except LorealError as error:
         raise ConfigError(f"{where}: {error}") from error
     return tuple(words)
+
+
+def _as_read(value: Any) -> Any:
+    """Return a value as a run reads its word: yacs takes 1e-3 for a number, YAML for a text."""
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (SyntaxError, ValueError):
+        return value

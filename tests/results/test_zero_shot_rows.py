@@ -10,6 +10,7 @@ from made_runs import write_run, write_zero_shot
 from loreal_plugin.results.group import group_results
 from loreal_plugin.results.layout import blocks_of
 from loreal_plugin.results.reader import ZERO_SHOT_METHOD, collect
+from loreal_plugin.results.record import RESULTS, read_record
 
 POSITIONS = "TRAINER.LOREAL.POSITION_RESAMPLING"
 PRESET = "TRAINER.LOREAL.PRESET"
@@ -72,3 +73,15 @@ def test_clip_of_the_table_s_recipe_comes_first(tmp_path: Path) -> None:
     assert shown(out) == alone(tmp_path / "one", 0.4), "better than none"
     write_zero_shot(out, rate=0.6)
     assert shown(out) == alone(tmp_path / "two", 0.6)
+
+
+def test_clip_is_judged_by_the_number_of_the_table_that_it_stands_in(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    record = read_record(write_zero_shot(tmp_path) / RESULTS)[0]
+    row = next(row for row in record["rows"] if row["name"] == "phi")
+    assert row["hm"] != row["average"]
+    groups, _ = group_results(collect(tmp_path).results)
+    for protocol, number in (("zero_shot", row["average"]), ("base2new", row["hm"])):
+        (block,) = blocks_of(groups, protocol)
+        clip = [g for g in block.groups if g.setting.method == ZERO_SHOT_METHOD and g.row == "phi"]
+        assert [g.summaries() for g in clip] == [[number]]

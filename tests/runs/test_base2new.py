@@ -238,7 +238,7 @@ def test_rivals_of_the_run_are_measured_once_and_printed(
         return dict.fromkeys(calls, 1.5)
 
     monkeypatch.setattr(rival_model, "picture_milliseconds", timed)
-    assert main([*words]) == 0
+    assert main([*words, "TRAINER.LOREAL.BRIDGE", "cross"]) == 0
     first = capsys.readouterr().out
     for name in (
         "zero-shot",
@@ -259,6 +259,7 @@ def test_rivals_of_the_run_are_measured_once_and_printed(
         said = capsys.readouterr().out
         assert "[rivals" not in said and said.endswith(more[more.index("Rivals of") :])
     record = read_results(next((world.out / "base2new" / "rivals").rglob(RESULTS)).parent)
+    assert record["overrides"] == [["all", *FAST]], "no setting of stage 3: it has no part in them"
     enlarged = [row for row in record["rows"] if row["correction"].startswith("up-sampled to ")]
     assert [row["tokens"] for row in enlarged] == [10, 17] * 2, "of CLIP, and of the host"
     assert all(row["picture_ms"] == 1.5 for row in record["rows"])

@@ -55,6 +55,16 @@ def test_host_overrides_change_every_folder() -> None:
     assert config_label(plain, "loreal") != config_label(other, "loreal")
 
 
+def test_one_key_and_value_of_another_scope_has_another_folder() -> None:
+    every = spec("OPTIM.LR", "1")
+    for stage in ("loreal", "adapted"):
+        narrow = config_label(spec(f"{stage}:OPTIM.LR", "1"), stage)
+        assert config_label(every, stage) != narrow
+        assert config_label(spec("OPTIM.LR", "2", f"{stage}:OPTIM.LR", "1"), stage) != narrow
+    narrow = config_label(spec("adapted:INPUT.NUM_CROPS", "2"), "adapt")
+    assert config_label(spec("INPUT.NUM_CROPS", "2"), "adapt") != narrow
+
+
 def test_same_overrides_in_another_order_share_a_folder_and_the_last_value_wins() -> None:
     first = config_label(spec("A.B", "1", "C.D", "2"), "alpha")
     assert config_label(spec("C.D", "2", "A.B", "1"), "alpha") == first

@@ -19,6 +19,7 @@ from loreal_plugin.results.record import read_results
 from loreal_plugin.results.seed_tables import read_runs
 from loreal_plugin.runs import prepare as preparing
 from loreal_plugin.runs.engine import Engine
+from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
@@ -104,6 +105,7 @@ def test_an_override_reruns_exactly_what_it_changes(place: Path, trained: Count)
     assert trained(phi="48") == ["beta", "loreal"]
     assert trained("TRAINER.LOREAL.BRIDGE", "self") == ["loreal"]
     assert trained("loreal:OPTIM.LR", "0.1") == ["loreal"]
+    assert trained("OPTIM.LR", "0.1") == [], "the same key and value of a narrower scope"
     assert trained("host:TRAINER.MAPLE.N_CTX", "3") == ALL
     assert trained("beta:OPTIM.MAX_EPOCH", "9", until="beta") == ["beta"]
     assert trained("beta:OPTIM.MAX_EPOCH", "9") == ["loreal"]
@@ -143,6 +145,25 @@ def test_a_run_that_went_on_counts_once(place: Path, trained: Count) -> None:
     ]
     (placed,) = read_runs(place / "out")
     assert [row.name for row in placed.rows] == ["native", "native_at_phi", "phi", "loreal"]
+
+
+def test_the_score_of_a_mode_chosen_later_stays(
+    place: Path, trained: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mode: dict[str, Any] = {"INFERENCE": "static"}
+    own = Identity.inference
+    monkeypatch.setattr(
+        Identity, "inference", lambda self, name: mode if name == "loreal" else own(self, name)
+    )
+    trained()
+    mode = {"INFERENCE": "tangent"}  # as loreal calibrate may choose
+    other = {"accuracy": 25.0, "correct": 1, "total": 4, "hits": "80"}
+    monkeypatch.setattr(Engine, "evaluate", lambda self, row, subset, again=False: {"score": other})
+    for _ in range(2):
+        assert trained() == []
+        (placed,) = read_runs(place / "out")
+        assert placed.run.rows[-1].scores["base"].accuracy == 25.0
+    assert (placed.run["base"], placed.run["inference"]) == (other, mode)
 
 
 def test_stage_3_gets_what_describes_the_host(place: Path) -> None:

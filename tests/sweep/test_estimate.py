@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from made_runs import write_run, write_targets
 from sweep.test_plan import write
 
+from loreal_plugin.files import write_json
 from loreal_plugin.options import INFERENCE_ONLY, LorealOptions, options_dict
 from loreal_plugin.results.reader import collect
+from loreal_plugin.results.record import RESULTS
 from loreal_plugin.sweep.estimate import Estimate, clock, estimate, finished
 from loreal_plugin.sweep.plan_file import read_plan
 from loreal_plugin.sweep.planned_runs import Locations, expand
@@ -53,7 +56,8 @@ def test_tests_on_targets_count(tmp_path: Path) -> None:
 def test_runs_of_other_targets_are_other_runs(
     tmp_path: Path,
 ) -> None:
-    write_targets(tmp_path / "out", "xd", names=("far", "near"))
+    stages = {"loreal": {"key": "k", "folder": "f"}}
+    write_targets(tmp_path / "out", "xd", names=("far", "near"), stages=stages)
     evidence = collect(tmp_path / "out")
     base = {"methods": ["maple"], "phis": [96], "protocols": ["xd"]}
 
@@ -103,6 +107,25 @@ def test_a_run_in_another_mode_is_found_beside_the_training_it_tests(tmp_path: P
     plan = read_plan(write(tmp_path, plan | {"until": "loreal"}))
     runs = expand(plan, Locations(tmp_path / "out"), env={})
     assert [finished(run, evidence) for run in runs] == [False, True, False]
+
+
+@pytest.mark.parametrize("until", ["adapt", "adapted"])
+def test_runs_to_the_end_are_found_where_their_last_stage_adds_no_row(
+    tmp_path: Path, until: str
+) -> None:
+    usual = options_dict(LorealOptions())
+    mode = {key: usual[key] for key in INFERENCE_ONLY} | {"INFERENCE": "auto", "calibration": 0.1}
+    words = ["loreal", "TRAINER.LOREAL.INFERENCE", "auto"]
+    folder = write_run(tmp_path / "out", inference=mode, overrides=[words])
+    plan = {"methods": ["maple"], "phis": [96], "variants": {"auto": {words[1]: words[2]}}}
+    plan = read_plan(write(tmp_path, plan | {"until": until}))
+    (run,) = expand(plan, Locations(tmp_path / "out"), env={})
+    assert not finished(run, collect(tmp_path / "out"))
+    record = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    for name in ("adapt", "adapted"):
+        record["stages"][name] = record["stages"]["loreal"]
+    write_json(folder / RESULTS, record)
+    assert finished(run, collect(tmp_path / "out"))
 
 
 def test_an_unknown_dataset_has_no_estimate(tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ def test_lists_are_crossed_seeds_outside(tmp_path: Path) -> None:
     assert runs[1].words[-3:] == ("--", "TRAINER.LOREAL.LLD_WEIGHT", "0.0")
 
 
+def test_a_number_that_yaml_takes_for_a_text_is_read_as_on_the_command_line(tmp_path: Path) -> None:
+    text = "methods: [coop]\nphis: [96]\nvariants: {slow: {TRAINER.LOREAL.ADAPT_LR: 1e-3}}\n"
+    (run,) = runs_of(write(tmp_path, text))
+    assert run.words[-2:] == ("TRAINER.LOREAL.ADAPT_LR", "1e-3")
+
+
 def test_the_words_make_the_same_run_whatever_the_environment_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
