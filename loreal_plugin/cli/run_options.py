@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
@@ -104,6 +105,17 @@ def dataset_and_seed(extra: list[str], command: str) -> tuple[str, str]:
             " --help"
         )
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
+
+
+def same_run(args: argparse.Namespace, command: str, *pairs: str) -> str:
+    """Return a command on the run that arguments name: their words, options and pairs, and more
+    pairs after them.
+    """
+    options = ("host", "data", "out", "weights", "shots", "recipe")
+    given = [(f"--{name}", getattr(args, name)) for name in options if getattr(args, name)]
+    named = [args.method, args.phi, *dataset_and_seed(args.extra, args.command)]
+    words = [*named, *(word for option in given for word in option), "--", *args.after, *pairs]
+    return shlex.join(["loreal", command, *words])
 
 
 def spec_of(args: argparse.Namespace) -> RunSpec:
