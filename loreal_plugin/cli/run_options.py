@@ -111,11 +111,16 @@ def same_run(args: argparse.Namespace, command: str, *pairs: str) -> str:
     """Return a command on the run that arguments name: their words, options and pairs, and more
     pairs after them.
     """
-    options = ("host", "data", "out", "weights", "shots", "recipe")
-    given = [(f"--{name}", getattr(args, name)) for name in options if getattr(args, name)]
     named = [args.method, args.phi, *dataset_and_seed(args.extra, args.command)]
-    words = [*named, *(word for option in given for word in option), "--", *args.after, *pairs]
+    words = [*named, *given_choices(args), "--", *args.after, *pairs]
     return shlex.join(["loreal", command, *words])
+
+
+def given_choices(args: argparse.Namespace) -> list[str]:
+    """Return the options of `add_choices` that were given, as words of a command."""
+    options = ("host", "data", "out", "weights", "shots", "recipe")
+    given = [(f"--{name}", getattr(args, name, None)) for name in options]
+    return [word for option, value in given if value for word in (option, value)]
 
 
 def spec_of(args: argparse.Namespace) -> RunSpec:
