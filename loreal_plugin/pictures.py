@@ -27,6 +27,9 @@ from loreal_plugin.errors import DataError
 READING = 1
 # Pillow's own limit, which other libraries may have switched off.
 MAX_PIXELS = 178_956_970
+# A model's square is cut from a picture whose shorter side became that of the square: at 224 pixels
+# one of this shape has as many pixels then as the limit allows.
+MAX_RATIO = MAX_PIXELS // 224**2
 _ORIENTATION = 0x0112
 # Source: Exif 2.32, tag Orientation; what brings each of its values upright
 _UPRIGHT = {
@@ -91,13 +94,20 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """Return a picture that Pillow has opened or made, upright, in 8-bit RGB.
 
     Raises:
-        DataError: it has too many pixels, or no finite value, or is a program that draws.
+        DataError: it has too many pixels, or none, or is far too thin, has no finite value, or is a
+            program that draws.
     """
     if image.format in _PROGRAMS:
         raise DataError("it is PostScript, a program, which is not run; save it as JPEG or PNG")
     if image.width * image.height > MAX_PIXELS:
         raise DataError(
             f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
+        )
+    short, long = sorted(image.size)
+    if long > MAX_RATIO * short or not long:
+        raise DataError(
+            f"it is {image.width} x {image.height} pixels; no side may be more than"
+            f" {MAX_RATIO:,} times the other: cut it"
         )
     image.load()  # Pillow turns a TIFF here, and then no longer reports an orientation
     turn = _UPRIGHT.get(_orientation(image))

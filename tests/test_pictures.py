@@ -203,6 +203,14 @@ def test_bombs_are_refused_whatever_another_library_set(
         read_picture(tmp_path / "bomb.png")
 
 
+@pytest.mark.parametrize("size", [(1, 3567), (7000, 1), (0, 5), (0, 0)])
+def test_a_thread_of_pixels_is_refused(size: tuple[int, int]) -> None:
+    """To a shorter side of 224 a thread of a million pixels would become 200 GB."""
+    with pytest.raises(DataError, match="times the other"):
+        as_rgb(Image.new("RGB", size))
+    assert as_rgb(Image.new("RGB", (1, 3566))).size == (1, 3566)
+
+
 def test_identity_changes_only_where_pixels_do(tmp_path: Path) -> None:
     """Embeddings of plain pictures keep their keys; those that were read wrongly get new ones."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from loreal_plugin.cli.run_options import add_choices, add_row, add_run_parser, spec_of
+from loreal_plugin.cli.run_options import add_choices, add_row, add_run_parser, same_run, spec_of
 
 EPILOG = """\
 Measures a student of a finished run: agreement with INFERENCE exact, accuracy, time and memory of
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     record = run_calibrate(spec, row=args.row, target=target, pictures=pictures)
     print(format_calibration(record))
     if record["expansion"] is not None:  # without contents all modes give the same
-        again = f"loreal base2new {spec.method} {spec.phi} {spec.dataset} {spec.seed}"
         scope = "adapted:" if record["row"] == "adapted" else ""
-        print(f"\n{next_line(f'{again} -- {scope}TRAINER.LOREAL.INFERENCE auto')}")
+        auto = same_run(args, "base2new", f"{scope}TRAINER.LOREAL.INFERENCE", "auto")
+        print(f"\n{next_line(auto)}")
     return 0

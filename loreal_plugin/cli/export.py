@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from loreal_plugin.cli.run_options import add_row
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
     )
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"written: {out} ({size / 1e6:.1f} MB)")
-    print(f"try it: python -m loreal_plugin.edge {out} --selftest")
+    print(f"try it: python -m loreal_plugin.edge {shlex.quote(str(out))} --selftest")
     if (page := out / "web" / "single.html").is_file():
         print(f"the page: open {page} in a browser")
     return 0

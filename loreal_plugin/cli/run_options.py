@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import Any
 
 from loreal_plugin.contract import CONTRACTS
@@ -104,6 +105,22 @@ def dataset_and_seed(extra: list[str], command: str) -> tuple[str, str]:
             " --help"
         )
     return (*extra, *("demo", "1")[len(extra) :])  # type: ignore[return-value]
+
+
+def same_run(args: argparse.Namespace, command: str, *pairs: str) -> str:
+    """Return a command on the run that arguments name: their words, options and pairs, and more
+    pairs after them.
+    """
+    named = [args.method, args.phi, *dataset_and_seed(args.extra, args.command)]
+    words = [*named, *given_choices(args), "--", *args.after, *pairs]
+    return shlex.join(["loreal", command, *words])
+
+
+def given_choices(args: argparse.Namespace) -> list[str]:
+    """Return the options of `add_choices` that were given, as words of a command."""
+    options = ("host", "data", "out", "weights", "shots", "recipe")
+    given = [(f"--{name}", getattr(args, name, None)) for name in options]
+    return [word for option, value in given if value for word in (option, value)]
 
 
 def spec_of(args: argparse.Namespace) -> RunSpec:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
-from loreal_plugin.cli.run_options import add_environment_options, dataset_and_seed
+from loreal_plugin.cli.run_options import (
+    add_environment_options,
+    dataset_and_seed,
+    given_choices,
+)
 from loreal_plugin.contract import CONTRACTS, PLAIN_METHOD
 from loreal_plugin.errors import ConfigError, unknown_name
 
@@ -76,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
     record, _ = run_zero_shot(spec)
     print(f"\n{format_run(record)}")
-    trained = f"loreal base2new {DEFAULT_METHOD} {spec.phi} {spec.dataset}"
-    print(f"\n{next_line(trained, f'loreal report {typed(spec.out)}')}")
+    trained = ["loreal", "base2new", DEFAULT_METHOD, words[0], dataset, *given_choices(args)]
+    print(f"\n{next_line(shlex.join(trained), f'loreal report {typed(spec.out)}')}")
     return 0
 
 

@@ -28,6 +28,15 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 _OF_CLASSES = ("text", "weights", "base")  # tensors with a row a class; `table` has a column
 _TINY = 1e-12
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ def read_head(path: Path) -> Head:
         data = memoryview(content)[8 + length :]
         tensors = {name: _tensor(data, entry) for name, entry in header.items()}
         return head_from(facts, tensors)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"{path} is no head that can be read ({error}); make it again with loreal head"
         ) from None
@@ -145,13 +154,39 @@ def head_from(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> He
     """Return a head from its facts and tensors.
 
     Raises:
-        ValueError: the facts are not those of a head.
+        ValueError: the facts are not those of a head, or do not fit the tensors.
+        KeyError, IndexError, TypeError: the same.
     """
     if facts["mode"] not in MODES:
         raise ValueError(f"mode {facts['mode']}")
-    return Head(
-        tuple(facts["labels"]), facts["mode"], float(facts["scale"]), facts["source"], tensors
-    )
+    labels, source = labels_and_source(facts)
+    head = Head(labels, facts["mode"], float(facts["scale"]), source, tensors)
+    width = tensors["text"].shape[1] if head.mode == "static" else tensors["down"].shape[0]
+    check_answer(head(np.zeros((1, tensors["weights"].shape[1], width), np.float32)), labels)
+    return head
+
+
+def labels_and_source(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Return the class names of a head and the key of its run.
+
+    Raises:
+        ValueError: there are no names, or they are no texts.
+        KeyError, TypeError: the facts are not those of a head.
+    """
+    labels, source = facts["labels"], facts["source"]
+    if not isinstance(labels, list) or not labels or not isinstance(source, str):
+        raise ValueError("it names no classes, or no run")
+    if not all(isinstance(label, str) for label in labels):
+        raise ValueError("its class names are no texts")
+    return tuple(labels), source
+
+
+def check_answer(logits: np.ndarray, labels: Sequence[str]) -> None:
+    """Raise ValueError unless logits of one picture have a finite number for each class."""
+    if logits.shape != (1, len(labels)):
+        raise ValueError(f"it names {len(labels)} classes and answers with {logits.shape[1:]}")
+    if not np.isfinite(logits).all():
+        raise ValueError("its answers are not finite")
 
 
 def _tensor(data: memoryview, entry: Mapping[str, Any]) -> np.ndarray:

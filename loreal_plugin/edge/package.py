@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from loreal_plugin.edge.head import NOTE, Head, read_head
+from loreal_plugin.edge.head import NOTE, Head, check_answer, labels_and_source, read_head
 from loreal_plugin.edge.layout import ENCODERS, MANIFEST, check_files, inside, read_manifest
 from loreal_plugin.edge.litert import litert_encoder
 from loreal_plugin.edge.pixels import check_recipe, read_rgb, to_pixels
-from loreal_plugin.errors import CheckpointError, ConfigError, DataError, unknown_name
+from loreal_plugin.errors import CheckpointError, ConfigError, DataError, one_line, unknown_name
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 
@@ -234,15 +234,18 @@ def _onnx_head(
     path: Path, manifest: Mapping[str, Any], threads: int
 ) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]:
     run = session(path, threads)
-    try:
-        facts = json.loads(run.get_modelmeta().custom_metadata_map[NOTE])
-        source, labels = facts["source"], tuple(facts["labels"])
-    except (KeyError, ValueError):
-        raise CheckpointError(f"{path} is no head: make one with loreal head") from None
 
     def logits(features: np.ndarray) -> np.ndarray:
         return run.run(None, {"features": features})[0]
 
+    try:
+        facts = json.loads(run.get_modelmeta().custom_metadata_map[NOTE])
+        labels, source = labels_and_source(facts)
+        check_answer(logits(np.zeros((1, *run.get_inputs()[0].shape[1:]), np.float32)), labels)
+    except Exception as error:  # onnxruntime's errors have no common class of their own
+        raise CheckpointError(
+            f"{path} is no head that can be used ({one_line(error)}); make one with loreal head"
+        ) from None
     return _checked(logits, source, labels, manifest, str(path))
 
 

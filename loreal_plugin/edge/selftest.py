@@ -15,7 +15,8 @@ import numpy as np
 from loreal_plugin.edge.layout import GOLDEN
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.pixels import to_pixels
-from loreal_plugin.errors import CheckpointError, one_line
+from loreal_plugin.errors import CheckpointError, DataError, one_line
+from loreal_plugin.pictures import as_rgb
 
 _ROUNDS = 5
 
@@ -74,6 +75,11 @@ def self_test(package: Package) -> SelfTest:
         )
     pictures, wanted, logits = _golden(package.folder / GOLDEN)
     pixels = np.stack([to_pixels(one, package.manifest["picture"]) for one in pictures])
+    if pixels.shape != wanted.shape or logits.shape != (len(pixels), len(package.labels)):
+        raise CheckpointError(
+            f"{package.folder / GOLDEN} has other pictures or classes than the package; export it"
+            " again"
+        )
     found = package.logits(wanted)
     return SelfTest(
         pictures=len(pictures),
@@ -93,8 +99,11 @@ def _golden(path: Path) -> tuple[list[Any], np.ndarray, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as golden:
             wanted, logits = golden["pixels"], golden["logits"]
-            pictures = [Image.fromarray(golden[f"picture_{i}"]) for i in range(len(logits))]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            drawn = [golden[f"picture_{i}"] for i in range(len(logits))]
+            if not drawn or logits.dtype.kind != "f":
+                raise ValueError("there is none, or no numbers of one")
+            pictures = [as_rgb(Image.fromarray(one)) for one in drawn]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, DataError) as error:
         raise CheckpointError(
             f"{path} holds no golden pictures ({one_line(error)}); export the package again"
         ) from None

@@ -14,9 +14,9 @@ import numpy as np
 
 from loreal_plugin.edge.bpe import BytePairs
 from loreal_plugin.edge.head import Head
-from loreal_plugin.edge.layout import check_files, inside, read_manifest
+from loreal_plugin.edge.layout import MANIFEST, check_files, inside, read_manifest
 from loreal_plugin.edge.package import session
-from loreal_plugin.errors import ConfigError
+from loreal_plugin.errors import CheckpointError, ConfigError, one_line
 
 
 def head_of_names(folder: str | Path, names: Sequence[str], threads: int = 1) -> Head:
@@ -42,11 +42,15 @@ def head_of_names(folder: str | Path, names: Sequence[str], threads: int = 1) ->
         )
     encode = BytePairs.read(inside(folder, facts["merges"]))
     run = session(inside(folder, facts["file"]), threads)
-    # one class at a time: rounding of 8-bit activations would else depend on the others
-    rows = [
-        run.run(None, {"ids": np.array([prompt_ids(name, encode, facts)], np.int64)})[0]
-        for name in checked_names(names)
-    ]
+    prompts = [prompt_ids(name, encode, facts) for name in checked_names(names)]
+    try:
+        # one class at a time: rounding of 8-bit activations would else depend on the others
+        rows = [run.run(None, {"ids": np.array([ids], np.int64)})[0] for ids in prompts]
+    except Exception as error:  # onnxruntime's errors have no common class of their own
+        raise CheckpointError(
+            f"{folder / facts['file']} cannot read the prompts that {MANIFEST} describes"
+            f" ({one_line(error)}); export the package again"
+        ) from None
     weights = np.tile(np.array(facts["fusion"], np.float32), (len(rows), 1))
     tensors = {"text": np.concatenate(rows), "weights": weights}
     labels = tuple(name.replace("_", " ") for name in names)

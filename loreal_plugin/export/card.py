@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ python -m loreal_plugin.edge {folder} picture.jpg folder/of/pictures
 ```python
 from loreal_plugin.edge import Package
 
-print(Package.open("{folder}").predict(["picture.jpg"], top=3))
+print(Package.open({name}).predict(["picture.jpg"], top=3))
 ```
 
 `sha256sum -c SHA256SUMS` checks the files without any of this."""
@@ -65,7 +67,11 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
         f"# {manifest['title']} at {manifest['phi']} pixels",
         facts_table(facts),
         "## Use",
-        _USE.format(folder=folder, runtime=_RUNTIMES[manifest["encoder"]["format"]]),
+        _USE.format(
+            folder=shlex.quote(folder),
+            name=json.dumps(folder, ensure_ascii=False),
+            runtime=_RUNTIMES[manifest["encoder"]["format"]],
+        ),
         "## Accuracy",
         _accuracy(manifest),
         "## Limits",

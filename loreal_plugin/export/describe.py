@@ -25,10 +25,11 @@ from loreal_plugin.export.golden import TOLERANCE
 from loreal_plugin.export.head_files import OPSET
 from loreal_plugin.export.need import TOOLS
 from loreal_plugin.export.precision import BATCH_DEPENDENT
-from loreal_plugin.files import write_text
+from loreal_plugin.files import read_json, write_text
 from loreal_plugin.inference.deployed import Deployed
 from loreal_plugin.results.provenance import git_revision, versions
 
+_OF_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")  # made by whoever looks into a folder
 _OF_RUN = ("key", "protocol", "dataset", "seed", "shots", "native_size", "recipe", "git_revision")
 
 
@@ -147,6 +148,18 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def unlisted_files(folder: Path) -> list[str]:
+    """Return the files in the folder of a package that its description does not list; none where
+    there is no description that can be read.
+    """
+    listed = (read_json(folder / MANIFEST) or {}).get("files")
+    if not isinstance(listed, dict):
+        return []
+    found = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    names = (path.relative_to(folder).as_posix() for path in found if path.name not in _OF_SYSTEMS)
+    return sorted(set(names) - {MANIFEST, SUMS, *listed})
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any], *, sealed: bool) -> None:

@@ -19,7 +19,7 @@ from loreal_plugin.errors import ConfigError, LorealError, unknown_name
 from loreal_plugin.export.card import model_card
 from loreal_plugin.export.check import Agreement, compare, refuse_below
 from loreal_plugin.export.class_names import class_sets
-from loreal_plugin.export.describe import manifest_of, write_manifest
+from loreal_plugin.export.describe import manifest_of, unlisted_files, write_manifest
 from loreal_plugin.export.encoder import export_encoder, normalisation
 from loreal_plugin.export.golden import write_golden
 from loreal_plugin.export.head_files import in_half, write_head, write_tensors
@@ -98,7 +98,7 @@ def export_run(
 
     Args:
         run: folder of a finished run, as for `load_run`.
-        out: the package; a package that lies there is replaced, anything else is left alone.
+        out: the package; a package that lies there is replaced, but not with files of yours in it.
         pictures: files and folders to calibrate on and to compare with, instead of the dataset's.
         host, data, weights: where these lie, as for `load_run` and `loreal base2new`.
         row: `loreal` or `adapted`; empty: `adapted` where the run has it.
@@ -255,12 +255,17 @@ def check_target(out: Path) -> None:
     """Check that a package may be written to a place.
 
     Raises:
-        ConfigError: something that is no package lies there.
+        ConfigError: something that is no package lies there, or is in it.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise ConfigError(f"{out} is not empty and no package; choose another --out")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; --out names a folder")
+    if others := unlisted_files(out):
+        raise ConfigError(
+            f"{out} has files that are no part of the package there and would be lost"
+            f" ({', '.join(others[:3])}); move them away, or choose another --out"
+        )
 
 
 def check_pictures(plan: ExportPlan, found: Pictures) -> None:

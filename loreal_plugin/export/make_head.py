@@ -39,14 +39,15 @@ def make_head(
         classes: class sets of the source by name, files with a class a line, or heads' files.
         out: the head's file; the other one lies beside it.
         mode: `static` or `tangent`; empty: as for an export. A package's text encoder gives
-            `static` heads.
+            `static` heads; one that is there already stays in its mode.
         half: keep the large tensors in half precision.
         host, data, weights: where these lie, as for `load_run`.
         row: of a run, `loreal` or `adapted`, as the package was exported; empty: `adapted` where
             the run has it.
 
     Raises:
-        LorealError: no such run, package or class set; heads that cannot be joined.
+        LorealError: no such run, package or class set; heads that cannot be joined, or that are
+            there in another mode.
     """
     need("onnx")
     if mode and mode not in MODES:
@@ -58,12 +59,14 @@ def make_head(
     if (folder / MANIFEST).is_file():
         if row:
             raise ConfigError(f"{folder} is a package, which has one student; leave --row out")
-        parts = [_stored(word) or _of_package(folder, word, mode) for word in classes]
+        parts = [_stored(word, mode) or _of_package(folder, word, mode) for word in classes]
     else:
         trained = TrainedRun.open(folder, host=host, weights=weights, row=row)
         found = pictures_of(trained, host=host, data=data)
-        mode = mode or exported_mode(trained)
-        parts = [_stored(word) or _of_run(trained, word, mode, found) for word in classes]
+        tested = exported_mode(trained)
+        parts = [
+            _stored(word, mode) or _of_run(trained, word, mode or tested, found) for word in classes
+        ]
     head = join(parts)
     return write_head(in_half(head) if half else head, out.with_suffix(""))
 
@@ -76,7 +79,7 @@ def _of_package(folder: Path, word: str, mode: str) -> Head:
     manifest = read_manifest(folder)
     if word in manifest["heads"]:
         check_files(folder, manifest)
-        return read_head(inside(folder, manifest["heads"][word]["tensors"]))
+        return _in_mode(read_head(inside(folder, manifest["heads"][word]["tensors"])), word, mode)
     if not Path(word).is_file():
         known = manifest["heads"]
         raise ConfigError(f"{unknown_name('head of the package', word, known)}, and no file")
@@ -87,7 +90,17 @@ def _of_package(folder: Path, word: str, mode: str) -> Head:
     return head_of_names(folder, read_names(Path(word)))
 
 
-def _stored(word: str) -> Head | None:
+def _in_mode(head: Head, word: str, mode: str) -> Head:
+    """Return a head that is there already; ConfigError where another mode is asked for."""
+    if mode not in ("", head.mode):
+        raise ConfigError(
+            f"head '{word}' is in the mode {head.mode} and cannot become {mode}: name the run, and"
+            " a test set or a file of names, or leave --mode out"
+        )
+    return head
+
+
+def _stored(word: str, mode: str) -> Head | None:
     """Return the head in a head's file, None where the word is no such file."""
     path = Path(word)
     if path.suffix not in _HEAD_FILES:
@@ -95,4 +108,4 @@ def _stored(word: str) -> Head | None:
     tensors = path.with_suffix(".safetensors")
     if not tensors.is_file():
         raise ConfigError(f"{tensors} was looked for, the tensors of head {path}, and not found")
-    return read_head(tensors)
+    return _in_mode(read_head(tensors), word, mode)

@@ -45,7 +45,8 @@ def pictures_of(
     """Return the pictures of a run's dataset, or the named ones.
 
     Args:
-        named: files and folders; they replace the dataset's, half of them for each purpose.
+        named: files and folders; they replace the dataset's, half of them for each purpose, one
+            alone for both.
         host, data: where the host's checkout and the datasets lie.
 
     Raises:
@@ -53,7 +54,7 @@ def pictures_of(
     """
     if named:
         files = [str(path) for path in files_in(named)]
-        return Pictures(tuple(files[::2]), tuple(files[1::2]), "pictures that were named")
+        return Pictures(tuple(files[::2]), tuple(files[1::2] or files), "pictures that were named")
     try:
         engine = reopened_engine(trained, host=host, data=data, say=lambda text: None)
         with using_weights(trained.weights), saves_held_back():

@@ -211,4 +211,10 @@ def _as_image(picture: Picture) -> Image.Image:
             "a picture has numbers below 0; is it normalised already? Then it goes to `logits`,"
             " else give its colours from 0 to 1, or as uint8"
         )
+    if picture.size and picture.dtype.kind == "f" and 1 < np.nanmax(picture) < 2:
+        # a resize overshoots; as a number of 0 to 255 it would make the whole picture black
+        raise DataError(
+            f"a picture of fractions has numbers above 1 ({np.nanmax(picture):.3g}); cut them off"
+            " there (clip), or give its colours as uint8"
+        )
     return from_array(picture)

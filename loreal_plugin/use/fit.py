@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ def fit_folder(folder: str | Path, plan: FitPlan, say: Say = print) -> Fitted:
     write_json(outcome.folder / MEASURED, measured.facts())
     say("")
     say(measured.text())
-    say(next_steps(outcome.folder, spec, folder))
+    say(next_steps(outcome.folder, spec, folder, _given(plan)))
     return Fitted(outcome.folder, measured, spec.data)
 
 
@@ -153,11 +154,23 @@ def _measure(run: Path, staged: Staged, spec: RunSpec) -> Measured:
     return Measured(names, [item.label for item in items], predicted)
 
 
-def next_steps(run: Path, spec: RunSpec, folder: Path) -> str:
+def _given(plan: FitPlan) -> list[str]:
+    """Return what was chosen beside the folder, PHI and weights, as words of a command."""
+    usual, words = FitPlan(), list[str]()
+    for name in ("method", "seed", "shots", "name", "out", "host", "recipe"):
+        if getattr(plan, name) not in (getattr(usual, name), None):
+            words += [f"--{name}", str(getattr(plan, name))]
+    if plan.hold_out != usual.hold_out:
+        words += ["--hold-out", f"{100 * plan.hold_out:g}"]
+    return [*words, *(("--", *plan.opts) if plan.opts else ())]
+
+
+def next_steps(run: Path, spec: RunSpec, folder: Path, given: Sequence[str] = ()) -> str:
     """Return the commands for what comes next, to be copied.
 
     Args:
         folder: what was trained on; it is worth real weights where it was tried without.
+        given: further words of the command that trained.
     """
     model, package = typed(run), f"{folder_name(spec.dataset)}-{spec.phi}"
     commands = [
@@ -170,5 +183,6 @@ def next_steps(run: Path, spec: RunSpec, folder: Path) -> str:
     ]
     if spec.weights in DEMO_WEIGHTS:
         again = f"loreal fit {typed(folder)} --phi {spec.phi} --weights ViT-B/16"
+        again = " ".join([again, *map(shlex.quote, given)])
         commands.append((again, "photographs: with weights that know them (a name or a file)"))
     return "\n".join(["", "Next:", *(f"  {command}    # {what}" for command, what in commands)])

@@ -53,7 +53,7 @@ def pictures_of(
         every: seconds between two pictures of a video or camera.
 
     Raises:
-        ConfigError: a video or camera without OpenCV, or one that cannot be opened.
+        ConfigError: a video or camera without OpenCV, or a camera that cannot be opened.
     """
     for word in words:
         if word == LIST and stdin is not None:
@@ -67,7 +67,7 @@ def pictures_of(
         elif word.isascii() and word.isdigit():
             yield from _frames(int(word), f"camera{word}", every)
         elif glob.has_magic(word):
-            found = sorted(glob.glob(os.path.expanduser(word), recursive=True))
+            found = _matches(os.path.expanduser(word))
             yield from pictures_of(found, every=every) if found else (_nothing(word, "matches"),)
         else:
             yield _file(word)
@@ -99,11 +99,34 @@ def _in_folder(folder: str) -> Iterator[Source]:
         yield _nothing(folder, "is in", f" ({', '.join(PICTURE_ENDINGS)})")
 
 
-def _nothing(word: str, verb: str, more: str = "") -> Source:
-    def read() -> Image.Image:
-        raise DataError(f"no picture {verb} '{word}'{more}")
+def _matches(pattern: str) -> list[str]:
+    """Return what a pattern matches, sorted, but for what lies in a folder that it matches, too:
+    the folder brings that along, and `holiday/**` matches the folder and all in it.
+    """
+    found = sorted(glob.glob(pattern, recursive=True))
+    folders = {os.path.normpath(path) for path in found if os.path.isdir(path)}
+    return [path for path in found if folders.isdisjoint(_folders_above(path))]
 
-    return Source(word, read)
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Yield the folders in which a path lies, as they are written."""
+    here = os.path.normpath(path)
+    while (above := os.path.dirname(here)) not in ("", here):
+        yield above
+        here = above
+
+
+def _nothing(word: str, verb: str, more: str = "") -> Source:
+    return _faulty(word, f"no picture {verb} '{word}'{more}")
+
+
+def _faulty(name: str, fault: str) -> Source:
+    """Return a picture that cannot be read, and says why."""
+
+    def read() -> Image.Image:
+        raise DataError(fault)
+
+    return Source(name, read)
 
 
 def _frames(what: str | int, name: str, every: float) -> Iterator[Source]:
@@ -112,7 +135,11 @@ def _frames(what: str | int, name: str, every: float) -> Iterator[Source]:
     capture = cv2.VideoCapture(what)
     try:
         if not capture.isOpened():
-            raise ConfigError(f"'{name}' cannot be opened as a video; is it one, and free?")
+            fault = f"'{name}' cannot be opened as a video; is it one, and free?"
+            if live:
+                raise ConfigError(fault)
+            yield _faulty(name, fault)  # as a picture that is broken: the others go on
+            return
         second_of = _seconds_here() if live else _seconds_of(capture)
         due = 0.0
         while capture.grab():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from loreal_plugin.cli.main import parse
 from loreal_plugin.cli.next_steps import after_run, next_line
+from loreal_plugin.cli.run_options import same_run
 
 
 def test_one_step_stands_beside_the_word_and_several_have_lines_of_their_own() -> None:
@@ -16,6 +19,16 @@ def test_one_step_stands_beside_the_word_and_several_have_lines_of_their_own() -
         "Next:",
         "  loreal verify a",
         "  loreal table a",
+    ]
+
+
+def test_the_same_run_is_named_with_all_that_chose_it() -> None:
+    words = "calibrate coop 96 --shots 8 --target 99 --out".split()
+    args = parse([*words, "my runs", "--", "TRAINER.LOREAL.TANGENT_RANK", "16"])
+    assert shlex.split(same_run(args, "base2new", "KEY", "auto")) == [
+        *"loreal base2new coop 96 demo 1 --out".split(),
+        "my runs",
+        *"--shots 8 -- TRAINER.LOREAL.TANGENT_RANK 16 KEY auto".split(),
     ]
 
 

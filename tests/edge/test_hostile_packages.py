@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
+import onnx
 import pytest
+from safetensors.numpy import save_file
 
 from loreal_plugin.digests import digest_file
+from loreal_plugin.edge.head import NOTE, read_head
 from loreal_plugin.edge.layout import MANIFEST, SUMS, schema_file, sums_of
 from loreal_plugin.edge.package import Package
 from loreal_plugin.edge.selftest import self_test
@@ -89,6 +93,58 @@ def test_golden_pictures_that_are_none_are_refused(forge: Callable) -> None:
     (forge() / "golden.npz").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(CheckpointError, match="golden.npz holds no golden pictures"):
         self_test(Package.open(forge()))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("pixels", lambda found: found[:3]),
+        ("logits", lambda found: found[:0]),
+        ("logits", lambda found: found[:, :1]),
+        ("logits", lambda found: found.astype(str)),
+    ],
+)
+def test_golden_pictures_of_another_shape_are_refused(
+    forge: Callable, name: str, change: Callable
+) -> None:
+    path = forge() / "golden.npz"
+    with np.load(path) as golden:
+        parts = dict(golden)
+    np.savez(path, **parts | {name: change(parts[name])})
+    with pytest.raises(CheckpointError, match="golden.npz h(old|a)s"):
+        self_test(Package.open(forge()))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "facts"),
+    [
+        ({}, {"labels": ["one"]}),
+        ({}, {"labels": []}),
+        ({}, {"labels": "abcd"}),
+        ({}, {"labels": [1, 2, 3, 4]}),
+        ({}, {"source": None}),
+        ({}, {"scale": float("nan")}),
+        ({"text": None}, {}),
+        ({"weights": np.ones(4, np.float32)}, {}),
+    ],
+)
+def test_a_head_whose_parts_do_not_fit_is_refused(
+    package_of: Callable, tmp_path: Path, tensors: dict, facts: dict
+) -> None:
+    folder = package_of().folder
+    head = read_head(folder / "heads" / "toy.safetensors")
+    made = {name: value for name, value in (head.tensors | tensors).items() if value is not None}
+    note = {NOTE: json.dumps(json.loads(head.note) | facts)}
+    save_file(made, tmp_path / "head.safetensors", note)
+    with pytest.raises(CheckpointError, match="no head that can be read"):
+        Package.open(folder, head=tmp_path / "head.safetensors")
+    if tensors or "scale" in facts:  # which is a number in the graph
+        return
+    graph = onnx.load(folder / "heads" / "toy.onnx")
+    onnx.helper.set_model_props(graph, note)
+    onnx.save(graph, tmp_path / "head.onnx")
+    with pytest.raises(CheckpointError, match="no head that can be used"):
+        Package.open(folder, head=tmp_path / "head.onnx")
 
 
 @pytest.mark.parametrize("length", [b"\x08", b"\x88\x00"], ids=["plain", "longer than needed"])

@@ -76,7 +76,17 @@ def test_a_run_becomes_a_package_with_two_heads(
         wanted = deployed.logits(torch.from_numpy(images)).numpy()
         pixels = np.stack([package.pixels(path) for path in files])
         assert np.abs(package.logits(pixels) - wanted).max() < 1e-4
-    # the same command again replaces the package; a folder of other things is left alone
+    # the same command again replaces the package, but not with what somebody put into it
+    (out / ".DS_Store").touch()
+    (out / "heads" / "birds.onnx").write_bytes(b"made later")
+    assert main([*words, "--classes", "base"]) == 2
+    assert "would be lost (heads/birds.onnx);" in capsys.readouterr().err
+    (out / "heads" / "birds.onnx").unlink()
+    assert main([*words, "--classes", "base"]) == 0 and not (out / "heads" / "new.onnx").exists()
+    assert f"try it: python -m loreal_plugin.edge '{out}'" in capsys.readouterr().out
+    card = (out / "README.md").read_text("utf-8")
+    assert "edge 'my package' --selftest" in card and 'Package.open("my package")' in card
+    # a folder of other things is left alone
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thing").touch()
     assert main([*words[:2], "--out", str(tmp_path / "other")]) == 2

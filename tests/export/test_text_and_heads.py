@@ -122,6 +122,20 @@ def test_a_package_without_a_text_encoder_says_where_heads_come_from(
         head_of_names(folder, ["fox"])
 
 
+@pytest.mark.parametrize(
+    ("what", "value"), [("before", [10**9]), ("length", 200), ("file", "heads/toy.onnx")]
+)
+def test_prompts_that_the_text_encoder_cannot_read_are_refused(
+    with_text: Path, tmp_path: Path, what: str, value: object
+):
+    folder = Path(shutil.copytree(with_text, tmp_path / "copy"))
+    manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    manifest["text"][what] = value
+    seal(folder, manifest, "package")
+    with pytest.raises(CheckpointError, match="cannot read the prompts"):
+        head_of_names(folder, ["fox"])
+
+
 def test_a_package_makes_and_joins_heads(with_text: Path, tmp_path: Path, pixels: np.ndarray):
     (tmp_path / "more.txt").write_text("fox\nsea lion\n\n", "utf-8")
     files = make_head(with_text, ["toy", str(tmp_path / "more.txt")], tmp_path / "all.onnx")
@@ -135,6 +149,10 @@ def test_a_package_makes_and_joins_heads(with_text: Path, tmp_path: Path, pixels
         make_head(with_text, ["tooy"], tmp_path / "x.onnx")
     with pytest.raises(ConfigError, match="must end in .onnx"):
         make_head(with_text, ["toy"], tmp_path / "x")
+    for word in ("toy", str(files[0])):
+        with pytest.raises(ConfigError, match="is in the mode static and cannot become tangent"):
+            make_head(with_text, [word], tmp_path / "x.onnx", mode="tangent")
+    assert make_head(with_text, ["toy"], tmp_path / "x.onnx", mode="static")
 
 
 def part_of(whole: Head, keep: slice) -> Head:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from typing import Any
 
@@ -50,6 +51,7 @@ def test_calibration_then_auto_from_end_to_end(world: World, miniature: World, c
     assert (
         code == 0 and "crops that stage 3 never drew" in out and "threshold of auto for 90 %" in out
     )
+    assert f"Next: {shlex.join(['loreal', 'base2new', *RUN, *auto])}\n" in out, "the same run"
     table = json.loads((plain / "loreal" / "inference" / "calibration.json").read_text())
     assert [row["mode"] for row in table["rows"]] == MODES and all(
         row["mode"] in out for row in table["rows"]

@@ -17,7 +17,7 @@ from loreal_plugin.results.record import RESULTS, read_results
 from loreal_plugin.runs.engine import Engine
 from loreal_plugin.runs.folders import folder_name
 from loreal_plugin.runs.spec import build_spec
-from loreal_plugin.use.fit import MEASURED, fit_folder, next_steps
+from loreal_plugin.use.fit import MEASURED, FitPlan, _given, fit_folder, next_steps
 
 
 def test_what_is_measured_is_what_the_run_s_own_test_found(trained: Trained) -> None:
@@ -52,6 +52,9 @@ def test_whoever_tried_it_with_the_demonstration_s_weights_is_told_of_real_ones(
     spec = build_spec("coop", "32", data=str(tmp_path), weights="demo")
     lines = next_steps(tmp_path / "run", spec, tmp_path / "my birds").splitlines()
     assert f"fit '{tmp_path}/my birds' --phi 32 --weights ViT-B/16" in lines[-1]
+    plan = FitPlan(method="coop", phi="32", name="my birds", hold_out=0.3, opts=("A", "1"))
+    *_, last = next_steps(tmp_path / "run", spec, tmp_path, _given(plan)).splitlines()
+    assert "/16 --method coop --name 'my birds' --hold-out 30 -- A 1    #" in last
     real = next_steps(tmp_path / "run", replace(spec, weights="ViT-B/16"), tmp_path)
     assert "loreal fit" not in real and len(real.splitlines()) == len(lines) - 1
 

@@ -48,6 +48,9 @@ def test_files_folders_patterns_and_lists_keep_their_order(place: Path) -> None:
         "my pics/a.png",
     ]
     assert names("7") == [os.path.join("7", "e.gif")], "a folder wins over a camera"
+    for pattern in ("my pics/**", "my pi*", "my pics/*", "./my pics/**"):
+        found = [os.path.normpath(name) for name in names(pattern) if not name.endswith(".txt")]
+        assert sorted(found) == sorted(inside), f"{pattern}: each picture once"
 
 
 def test_what_is_not_there_says_so_when_it_is_read(place: Path) -> None:
@@ -100,8 +103,13 @@ def test_a_video_and_a_camera_give_a_picture_every_second(
     live = list(islice(pictures_of(["3"], every=0.5), 3))
     assert [one.name for one in live] == ["camera3#t=0.0", "camera3#t=0.5", "camera3#t=1.0"]
     assert all(one.live for one in live) and not any(one.live for one in found)
-    with pytest.raises(ConfigError, match="'broken.mp4' cannot be opened as a video"):
-        next(iter(pictures_of(["broken.mp4"])))
+    broken, whole = islice(pictures_of(["broken.mp4", "my pics/a.png"]), 2)
+    with pytest.raises(DataError, match="'broken.mp4' cannot be opened as a video"):
+        broken.read()
+    assert whole.name == "my pics/a.png", "the others go on"
+    monkeypatch.setattr(Capture, "isOpened", lambda self: False)
+    with pytest.raises(ConfigError, match="'camera3' cannot be opened as a video"):
+        next(iter(pictures_of(["3"])))
 
 
 @pytest.mark.parametrize(("rate", "pictures"), [(10.0, 6), (5.0, 11), (0.0, 3), (float("nan"), 3)])

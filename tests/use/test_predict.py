@@ -233,6 +233,7 @@ def test_arrays_and_tensors_are_pictures(package: Any) -> None:
     assert deployed.predict(kinds[:3]) == deployed.predict(np.stack([array] * 3))
     for wrong, words in (
         (tensor / 255 - 0.5, "numbers below 0"),
+        (tensor / 250, r"fractions has numbers above 1 \(1.02\)"),
         (tensor[None], "shape"),
         (7, "got int"),
     ):
