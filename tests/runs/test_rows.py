@@ -96,7 +96,7 @@ def test_calibrate_takes_the_student_that_predict_opens_or_the_row_that_is_named
         assert any(f"written: {stage}" in said for stage in stages)
         assert ("which predict uses, too" in said) == (row == "")
         assert ("series: none" in said) == (row != "loreal")
-        assert (f"-- {L}INFERENCE auto" in said) == (row == "loreal")
+        assert (f" {L}INFERENCE auto" in said) == (row == "loreal")
     assert main([*CALIBRATE, str(out), "--row", "adapted", "--", *FAST, f"{L}PRESET", "paper"]) == 2
     assert "the run has no student with an adapted image side" in capsys.readouterr().err
 
@@ -112,7 +112,7 @@ def test_calibrating_helps_where_an_adapted_student_has_contents(
     assert main(predict) == 2
     assert "run loreal calibrate --row adapted" in capsys.readouterr().err
     assert main([*CALIBRATE, str(out), "--", *FAST, *slots]) == 0
-    assert f"-- adapted:{L}INFERENCE auto" in capsys.readouterr().out
+    assert f" adapted:{L}INFERENCE auto" in capsys.readouterr().out
     assert main(predict) == 0
     assert "inference auto" in capsys.readouterr().err
 
