@@ -121,22 +121,32 @@ def check_source(engine: Engine) -> None:
 
 
 def check_students(engine: Engine) -> None:
-    """Raise ConfigError unless stage 3 describes the students as their own stages did."""
+    """Raise ConfigError unless stage 3 and the adaptation describe the students as the stages did
+    whose parameters they read.
+    """
+    for name, title in (
+        ("loreal", "stage 3"),
+        ("adapt", "stage 'adapt'"),
+        ("adapted", "stage 'adapted'"),
+    ):
+        if name in engine.plan.stages:
+            for parent in ("alpha", "beta") if name == "loreal" else ("alpha",):
+                _check_student(engine, name, title, parent)
+
+
+def _check_student(engine: Engine, name: str, title: str, parent: str) -> None:
+    """Raise ConfigError unless a stage describes a student as the stage that trained it did."""
     node = engine.host.contract.counted_node
-    ours = student_facts(engine.cfgs["loreal"], node)
-    for name in ("alpha", "beta"):
-        theirs = student_facts(engine.cfgs[name], node)
-        other = sorted(
-            key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+    ours, theirs = (student_facts(engine.cfgs[stage], node) for stage in (name, parent))
+    other = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    if other:
+        values = ", ".join(
+            f"{key} is {theirs.get(key)!r} in stage '{parent}', {ours.get(key)!r} in {title}"
+            for key in other
         )
-        if other:
-            values = ", ".join(
-                f"{k} is {theirs.get(k)!r} in stage '{name}', {ours.get(k)!r} in stage 3"
-                for k in other
-            )
-            raise ConfigError(
-                f"stage 3 would build other students than were trained: {values}; make them equal"
-            )
+        raise ConfigError(
+            f"{title} would build other students than were trained: {values}; make them equal"
+        )
 
 
 def student_facts(cfg: Any, node: str | None) -> dict[str, Any]:

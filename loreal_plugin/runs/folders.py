@@ -13,7 +13,7 @@ from loreal_plugin.files import digest
 from loreal_plugin.options import ADAPTATION, changed_positions, inference_only
 from loreal_plugin.results.protocols import BASE2NEW, Protocol, own_targets
 from loreal_plugin.runs.resampling import resampling_of
-from loreal_plugin.runs.spec import ALPHA_EPOCH, Override, RunSpec
+from loreal_plugin.runs.spec import ALPHA_EPOCH, Override, RunSpec, narrowness
 
 
 def config_label(
@@ -43,7 +43,9 @@ def config_label(
     label = "demo-2" if (spec.recipe, spec.weights) == ("demo", "demo-2") else spec.recipe
     # how a stage predicts, or is tested, does not change what it trains
     acting = [
-        o for o in spec.overrides if testing or not (inference_only(o.key) or o.key in at_test)
+        o
+        for o in sorted(spec.overrides, key=narrowness)
+        if testing or not (inference_only(o.key) or o.key in at_test)
     ]
     if stage == "loreal" and not whole_run:
         acting = [o for o in acting if not sets_adaptation(o)]
@@ -90,7 +92,7 @@ def _of_adaptation(spec: RunSpec) -> dict[str, str]:
 
     # where stage 1 is no parent of it, who else sees the key does not matter
     of = "adapt" if learns else ""
-    return {_told(o, of): o.value for o in spec.overrides if counts(o)}
+    return {_told(o, of): o.value for o in sorted(spec.overrides, key=narrowness) if counts(o)}
 
 
 def _told(override: Override, stage: str) -> str:

@@ -90,10 +90,11 @@ class RunSpec:
     overrides: tuple[Override, ...] = ()
 
     def overrides_for(self, stage: str) -> list[Override]:
-        """Return the overrides that a stage (one of `STAGES`) sees, in command-line order.
+        """Return the overrides that a stage (one of `STAGES`) sees, those of narrower scopes last.
 
-        The stages after 2 build the students again, so what describes them for the host stages
-        describes them there too; an override of a narrower scope wins there.
+        Within a scope they stand in command-line order; of two of one key the last one counts. The
+        stages after 2 build the students again, so what describes them for the host stages
+        describes them there too.
         """
         later = stage not in REACH["host"]
         found = [
@@ -101,7 +102,7 @@ class RunSpec:
             for o in self.overrides
             if o.reaches(stage) or (later and o.scope == "host" and describes_student(o.key))
         ]
-        return sorted(found, key=_narrowness) if later else found
+        return sorted(found, key=narrowness)
 
 
 def build_spec(
@@ -237,9 +238,9 @@ def find_data(text: str, dataset: str) -> Path:
     return path.resolve()
 
 
-def _narrowness(override: Override) -> int:
-    """Return where an override stands among those of a later stage: the last one wins."""
-    return {"loreal": 1, "adapted": 2}.get(override.scope, 0)
+def narrowness(override: Override) -> int:
+    """Return where an override stands among those of a stage: of one key the last one counts."""
+    return {"host": 1, "beta": 2, "loreal": 2, "adapted": 3}.get(override.scope, 0)
 
 
 def describes_student(key: str) -> bool:

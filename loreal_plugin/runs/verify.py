@@ -40,7 +40,7 @@ def verify(folder: Path) -> Verification:
     What was moved away for another run (`.replaced`) is left out.
     """
     found = Verification()
-    for path in [*_files(folder), *_other_stages(folder)]:
+    for path in [*_files(folder), *_other_stages(folder, found)]:
         if path.name == SUMS:
             _verify_vouched(path, _listed(path, found), found)
         elif path.suffix in CHECKABLE:
@@ -53,15 +53,19 @@ def verify(folder: Path) -> Verification:
     return found
 
 
-def _other_stages(folder: Path) -> Iterator[Path]:
-    """Yield the files of a run's stages that lie beside its folder, in the output folder."""
+def _other_stages(folder: Path, found: Verification) -> Iterator[Path]:
+    """Yield the files of a run's stages that lie beside its folder, in the output folder; a stage
+    without a record is damage.
+    """
     stages = (read_record(folder / RESULTS)[0].get("stages") or {}).values()
     for out in folder.resolve().parents:
-        places = [out / stage["folder"] for stage in stages]
-        if places and all((place / RESULTS).is_file() for place in places):
-            for place in places:
-                if place != folder.resolve():
-                    yield from _files(place)
+        places = {out / stage["folder"] for stage in stages}
+        others = sorted(places - {folder.resolve()})
+        if any((place / RESULTS).is_file() for place in places):
+            for place in others:
+                if not (place / RESULTS).is_file():
+                    found.damaged[place / RESULTS] = "is missing, a stage of this run"
+                yield from _files(place)
             return
 
 

@@ -293,6 +293,8 @@ def test_dry_run_of_the_other_protocols(
         (("TRAINER.LOREAL.PRESET", "authors"), "SLOT_ORDER slots_first is not possible"),
         (("TRAINER.LOREAL.ENABLED", "False"), "the host alone"),
         (("loreal:TRAINER.MAPLE.N_CTX", "3"), "stage 3 would build other students"),
+        (("adapted:TRAINER.MAPLE.N_CTX", "3"), "stage 'adapt' would build other students"),
+        (("adapted:INPUT.INTERPOLATION", "nearest"), "would build other students"),
         (("TRAINER.LOREAL.N_CONTENT", "16"), "77"),
         (("TRAINER.LOREAL.N_ATTRIBUTES", "50"), "50"),
     ],

@@ -85,6 +85,12 @@ def test_a_whole_run_is_verified(out: Path, call: Any):
     # of a run's folder, its other stages are verified, too
     alone = verify(stage(out, STAGES[2]))
     assert {stage(out, place) / RESULTS for place in STAGES} <= alone.verified
+    # and one whose record was deleted is missed
+    lost = stage(out, STAGES[0]).resolve() / RESULTS
+    lost.unlink()
+    assert verify(stage(out, STAGES[2])).damaged.keys() == {lost}
+    code, text, _ = call("verify", str(stage(out, STAGES[2])))
+    assert code == 1 and "is missing, a stage of this run" in text
 
 
 def test_every_flipped_bit_is_found(out: Path):

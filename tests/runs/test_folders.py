@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from loreal_plugin.runs.folders import config_label, lock_file, run_folder, set_aside
-from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.runs.spec import REACH, STAGES, RunSpec, build_spec, describes_student
 
 
 def spec(*opts: str, weights: str = "demo", **more: str) -> RunSpec:
@@ -63,6 +65,19 @@ def test_one_key_and_value_of_another_scope_has_another_folder() -> None:
         assert config_label(spec("OPTIM.LR", "2", f"{stage}:OPTIM.LR", "1"), stage) != narrow
     narrow = config_label(spec("adapted:INPUT.NUM_CROPS", "2"), "adapt")
     assert config_label(spec("INPUT.NUM_CROPS", "2"), "adapt") != narrow
+
+
+@pytest.mark.parametrize("scope", ["host", "beta", "loreal", "adapted"])
+@pytest.mark.parametrize("key", ["OPTIM.LR", "INPUT.NUM_CROPS", "MODEL.INIT_WEIGHTS"])
+def test_of_two_scopes_the_narrower_counts_in_whatever_order(scope: str, key: str) -> None:
+    narrow, every = (f"{scope}:{key}", "1"), (key, "2")
+    one, other = spec(*narrow, *every), spec(*every, *narrow)
+    for stage in STAGES:
+        assert one.overrides_for(stage) == other.overrides_for(stage)
+        assert config_label(one, stage) == config_label(other, stage)
+        values = {o.key: o.value for o in one.overrides_for(stage)}
+        told = stage in REACH[scope] or (scope == "host" and describes_student(key))
+        assert values == {key: "1" if told else "2"}
 
 
 def test_same_overrides_in_another_order_share_a_folder_and_the_last_value_wins() -> None:
