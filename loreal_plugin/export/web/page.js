@@ -48,7 +48,8 @@ async function session(name) {
 async function useHead(name) {
   const facts = state.manifest.heads[name];
   if (!state.heads[name]) state.heads[name] = await session(facts.file);
-  state.head = { run: state.heads[name], labels: facts.labels };
+  // another one may have been chosen while this one was read
+  if (shown("head").value === name) state.head = { run: state.heads[name], labels: facts.labels };
 }
 
 // `source` is a picture or a video; what is transparent shows white.
@@ -72,21 +73,22 @@ async function classify(source, width, height) {
   const began = performance.now();
   const pixels = encoderPixels(rgbOf(source, width, height), width, height, state.manifest.picture);
   const read = performance.now();
-  const logits = await answer(pixels);
+  const { labels, logits } = await answer(pixels);
   const done = performance.now();
   showSquare(pixels, state.manifest.picture.size);
-  showClasses(softmax(logits));
+  showClasses(labels, softmax(logits));
   const parts = `${(read - began).toFixed(1)} ms picture, ${(done - read).toFixed(1)} ms model`;
   shown("time").textContent = parts;
   document.body.dataset.done = String(Number(document.body.dataset.done || 0) + 1);
 }
 
 async function answer(pixels) {
+  const { run, labels } = state.head; // another one may be chosen before the answer is there
   const size = state.manifest.picture.size;
   const input = new state.ort.Tensor("uint8", pixels, [1, size, size, 3]);
   const { features } = await state.encoder.run({ pixels: input });
-  const { logits } = await state.head.run.run({ features });
-  return Array.from(logits.data);
+  const { logits } = await run.run({ features });
+  return { labels, logits: Array.from(logits.data) };
 }
 
 function softmax(logits) {
@@ -110,14 +112,14 @@ function showSquare(pixels, size) {
   shown("seen").hidden = false;
 }
 
-function showClasses(odds) {
+function showClasses(labels, odds) {
   const order = odds.map((_, i) => i).sort((a, b) => odds[b] - odds[a]).slice(0, 5);
   shown("classes").replaceChildren(
     ...order.map((i) => {
       const row = document.createElement("li");
       row.dataset.probability = odds[i];
       const name = document.createElement("span");
-      name.textContent = state.head.labels[i];
+      name.textContent = labels[i];
       const bar = document.createElement("meter");
       bar.value = odds[i];
       const share = document.createElement("output");
