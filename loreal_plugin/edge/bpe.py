@@ -10,7 +10,7 @@ import gzip
 import html
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +19,20 @@ from loreal_plugin.errors import CheckpointError
 N_BYTES = 256
 _END = "</w>"
 _CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)", re.IGNORECASE)
-# typographic quotes become plain ones, as CLIP's clean-up of texts does it
-_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
+# Letters that stand for two, and the blocks of letters of full and half width
+_LIGATURES = (
+    0x132,
+    0x133,
+    0x149,
+    *range(0x1C4, 0x1CD),
+    *range(0x1F1, 0x1F4),
+    *range(0xFB00, 0xFB07),
+)
+_WIDTHS = (0x3000, *range(0xFF01, 0xFFF0))
+_QUOTES = {"'": "\u02bc\u2018\u2019\u201a\u201b", '"': "\u201c\u201d\u201e\u201f"}
+# what controls a terminal or the order of signs; tabs and ends of lines are blanks
+_CONTROLS = (*range(9), 11, *range(14, 32), 127, *range(0x206A, 0x2070), 0xFEFF)
+_CONTROLS = (*_CONTROLS, *range(0xFFF9, 0xFFFD))
 
 
 class BytePairs:
@@ -91,9 +103,29 @@ def byte_letters() -> dict[int, str]:
     return found | {byte: chr(N_BYTES + index) for index, byte in enumerate(hidden)}
 
 
+@cache
+def plain_letters() -> tuple[Mapping[int, str | None], ...]:
+    """Return what CLIP's clean-up of texts puts in the place of signs, one step after the other."""
+    c1 = {n: bytes([n]).decode("cp1252", "ignore") or chr(n) for n in range(0x80, 0xA0)}
+    two = {n: unicodedata.decomposition(chr(n)).split()[1:] for n in _LIGATURES}
+    apart = {n: "".join(chr(int(code, 16)) for code in codes) for n, codes in two.items()}
+    widths = {n: unicodedata.normalize("NFKC", chr(n)) for n in _WIDTHS}
+    quotes: dict[int, str | None] = {
+        ord(curled): plain for plain, some in _QUOTES.items() for curled in some
+    }
+    return c1, apart, widths, quotes | dict.fromkeys(_CONTROLS)
+
+
 def clean(text: str) -> str:
-    """Return a text as CLIP reads it: entities resolved, one space between words, lower case."""
-    text = unicodedata.normalize("NFC", text).translate(_PLAIN)
+    """Return a text as CLIP reads it: entities resolved, one space between words, lower case, plain
+    quotes, no ligatures.
+
+    Not done: CLIP also mends texts that were read in a wrong encoding.
+    """
+    text = text if "<" in text else html.unescape(text)
+    for step in plain_letters():
+        text = text.translate(step)
+    text = unicodedata.normalize("NFC", text)
     return " ".join(html.unescape(html.unescape(text)).split()).lower()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,16 +49,39 @@ def encode(tmp_path_factory: pytest.TempPathFactory) -> BytePairs:
     return BytePairs.read(path)
 
 
-def test_the_tokenizer_is_clips(encode: BytePairs):
+@pytest.fixture(scope="module")
+def of_clip() -> Any:
+    """Give CLIP's own tokenizer."""
     from loreal_plugin.weights import import_clip
 
     import_clip()
     from clip.simple_tokenizer import SimpleTokenizer
 
-    theirs = SimpleTokenizer()
+    return SimpleTokenizer()
+
+
+def test_the_tokenizer_is_clips(encode: BytePairs, of_clip: Any):
     words = json.loads(Path("attributes/imagenet.json").read_text("utf-8"))["classnames"]
     for text in [*TEXTS, *words]:
-        assert encode(text) == theirs.encode(text), text
+        assert encode(text) == of_clip.encode(text), text
+
+
+def test_rare_signs_are_read_as_clip_reads_them(encode: BytePairs, of_clip: Any):
+    # The first letters of what was read in a wrong encoding, which CLIP mends and the device does
+    # not; and a mark that CLIP takes for a letter.
+    others = {0xC2, 0xC3, 0x345}
+    blocks = [(0x20, 0x500), (0x1E00, 0x2100), (0x3000, 0x3020), (0xFB00, 0xFB07), (0xFEFF, 0xFFFE)]
+    for number in (n for block in blocks for n in range(*block) if n not in others):
+        if unicodedata.category(chr(number)) == "Cn":
+            continue  # Unicode has no such sign, so far as this Python knows
+        text = f"a {chr(number)}b{chr(number)} c"
+        assert encode(text) == of_clip.encode(text), hex(number)
+    for text in (
+        "\ufb01sh &lsquo;n&rsquo; chips",
+        "\uff26\uff55\uff4c\uff4c \uff11\uff12",
+        "1 < 2",
+    ):
+        assert encode(text) == of_clip.encode(text), text
 
 
 @pytest.mark.parametrize("method", ["coop", "maple", "mma", "mmrl"])
