@@ -109,10 +109,12 @@ def dataset_and_seed(extra: list[str], command: str) -> tuple[str, str]:
 
 def same_run(args: argparse.Namespace, command: str, *pairs: str) -> str:
     """Return a command on the run that arguments name: their words, options and pairs, and more
-    pairs after them.
+    pairs after them, which take the place of those with their keys.
     """
     named = [args.method, args.phi, *dataset_and_seed(args.extra, args.command)]
-    words = [*named, *given_choices(args), "--", *args.after, *pairs]
+    given = zip(args.after[::2], args.after[1::2], strict=True)
+    kept = [word for pair in given if pair[0] not in pairs[::2] for word in pair]
+    words = [*named, *given_choices(args), "--", *kept, *pairs]
     return shlex.join(["loreal", command, *words])
 
 

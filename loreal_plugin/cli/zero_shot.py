@@ -70,27 +70,46 @@ def run(args: argparse.Namespace) -> int:
         weights=args.weights,
         opts=args.after,
     )
+    from loreal_plugin.runs.zero_shot import prepare_zero_shot, run_zero_shot
+
+    engine = prepare_zero_shot(spec)
     if args.dry_run:
-        return _dry(spec)
+        return _dry(engine)
 
     from loreal_plugin.cli.next_steps import next_line
-    from loreal_plugin.contract import DEFAULT_METHOD
     from loreal_plugin.paths import typed
     from loreal_plugin.results.run_table import format_run
-    from loreal_plugin.runs.zero_shot import run_zero_shot
 
-    record, _ = run_zero_shot(spec)
+    record, _ = run_zero_shot(engine)
     print(f"\n{format_run(record)}")
-    trained = ["loreal", "base2new", DEFAULT_METHOD, words[0], dataset, *given_choices(args)]
-    print(f"\n{next_line(shlex.join(trained), f'loreal report {typed(spec.out)}')}")
+    training = [*_training(engine, words[0]), *given_choices(args)]
+    print(f"\n{next_line(shlex.join(training), f'loreal report {typed(spec.out)}')}")
     return 0
 
 
-def _dry(spec: Any) -> int:
-    """Print what would be tested."""
-    from loreal_plugin.runs.zero_shot import prepare_zero_shot, zero_shot_folder
+def _training(engine: Any, phi: str) -> list[str]:
+    """Return a command that trains on the dataset, or on the source of a test-only one."""
+    from loreal_plugin.contract import DEFAULT_METHOD
+    from loreal_plugin.errors import DataError
+    from loreal_plugin.results.protocols import source_of
+    from loreal_plugin.runs.checks import check_source
 
-    engine = prepare_zero_shot(spec)
+    dataset = engine.plan.spec.dataset
+    try:
+        check_source(engine)
+    except DataError:
+        protocol, source = source_of(dataset)
+        if source:
+            return ["loreal", protocol, DEFAULT_METHOD, phi, source]
+        return ["loreal", "xd", DEFAULT_METHOD, phi, "SOURCE", "--targets", dataset]
+    return ["loreal", "base2new", DEFAULT_METHOD, phi, dataset]
+
+
+def _dry(engine: Any) -> int:
+    """Print what would be tested."""
+    from loreal_plugin.runs.zero_shot import zero_shot_folder
+
+    spec = engine.plan.spec
     for size in (engine.plan.native_size, spec.phi):
         print(f"# CLIP at {size} on {spec.dataset}: {zero_shot_folder(engine)}")
     return 0

@@ -249,3 +249,12 @@ def own_targets(name: str, source: str, targets: Iterable[str]) -> tuple[str, ..
     protocol, found = PROTOCOLS.get(name), set(targets)
     known = protocol.known_targets.get(source, ()) if protocol else ()
     return () if found == set(known) else tuple(sorted(found))
+
+
+def source_of(target: str) -> tuple[str, str]:
+    """Return the protocol of which a dataset is a known target, and its source; empty for none."""
+    for row in (DG, XD):
+        for source, targets in row.known_targets.items():
+            if target in targets:
+                return row.name, source
+    return "", ""

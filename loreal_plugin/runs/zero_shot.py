@@ -53,14 +53,8 @@ POSITIONS = "visual.positional_embedding"
 KEYS_READ = (f"TRAINER.LOREAL.{RESAMPLING}", "TRAINER.LOREAL.PRESET")
 
 
-def run_zero_shot(spec: RunSpec) -> tuple[dict[str, Any], Path]:
-    """Return the record, measured unless it is complete, and its folder.
-
-    Raises:
-        ConfigError: there are overrides that nothing here would read.
-        LorealError: see `prepare`.
-    """
-    engine = prepare_zero_shot(spec)
+def run_zero_shot(engine: Engine) -> tuple[dict[str, Any], Path]:
+    """Return the record, measured unless it is complete, and its folder."""
     folder = zero_shot_folder(engine)
     tests, key = _tests(engine), _key(engine)
     with stage_lock(folder, engine.say):

@@ -30,6 +30,8 @@ def test_the_same_run_is_named_with_all_that_chose_it() -> None:
         "my runs",
         *"--shots 8 -- TRAINER.LOREAL.TANGENT_RANK 16 KEY auto".split(),
     ]
+    again = same_run(args, "base2new", "TRAINER.LOREAL.TANGENT_RANK", "8")
+    assert again.endswith("--shots 8 -- TRAINER.LOREAL.TANGENT_RANK 8")
 
 
 def test_paths_are_typed_from_here_and_quoted(

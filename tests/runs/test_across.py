@@ -382,8 +382,8 @@ def test_a_test_only_dataset_is_not_trained_on(place: Path, capsys: Any, protoco
     assert "'imagenet_a' cannot be trained on: 4 of its training pictures are test pictures" in said
     assert not (place / "out").exists()
     assert main(["zero_shot", "32", "imagenet_a", "--out", str(place / "out")]) == 0
-    named = f"loreal base2new maple 32 imagenet_a --out {place / 'out'}\n"
-    assert named in capsys.readouterr().out, "as this run was"
+    named = f"loreal dg maple 32 imagenet --out {place / 'out'}\n"
+    assert named in capsys.readouterr().out, "what tests it, where this run's results are"
     (path,) = (place / "out").rglob(RESULTS)
     record = read_results(path.parent)
     assert list(record["targets"]) == ["all"] and record["rows"][0]["hm"] is None
