@@ -26,7 +26,7 @@ def split_words(words: Sequence[str], say: Callable[[str], None] = print) -> tup
 
     Raises:
         ConfigError: files and a dataset, or two datasets.
-        DataError: no picture can be read.
+        DataError: no picture can be read, or a folder has none.
     """
     files: list[str] = []
     names: list[str] = []
@@ -62,7 +62,10 @@ def _pictures_below(word: str) -> list[str]:
     """
     if "/" not in word or not Path(word).is_dir():
         return []
-    return list(pictures_below(word))
+    found = list(pictures_below(word))
+    if not found:
+        raise DataError(f"no picture below '{word}'; give picture files, a folder or a dataset")
+    return found
 
 
 def _is_file(word: str) -> bool:

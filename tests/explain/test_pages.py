@@ -248,6 +248,9 @@ def test_folders_are_looked_through_and_broken_pictures_left_out(toy: Any, tmp_p
     files, dataset = split_words([f"{tmp_path}/", whole], said.append)
     assert files == [str(tmp_path / "deep" / "whole.png"), whole] and dataset == ""
     assert len(said) == 1 and "left out: " in said[0] and "broken.png" in said[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no picture below"):
+        split_words([f"{tmp_path}/empty"])
 
 
 def test_the_terminal_says_the_classes_and_when_slots_ignore_the_picture():
