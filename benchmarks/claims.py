@@ -72,8 +72,6 @@ the records of finished runs; no number here is typed.
 - "Not below" agrees where the difference is not below zero. "Costs nothing" agrees where tokens are
   as many, and the interval over seeds of the ratio of milliseconds holds 1 or less and ends
   below 1.25.
-- Ablations without a run among those that were read are quoted from
-  [results/ABLATIONS.md](../results/ABLATIONS.md), which names its revisions.
 - Every number is of the world that its line names. The demonstration world ([WORLD.md](WORLD.md))
   says in which direction something acts; it does not say how large an effect is on photographs.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ from loreal_plugin.results.published_tables import side_by_side
 from loreal_plugin.results.record import read_record
 from loreal_plugin.results.statistics import seed_interval
 from loreal_plugin.sweep.ablations import decided, measured, variant_groups, verdict
-from loreal_plugin.sweep.factors import Claim as Told
 from loreal_plugin.sweep.plan_file import read_plan
 from loreal_plugin.sweep.planned_runs import Locations, expand
 
@@ -181,7 +179,7 @@ def _inference(path: Path) -> Mapping[str, Any]:
 
 
 def plan(context: Context, claim: Claim) -> Iterator[Line]:
-    """Yield the claims of a plan of ablations; those without runs as the ablation page has them."""
+    """Yield the claims of a plan of ablations."""
     content = read_plan(claim["plan"])
     runs = expand(content, Locations(Path("output")))
     results = [result for found in context.rows.evidence for result in found.results]
@@ -195,22 +193,8 @@ def plan(context: Context, claim: Claim) -> Iterator[Line]:
                 facts = {"verdict": verdict(found)}
                 facts |= {"measured": numbers(found), **spread(found)} if found else {}
                 world = f"{runs[0].spec.dataset}, preset paper"
-                if found is None and (paged := _of_page(context, claim, entry.title, told)):
-                    facts, world = paged, f"{world}, of {claim['page']}"
                 at = f"{entry.title}, phi {runs[0].spec.phi}"
                 yield line({**claim, "claim": name}, at, world, **facts)
-
-
-def _of_page(context: Context, claim: Claim, title: str, told: Told) -> dict[str, str]:
-    """Return what the ablation page says of a claim, nothing where it does not."""
-    page = context.root / claim["page"]
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    said = re.escape(f"- {title}: published, `{told.better}` is better than `{told.worse}` (")
-    found = re.search(rf"^{said}.*measured ([-+.\d]+)(?:, p [^,]+)?, n (\d+): (\w+)", text, re.M)
-    if found is None:
-        return {}
-    difference, seeds, word = found.groups()
-    return {"measured": difference, "seeds": seeds, "verdict": word}
 
 
 def real(context: Context, claim: Claim) -> Iterator[Line]:

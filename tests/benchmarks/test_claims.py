@@ -122,21 +122,28 @@ def test_agreement_is_the_least_of_the_runs(tmp_path: Path) -> None:
         assert line.verdict == wanted and line.measured == "static: 99.2 to 100.0 %"
 
 
-def test_ablations_without_runs_are_those_of_their_page(tmp_path: Path) -> None:
-    write_run(tmp_path)
+def test_ablations_are_judged_by_their_runs(tmp_path: Path) -> None:
     (claim,) = [c for c in ALL if c["form"] == "plan"]
+    paper = ["loreal", "TRAINER.LOREAL.PRESET", "paper"]
+    one_way = ["loreal", "TRAINER.LOREAL.BRIDGE", "beta_to_alpha"]
+    for seed in (1, 2):
+        runs = {"paper": [paper], "one": [paper, one_way]}
+        for (label, overrides), gain in zip(runs.items(), (0.2, 0.0), strict=True):
+            write_run(tmp_path, seed=seed, label=label, overrides=overrides, gain=gain)
     context = Context(Rows([tmp_path]), (), DEFAULTS, ROOT)
-    found = {(x.claim, x.at): x for x in FORMS["plan"](context, claim)}
-    page = (ROOT / claim["page"]).read_text()
-    rows = [[cell.strip() for cell in text.strip("| ").split(" | ")] for text in page.splitlines()]
-    told = [row for row in rows if len(row) == 6 and row[-1] in (AGREES, DISAGREES, UNDECIDED)]
-    assert told and len(told) == sum(x.verdict != MISSING for x in found.values())
-    for factor, method, words, published, difference, word in told:
-        line = found[f"{factor}: {words} ({published})", f"{method}, phi 96"]
-        assert (line.measured, line.verdict, line.seeds) == (difference, word, "3")
-        assert line.world.endswith(claim["page"])
-    empty = Context(Rows([tmp_path]), (), DEFAULTS, tmp_path)
-    assert {x.verdict for x in FORMS["plan"](empty, claim)} == {MISSING}
+    found = {x.claim: x for x in FORMS["plan"](context, claim) if x.verdict != MISSING}
+    (line,) = found.values()
+    assert line.claim.startswith("bridge: both directions > low to standard only")
+    assert (line.verdict, line.seeds, line.at) == (AGREES, "2", "maple, phi 96")
+    told = ("paper", "one")
+    hms = [
+        summaries(folder.parent)["loreal"] for name in told for folder in _records(tmp_path, name)
+    ]
+    assert f"{sum(hms[:2]) / 2 - sum(hms[2:]) / 2:+.2f}" in line.measured
+
+
+def _records(out: Path, label: str) -> list[Path]:
+    return sorted(out.glob(f"base2new/train_base/demo/*/maple_LOREAL/phi96/{label}/*/{RESULTS}"))
 
 
 def test_the_published_averages_need_the_papers_setting(
