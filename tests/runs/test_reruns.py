@@ -146,8 +146,9 @@ def test_until_alpha_has_a_record_for_each_phi(place: Path, trained: Count) -> N
     assert sorted(runs) == [32, 48]
     for placed in runs.values():
         assert [row.name for row in placed.rows] == ["native", "native_at_phi"]
-        assert "files" not in placed.run, "they lie in the folder of alpha"
-    assert verify(place / "out").damaged == {}
+        assert "files" not in placed.run.facts, "they lie in the folder of alpha"
+    (alpha,) = (place / "out").glob("base2new/train_base/pics/shots_2/MaPLe/*/seed1")
+    assert "files" in (read_results(alpha) or {}) and verify(place / "out").damaged == {}
     assert trained(phi="48") == ["beta", "loreal"] and len(read_runs(place / "out")) == 3
 
 
