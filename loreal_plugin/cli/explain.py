@@ -10,11 +10,15 @@ from loreal_plugin.plain_output import counted
 
 EXPLAIN = "a page a picture with predictions, attention, and words of the slots"
 EXPLAIN_EPILOG = """\
-A page shows, at the native size and at phi, with the host and with LOREAL: the five most probable
-classes; where the visual encoder looks (attention rollout; LOREAL's encoder is the host's trained
-at phi); the vocabulary words nearest to each slot's content; and by how much the logit of the
-predicted class falls when one content is replaced by its training mean, or by the word "some". All
-pictures together are in overview.png, all numbers in explanations.json.
+A page shows, at the native size and at phi, of the host and of the student: the five most probable
+classes, and where the visual encoder looks (attention rollout). Of a student with slots it also
+shows the vocabulary words nearest to each slot's content, and by how much the logit of the
+predicted class falls when one content is replaced by its training mean, or by the word "some". The
+pictures of a call, the first twenty, are together in overview.png, all numbers in
+explanations.json.
+
+An IMAGE is a picture file, or a folder with a slash in its name (holiday/): a bare name is that of
+a dataset.
 
 RUN is the results.json of a finished run with stage 3, or the folder it lies in. The student is the
 one that loreal predict uses: with the adapted image side where the run has one; --row loreal looks
@@ -60,7 +64,10 @@ def _add_explain(subparsers: Any) -> None:
         epilog=EXPLAIN_EPILOG,
     )
     parser.add_argument(
-        "words", metavar="IMAGE | DATASET", nargs="*", help="files, or a dataset (the run's own)"
+        "words",
+        metavar="IMAGE | DATASET",
+        nargs="*",
+        help="files and folders, or a dataset (the run's own)",
     )
     parser.add_argument(
         "--to", metavar="FOLDER", default="explain", help="where pages go (explain)"

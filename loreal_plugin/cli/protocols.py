@@ -18,7 +18,7 @@ from loreal_plugin.runs.spec import RunSpec, whole_number
 
 ENVIRONMENT = """\
 environment (an option wins): DATA, HOST, OUT, SHOTS, CLIP_WEIGHTS, RECIPE; for a real host also
-DASSL, LOREAL_COMPAT. LOREAL_DEVICE: number of the CUDA device to use, cpu, or all (the first)"""
+DASSL, LOREAL_COMPAT. LOREAL_DEVICE: number of a CUDA device (the first), cpu, or all"""
 TARGETS = """\
 Other sources, or other targets: --targets (TARGETS) names datasets, separated by spaces or commas.
 

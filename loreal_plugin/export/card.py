@@ -14,7 +14,7 @@ from loreal_plugin.results.markdown import in_cell
 _USE = """\
 ```bash
 pip install numpy pillow {runtime}
-pip install --no-deps loreal-plugin
+pip install --no-deps {wheel}
 python -m loreal_plugin.edge {folder} --selftest
 python -m loreal_plugin.edge {folder} picture.jpg folder/of/pictures
 ```
@@ -26,6 +26,9 @@ print(Package.open({name}).predict(["picture.jpg"], top=3))
 ```
 
 `sha256sum -c SHA256SUMS` checks the files without any of this."""
+
+# of no index: `pip wheel --no-deps .` in the project's folder makes it
+WHEEL = "loreal_plugin-*.whl    # a wheel, or the folder, of the LOREAL plug-in"
 
 _LIMITS = """\
 - Every answer is one of the classes of the head, also for a picture of something else.
@@ -71,6 +74,7 @@ def model_card(manifest: Mapping[str, Any], folder: str, megabytes: float) -> st
             folder=shlex.quote(folder),
             name=json.dumps(folder, ensure_ascii=False),
             runtime=_RUNTIMES[manifest["encoder"]["format"]],
+            wheel=WHEEL,
         ),
         "## Accuracy",
         _accuracy(manifest),

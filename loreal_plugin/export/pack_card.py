@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from loreal_plugin.export.card import LICENCES, accuracy_table, facts_table, shown_classes
+from loreal_plugin.export.card import LICENCES, WHEEL, accuracy_table, facts_table, shown_classes
 from loreal_plugin.export.describe import rows_of
 
 _HEAD = """\
@@ -19,7 +19,7 @@ tags: [loreal, clip, prompt-learning, low-resolution]
 
 _USE = """\
 ```bash
-pip install loreal-plugin
+pip install {wheel}
 loreal predict {folder} picture.jpg folder/of/pictures{weights}
 loreal export {folder} --out package --check 0{weights}    # for a device, without torch
 loreal verify {folder}
@@ -65,6 +65,7 @@ def pack_card(
         ["run", config["key"]],
     ]
     use = _USE.format(
+        wheel=WHEEL,
         folder=shlex.quote(folder),
         name=_text(folder),
         weights="" if ready else f" --weights {shlex.quote(weights['name'])}",

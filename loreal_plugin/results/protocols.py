@@ -108,12 +108,13 @@ whole number.
 
 The stages are alpha, beta and loreal, and two of our own, which the presets paper and authors
 leave out: adapt and adapted. KEY VALUE pairs after -- override the recipes:
-  TRAINER.LOREAL.KEY, loreal:KEY  loreal, and adapt, which reads the keys ADAPT... of these
-  any other KEY                   all stages
+  a KEY that no line below names  all stages
   host:KEY                        alpha and beta; keys of INPUT, MODEL and the method's own node
                                   the others, too, whose students they describe
   beta:KEY                        beta (the row of the host at PHI is then of that training)
+  TRAINER.LOREAL.KEY, loreal:KEY  loreal, and adapt, which reads the keys ADAPT... of these
   adapted:KEY                     adapt and adapted
+Where two of these give a stage one key, the lower line counts, in whatever order they are written.
 How positions are resampled (PRESET, POSITION_RESAMPLING) holds for all stages.
 
 --until beta stops after beta and prints the rows that exist: for choosing a host's recipe, and

@@ -156,7 +156,7 @@ def _as_tested_now(
 
 def _without_files(plan: Plan, last: str, stage: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stage's record for the run's, without `files` where it lies in another folder."""
-    elsewhere = last == "loreal" and plan.record != plan.stages[last].folder
+    elsewhere = last == "alpha" or (last == "loreal" and plan.record != plan.stages[last].folder)
     return {key: value for key, value in stage.items() if not (elsewhere and key == "files")}
 
 

@@ -126,7 +126,7 @@ def record_folder(engine: Engine, last: Stage) -> Path:
     folder = engine.plan.record
     if last.loreal or not last.published:
         return folder
-    if engine.plan.protocol.record_is_stage:
+    if engine.plan.protocol.record_is_stage and last.name != "alpha":  # whose folder has no phi
         return last.folder
     return folder.parent.with_name(f"{folder.parent.name}-until-{last.name}") / folder.name
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from loreal_plugin.paths import bundle_root
+from loreal_plugin.results.protocols import BASE2NEW
 from loreal_plugin.runs.folders import config_label, lock_file, run_folder, set_aside
-from loreal_plugin.runs.spec import REACH, STAGES, RunSpec, build_spec, describes_student
+from loreal_plugin.runs.spec import (
+    REACH,
+    SCOPES,
+    STAGES,
+    RunSpec,
+    build_spec,
+    describes_student,
+    narrowness,
+    parse_overrides,
+)
 
 
 def spec(*opts: str, weights: str = "demo", **more: str) -> RunSpec:
@@ -78,6 +90,16 @@ def test_of_two_scopes_the_narrower_counts_in_whatever_order(scope: str, key: st
         values = {o.key: o.value for o in one.overrides_for(stage)}
         told = stage in REACH[scope] or (scope == "host" and describes_student(key))
         assert values == {key: "1" if told else "2"}
+
+
+@pytest.mark.parametrize("text", ["docs/RUNS.md", "help"])
+def test_the_lower_row_of_the_scopes_is_the_narrower(text: str) -> None:
+    page = BASE2NEW.notes if text == "help" else (bundle_root() / text).read_text(encoding="utf-8")
+    assert "the lower" in page
+    named = re.findall(r"^(?:\| .*`|  .*\b)([a-z]+):KEY\b", page, re.MULTILINE)
+    assert {"all", *named} == set(SCOPES), "the first row has no name"
+    ranks = [narrowness(parse_overrides((f"{scope}:A.B", "1"))[0]) for scope in named]
+    assert ranks == sorted(ranks) and 0 not in ranks
 
 
 def test_same_overrides_in_another_order_share_a_folder_and_the_last_value_wins() -> None:

@@ -23,6 +23,7 @@ from loreal_plugin.runs.identity import Identity
 from loreal_plugin.runs.prepare import prepare
 from loreal_plugin.runs.run import run_protocol
 from loreal_plugin.runs.spec import RunSpec, build_spec
+from loreal_plugin.runs.verify import verify
 
 ALL = ["alpha", "beta", "loreal"]
 
@@ -137,6 +138,18 @@ def test_until_beta_leaves_a_record_with_the_rows_that_exist(place: Path, traine
         32,
         ["alpha", "beta"],
     )
+
+
+def test_until_alpha_has_a_record_for_each_phi(place: Path, trained: Count) -> None:
+    assert trained(until="alpha") == ["alpha"] and trained(until="alpha", phi="48") == []
+    runs = {placed.run["phi"]: placed for placed in read_runs(place / "out")}
+    assert sorted(runs) == [32, 48]
+    for placed in runs.values():
+        assert [row.name for row in placed.rows] == ["native", "native_at_phi"]
+        assert "files" not in placed.run.facts, "they lie in the folder of alpha"
+    (alpha,) = (place / "out").glob("base2new/train_base/pics/shots_2/MaPLe/*/seed1")
+    assert "files" in (read_results(alpha) or {}) and verify(place / "out").damaged == {}
+    assert trained(phi="48") == ["beta", "loreal"] and len(read_runs(place / "out")) == 3
 
 
 def test_a_run_that_went_on_counts_once(place: Path, trained: Count) -> None:
