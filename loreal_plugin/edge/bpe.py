@@ -31,8 +31,10 @@ _LIGATURES = (
 _WIDTHS = (0x3000, *range(0xFF01, 0xFFF0))
 _QUOTES = {"'": "\u02bc\u2018\u2019\u201a\u201b", '"': "\u201c\u201d\u201e\u201f"}
 # what controls a terminal or the order of signs; tabs and ends of lines are blanks
-_CONTROLS = (*range(9), 11, *range(14, 32), 127, *range(0x206A, 0x2070), 0xFEFF)
-_CONTROLS = (*_CONTROLS, *range(0xFFF9, 0xFFFD))
+_CONTROLS = (
+    *(*range(9), 11, *range(14, 32), 127),
+    *(*range(0x206A, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFD)),
+)
 
 
 class BytePairs:

@@ -27,7 +27,7 @@ print(Package.open({name}).predict(["picture.jpg"], top=3))
 
 `sha256sum -c SHA256SUMS` checks the files without any of this."""
 
-# of no index: `pip wheel --no-deps .` in the project's folder makes it
+# no package index has it; `pip wheel --no-deps .` in the project's folder makes the wheel
 WHEEL = "loreal_plugin-*.whl    # a wheel, or the folder, of the LOREAL plug-in"
 
 _LIMITS = """\
